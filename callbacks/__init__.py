@@ -1,0 +1,10 @@
+"""Lightning callbacks of longmab_pl."""
+
+from __future__ import annotations
+
+from longmab_pl.callbacks.checkpoint import AdapterCheckpoint
+from longmab_pl.callbacks.export import AdapterExport
+from longmab_pl.callbacks.qa_evaluation import QAEvaluation
+from longmab_pl.callbacks.round_report import RoundReport
+
+__all__ = ["AdapterCheckpoint", "AdapterExport", "QAEvaluation", "RoundReport"]

@@ -1,0 +1,63 @@
+"""What happened, at the end of a run: a table by round, a picture, and both as files in the run folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_only
+
+from longmab_pl.callbacks.qa_evaluation import QAEvaluation
+from longmab_pl.report import draw, round_table
+
+
+class RoundReport(Callback):
+    """Prints the closing table and writes `report.json` and `report.png` in the run folder.
+
+    Args:
+        picture: draw `report.png` (reward by pull, share of pulls by arm, evaluation by round).
+    """
+
+    def __init__(self, picture: bool = True) -> None:
+        self.picture = picture
+        self.rows: list[dict[str, Any]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = state_dict["rows"]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        metrics = trainer.callback_metrics
+        row = {"round": data.store.number + 1, "folder": data.store.folder.name, **data.store.read_summary()["statistics"]}
+        for name in ("loss", "rewards/accuracies", "rewards/margins", "nll_loss"):
+            for key in (f"{name}_epoch", name):
+                if key in metrics:
+                    row[f"train/{name}"] = float(metrics[key])
+                    break
+        if self.rows and self.rows[-1]["round"] == row["round"]:
+            self.rows.pop()  # a later epoch of the same round: its training numbers are the newer ones
+        self.rows.append(row)
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.rows:
+            return
+        from rich.console import Console
+
+        run = Path(trainer.default_root_dir)
+        evaluations = [h for c in trainer.callbacks if isinstance(c, QAEvaluation) for h in c.history]  # type: ignore[attr-defined]
+        report = {"rounds": self.rows, "evaluations": evaluations}
+        (run / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        console = Console()
+        console.print()
+        console.print(round_table(report))
+        if self.picture:
+            console.print(f"picture    {draw(run)}")
+        console.print(f"pairs      {run / 'rounds'}")
+        console.print(f"adapter    {run / 'adapter'}")

@@ -1,0 +1,47 @@
+"""longmab_pl: on-policy preference optimisation for long-context language models, on PyTorch Lightning."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from longmab_pl.bandit.ucb1 import UCB1
+    from longmab_pl.data.chunking import chunk_text
+    from longmab_pl.data.truncation import cut_middle
+    from longmab_pl.datamodule import RolloutDataModule
+    from longmab_pl.dpo.module import DPOModule
+    from longmab_pl.reward.answer_match import answer_scores, extract_answer, pair_reward, rollout_reward
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "UCB1": "longmab_pl.bandit.ucb1",
+    "chunk_text": "longmab_pl.data.chunking",
+    "cut_middle": "longmab_pl.data.truncation",
+    "RolloutDataModule": "longmab_pl.datamodule",
+    "DPOModule": "longmab_pl.dpo.module",
+    "answer_scores": "longmab_pl.reward.answer_match",
+    "extract_answer": "longmab_pl.reward.answer_match",
+    "pair_reward": "longmab_pl.reward.answer_match",
+    "rollout_reward": "longmab_pl.reward.answer_match",
+}
+
+__all__ = [
+    "UCB1",
+    "DPOModule",
+    "RolloutDataModule",
+    "answer_scores",
+    "chunk_text",
+    "cut_middle",
+    "extract_answer",
+    "pair_reward",
+    "rollout_reward",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for: scoring an answer must not wait for torch and Lightning to be imported.
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,60 @@
+"""Bandit policies: pure arithmetic over arrays, no input or output."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from longmab_pl.bandit.policy import BanditPolicy
+from longmab_pl.bandit.ucb1 import UCB1
+from longmab_pl.bandit.uniform import Uniform
+from longmab_pl.errors import ConfigError
+
+POLICIES: dict[str, type] = {"ucb1": UCB1, "uniform": Uniform}
+
+__all__ = ["POLICIES", "UCB1", "BanditPolicy", "BanditSettings", "Uniform"]
+
+
+@dataclasses.dataclass(frozen=True)
+class BanditSettings:
+    """Which bandit policy plays, and its own options.
+
+    Args:
+        policy: a name (`ucb1`, `uniform`) or the import path of a class with the `BanditPolicy` methods,
+            constructed as `cls(initial_scores, top_k, **options)`, with `seed` if it takes one.
+        options: keyword arguments of that class.
+    """
+
+    policy: str = "ucb1"
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        parameters = inspect.signature(self._class()).parameters
+        unknown = sorted(set(self.options) - set(parameters))
+        if unknown:
+            known = ", ".join(p for p in parameters if p not in ("initial_scores", "top_k", "seed")) or "none"
+            raise ConfigError(f"bandit.options has {', '.join(unknown)}; policy {self.policy!r} takes: {known}")
+
+    def start(self, initial_scores: Sequence[float], top_k: int, seed: int) -> BanditPolicy:
+        """A fresh policy for one record."""
+        cls = self._class()
+        seeded = {"seed": seed} if "seed" in inspect.signature(cls).parameters else {}
+        policy: BanditPolicy = cls(initial_scores, top_k, **seeded, **self.options)
+        return policy
+
+    def _class(self) -> type:
+        if self.policy in POLICIES:
+            return POLICIES[self.policy]
+        module, _, name = self.policy.rpartition(".")
+        try:
+            found = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError):
+            found = None
+        if not inspect.isclass(found):
+            raise ConfigError(
+                f"bandit.policy {self.policy!r} is neither one of {', '.join(POLICIES)} nor the import path of a class"
+            )
+        return found

@@ -1,0 +1,78 @@
+"""What a bandit over the chunks of one context is: plain arrays in, arm indices out, no I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from longmab_pl.errors import ConfigError, DataError
+
+
+@runtime_checkable
+class BanditPolicy(Protocol):
+    """Plays `top_k` arms a round and learns from one reward for all of them.
+
+    Deterministic: the same initial scores, seed and sequence of calls give the same selections on every machine.
+    """
+
+    @property
+    def values(self) -> npt.NDArray[np.float64]:
+        """Estimated reward of each arm, shape [arms]; a copy."""
+
+    @property
+    def pulls(self) -> npt.NDArray[np.int64]:
+        """How often each arm was updated, shape [arms]; a copy."""
+
+    def select(self) -> list[int]:
+        """Start a round: the indices of the arms to play, ascending (document order)."""
+
+    def update(self, indices: Sequence[int], reward: float) -> None:
+        """Credit `reward` to every arm in `indices`."""
+
+
+def check_arms(initial_scores: Sequence[float] | npt.NDArray[np.floating], top_k: int) -> npt.NDArray[np.float64]:
+    """The initial scores as an own float64 array of shape [arms].
+
+    Raises:
+        DataError: no arms, not one-dimensional, or a score that is not a finite number.
+        ConfigError: `top_k` is not an integer of at least 1.
+    """
+    if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1:
+        raise ConfigError(f"top_k is {top_k!r}; a bandit plays at least 1 arm a round, give an integer >= 1")
+    try:
+        scores = np.array(initial_scores, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"initial_scores are not numbers: {error}; give one similarity score per chunk") from error
+    if scores.ndim != 1:
+        raise DataError(f"initial_scores have shape {scores.shape}; give one score per chunk, shape [arms]")
+    if scores.size == 0:
+        raise DataError("initial_scores are empty: a context without chunks has no arms; skip the record")
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if bad.size:
+        raise DataError(
+            f"initial_scores[{bad[0]}] is {scores[bad[0]]} ({bad.size} of {scores.size} are not finite); "
+            "look at the embedder: an empty chunk or a half-precision overflow gives such similarities"
+        )
+    return scores
+
+
+def check_play(indices: Sequence[int], reward: float, arms: int) -> npt.NDArray[np.int64]:
+    """The played arms as an index array.
+
+    Raises:
+        DataError: an index that is not an arm or occurs twice, no index at all, or a reward that is not finite.
+    """
+    played = np.asarray(indices)
+    if played.ndim != 1 or played.size == 0 or not np.issubdtype(played.dtype, np.integer):
+        raise DataError(f"played arms are {indices!r}; give a non-empty list of integer indices")
+    if played.min() < 0 or played.max() >= arms:
+        raise DataError(f"played arms are {played.tolist()} but the arms are 0..{arms - 1}")
+    if np.unique(played).size != played.size:
+        raise DataError(f"played arms are {played.tolist()}: an arm is played at most once a round")
+    if not math.isfinite(reward):
+        raise DataError(f"the reward is {reward}; it must be a finite number")
+    return played.astype(np.int64)

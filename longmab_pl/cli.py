@@ -1,0 +1,135 @@
+"""The command line: `fit` under LightningCLI, and the package's own steps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningDataModule
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from longmab_pl.callbacks.checkpoint import AdapterCheckpoint
+from longmab_pl.callbacks.export import AdapterExport
+from longmab_pl.callbacks.round_report import RoundReport
+from longmab_pl.dpo.module import DPOModule
+from longmab_pl.errors import ConfigError, LongMabError
+
+
+class LongMabCLI(LightningCLI):
+    """LightningCLI for `DPOModule` and a data module of pairs; every link between config sections stands here."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(AdapterCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(AdapterExport, "export")
+        parser.add_lightning_class_args(RoundReport, "report")
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"}}
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.subcommand]
+        data = config.data.init_args
+        epochs = data.rounds * data.epochs_per_round
+        if config.trainer.max_epochs is None:
+            config.trainer.max_epochs = epochs
+        elif config.trainer.max_epochs != epochs:
+            raise ConfigError(
+                f"trainer.max_epochs is {config.trainer.max_epochs}, but data.rounds x data.epochs_per_round is {epochs}; "
+                "leave trainer.max_epochs out"
+            )
+
+
+def shipped_config(name: str) -> str:
+    """Path of a config by name: a file as it is, or `demo` / `demo.yaml` among the files that come with the package."""
+    if Path(name).exists():
+        return name
+    folder = Path(str(__import__("longmab_pl.configs", fromlist=["configs"]).__file__)).parent
+    for candidate in (folder / name, folder / f"{name}.yaml", folder / Path(name).name):
+        if candidate.is_file():
+            return str(candidate)
+    known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+    raise ConfigError(f"--config {name}: no such file; the configs that come with the package are: {known}")
+
+
+def _resolve_configs(args: Sequence[str]) -> list[str]:
+    resolved: list[str] = []
+    for arg in args:
+        if resolved and resolved[-1] in ("--config", "-c"):
+            resolved.append(shipped_config(arg))
+        elif arg.startswith("--config="):
+            resolved.append("--config=" + shipped_config(arg.removeprefix("--config=")))
+        else:
+            resolved.append(arg)
+    return resolved
+
+
+def fit(args: Sequence[str]) -> None:
+    """Run LightningCLI on these arguments."""
+    LongMabCLI(
+        DPOModule,
+        LightningDataModule,
+        subclass_mode_data=True,
+        seed_everything_default=0,
+        save_config_kwargs={"overwrite": True},
+        trainer_defaults={
+            "num_sanity_val_steps": 0,
+            "log_every_n_steps": 1,
+            "default_root_dir": "runs/longmab",
+        },
+        parser_kwargs={"fit": {"default_env": False}},
+        args=list(args),
+    )
+
+
+def synthesize(
+    folder: str, train: int = 240, eval: int = 100, passages: int = 8, seed: int = 0
+) -> None:
+    """Write a synthetic multi-passage QA set (train.jsonl, eval.jsonl) whose answers stand in invented documents.
+
+    Args:
+        folder: where to write.
+        train: number of training records.
+        eval: number of evaluation records (no entity of theirs occurs in training).
+        passages: passages per context; about 50 tokens each, so 300 make 15k tokens.
+        seed: the same seed gives the same files.
+    """
+    from longmab_pl.data.synthesis import write_dataset
+
+    for path in write_dataset(Path(folder), seed=seed, n_train=train, n_eval=eval, passages=passages):
+        print(path)
+
+
+def report(run: str) -> None:
+    """Print the table of a finished run and draw its picture again.
+
+    Args:
+        run: the run folder (trainer.default_root_dir).
+    """
+    from rich.console import Console
+
+    from longmab_pl.report import draw, load_report, round_table
+
+    console = Console()
+    console.print(round_table(load_report(Path(run))))
+    console.print(f"picture    {draw(Path(run))}")
+
+
+COMMANDS: dict[str, Any] = {"synthesize": synthesize, "report": report}
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point of `longmab` and `python -m longmab_pl`; errors that a person can act on are printed without a traceback."""
+    args = list(sys.argv[1:] if args is None else args)
+    try:
+        if args and args[0] in COMMANDS:
+            from jsonargparse import auto_cli
+
+            auto_cli(COMMANDS[args[0]], args=args[1:], prog=f"longmab {args[0]}")
+        else:
+            fit(_resolve_configs(args))
+    except LongMabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

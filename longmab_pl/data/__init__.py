@@ -1,0 +1,7 @@
+"""Data in: records and where they come from, chunks, the middle cut, and synthetic sets."""
+
+from __future__ import annotations
+
+from longmab_pl.data.sources import shipped_path
+
+__all__ = ["shipped_path"]

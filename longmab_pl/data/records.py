@@ -1,0 +1,27 @@
+"""The question-answering record that everything starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class QARecord:
+    """A question about a long context with its gold answers.
+
+    Args:
+        id: unique in its file.
+        question: what is asked.
+        answers: one or more gold answers (non-empty strings).
+        context: the long text.
+    """
+
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    context: str
+
+    @property
+    def answer(self) -> str:
+        """The first gold answer: the one a probe is shown."""
+        return self.answers[0]

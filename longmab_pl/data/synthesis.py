@@ -1,0 +1,181 @@
+"""A question-answering set that the package makes itself: invented facts, so only reading the context can answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from longmab_pl.data.synthetic_world import KINDS, Entity, Names, Relation, World
+from longmab_pl.errors import ConfigError, DataError
+
+_FACTS_PER_PASSAGE = (2, 3)
+
+
+@dataclass(frozen=True)
+class SyntheticRecord:
+    """A question, its one gold answer (a span of the context), and where the answer stands.
+
+    Args:
+        id: unique in its set.
+        input: the question.
+        answer: occurs verbatim in the last evidence passage and in no passage that is not evidence.
+        context: titled passages, separated by blank lines.
+        hops: 1, or 2 where one passage names the subject of the other.
+        evidence: titles of the passages that answer the question, in the order of reading.
+    """
+
+    id: str
+    input: str
+    answer: str
+    context: str
+    hops: int
+    evidence: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "evidence": list(self.evidence)}
+
+
+@dataclass(frozen=True)
+class SyntheticSet:
+    """Two sets of records that share no entity."""
+
+    train: tuple[SyntheticRecord, ...]
+    eval: tuple[SyntheticRecord, ...]
+
+
+def synthesise(
+    seed: int = 0, n_train: int = 240, n_eval: int = 100, passages: int = 8, two_hop: float = 0.25
+) -> SyntheticSet:
+    """Make a training and an evaluation set. The same arguments give the same records everywhere.
+
+    Every context holds distractors: passages on other entities of the same kind that state the same relation with
+    another value (for two hops: whole parallel chains), so that guessing from the question's form fails.
+
+    Args:
+        seed: of every choice.
+        n_train: training records.
+        n_eval: evaluation records.
+        passages: passages per context, at least 4; about 50 tokens each, so 8 make 400 tokens and 300 make 15,000.
+        two_hop: share of two-hop questions, spread evenly.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
+    if passages < 4:
+        raise ConfigError(f"passages is {passages}; a context with distractors needs at least 4")
+    if not 0 <= two_hop <= 1:
+        raise ConfigError(f"two_hop is {two_hop}; it is a share, in [0, 1]")
+    for name, count in (("n_train", n_train), ("n_eval", n_eval)):
+        if count < 0:
+            raise ConfigError(f"{name} is {count}; it must be at least 0")
+    rng = random.Random(seed)
+    names = Names(rng)
+    return SyntheticSet(
+        train=tuple(_records("train", rng, names, n_train, passages, two_hop)),
+        eval=tuple(_records("eval", rng, names, n_eval, passages, two_hop)),
+    )
+
+
+def write_records(records: Iterable[SyntheticRecord], path: str | Path) -> Path:
+    """Write records as JSON Lines, whole or not at all, and return the path.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(json.dumps(record.to_json(), ensure_ascii=False) + "\n" for record in records)
+        os.replace(partial, path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be written: {error.strerror}; choose a folder that you may write to"
+        ) from error
+    return path
+
+
+def write_dataset(
+    folder: str | Path, seed: int = 0, n_train: int = 240, n_eval: int = 100, passages: int = 8, two_hop: float = 0.25
+) -> tuple[Path, Path]:
+    """Write `train.jsonl` and `eval.jsonl` of `synthesise` into a folder and return both paths; errors as there."""
+    made = synthesise(seed, n_train, n_eval, passages, two_hop)
+    folder = Path(folder)
+    return write_records(made.train, folder / "train.jsonl"), write_records(made.eval, folder / "eval.jsonl")
+
+
+def _records(
+    split: str, rng: random.Random, names: Names, count: int, passages: int, two_hop: float
+) -> Iterable[SyntheticRecord]:
+    # Large enough that a question is rarely drawn twice, small enough that entities come back with the same facts.
+    world = World(rng, names, size=max(2 * passages, 24, count // 10, min(count * passages // 10, 2000)))
+    asked: set[str] = set()
+    while len(asked) < count:
+        number = len(asked)
+        hops = 2 if int((number + 1) * two_hop) > int(number * two_hop) else 1
+        record = _record(f"{split}-{number + 1:04d}", rng, world, passages, hops)
+        if record.input not in asked:
+            asked.add(record.input)
+            yield record
+
+
+def _record(id: str, rng: random.Random, world: World, passages: int, hops: int) -> SyntheticRecord:
+    bridges = [(kind, relation) for kind in KINDS for relation in kind.relations if relation.bridge]
+    plain = [(kind, relation) for kind in KINDS for relation in kind.relations]
+    kind, stated = rng.choice(bridges if hops == 2 else plain)
+    subject = rng.choice(world.entities[kind.name])
+    chosen: dict[str, tuple[Entity, Relation | None]] = {subject.name: (subject, stated)}
+    if hops == 1:
+        asked, owner, named = stated, subject, subject.name
+    else:
+        owner, named = world.target(subject, stated), stated.bridge.format(s=subject.name)
+        asked = rng.choice(owner.kind.relations)
+        chosen[owner.name] = (owner, asked)
+    answer = owner.values[asked.name]
+
+    def add(entity: Entity, relation: Relation | None) -> None:
+        if len(chosen) < passages and entity.name not in chosen and not _mentions(entity, answer):
+            chosen[entity.name] = (entity, relation)
+
+    # First the rivals: half of the passages, all but the evidence in a two-hop question with its parallel chains.
+    while len(chosen) < (passages + 1) // 2 + hops:
+        rival = rng.choice(world.entities[kind.name])
+        add(rival, stated)
+        if hops == 2 and rival.name in chosen:
+            add(world.target(rival, stated), asked)
+    while len(chosen) < passages:
+        other = rng.choice(KINDS)
+        add(rng.choice(world.entities[other.name]), asked if other is owner.kind else stated if other is kind else None)
+    texts = [(entity.name, _passage(rng, entity, relation)) for entity, relation in chosen.values()]
+    rng.shuffle(texts)
+    return SyntheticRecord(
+        id=id,
+        input=rng.choice(asked.questions).format(s=named),
+        answer=answer,
+        context="\n\n".join(f"Passage {i}: {title}\n{text}" for i, (title, text) in enumerate(texts, start=1)),
+        hops=hops,
+        evidence=(subject.name,) if hops == 1 else (subject.name, owner.name),
+    )
+
+
+def _mentions(entity: Entity, answer: str) -> bool:
+    return any(answer.lower() in text.lower() for text in (entity.name, *entity.values.values()))
+
+
+def _passage(rng: random.Random, entity: Entity, stated: Relation | None) -> str:
+    """An opening and a few facts in any order, `stated` among them."""
+    others = [relation for relation in entity.kind.relations if relation is not stated]
+    facts = rng.sample(others, rng.choice(_FACTS_PER_PASSAGE) - (stated is not None)) + ([stated] if stated else [])
+    rng.shuffle(facts)
+    sentences = [rng.choice(entity.kind.openings)] + [rng.choice(fact.statements) for fact in facts]
+    filled = [
+        sentence.format(s=entity.name, o=entity.values.get(fact.name, "") if fact else "")
+        for sentence, fact in zip(sentences, [None, *facts], strict=True)
+    ]
+    return " ".join(sentence[0].upper() + sentence[1:] for sentence in filled)

@@ -1,0 +1,166 @@
+"""The adapter as a thing of its own: its frozen copy for reference, its checkpoint, its folder, its place on and
+off."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from longmab_pl.errors import ConfigError, LongMabError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+POLICY = "default"
+"""PEFT's name of the adapter that is trained."""
+
+REFERENCE = "reference"
+"""PEFT's name of the frozen copy that a round started from."""
+
+
+def add_reference(policy: PeftModel) -> None:
+    """Give the policy a frozen second adapter, equal to the first as it is now."""
+    import copy
+
+    policy.add_adapter(REFERENCE, copy.deepcopy(policy.peft_config[POLICY]))
+    policy.set_adapter(POLICY)
+    policy.set_requires_grad(REFERENCE, False)
+    copy_to_reference(policy)
+
+
+@torch.no_grad()
+def copy_to_reference(policy: PeftModel) -> None:
+    """Make the reference adapter a copy of the policy's present adapter."""
+    parameters = dict(policy.named_parameters())
+    for name, parameter in parameters.items():
+        if f".{REFERENCE}." in name:
+            parameter.copy_(parameters[name.replace(f".{REFERENCE}.", f".{POLICY}.")])
+
+
+def is_identity(policy: PeftModel) -> bool:
+    """Whether the policy's adapter changes nothing: every B is zero, as before the first step (with DoRA: never said)."""
+    if policy.peft_config[POLICY].use_dora:
+        return False
+    updates = [p for name, p in policy.named_parameters() if f".lora_B.{POLICY}." in name]
+    return bool(updates) and not any(bool(p.detach().any()) for p in updates)
+
+
+def digest(policy: PeftModel) -> str:
+    """16 hexadecimal digits that stand for the policy's adapter weights; "base" while they change nothing."""
+    if is_identity(policy):
+        return "base"
+    h = hashlib.blake2b(digest_size=8)
+    for name, parameter in sorted(policy.named_parameters()):
+        if f".{POLICY}." in name:
+            h.update(name.encode())
+            h.update(parameter.detach().to("cpu", torch.float32).numpy().tobytes())
+    return h.hexdigest()
+
+
+@contextmanager
+def as_reference(policy: PeftModel, kind: str) -> Iterator[None]:
+    """Within: the model is the reference, in eval mode (no adapter dropout). "base": adapter off; "round_start": the
+    frozen copy."""
+    was_training = policy.training
+    policy.eval()
+    try:
+        if kind == "base":
+            with policy.disable_adapter():
+                yield
+        else:
+            policy.set_adapter(REFERENCE, inference_mode=True)
+            try:
+                yield
+            finally:
+                policy.set_adapter(POLICY)
+    finally:
+        policy.train(was_training)
+
+
+def checkpoint_names(module: torch.nn.Module) -> set[str]:
+    """State-dict names that belong in a checkpoint: what is trained and the reference adapter, never the base
+    weights."""
+    return {name for name, p in module.named_parameters() if p.requires_grad or f".{REFERENCE}." in name}
+
+
+def verify_checkpoint(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> None:
+    """Refuse a checkpoint whose adapter is not exactly the one that is configured.
+
+    Raises:
+        LongMabError: names missing, unexpected, or of another shape; the message says what to set.
+    """
+    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    reference = f".{REFERENCE}."
+    if missing and all(reference in name for name in missing) and not unexpected:
+        raise LongMabError(
+            "the checkpoint holds no reference adapter but model.reference is round_start; resume with "
+            "model.reference: base, "
+            "or start a new run"
+        )
+    if unexpected and all(reference in name for name in unexpected) and not missing:
+        raise LongMabError(
+            "the checkpoint holds the reference adapter of a round but model.reference is base; resume with "
+            "model.reference: round_start"
+        )
+    if missing or unexpected:
+        raise LongMabError(
+            f"the checkpoint's adapter does not fit this model: {len(missing)} tensors are missing (first: "
+            f"{missing[0] if missing else '-'}), {len(unexpected)} are unknown (first: "
+            f"{unexpected[0] if unexpected else '-'}); "
+            "resume with the model.model and model.lora of the run that wrote it"
+        )
+    for name, tensor in expected.items():
+        if tensor.shape != found[name].shape:
+            raise LongMabError(
+                f"the checkpoint's adapter does not fit this model: {name} has shape {tuple(found[name].shape)}, "
+                "expected "
+                f"{tuple(tensor.shape)}; resume with the model.lora.r and model.model of the run that wrote it"
+            )
+
+
+def save_adapter(policy: PeftModel, folder: Path, base_model: str) -> Path:
+    """Write the policy's adapter as a plain PEFT folder that Transformers, PEFT and vLLM load.
+
+    The folder appears complete or not at all (written beside, then renamed); an existing one is replaced. Under several
+    processes call it on one of them.
+
+    Args:
+        policy: whose "default" adapter is written, without the reference.
+        folder: holds `adapter_config.json` and `adapter_model.safetensors` afterwards.
+        base_model: folder or hub name of the base model, for `adapter_config.json`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: the place cannot be written, or it is a file.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"cannot write the adapter to {folder}: it is a file; give a folder")
+    unfinished = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
+    config = policy.peft_config[POLICY]
+    config.base_model_name_or_path = base_model
+    try:
+        unfinished.mkdir(parents=True)
+        # Embeddings are never trained; "auto" would ask the hub whether they were resized.
+        policy.save_pretrained(str(unfinished), selected_adapters=[POLICY], save_embedding_layers=False)
+        if folder.exists():
+            replaced = unfinished.with_suffix(".old")
+            folder.rename(replaced)
+            unfinished.rename(folder)
+            shutil.rmtree(replaced)
+        else:
+            unfinished.rename(folder)
+    except OSError as error:
+        raise ConfigError(f"cannot write the adapter to {folder}: {error}; give a writable folder") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder

@@ -1,0 +1,191 @@
+"""Load the policy (base model + LoRA, optionally NF4-quantised) and its tokenizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from longmab_pl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+Quantization = Literal["none", "nf4"]
+Precision = Literal["bf16", "fp32"]
+Attention = Literal["sdpa", "eager"]
+
+_DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+@dataclass(frozen=True)
+class LoRASettings:
+    """The low-rank adapter (LoRA, arXiv:2106.09685). The defaults are the LongMab-PO authors' (rank 8, alpha 16, all
+    linear layers).
+
+    Args:
+        r: rank of the update B·A.
+        alpha: the update is scaled by alpha / r (alpha / sqrt(r) with `rslora`).
+        dropout: on the adapter's input, while training; the reference never sees it.
+        target_modules: "all-linear" (every linear layer but the output head), one regular expression, or a list of
+            module names.
+        rslora: rank-stabilised scaling (arXiv:2312.03732).
+        dora: weight-decomposed adapters (arXiv:2402.09353); vLLM does not serve them without a merge.
+    """
+
+    r: int = 8
+    alpha: int = 16
+    dropout: float = 0.0
+    target_modules: str | list[str] = "all-linear"
+    rslora: bool = False
+    dora: bool = False
+
+    def __post_init__(self) -> None:
+        if self.r < 1:
+            raise ConfigError(f"lora.r is {self.r}; the rank must be at least 1")
+        if self.alpha <= 0:
+            raise ConfigError(f"lora.alpha is {self.alpha}; it must be positive")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"lora.dropout is {self.dropout}; it must be in [0, 1)")
+        if not self.target_modules:
+            raise ConfigError('lora.target_modules is empty; use "all-linear" or name at least one module')
+
+    def to_peft(self) -> LoraConfig:
+        """The same settings as PEFT's own config."""
+        from peft import LoraConfig
+
+        return LoraConfig(
+            r=self.r,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=self.target_modules if isinstance(self.target_modules, str) else list(self.target_modules),
+            use_rslora=self.rslora,
+            use_dora=self.dora,
+            bias="none",
+            task_type="CAUSAL_LM",
+        )
+
+
+def load_policy(
+    model: str,
+    lora: LoRASettings | None = None,
+    quantization: Quantization = "none",
+    dtype: Precision = "bf16",
+    attention: Attention = "sdpa",
+    gradient_checkpointing: bool = True,
+    device: torch.device | str = "cpu",
+) -> PeftModel:
+    """Load a causal language model, freeze it and put a fresh LoRA adapter on it.
+
+    The base stays in `dtype` (NF4 blocks with double quantisation when `quantization` is "nf4", computing in `dtype`);
+    the adapter is float32. PEFT's `prepare_model_for_kbit_training` is not used: it would upcast the embeddings, the
+    output head and the norms to float32 (4 GB more for an 8B model with a 128k vocabulary), while all else that it
+    does (freezing, checkpointing) is done here.
+
+    Args:
+        model: a local folder or a hub name.
+        lora: the adapter; None is `LoRASettings()`.
+        quantization: "nf4" as in QLoRA (arXiv:2305.14314); works on GPU and CPU. A quantised base is never merged.
+        dtype: of the base model's weights and activations.
+        attention: the attention implementation; the packed batches need one that takes a mask.
+        gradient_checkpointing: recompute each layer in the backward pass.
+        device: where the weights go.
+
+    Returns:
+        The policy in train mode; only the adapter called "default" requires gradients.
+
+    Raises:
+        ConfigError: the model cannot be found, read or loaded completely, or the adapter fits none of its layers.
+    """
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    lora = lora or LoRASettings()
+    options: dict[str, Any] = {}
+    if quantization == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=_DTYPES[dtype],
+        )
+    _refuse_missing_folder(model)
+    try:
+        base, info = AutoModelForCausalLM.from_pretrained(
+            model,
+            dtype=_DTYPES[dtype],
+            attn_implementation=attention,
+            device_map={"": str(device)},
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, ValueError) as error:
+        raise _cannot_load("model", model, error) from error
+    incomplete = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in info.get(kind) or ())
+    if incomplete:
+        # Transformers fills such weights with random numbers and only warns.
+        raise ConfigError(
+            f"model {model!r} lacks or misshapes {len(incomplete)} weights, the first of them {incomplete[0]}; "
+            "the folder's config.json and its weight files do not belong together: download or convert the model again"
+        )
+    base.config.use_cache = False
+    base.requires_grad_(False)
+    try:
+        policy = get_peft_model(base, lora.to_peft())
+    except ValueError as error:
+        raise ConfigError(f"the adapter does not fit model {model!r}: {error} Change lora.target_modules.") from error
+    if gradient_checkpointing:
+        # Non-reentrant recomputation needs no input that requires gradients, unlike the older kind.
+        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    # Transformers loads in eval mode, where gradient checkpointing and adapter dropout are off.
+    return policy.train()
+
+
+def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """Load the model's tokenizer; a missing pad token falls back to the end-of-sequence token.
+
+    Raises:
+        ConfigError: no tokenizer there, or it has no chat template or no end-of-sequence token.
+    """
+    from transformers import AutoTokenizer
+
+    _refuse_missing_folder(model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise _cannot_load("tokenizer of", model, error) from error
+    if not tokenizer.chat_template:
+        raise ConfigError(
+            f"the tokenizer of {model!r} has no chat template, so prompts and answers cannot be told apart; use an "
+            "instruct/chat model, or put a chat_template.jinja beside its tokenizer.json"
+        )
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(
+            f"the tokenizer of {model!r} has no end-of-sequence token; set eos_token in its tokenizer_config.json"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _refuse_missing_folder(model: str) -> None:
+    # A path that is not there would otherwise be taken for a hub name, and answered with an error about names.
+    path = Path(model).expanduser()
+    looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1
+    if looks_local and not path.is_dir():
+        raise ConfigError(f"model {model!r} is not a folder; check model.model (a local folder or a hub name)")
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise ConfigError(
+            f"model folder {model!r} has no config.json; point model.model at a Transformers model folder"
+        )
+
+
+def _cannot_load(what: str, model: str, error: Exception) -> ConfigError:
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return ConfigError(
+        f"cannot load {what} {model!r}: {reason} -- give a local model folder, a hub name that this machine can reach "
+        'and may read, or "bundled:smollm2-135m-instruct"'
+    )

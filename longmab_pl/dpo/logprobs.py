@@ -1,0 +1,241 @@
+"""Log-probabilities of completions: hidden states of the packed sequence, and the output head at completion tokens
+only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from longmab_pl.dpo.batch import PackedBatch, PreferenceExample, collate
+from longmab_pl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+Layout = Literal["packed", "concatenated"]
+
+# Layer kinds whose attention a mask fully describes; recurrent and chunked ones need the plain sequence.
+_MASKABLE_LAYERS = {"full_attention", "sliding_attention"}
+
+
+@dataclass(frozen=True)
+class PairLogps:
+    """Of P pairs: summed log-probabilities (nats, float32 [P]) and lengths (tokens, float32 [P]) of both completions.
+
+    `chosen_nll` is the chosen completion's mean negative log-likelihood per token [P].
+    """
+
+    chosen: torch.Tensor
+    rejected: torch.Tensor
+    chosen_tokens: torch.Tensor
+    rejected_tokens: torch.Tensor
+    chosen_nll: torch.Tensor
+
+
+def completion_logps(
+    model: PreTrainedModel | PeftModel,
+    batch: PackedBatch,
+    chunk: int = 128,
+    layout: Layout = "packed",
+    excess_weight: float = 1.0,
+) -> PairLogps:
+    """Log-probabilities of every pair's chosen and rejected completion, given its prompt.
+
+    Args:
+        model: a causal language model, with or without PEFT adapters (as they are switched now).
+        batch: on the model's device.
+        chunk: rows of hidden states that go through the output head at once; [chunk, vocabulary] is the largest logits
+            tensor.
+        layout: "packed" runs the sequence once; "concatenated" runs prompt + completion for each completion.
+        excess_weight: weight of a completion's tokens beyond the length of the pair's shorter one (LD-DPO,
+            arXiv:2409.06411, its alpha); 1 counts all tokens alike.
+
+    Raises:
+        ConfigError: the architecture cannot take the layout (see `check_packing`).
+    """
+    logps = token_logps(model, batch, chunk, layout)
+    per_completion = torch.split(logps, list(batch.completion_lengths))
+    lengths = torch.tensor(batch.completion_lengths, dtype=torch.float32, device=logps.device)
+    chosen, rejected = list(batch.chosen), list(batch.rejected)
+    sums = torch.stack([tokens.sum() for tokens in per_completion])
+    if excess_weight == 1.0:
+        chosen_sums, rejected_sums = sums[chosen], sums[rejected]
+    else:
+        shorter = [min(len(per_completion[c]), len(per_completion[r])) for c, r in zip(chosen, rejected, strict=True)]
+        chosen_sums = torch.stack(
+            [_desensitised(per_completion[c], n, excess_weight) for c, n in zip(chosen, shorter, strict=True)]
+        )
+        rejected_sums = torch.stack(
+            [_desensitised(per_completion[r], n, excess_weight) for r, n in zip(rejected, shorter, strict=True)]
+        )
+    return PairLogps(
+        chosen=chosen_sums,
+        rejected=rejected_sums,
+        chosen_tokens=lengths[chosen],
+        rejected_tokens=lengths[rejected],
+        chosen_nll=-sums[chosen] / lengths[chosen],
+    )
+
+
+def token_logps(
+    model: PreTrainedModel | PeftModel, batch: PackedBatch, chunk: int = 128, layout: Layout = "packed"
+) -> torch.Tensor:
+    """Log-probability (nats, float32) of each completion token: [N], completion after completion."""
+    causal = causal_model(model)
+    backbone = _backbone(causal)
+    if layout == "packed":
+        masks = _masks(causal, batch)
+        hidden = backbone(
+            input_ids=batch.input_ids, position_ids=batch.position_ids, attention_mask=masks, use_cache=False
+        ).last_hidden_state[0]  # [T, H]
+        hidden = hidden.index_select(0, batch.source_index)  # [N, H]
+    else:
+        hidden = torch.cat([_plain_hidden(backbone, batch, c) for c in range(len(batch.completion_lengths))])
+    return head_logps(causal, hidden, batch.target_ids, chunk)
+
+
+def head_logps(causal: PreTrainedModel, hidden: torch.Tensor, targets: torch.Tensor, chunk: int = 128) -> torch.Tensor:
+    """Log-probability (nats, float32) of `targets` [N] under the output head at the hidden states [N, H]: [N].
+
+    The head runs in its own dtype, the reduction in float32. While gradients are on, each chunk's logits are made again
+    in the backward pass instead of being kept.
+    """
+    head = causal.get_output_embeddings()
+    if head is None:
+        raise ConfigError(f"{type(causal).__name__} has no output embeddings; use a causal language model")
+    scale = _logit_transform(causal)
+
+    def rows(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        logits = scale(head(hidden)).float()  # [chunk, vocabulary]
+        return logits.gather(-1, targets[:, None]).squeeze(-1) - logits.logsumexp(-1)
+
+    parts = []
+    for h, t in zip(hidden.split(chunk), targets.split(chunk), strict=True):
+        parts.append(checkpoint(rows, h, t, use_reentrant=False) if torch.is_grad_enabled() else rows(h, t))
+    return torch.cat(parts)
+
+
+def causal_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """The Transformers model under a PEFT wrapper (adapters stay in place), or the model itself."""
+    return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
+
+
+@torch.no_grad()
+def check_packing(model: PreTrainedModel | PeftModel) -> Layout:
+    """Find the layout that this architecture computes exactly, by comparing it with the model's own logits on a short
+    pair.
+
+    Returns:
+        "packed", or "concatenated" where the packed form differs (recurrent layers, attention that ignores the mask or
+        the
+        position ids, ...).
+
+    Raises:
+        ConfigError: even the concatenated form differs: the output head does something that this module does not know.
+    """
+    causal = causal_model(model)
+    was_training = causal.training
+    causal.eval()
+    try:
+        return _exact_layout(model, causal)
+    finally:
+        causal.train(was_training)
+
+
+def _exact_layout(model: PreTrainedModel | PeftModel, causal: PreTrainedModel) -> Layout:
+    vocabulary = causal.get_input_embeddings().weight.shape[0]
+    draw = torch.Generator().manual_seed(0)
+    prompt, chosen, rejected = (tuple(torch.randint(vocabulary, (n,), generator=draw).tolist()) for n in (24, 9, 7))
+    batch = collate([PreferenceExample("probe", prompt, chosen, rejected)]).to(causal.device)
+    truth = []
+    for ids in (chosen, rejected):
+        logits = causal(input_ids=torch.tensor([prompt + ids], device=causal.device), use_cache=False).logits[0].float()
+        predicted = logits[len(prompt) - 1 : -1].log_softmax(-1)
+        truth.append(predicted.gather(-1, torch.tensor(ids, device=causal.device)[:, None]).squeeze(-1))
+    expected = torch.cat(truth)
+    # bf16 logits of size 16 to 32 are 0.125 apart, so single tokens may differ by a few such steps.
+    tolerance = 1e-3 if causal.dtype == torch.float32 else 0.5
+    try:
+        found = token_logps(model, batch, layout="packed")
+        if (found - expected).abs().max() <= tolerance:
+            return "packed"
+    except (ConfigError, TypeError, ValueError, RuntimeError):
+        pass  # An architecture that does not know the mask or the position ids says so in its own way.
+    found = token_logps(model, batch, layout="concatenated")
+    difference = float((found - expected).abs().max())
+    if difference <= tolerance:
+        return "concatenated"
+    raise ConfigError(
+        f"the log-probabilities of {type(causal).__name__} differ from its own logits by {difference:.3g} nats; its "
+        "output head has a step that longmab_pl.dpo.logprobs does not know: use another model family"
+    )
+
+
+def _plain_hidden(backbone: Any, batch: PackedBatch, completion: int) -> torch.Tensor:
+    """Hidden states that predict one completion, from its plain sequence: [C_len, H]."""
+    index = batch.plain_sequence(completion)
+    ids = batch.input_ids[:, index]
+    hidden = backbone(input_ids=ids, use_cache=False).last_hidden_state[0]  # [P_len + C_len, H]
+    return hidden[-batch.completion_lengths[completion] - 1 : -1]
+
+
+def _backbone(causal: PreTrainedModel) -> Any:
+    backbone = causal.base_model
+    if backbone is causal:
+        raise ConfigError(
+            f"{type(causal).__name__} does not separate its layers from its output head; use another model family"
+        )
+    return backbone
+
+
+def _masks(causal: PreTrainedModel, batch: PackedBatch) -> torch.Tensor | dict[str, torch.Tensor]:
+    """The attention mask [1, 1, T, T] as this architecture takes it: one for all layers, or one per kind of layer."""
+    config = causal.config.get_text_config()
+    attention = causal.config._attn_implementation
+    if attention not in ("sdpa", "eager"):
+        raise ConfigError(f'attention {attention!r} cannot take the packed mask; set attention to "sdpa" (or "eager")')
+
+    def mask(window: int | None) -> torch.Tensor:
+        allowed = batch.attention_mask(window)
+        if attention == "sdpa":
+            return allowed
+        blocked = torch.finfo(causal.dtype).min
+        return torch.zeros(allowed.shape, dtype=causal.dtype, device=allowed.device).masked_fill_(~allowed, blocked)
+
+    kinds = set(getattr(config, "layer_types", None) or ())
+    window = getattr(config, "sliding_window", None)
+    if kinds - _MASKABLE_LAYERS:
+        raise ConfigError(
+            f"{type(causal).__name__} has {', '.join(sorted(kinds - _MASKABLE_LAYERS))} layers, whose packed form is "
+            "not exact"
+        )
+    if len(kinds) > 1 or kinds == {"sliding_attention"}:
+        windows = {"full_attention": None, "sliding_attention": window}
+        return {kind: mask(windows[kind]) for kind in kinds}
+    # Without layer_types a window holds for every layer (Mistral); with them, "full" layers ignore the setting (Qwen2).
+    return mask(None if kinds else window)
+
+
+def _logit_transform(causal: PreTrainedModel) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What the architecture does to the head's output: soft-capping (Gemma), division (Granite), scaling (Cohere), or
+    nothing."""
+    config = causal.config.get_text_config()
+    cap = getattr(config, "final_logit_softcapping", None)
+    divisor = getattr(config, "logits_scaling", None)
+    factor = getattr(config, "logit_scale", None)
+    if cap:
+        return lambda logits: torch.tanh(logits / cap) * cap
+    if divisor:
+        return lambda logits: logits / divisor
+    if factor:
+        return lambda logits: logits * factor
+    return lambda logits: logits
+
+
+def _desensitised(tokens: torch.Tensor, common: int, weight: float) -> torch.Tensor:
+    return tokens[:common].sum() + weight * tokens[common:].sum()

@@ -1,0 +1,309 @@
+"""The LightningModule that trains a LoRA policy on preference pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+
+from longmab_pl.dpo import adapter as adapters
+from longmab_pl.dpo.batch import PackedBatch
+from longmab_pl.dpo.loading import Attention, LoRASettings, Precision, Quantization, load_policy
+from longmab_pl.dpo.logprobs import Layout, PairLogps, causal_model, check_packing, completion_logps, head_logps
+from longmab_pl.dpo.losses import PreferenceLoss, SigmoidDPO
+from longmab_pl.dpo.schedule import Schedule, lr_factor, run_progress
+from longmab_pl.errors import ConfigError, LongMabError
+from longmab_pl.models import resolve_model
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+
+class DPOModule(LightningModule):
+    """Direct preference optimisation of a LoRA adapter, on batches that hold every shared prompt once.
+
+    Loss of a pair: the preference loss + `nll_weight` x mean negative log-likelihood of the chosen completion's tokens.
+    Keep the Trainer at `precision: 32-true`: weights are loaded in `dtype`, the adapter and its optimiser are float32.
+
+    Args:
+        model: a local folder, a hub name, or "bundled:smollm2-135m-instruct".
+        loss: the preference loss; None is `SigmoidDPO(beta=0.1)`.
+        nll_weight: weight of the likelihood term (the LongMab-PO authors use 0.1 for Llama-3.1-8B, 0.2 for Qwen2.5-7B).
+        lora: the adapter's settings.
+        quantization: "nf4" keeps the base in 4 bits (QLoRA).
+        dtype: of the base model's weights and activations.
+        attention: "sdpa", or "eager" for debugging.
+        gradient_checkpointing: recompute layers in the backward pass: less memory, about a third more time.
+        learning_rate: its peak.
+        weight_decay: AdamW's, on the adapter.
+        warmup_fraction: fraction of the run with linear warm-up.
+        schedule: the learning rate's shape after the warm-up, over the fraction of the run that is done.
+        optimizer: "paged_adamw_8bit" (bitsandbytes) needs a CUDA GPU.
+        reference: "base" is the adapter switched off; "round_start" is a frozen copy of the adapter as the present
+            round
+            began (see `start_round`).
+        logprob_chunk: rows of hidden states that go through the output head at once.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        loss: PreferenceLoss | None = None,
+        nll_weight: float = 0.1,
+        lora: LoRASettings = LoRASettings(),  # noqa: B008 - frozen
+        quantization: Quantization = "none",
+        dtype: Precision = "bf16",
+        attention: Attention = "sdpa",
+        gradient_checkpointing: bool = True,
+        learning_rate: float = 2e-5,
+        weight_decay: float = 0.0,
+        warmup_fraction: float = 0.1,
+        schedule: Schedule = "cosine",
+        optimizer: Literal["adamw", "paged_adamw_8bit"] = "adamw",
+        reference: Literal["base", "round_start"] = "base",
+        logprob_chunk: int = 128,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss or SigmoidDPO()
+        self.nll_weight = nll_weight
+        self.lora = lora
+        self.quantization: Quantization = quantization
+        self.dtype_name: Precision = dtype
+        self.attention: Attention = attention
+        self.gradient_checkpointing = gradient_checkpointing
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup_fraction = warmup_fraction
+        self.schedule: Schedule = schedule
+        self.optimizer_name = optimizer
+        self.reference = reference
+        self.logprob_chunk = logprob_chunk
+        self.policy: PeftModel | None = None
+        self.layout: Layout = "packed"
+        self._check_settings()
+
+    def _check_settings(self) -> None:
+        if self.nll_weight < 0:
+            raise ConfigError(f"model.nll_weight is {self.nll_weight}; it must be 0 or more")
+        if self.loss.includes_nll and self.nll_weight > 0:
+            raise ConfigError(
+                f"{type(self.loss).__name__} holds its own likelihood term; set model.nll_weight to 0 (it is "
+                f"{self.nll_weight})"
+            )
+        if self.learning_rate <= 0:
+            raise ConfigError(f"model.learning_rate is {self.learning_rate}; it must be positive")
+        if not 0 <= self.warmup_fraction < 1:
+            raise ConfigError(f"model.warmup_fraction is {self.warmup_fraction}; it must be in [0, 1)")
+        if self.logprob_chunk < 1:
+            raise ConfigError(f"model.logprob_chunk is {self.logprob_chunk}; it must be at least 1")
+
+    # Building
+
+    def configure_model(self) -> None:
+        """Load the policy (once; Lightning calls this again for validate and test)."""
+        if self.policy is not None:
+            return
+        trainer = self._trainer
+        if trainer is not None and trainer.precision in ("16-true", "bf16-true", "transformer-engine"):
+            raise ConfigError(
+                f"trainer.precision is {trainer.precision}, which would cast the adapter too; use 32-true and set "
+                "model.dtype"
+            )
+        device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
+        policy = load_policy(
+            resolve_model(self.model),
+            self.lora,
+            self.quantization,
+            self.dtype_name,
+            self.attention,
+            self.gradient_checkpointing,
+            device,
+        )
+        if self.reference == "round_start":
+            adapters.add_reference(policy)
+        self.layout = check_packing(policy)
+        if self.layout == "concatenated":
+            from lightning.pytorch.utilities import rank_zero_warn
+
+            rank_zero_warn(
+                f"{type(causal_model(policy)).__name__} cannot take packed pairs exactly; each completion runs with "
+                "its own copy "
+                "of the prompt (slower)"
+            )
+        self.policy = policy
+
+    @property
+    def _policy(self) -> PeftModel:
+        if self.policy is None:
+            raise LongMabError("the policy is not loaded yet; call configure_model() first (the Trainer does)")
+        return self.policy
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW over the adapter; the learning rate is set before every batch (see `on_train_batch_start`)."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        if self.optimizer_name == "adamw":
+            return torch.optim.AdamW(trained, lr=self.learning_rate, weight_decay=self.weight_decay)
+        if self.device.type != "cuda":
+            raise ConfigError(
+                f"model.optimizer paged_adamw_8bit needs a CUDA GPU, and this run is on {self.device.type}; use adamw"
+            )
+        from bitsandbytes.optim import PagedAdamW8bit
+
+        return PagedAdamW8bit(trained, lr=self.learning_rate, weight_decay=self.weight_decay)
+
+    # Rounds
+
+    def start_round(self) -> None:
+        """Tell the module that a new round's pairs begin: with `reference: round_start` the present adapter becomes
+        the reference.
+
+        Do not call it when resuming within a round: the checkpoint brings that round's reference.
+        """
+        if self.reference == "round_start":
+            adapters.copy_to_reference(self._policy)
+
+    # Steps
+
+    def pair_logps(self, batch: PackedBatch) -> PairLogps:
+        """Log-probabilities of a batch's pairs under the policy."""
+        return completion_logps(self._policy, batch, self.logprob_chunk, self.layout, self.loss.excess_weight)
+
+    @torch.no_grad()
+    def reference_logps(self, batch: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities (nats, float32 [P]) of chosen and rejected completions under the reference.
+
+        They may be stored in the pairs (`PreferenceExample.reference_*_logp`) for as long as the reference and the
+        loss stay
+        the same.
+        """
+        with adapters.as_reference(self._policy, self.reference):
+            logps = self.pair_logps(batch)
+        return logps.chosen, logps.rejected
+
+    def training_step(self, batch: PackedBatch, batch_idx: int) -> torch.Tensor:
+        loss, metrics = self._loss(batch)
+        shown = {"loss", "rewards/accuracies", "rewards/margins"}
+        for name, value in metrics.items():
+            self.log(name, value, prog_bar=name in shown, batch_size=len(batch))
+        return loss
+
+    def validation_step(self, batch: PackedBatch, batch_idx: int) -> None:
+        _, metrics = self._loss(batch)
+        for name, value in metrics.items():
+            self.log(f"val/{name}", value, prog_bar=name == "loss", batch_size=len(batch), sync_dist=True)
+
+    def _loss(self, batch: PackedBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        if not self.loss.needs_reference:
+            reference_chosen = reference_rejected = torch.zeros(len(batch), device=batch.input_ids.device)
+        elif batch.reference_chosen_logps is not None and batch.reference_rejected_logps is not None:
+            reference_chosen, reference_rejected = batch.reference_chosen_logps, batch.reference_rejected_logps
+        else:
+            reference_chosen, reference_rejected = self.reference_logps(batch)
+        logps = self.pair_logps(batch)
+        losses, chosen_rewards, rejected_rewards = self.loss(
+            logps.chosen,
+            logps.rejected,
+            reference_chosen,
+            reference_rejected,
+            logps.chosen_tokens,
+            logps.rejected_tokens,
+        )
+        losses = losses + self.nll_weight * logps.chosen_nll
+        loss = losses.mean()
+        if not torch.isfinite(loss):
+            bad = [id for id, finite in zip(batch.ids, torch.isfinite(losses).tolist(), strict=True) if not finite]
+            raise LongMabError(
+                f"the loss is not finite for pairs {', '.join(map(repr, bad))} (epoch {self.current_epoch}, step "
+                f"{self.global_step}); lower model.learning_rate or set trainer.gradient_clip_val, and look at these "
+                "pairs"
+            )
+        return loss, {
+            "loss": loss.detach(),
+            "rewards/chosen": chosen_rewards.mean(),
+            "rewards/rejected": rejected_rewards.mean(),
+            "rewards/accuracies": (chosen_rewards > rejected_rewards).float().mean(),
+            "rewards/margins": (chosen_rewards - rejected_rewards).mean(),
+            "logps/chosen": logps.chosen.detach().mean(),
+            "logps/rejected": logps.rejected.detach().mean(),
+            "nll_loss": logps.chosen_nll.detach().mean(),
+            "tokens": torch.tensor(float(batch.tokens)),
+        }
+
+    def on_train_batch_start(self, batch: PackedBatch, batch_idx: int) -> None:
+        """Set the learning rate from the fraction of the run that is done (exact on resume: it depends on nothing
+        else)."""
+        progress = run_progress(self.trainer, batch_idx)
+        rate = self.learning_rate * lr_factor(progress, self.warmup_fraction, self.schedule)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+        self.log("lr", rate, batch_size=len(batch))
+
+    # Checkpoints and export
+
+    @property
+    def strict_loading(self) -> bool:
+        """Checkpoints hold the adapter only; `on_load_checkpoint` makes sure that they hold all of it."""
+        return False
+
+    @strict_loading.setter
+    def strict_loading(self, value: bool) -> None:
+        raise ConfigError("strict_loading cannot be set: checkpoints hold the adapter only")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the adapter (and the round's reference adapter) and drop the base model's weights."""
+        names = adapters.checkpoint_names(self)
+        checkpoint["state_dict"] = {name: t for name, t in checkpoint["state_dict"].items() if name in names}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint that would load only in part."""
+        self.configure_model()
+        names = adapters.checkpoint_names(self)
+        expected = {name: tensor for name, tensor in self.state_dict().items() if name in names}
+        adapters.verify_checkpoint(expected, checkpoint["state_dict"])
+
+    def save_adapter(self, folder: Path) -> Path:
+        """Write the policy's adapter as a plain PEFT folder (see `longmab_pl.dpo.adapter.save_adapter`)."""
+        return adapters.save_adapter(self._policy, Path(folder), resolve_model(self.model))
+
+    def adapter_is_identity(self) -> bool:
+        """Whether the adapter changes nothing, as before the first step."""
+        return adapters.is_identity(self._policy)
+
+    def adapter_digest(self) -> str:
+        """Stands for the adapter's weights in file names and fingerprints; "base" while they change nothing."""
+        return adapters.digest(self._policy)
+
+    @torch.no_grad()
+    def token_logps(self, prompt_ids: Sequence[int], adapter: bool = True) -> list[float]:
+        """Natural-log probabilities of a text's tokens 1..T-1, each given those before it.
+
+        Args:
+            prompt_ids: T >= 2 token ids.
+            adapter: with the policy's adapter; False is the base model.
+
+        Raises:
+            ConfigError: fewer than two tokens.
+        """
+        if len(prompt_ids) < 2:
+            raise ConfigError(f"token_logps needs at least 2 tokens and was given {len(prompt_ids)}")
+        policy = self._policy
+        causal = causal_model(policy)
+        ids = torch.tensor([list(prompt_ids)], device=causal.device)
+
+        def score() -> torch.Tensor:
+            hidden = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state[0]  # [T, H]
+            return head_logps(causal, hidden[:-1], ids[0, 1:], self.logprob_chunk)
+
+        if not adapter:
+            with adapters.as_reference(policy, "base"):
+                return score().tolist()
+        was_training = policy.training
+        policy.eval()
+        try:
+            return score().tolist()
+        finally:
+            policy.train(was_training)

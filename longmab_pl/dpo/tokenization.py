@@ -1,0 +1,113 @@
+"""From messages and answers to token ids, through the tokenizer's own chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from longmab_pl.dpo.batch import PreferenceExample
+from longmab_pl.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Letters only, so that no template trims it and no tokenizer treats it as special.
+_MARKER = "xANSWERx"
+
+
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]], opened: str = ""
+) -> tuple[int, ...]:
+    """Token ids of a conversation up to where the assistant's next words begin.
+
+    Args:
+        tokenizer: with a chat template.
+        messages: `{"role", "content"}` each, the last one not the assistant's.
+        opened: text with which the assistant's turn already stands opened (it belongs to the prompt, not to the
+            answer).
+    """
+    rendered = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+    # The template writes the special tokens itself; the tokenizer must not add a second set.
+    return tuple(tokenizer.encode(rendered + opened, add_special_tokens=False))
+
+
+def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token with which this chat template closes an assistant's turn (often, not always, the end-of-sequence
+    token).
+
+    Raises:
+        ConfigError: the template writes no such token and the tokenizer has no end-of-sequence token.
+    """
+    rendered = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARKER}], tokenize=False
+    )
+    after = tokenizer.encode(rendered.rpartition(_MARKER)[2], add_special_tokens=False)
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    for token in after:
+        if token in special:
+            return token
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(
+            "the chat template closes no assistant turn and the tokenizer has no end-of-sequence token; set one"
+        )
+    return int(tokenizer.eos_token_id)
+
+
+def tokenize_pair(
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    id: str,
+    messages: Sequence[Mapping[str, str]],
+    chosen: str,
+    rejected: str,
+    chosen_ended: bool = True,
+    rejected_ended: bool = True,
+    chosen_reward: float = 0.0,
+    rejected_reward: float = 0.0,
+    opened: str = "",
+    max_length: int | None = None,
+) -> PreferenceExample:
+    """Tokenise one preference pair.
+
+    Args:
+        tokenizer: with a chat template.
+        id: the pair's name.
+        messages: the prompt, `{"role", "content"}` each.
+        chosen: text of the better answer.
+        rejected: text of the worse answer.
+        chosen_ended: the answer ended by itself (True: the end-of-turn token is learnt as part of it) rather than at
+            the length limit.
+        rejected_ended: likewise.
+        chosen_reward: score of the chosen answer.
+        rejected_reward: score of the rejected answer.
+        opened: text with which the assistant's turn stands opened before either answer.
+        max_length: most tokens that prompt + longer answer may take.
+
+    Raises:
+        DataError: an empty or identical answer, or a pair longer than `max_length`; the message names the pair.
+    """
+    prompt_ids = encode_prompt(tokenizer, messages, opened)
+    end = end_of_turn_id(tokenizer)
+
+    def completion(text: str, ended: bool) -> tuple[int, ...]:
+        return (*tokenizer.encode(text, add_special_tokens=False), *((end,) if ended else ()))
+
+    for name, text in (("chosen", chosen), ("rejected", rejected)):
+        if not text.strip():
+            raise DataError(f"pair {id!r}: the {name} answer is empty; leave the pair out")
+    example = PreferenceExample(
+        id=id,
+        prompt_ids=prompt_ids,
+        chosen_ids=completion(chosen, chosen_ended),
+        rejected_ids=completion(rejected, rejected_ended),
+        chosen_reward=chosen_reward,
+        rejected_reward=rejected_reward,
+    )
+    longest = len(prompt_ids) + max(len(example.chosen_ids), len(example.rejected_ids))
+    if max_length is not None and longest > max_length:
+        raise DataError(
+            f"pair {id!r}: prompt ({len(prompt_ids)} tokens) and longer answer take {longest} tokens, more than "
+            f"{max_length}; "
+            "cut the prompt's context or raise the limit"
+        )
+    return example

@@ -1,0 +1,73 @@
+"""Keeping a library that runs in this process from changing the process: random state, environment, output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+@contextlib.contextmanager
+def isolated_rng() -> Iterator[None]:
+    """Put the states of Python's, NumPy's and torch's generators (CPU and current GPU) back afterwards.
+
+    vLLM seeds all of them when it starts and draws from torch's at every step, so without this the training run would
+    depend on how many steps the engine happened to take.
+    """
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+@contextlib.contextmanager
+def isolated_environment() -> Iterator[None]:
+    """Undo changes to the environment other than vLLM's own `VLLM_*` variables, which it reads again later.
+
+    vLLM sets LD_PRELOAD, LOCAL_WORLD_SIZE and others: meant for its workers, wrong for every other child process.
+    """
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            if not name.startswith("VLLM_"):
+                del os.environ[name]
+        for name, value in before.items():
+            if not name.startswith("VLLM_"):
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def quiet_output(verbose: bool) -> Iterator[Path | None]:
+    """Send what is written to standard output and error, also by C++ code, to a file that is yielded.
+
+    The file is there inside the block only. With `verbose` nothing is redirected and None is yielded.
+    """
+    if verbose:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="longmab-vllm-") as folder, contextlib.ExitStack() as stack:
+        log = Path(folder) / "output.log"
+        sink = stack.enter_context(log.open("wb"))
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        for number in (1, 2):
+            saved = os.dup(number)
+            stack.callback(os.close, saved)
+            stack.callback(os.dup2, saved, number)
+            os.dup2(sink.fileno(), number)
+        yield log
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()

@@ -1,0 +1,54 @@
+"""A PEFT adapter folder and its base model put together into plain weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from longmab_pl.errors import EngineError
+
+
+def check_adapter(adapter: Path) -> tuple[Path, Path]:
+    """The config and weight files of a PEFT adapter folder.
+
+    Raises:
+        EngineError: the folder does not exist or lacks one of them.
+    """
+    config = adapter / "adapter_config.json"
+    weights = adapter / "adapter_model.safetensors"
+    for file in (config, weights):
+        if not file.is_file():
+            raise EngineError(f"{adapter} is not a PEFT adapter folder: there is no {file.name} in it")
+    return config, weights
+
+
+def merged_weights(model: str, adapter: Path, dtype: str) -> dict[str, torch.Tensor]:
+    """The base model's state dict with the adapter added, computed in float32 and rounded once to `dtype`.
+
+    Args:
+        model: folder or hub name of the base model.
+        adapter: a PEFT adapter folder.
+        dtype: torch's name of a floating-point type, e.g. "bfloat16".
+
+    Raises:
+        EngineError: the adapter does not fit the model.
+    """
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    target = getattr(torch, {"half": "float16", "float": "float32"}.get(dtype, dtype), None)
+    if not isinstance(target, torch.dtype):
+        raise EngineError(f"engine.dtype {dtype!r} cannot be used with adapter_sync: merge; name it, e.g. bfloat16")
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+        merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
+    except (RuntimeError, ValueError, KeyError, OSError) as error:
+        raise EngineError(f"the adapter {adapter} does not fit the model {model!r}: {error}") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    return {name: tensor.to(target) for name, tensor in merged.state_dict().items()}

@@ -1,0 +1,130 @@
+"""What the package asks of an inference engine: requests stream in, completions stream out in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from longmab_pl.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample one response. The defaults are the LongMab-PO authors' (T 1.0, top-p 0.95, presence penalty 1.0).
+
+    Args:
+        temperature: 0 is greedy.
+        top_p: nucleus mass in (0, 1].
+        presence_penalty: in [-2, 2].
+        max_tokens: at most this many new tokens.
+        stop: strings that end a response; they are not part of it.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 0.95
+    presence_penalty: float = 1.0
+    max_tokens: int = 1024
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise ConfigError(f"sampling.temperature is {self.temperature}; use 0 (greedy) or a positive number")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"sampling.top_p is {self.top_p}; it must be in (0, 1]")
+        if not -2 <= self.presence_penalty <= 2:
+            raise ConfigError(f"sampling.presence_penalty is {self.presence_penalty}; it must be in [-2, 2]")
+        if self.max_tokens < 1:
+            raise ConfigError(f"sampling.max_tokens is {self.max_tokens}; it must be at least 1")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt to answer.
+
+    Args:
+        id: unique among the requests of a rollout; the journal's key.
+        prompt_ids: token ids, chat template included.
+        sampling: how to sample.
+        n: how many responses of this prompt (one prefill).
+        seed: per-request seed, or None for the engine's own randomness.
+    """
+
+    id: str
+    prompt_ids: tuple[int, ...]
+    sampling: Sampling
+    n: int = 1
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The finished answer to one `Request`: `n` responses with the reason each ended ("stop" or "length")."""
+
+    request_id: str
+    texts: tuple[str, ...]
+    finish_reasons: tuple[str, ...]
+    completion_tokens: tuple[int, ...]
+    prompt_tokens: int
+    cached_tokens: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Completion:
+        return cls(
+            request_id=row["request_id"],
+            texts=tuple(row["texts"]),
+            finish_reasons=tuple(row["finish_reasons"]),
+            completion_tokens=tuple(row["completion_tokens"]),
+            prompt_tokens=row["prompt_tokens"],
+            cached_tokens=row.get("cached_tokens", 0),
+        )
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """An inference engine. Constructing one is cheap; `start` loads the model (idempotent for the same model).
+
+    Completions of a request carry the adapter that was synced when the request was submitted; callers sync
+    only while nothing is in flight.
+    """
+
+    @property
+    def concurrency(self) -> int:
+        """How many responses the engine works on at once; the scheduler keeps it this full."""
+
+    @property
+    def max_model_len(self) -> int:
+        """Longest prompt plus response, in tokens. Valid after `start`."""
+
+    @property
+    def started(self) -> bool: ...
+
+    def start(self, model: str) -> None:
+        """Load `model` (a local folder or hub name). Raises `EngineError` if it cannot."""
+
+    def submit(self, request: Request) -> None:
+        """Queue a request. Raises `PromptTooLong` if prompt + max_tokens exceeds `max_model_len`."""
+
+    def poll(self) -> list[Completion]:
+        """Advance, and return what has finished since the last call (possibly nothing). Returns [] at once if idle."""
+
+    def abort(self) -> None:
+        """Drop every unfinished request."""
+
+    def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Natural-log probabilities of each prompt's tokens 1..T-1 given those before (for the canary); needs an idle engine."""
+
+    def sync(self, adapter: Path | None) -> None:
+        """Answer with this PEFT adapter folder from now on (None: the base model), with no stale prefix cache."""
+
+    def sleep(self) -> None:
+        """Give the accelerator's memory to training, where the platform can."""
+
+    def wake(self) -> None: ...
+
+    def close(self) -> None:
+        """Stop the engine and free what it holds; safe to call twice and at any time."""

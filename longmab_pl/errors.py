@@ -1,0 +1,23 @@
+"""Errors that a person can act on: each says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class LongMabError(Exception):
+    """Base of the errors this package raises on purpose. The CLI prints them without a traceback."""
+
+
+class ConfigError(LongMabError):
+    """A setting is wrong or two settings contradict each other."""
+
+
+class DataError(LongMabError):
+    """An input file or record cannot be used."""
+
+
+class EngineError(LongMabError):
+    """The inference engine failed, refused a request, or does not answer with the adapter it was given."""
+
+
+class PromptTooLong(EngineError):
+    """One request does not fit the engine's context window; other requests are unaffected."""

@@ -1,0 +1,20 @@
+"""What to ask, how to cut, how to score: LongBench v1, InfiniteBench En.QA and the paper's QA protocol."""
+
+from __future__ import annotations
+
+from longmab_pl.evaluation.longbench import LongBenchTask, longbench_tasks
+from longmab_pl.evaluation.qa import QATask
+from longmab_pl.evaluation.results import EvaluationResult, TaskResult, compare
+from longmab_pl.evaluation.runner import evaluate
+from longmab_pl.evaluation.tasks import score
+
+__all__ = [
+    "EvaluationResult",
+    "LongBenchTask",
+    "QATask",
+    "TaskResult",
+    "compare",
+    "evaluate",
+    "longbench_tasks",
+    "score",
+]

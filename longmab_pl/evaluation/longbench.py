@@ -1,0 +1,178 @@
+"""LongBench's protocol: fill the task's prompt, cut its middle, generate greedily, score as the official program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from longmab_pl.data.records import QARecord
+from longmab_pl.engine.protocol import Sampling
+from longmab_pl.errors import ConfigError, PromptTooLong
+from longmab_pl.evaluation.loading import BadRow, LongBenchItem, load_items, sample, tasks_there
+from longmab_pl.evaluation.task import ItemScores, Prompt
+from longmab_pl.evaluation.tasks import BUCKETS, TaskSpec, expand_tasks, item_score, length_bucket, official_settings
+from longmab_pl.evaluation.truncation import middle_truncated
+from longmab_pl.rollout.reading import render
+
+
+@dataclass(frozen=True)
+class LongBenchTask:
+    """One LongBench, LongBench-E, InfiniteBench or custom task with its records.
+
+    Args:
+        name: as in the official file names; LongBench-E names end in `_e`.
+        records: what to ask.
+        spec: prompt, metric and the rest.
+        max_prompt_tokens: filled prompts above this many tokens keep their first and last half (official: 3,500 for 4k
+            models, 7,500, 15,500, 31,500), before the chat template; None: only the engine's own limit cuts.
+        presence_penalty: 0 is official; the LongMab-PO authors evaluate with 1.0.
+        fixed_classification: without the official list-mutation bug (`scoring.classification`).
+    """
+
+    name: str
+    records: Sequence[LongBenchItem]
+    spec: TaskSpec
+    max_prompt_tokens: int | None = None
+    presence_penalty: float = 0.0
+    fixed_classification: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.records:
+            raise ConfigError(f"evaluation task {self.name!r} has no records")
+        if self.max_prompt_tokens is not None and self.max_prompt_tokens < 2:
+            raise ConfigError(
+                f"max_prompt_tokens of evaluation task {self.name!r} is {self.max_prompt_tokens}; use at least 2"
+            )
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(
+            temperature=0.0,
+            top_p=1.0,
+            presence_penalty=self.presence_penalty,
+            max_tokens=self.spec.max_new_tokens,
+        )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return (self.spec.metric,)
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "task": self.name,
+            "prompt": self.spec.prompt,
+            "chat": self.spec.chat,
+            "sampling": asdict(self.sampling),
+            "max_prompt_tokens": self.max_prompt_tokens,
+        }
+
+    def prompt(self, record: QARecord, tokenizer: Any, max_model_len: int) -> Prompt:
+        room = max_model_len - self.spec.max_new_tokens
+        # One pass over the template: braces inside a document are never substituted again.
+        filled = self.spec.prompt.format(context=record.context, input=record.question)
+        ids = self._encode(filled, tokenizer)
+        if len(ids) <= min(room, self.max_prompt_tokens or room):
+            return Prompt(ids, cut=False)  # the usual case costs one tokenisation
+        budget = room - (len(self._encode("", tokenizer)) if self.spec.chat else 0)
+        budget = min(budget, self.max_prompt_tokens or budget)
+        while budget >= 2:
+            text, cut = middle_truncated(filled, tokenizer, budget)
+            ids = self._encode(text, tokenizer)
+            if len(ids) <= room:
+                return Prompt(ids, cut)
+            # Decoding and encoding again may give a few tokens more than were kept.
+            budget -= len(ids) - room
+        raise PromptTooLong(
+            f"record {record.id!r} of task {self.name!r}: the chat template leaves no room for the prompt: the model "
+            f"takes {max_model_len} tokens and {self.spec.max_new_tokens} are kept for the answer; "
+            f"raise the engine's max_model_len"
+        )
+
+    def response(self, text: str) -> str:
+        return text
+
+    def score(self, record: QARecord, prediction: str) -> ItemScores:
+        classes = record.all_classes if isinstance(record, LongBenchItem) else None
+        value = item_score(
+            self.spec, prediction, record.answers, classes, fixed_classification=self.fixed_classification
+        )
+        numeric = self.spec.metric in ("count", "retrieval", "retrieval_zh")
+        well_formed = any(map(str.isdigit, prediction)) if numeric else bool(prediction.strip())
+        return ItemScores({self.spec.metric: value}, well_formed)
+
+    def gold(self, record: QARecord) -> dict[str, Any]:
+        gold: dict[str, Any] = {"answers": list(record.answers), "all_classes": None, "length": None}
+        if isinstance(record, LongBenchItem):
+            gold["all_classes"] = list(record.all_classes) if record.all_classes is not None else None
+            gold["length"] = record.length
+        return gold
+
+    def buckets(self) -> Mapping[str, Sequence[str]] | None:
+        if not (self.spec.in_e and self.name.endswith("_e")):
+            return None
+        ids: dict[str, list[str]] = {name: [] for name, _ in BUCKETS}
+        for record in self.records:
+            ids[length_bucket(record.length or 0)].append(record.id)
+        return ids
+
+    def _encode(self, text: str, tokenizer: Any) -> tuple[int, ...]:
+        if self.spec.chat and getattr(tokenizer, "chat_template", None):
+            # The template writes the special tokens itself; the official program adds a second start token here.
+            text = render(tokenizer, [{"role": "user", "content": text}])
+            return tuple(tokenizer.encode(text, add_special_tokens=False))
+        return tuple(tokenizer.encode(text))
+
+
+def longbench_tasks(
+    data: Path | str,
+    names: Sequence[str] | None = None,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    official: Path | str | None = None,
+    max_prompt_tokens: int | None = None,
+    presence_penalty: float = 0.0,
+    fixed_classification: bool = False,
+) -> tuple[list[LongBenchTask], list[BadRow]]:
+    """Load tasks by name.
+
+    Args:
+        data: a folder or zip of the official JSONL files, one JSONL file, or a hub name (`loading.load_items`).
+        names: task names, LongBench-E names (`qasper_e`), groups ("longbench", "longbench_e", "infinitebench"), or the
+            stem of any other JSONL file there, which becomes a custom QA task. None: the tasks of every JSONL file that
+            is there locally, and all of LongBench from the hub.
+        limit: at most this many records per task, a seeded random sample; None: all.
+        seed: of that sample.
+        official: folder with the official `dataset2prompt.json` / `dataset2maxlen.json`, to reproduce published
+            numbers; None: our own wording.
+        max_prompt_tokens, presence_penalty, fixed_classification: see `LongBenchTask`.
+
+    Returns:
+        The tasks, and the rows that could not be used (to be reported; the rest is scored).
+
+    Raises:
+        ConfigError: an unknown task or wrong official settings.
+        DataError: a missing file, or a task without a usable row.
+    """
+    prompts, lengths = official_settings(official) if official is not None else ({}, {})
+    tasks, bad_rows = [], []
+    for name in expand_tasks(names) if names is not None else tasks_there(data):
+        items, spec, bad = load_items(data, name)
+        bad_rows += bad
+        base = spec.name
+        spec = replace(
+            spec, prompt=prompts.get(base, spec.prompt), max_new_tokens=lengths.get(base, spec.max_new_tokens)
+        )
+        tasks.append(
+            LongBenchTask(
+                name=name,
+                records=sample(items, limit, seed),
+                spec=spec,
+                max_prompt_tokens=max_prompt_tokens,
+                presence_penalty=presence_penalty,
+                fixed_classification=fixed_classification,
+            )
+        )
+    return tasks, bad_rows

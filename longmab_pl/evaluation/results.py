@@ -1,0 +1,271 @@
+"""The outcome of an evaluation: scores with confidence intervals, counts, and every record's own scores."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.evaluation.statistics import PairedTest, bootstrap_interval, paired_bootstrap
+
+
+@dataclass(frozen=True)
+class ItemResult:
+    """One record's outcome.
+
+    Args:
+        id: the record's id.
+        scores: metric to score, in 0..1.
+        well_formed: whether an answer of the asked form could be read.
+        truncated: whether the response ran into the token limit.
+        cut: whether the prompt was cut in the middle.
+        prompt_tokens, completion_tokens: lengths in tokens.
+    """
+
+    id: str
+    scores: dict[str, float]
+    well_formed: bool
+    truncated: bool
+    cut: bool
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One task's outcome.
+
+    Args:
+        name: the task.
+        scores: metric to mean score, in 0..100, rounded to 2 digits as the official scorer does; main metric first.
+        intervals: metric to the (low, high) bootstrap interval of its mean, in 0..100.
+        n: records scored.
+        format_failures: predictions from which no answer of the asked form could be read (they score 0).
+        truncated_responses: responses that ran into the token limit.
+        cut_prompts: prompts cut in the middle to fit.
+        skipped: record id to the reason why it could not be asked; these are not in the means.
+        buckets: LongBench-E length bucket to {"score": 0..100 or None when empty, "n": records}; None for other tasks.
+        items: every record's outcome, in the task's order.
+    """
+
+    name: str
+    scores: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    n: int
+    format_failures: int
+    truncated_responses: int
+    cut_prompts: int
+    skipped: dict[str, str]
+    buckets: dict[str, dict[str, float | int | None]] | None
+    items: tuple[ItemResult, ...]
+
+    @property
+    def metric(self) -> str:
+        """The main metric."""
+        return next(iter(self.scores))
+
+    @property
+    def score(self) -> float:
+        """The main metric's mean, in 0..100."""
+        return self.scores[self.metric]
+
+    @property
+    def format_rate(self) -> float:
+        """Share of predictions with a readable answer, in 0..1."""
+        return 1 - self.format_failures / self.n
+
+    def summary(self) -> dict[str, float]:
+        """Scores (0..100), `format_rate` (0..1), `truncated_rate` (0..1) and `n`, flat, for a logger."""
+        return {
+            **self.scores,
+            "format_rate": self.format_rate,
+            "truncated_rate": self.truncated_responses / self.n,
+            "n": self.n,
+        }
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """A model's outcome on one or several tasks.
+
+    Args:
+        model: a label (model and adapter) for tables.
+        tasks: name to outcome, in the order they were given.
+        macro: metric to the mean over the tasks that have it, in 0..100. Tasks weigh the same whatever their size.
+        macro_intervals: metric to its (low, high) bootstrap interval; records are resampled within each task.
+        seconds: wall-clock time, predictions that were already on disk not counted.
+        prompt_tokens, cached_tokens, completion_tokens: totals of what was asked in this run (not of what was resumed).
+    """
+
+    model: str
+    tasks: dict[str, TaskResult]
+    macro: dict[str, float]
+    macro_intervals: dict[str, tuple[float, float]]
+    seconds: float = 0.0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """Mean over tasks of each task's main metric, in 0..100."""
+        return sum(task.score for task in self.tasks.values()) / len(self.tasks)
+
+    def summary(self) -> dict[str, float]:
+        """Flat `task/metric` numbers and `macro/metric`, for a logger."""
+        flat = {f"{name}/{key}": value for name, task in self.tasks.items() for key, value in task.summary().items()}
+        return flat | {f"macro/{metric}": value for metric, value in self.macro.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> EvaluationResult:
+        """The inverse of `to_json`. Raises `KeyError` or `TypeError` for another object."""
+        tasks = {}
+        for name, task in row["tasks"].items():
+            items = tuple(ItemResult(**item) for item in task["items"])
+            tasks[name] = TaskResult(**{**task, "items": items, "intervals": _pairs(task["intervals"])})
+        return cls(**{**row, "tasks": tasks, "macro_intervals": _pairs(row["macro_intervals"])})
+
+    def save(self, path: Path) -> None:
+        """Write JSON, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(json.dumps(self.to_json(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: Path) -> EvaluationResult:
+        """Read what `save` wrote. Raises `DataError` if the file is missing or is something else."""
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError as error:
+            raise DataError(f"{path}: no such evaluation result; give a JSON file that an evaluation wrote") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{path}: not an evaluation result ({error!r}); give one that an evaluation wrote"
+            ) from error
+
+
+def task_result(
+    name: str,
+    metrics: Sequence[str],
+    items: Sequence[ItemResult],
+    skipped: dict[str, str],
+    buckets: Mapping[str, Sequence[str]] | None,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> TaskResult:
+    """Average a task's items.
+
+    Args:
+        name: the task.
+        metrics: names of the scores, main one first.
+        items: at least one.
+        skipped: record id to reason.
+        buckets: bucket to record ids.
+        confidence, resamples, seed: of the bootstrap.
+    """
+    intervals = {}
+    for metric in metrics:
+        values = [item.scores[metric] for item in items]
+        low, high = bootstrap_interval([values], confidence=confidence, resamples=resamples, seed=seed)
+        intervals[metric] = (100 * low, 100 * high)
+    by_bucket: dict[str, dict[str, float | int | None]] | None = None
+    if buckets is not None:
+        by_bucket = {}
+        main = {item.id: item.scores[metrics[0]] for item in items}
+        for bucket, ids in buckets.items():
+            values = [main[i] for i in ids if i in main]
+            by_bucket[bucket] = {"score": _percent(values) if values else None, "n": len(values)}
+    return TaskResult(
+        name=name,
+        scores={metric: _percent([item.scores[metric] for item in items]) for metric in metrics},
+        intervals=intervals,
+        n=len(items),
+        format_failures=sum(not item.well_formed for item in items),
+        truncated_responses=sum(item.truncated for item in items),
+        cut_prompts=sum(item.cut for item in items),
+        skipped=skipped,
+        buckets=by_bucket,
+        items=tuple(items),
+    )
+
+
+def macro_average(
+    tasks: dict[str, TaskResult], *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Mean over tasks (0..100) of each metric that any of them has, and its bootstrap interval."""
+    means, intervals = {}, {}
+    for metric in dict.fromkeys(metric for task in tasks.values() for metric in task.scores):
+        having = [task for task in tasks.values() if metric in task.scores]
+        means[metric] = round(sum(task.scores[metric] for task in having) / len(having), 2)
+        groups = [[item.scores[metric] for item in task.items] for task in having]
+        low, high = bootstrap_interval(groups, confidence=confidence, resamples=resamples, seed=seed)
+        intervals[metric] = (100 * low, 100 * high)
+    return means, intervals
+
+
+def compare(
+    first: EvaluationResult,
+    second: EvaluationResult,
+    *,
+    metric: str | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, PairedTest]:
+    """Paired bootstrap test per task and over all ("macro"): second minus first, in points of 0..100.
+
+    Records are matched by id; those that only one of the two answered are left out.
+
+    Args:
+        first: the baseline, for example the base model.
+        second: what is compared with it.
+        metric: which score; None takes each task's main one.
+        confidence, resamples, seed: of the bootstrap.
+
+    Raises:
+        ConfigError: the two have no task, metric and record in common.
+    """
+    pairs: dict[str, tuple[list[float], list[float]]] = {}
+    for name in first.tasks:
+        if name not in second.tasks:
+            continue
+        one, other = first.tasks[name], second.tasks[name]
+        wanted = metric or one.metric
+        if wanted not in one.scores or wanted not in other.scores:
+            continue
+        others = {item.id: item.scores[wanted] for item in other.items}
+        shared = [(100 * item.scores[wanted], 100 * others[item.id]) for item in one.items if item.id in others]
+        if shared:
+            pairs[name] = ([a for a, _ in shared], [b for _, b in shared])
+    if not pairs:
+        raise ConfigError(
+            f"{first.model!r} and {second.model!r} share no task, metric and record; "
+            f"tasks: {', '.join(first.tasks)} against {', '.join(second.tasks)}"
+        )
+    tests = {
+        name: paired_bootstrap([a], [b], confidence=confidence, resamples=resamples, seed=seed)
+        for name, (a, b) in pairs.items()
+    }
+    firsts, seconds = [a for a, _ in pairs.values()], [b for _, b in pairs.values()]
+    tests["macro"] = paired_bootstrap(firsts, seconds, confidence=confidence, resamples=resamples, seed=seed)
+    return tests
+
+
+def _percent(fractions: Sequence[float]) -> float:
+    # Summed in order and rounded like the official scorer, so that the second decimal is the same.
+    return round(100 * sum(fractions) / len(fractions), 2)
+
+
+def _pairs(intervals: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    return {key: (low, high) for key, (low, high) in intervals.items()}

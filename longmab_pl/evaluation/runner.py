@@ -1,0 +1,225 @@
+"""Run evaluation tasks on an engine: requests stream in, scores stream out, and a run that was cut off continues."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from longmab_pl.data.records import QARecord
+from longmab_pl.engine.protocol import Completion, Engine, Request
+from longmab_pl.errors import ConfigError, DataError, EngineError, PromptTooLong
+from longmab_pl.evaluation.predictions import Prediction, PredictionFile, record_digest
+from longmab_pl.evaluation.results import EvaluationResult, ItemResult, macro_average, task_result
+from longmab_pl.evaluation.task import EvaluationTask
+
+
+def evaluate(
+    tasks: EvaluationTask | Sequence[EvaluationTask],
+    engine: Engine,
+    tokenizer: Any,
+    *,
+    model: str = "model",
+    predictions: Path | str | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    desc: str = "evaluation",
+    max_in_flight: int | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> EvaluationResult:
+    """Ask every record of every task once and score the answers.
+
+    Records with the same context are asked one after the other, so that the engine's prefix cache holds it. A record
+    whose prompt cannot be made to fit is reported in `TaskResult.skipped` and the rest is scored.
+
+    Args:
+        tasks: one task or several, with different names.
+        engine: a started engine with nothing in flight; it answers with whatever adapter it was synced to.
+        tokenizer: the model's Hugging Face tokenizer.
+        model: label of model and adapter; predictions made under another label are not reused.
+        predictions: folder for `<task>.jsonl` files (`PredictionFile`); finished predictions found there are not asked
+            for again. None keeps nothing on disk.
+        overwrite: throw away predictions made under other settings in place of refusing.
+        progress: show a progress bar with the running mean of the main scores.
+        desc: what the progress bar is called.
+        max_in_flight: requests given to the engine at once; None: twice its concurrency, so that it never waits for
+            the next prompt to be tokenised.
+        confidence, resamples, seed: of the bootstrap intervals.
+
+    Raises:
+        ConfigError: no task, two of the same name, or predictions on disk that belong to other settings.
+        DataError: every record of a task was skipped.
+        EngineError: the engine failed; what had finished is on disk.
+    """
+    run = _Run(engine, tokenizer, _named(tasks), max_in_flight)
+    started = time.monotonic()
+    try:
+        for work in run.works:
+            if predictions is not None:
+                settings = {"model": model, "max_model_len": engine.max_model_len, **work.task.settings()}
+                work.file = PredictionFile(Path(predictions), work.task.name, settings, overwrite=overwrite)
+                work.resume()
+        total = sum(len(work.task.records) for work in run.works)
+        with tqdm(total=total, desc=desc, unit="item", disable=not progress, dynamic_ncols=True) as bar:
+            bar.update(sum(len(work.items) for work in run.works))
+            for _ in run.answers():
+                bar.update()
+                bar.set_postfix_str(f"score {run.running_score():.2f}", refresh=False)
+    finally:
+        for work in run.works:
+            if work.file is not None:
+                work.file.close()
+    bootstrap: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
+    results = {}
+    for work in run.works:
+        items = [work.items[i] for i in sorted(work.items)]
+        if not items:
+            reason = next(iter(work.skipped.values()))
+            raise DataError(f"evaluation task {work.task.name!r}: no record could be asked; the first: {reason}")
+        results[work.task.name] = task_result(
+            work.task.name, work.task.metrics, items, work.skipped, work.task.buckets(), **bootstrap
+        )
+    macro, macro_intervals = macro_average(results, **bootstrap)
+    return EvaluationResult(
+        model=model,
+        tasks=results,
+        macro=macro,
+        macro_intervals=macro_intervals,
+        seconds=time.monotonic() - started,
+        prompt_tokens=run.prompt_tokens,
+        cached_tokens=run.cached_tokens,
+        completion_tokens=run.completion_tokens,
+        settings={work.task.name: work.task.settings() for work in run.works},
+    )
+
+
+@dataclass
+class _Work:
+    """One task under way: what is finished, by position in the task's records."""
+
+    task: EvaluationTask
+    file: PredictionFile | None = None
+    items: dict[int, ItemResult] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    total: float = 0.0
+
+    def resume(self) -> None:
+        assert self.file is not None
+        for position, record in enumerate(self.task.records):
+            known = self.file.finished.get((record.id, record_digest(record)))
+            if known is not None:
+                self.finish(position, record, known)
+
+    def finish(self, position: int, record: QARecord, prediction: Prediction) -> dict[str, float]:
+        # Scores are computed anew from a prediction on disk, never read back: the scorer is the only source.
+        scored = self.task.score(record, prediction.text)
+        self.items[position] = ItemResult(
+            id=record.id,
+            scores=dict(scored.scores),
+            well_formed=scored.well_formed,
+            truncated=prediction.finish_reason == "length",
+            cut=prediction.cut,
+            prompt_tokens=prediction.prompt_tokens,
+            completion_tokens=prediction.completion_tokens,
+        )
+        self.total += scored.scores[self.task.metrics[0]]
+        return dict(scored.scores)
+
+
+class _Run:
+    def __init__(
+        self, engine: Engine, tokenizer: Any, tasks: Sequence[EvaluationTask], max_in_flight: int | None
+    ) -> None:
+        if max_in_flight is not None and max_in_flight < 1:
+            raise ConfigError(f"max_in_flight is {max_in_flight}; it must be at least 1")
+        self.engine = engine
+        self.tokenizer = tokenizer
+        self.works = [_Work(task) for task in tasks]
+        self.max_in_flight = max_in_flight or 2 * engine.concurrency
+        self.prompt_tokens = self.cached_tokens = self.completion_tokens = 0
+
+    def running_score(self) -> float:
+        """Mean over the tasks begun of the main metric so far, in 0..100."""
+        begun = [work for work in self.works if work.items]
+        return 100 * sum(work.total / len(work.items) for work in begun) / max(len(begun), 1)
+
+    def answers(self) -> Iterator[None]:
+        """Yield once for every record that is finished or skipped in this run."""
+        waiting = deque(self._unfinished())
+        flying: dict[str, tuple[_Work, int, bool]] = {}
+        try:
+            while waiting or flying:
+                while waiting and len(flying) < self.max_in_flight:
+                    work, position = waiting.popleft()
+                    record = work.task.records[position]
+                    request_id = f"evaluation/{work.task.name}/{position}"
+                    try:
+                        prompt = work.task.prompt(record, self.tokenizer, self.engine.max_model_len)
+                        self.engine.submit(Request(request_id, prompt.ids, work.task.sampling))
+                    except PromptTooLong as error:
+                        work.skipped[record.id] = str(error)
+                        yield
+                        continue
+                    flying[request_id] = (work, position, prompt.cut)
+                if not flying:
+                    continue
+                asked_at = time.monotonic()
+                completions = self.engine.poll()
+                if not completions and time.monotonic() - asked_at < 1e-3:
+                    time.sleep(1e-3)  # an engine in another process has nothing yet: leave it the core
+                for completion in completions:
+                    if completion.request_id not in flying:
+                        raise EngineError(
+                            f"the engine answered {completion.request_id!r}, which this evaluation did not ask; "
+                            f"evaluate only while nothing else is in flight"
+                        )
+                    self._finish(completion, *flying.pop(completion.request_id))
+                    yield
+        finally:
+            if flying:
+                self.engine.abort()  # left early: nothing must keep generating for nobody
+
+    def _unfinished(self) -> Iterator[tuple[_Work, int]]:
+        for work in self.works:
+            groups: dict[str, list[int]] = {}
+            for position, record in enumerate(work.task.records):
+                if position not in work.items:
+                    groups.setdefault(record.context, []).append(position)
+            for positions in groups.values():
+                yield from ((work, position) for position in positions)
+
+    def _finish(self, completion: Completion, work: _Work, position: int, cut: bool) -> None:
+        record = work.task.records[position]
+        prediction = Prediction(
+            id=record.id,
+            digest=record_digest(record) if work.file is not None else "",
+            text=work.task.response(completion.texts[0]),
+            finish_reason=completion.finish_reasons[0],
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens[0],
+            cut=cut,
+        )
+        scores = work.finish(position, record, prediction)
+        if work.file is not None:
+            work.file.append(prediction, work.task.gold(record), scores)
+        self.prompt_tokens += completion.prompt_tokens
+        self.cached_tokens += completion.cached_tokens
+        self.completion_tokens += completion.completion_tokens[0]
+
+
+def _named(tasks: EvaluationTask | Sequence[EvaluationTask]) -> list[EvaluationTask]:
+    listed = list(tasks) if isinstance(tasks, Sequence) else [tasks]
+    if not listed:
+        raise ConfigError("no evaluation task was given; name at least one")
+    names = [task.name for task in listed]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two evaluation tasks are called {name!r}; give each its own name")
+    return listed

@@ -1,0 +1,146 @@
+"""A run's report: the table that closes a run and its picture, from what the run left in its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from longmab_pl.errors import DataError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def load_report(run: Path) -> dict[str, Any]:
+    """Read `report.json` of a run folder.
+
+    Raises:
+        DataError: there is none (the run has not ended yet) or it cannot be read.
+    """
+    path = run / "report.json"
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise DataError(f"{path} does not exist: give the folder of a finished run (trainer.default_root_dir)") from e
+    except ValueError as e:
+        raise DataError(f"{path} is not JSON: {e}") from e
+    return report
+
+
+def round_table(report: dict[str, Any]) -> Table:
+    """The closing table: one row before training and one per round."""
+    from rich.table import Table
+
+    table = Table(title="on-policy rounds", title_justify="left", title_style="bold", header_style="bold")
+    for name in ("round", "records", "usable pairs", "reward +", "reward -", "DPO acc", "DPO margin", "EM", "F1", "SubEM"):
+        table.add_column(name, justify="left" if name == "round" else "right", no_wrap=True)
+
+    def scores(rounds: int) -> list[str]:
+        for e in report["evaluations"]:
+            if e["round"] == rounds:
+                return [f"{e[k]:.1f}" if k in e else "" for k in ("eval/em", "eval/f1", "eval/subem")]
+        return ["", "", ""]
+
+    table.add_row("before", "", "", "", "", "", "", *scores(0))
+    for row in report["rounds"]:
+        table.add_row(
+            str(row["round"]),
+            f"{row['rollout/records']:.0f}",
+            f"{row['pairs/count']:.0f} ({row['rollout/usable_pair_rate']:.0%})",
+            f"{row['pairs/chosen_reward']:.2f}",
+            f"{row['pairs/rejected_reward']:.2f}",
+            f"{row['train/rewards/accuracies']:.0%}" if "train/rewards/accuracies" in row else "",
+            f"{row['train/rewards/margins']:.3f}" if "train/rewards/margins" in row else "",
+            *scores(row["round"]),
+        )
+    return table
+
+
+def draw(run: Path) -> Path:
+    """Draw `report.png` in a run folder: reward by pull, pulls by arm, evaluation by round.
+
+    Returns:
+        The picture's path.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    report = load_report(run)
+    rounds = [(row["round"], _traces(run / "rounds" / row["folder"])) for row in report["rounds"]]
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+    colours = plt.get_cmap("viridis")([0.15 + 0.7 * i / max(len(rounds) - 1, 1) for i in range(len(rounds))])
+    for (number, traces), colour in zip(rounds, colours, strict=True):
+        means = _reward_by_pull(traces)
+        axes[0].plot(range(1, len(means) + 1), means, marker="o", ms=3, color=colour, label=f"round {number}")
+        shares = _pulls_by_rank(traces)
+        axes[1].plot(range(1, len(shares) + 1), shares, marker="o", ms=3, color=colour, label=f"round {number}")
+    axes[0].set(title="Reward of the sampled answers", xlabel="bandit pull", ylabel="mean reward", ylim=(0, None))
+    axes[1].set(title="Pulls per arm", xlabel="arms of a record, most pulled first", ylabel="share of pulls", ylim=(0, None))
+    _pulls_of_evidence(axes[1], rounds)
+    for axis in axes[:2]:
+        axis.legend(frameon=False, fontsize=8)
+    evaluations = report["evaluations"]
+    for key, label in (("eval/subem", "SubEM"), ("eval/f1", "F1"), ("eval/em", "EM")):
+        points = [(e["round"], e[key]) for e in evaluations if key in e]
+        if points:
+            axes[2].plot(*zip(*points, strict=True), marker="o", label=label)
+    axes[2].set(title="Evaluation (held-out questions, full context)", xlabel="rounds trained", ylabel="score", ylim=(0, None))
+    axes[2].xaxis.get_major_locator().set_params(integer=True)
+    if axes[2].lines:
+        axes[2].legend(frameon=False, fontsize=8)
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+    path = run / "report.png"
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+    return path
+
+
+def _traces(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "rollouts.jsonl"
+    if not path.exists():
+        raise DataError(f"{path} is missing: the report needs the run's rounds folder as the run left it")
+    with path.open(encoding="utf-8") as f:
+        return [row for row in map(json.loads, f) if row["status"] == "ok"]
+
+
+def _reward_by_pull(traces: list[dict[str, Any]]) -> list[float]:
+    by_pull: dict[int, list[float]] = {}
+    for row in traces:
+        for response in row["responses"]:
+            by_pull.setdefault(response["pull"], []).append(response["reward"])
+    return [sum(v) / len(v) for _, v in sorted(by_pull.items())]
+
+
+def _pulls_by_rank(traces: list[dict[str, Any]]) -> list[float]:
+    """Mean share of pulls of a record's most pulled arm, its second, ..."""
+    ranks: dict[int, list[float]] = {}
+    for row in traces:
+        total = max(sum(row["pulls"]), 1)
+        for rank, pulls in enumerate(sorted(row["pulls"], reverse=True)):
+            ranks.setdefault(rank, []).append(pulls / total)
+    return [sum(v) / len(traces) for _, v in sorted(ranks.items())]
+
+
+def _pulls_of_evidence(axis: Any, rounds: list[tuple[int, list[dict[str, Any]]]]) -> None:
+    """Write below the title how much more often chunks with the answer are pulled than chance would."""
+    lifts = []
+    for _, traces in rounds:
+        for row in traces:
+            gold = sum(row["evidence"])
+            if gold and gold < row["arms"] and sum(row["pulls"]):
+                share = sum(p for p, e in zip(row["pulls"], row["evidence"], strict=True) if e) / sum(row["pulls"])
+                lifts.append(share / (gold / row["arms"]))
+    if lifts:
+        axis.text(
+            0.97,
+            0.6,
+            f"chunks that hold the answer\nare pulled {sum(lifts) / len(lifts):.2f}x as often as chance",
+            transform=axis.transAxes,
+            ha="right",
+            fontsize=8,
+        )

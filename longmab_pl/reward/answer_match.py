@@ -1,0 +1,119 @@
+"""Answer extraction, SQuAD-style matching and the two rewards of LongMab-PO, all in [0, 1]."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+
+from longmab_pl.errors import DataError
+
+# Tried in this order: an earlier prefix wins even where a later one stands further on in the text.
+ANSWER_PREFIXES = ("answer:", "the answer is:", "final answer is:")
+
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def extract_answer(text: str) -> str | None:
+    """The answer that a response states, lower-cased and stripped, or None where it states none.
+
+    The last occurrence of the first of `ANSWER_PREFIXES` that occurs at all is followed by the answer. A response
+    that ends right behind that prefix states none; with only white space behind it, it states an empty answer,
+    which is how the original tells the two apart.
+
+    Source: LongMab-PO, `extract_answer` of the rollout, the pair construction and the evaluation.
+    """
+    # Positions are looked up in the lower-cased text itself: lower() changes lengths ('İ' becomes two characters).
+    lowered = text.lower()
+    for prefix in ANSWER_PREFIXES:
+        found = lowered.rfind(prefix)
+        if found >= 0:
+            tail = lowered[found + len(prefix) :]
+            return tail.strip() if tail else None
+    return None
+
+
+def normalise_answer(text: str) -> str:
+    """SQuAD/DrQA normal form: lower case, no ASCII punctuation, no articles, single spaces."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_DROP_PUNCTUATION)).split())
+
+
+def token_f1(prediction: str, gold: str) -> float:
+    """F1 of the multisets of normalised, space-separated tokens; 0 where they share none."""
+    return _f1(normalise_answer(prediction).split(), normalise_answer(gold).split())
+
+
+def rollout_reward(text: str, answers: str | Sequence[str]) -> float:
+    """Reward of a rollout response: (SubEM of the whole response + F1 of the extracted answer) / 2.
+
+    Args:
+        text: the whole response.
+        answers: one gold answer or several, of which the best match counts.
+
+    Raises:
+        DataError: `answers` is neither a string nor strings.
+
+    Source: LongMab-PO, section 3.3 of the paper; drives the bandit's update.
+    """
+    golds = _golds(answers)
+    extracted = extract_answer(text)
+    f1 = 0.0 if extracted is None else _best_f1(extracted, golds)
+    return (_sub_em(text, golds) + f1) / 2
+
+
+def pair_reward(text: str, answers: str | Sequence[str]) -> float:
+    """Reward by which chosen and rejected are picked: (SubEM + F1) / 2 of the extracted answer, 0 without one.
+
+    Args and errors as for `rollout_reward`, from which it differs only in where SubEM looks.
+    """
+    scores = answer_scores(text, answers)
+    return (scores["subem"] + scores["f1"]) / 2
+
+
+def answer_scores(text: str, answers: str | Sequence[str]) -> dict[str, float]:
+    """Evaluation scores of the extracted answer: `em`, `f1`, `subem`, each the best over the golds, 0 without one.
+
+    A gold that normalises to nothing is a substring of everything (`subem` 1), as in the original evaluator.
+
+    Raises:
+        DataError: `answers` is neither a string nor strings.
+    """
+    golds = _golds(answers)
+    extracted = extract_answer(text)
+    if extracted is None:
+        return {"em": 0.0, "f1": 0.0, "subem": 0.0}
+    normal = normalise_answer(extracted)
+    return {
+        "em": float(any(normal == normalise_answer(gold) for gold in golds)),
+        "f1": _best_f1(extracted, golds),
+        "subem": _sub_em(extracted, golds),
+    }
+
+
+def _golds(answers: str | Sequence[str]) -> list[str]:
+    golds = [answers] if isinstance(answers, str) else list(answers)
+    for gold in golds:
+        if not isinstance(gold, str):
+            raise DataError(f"a gold answer is {gold!r} ({type(gold).__name__}); give a string or a list of strings")
+    return golds
+
+
+def _sub_em(text: str, golds: list[str]) -> float:
+    normal = normalise_answer(text)
+    return float(any(normalise_answer(gold) in normal for gold in golds))
+
+
+def _best_f1(prediction: str, golds: list[str]) -> float:
+    tokens = normalise_answer(prediction).split()
+    return max((_f1(tokens, normalise_answer(gold).split()) for gold in golds), default=0.0)
+
+
+def _f1(prediction: list[str], gold: list[str]) -> float:
+    shared = sum((Counter(prediction) & Counter(gold)).values())
+    if shared == 0:
+        return 0.0
+    # Written as precision and recall, not as 2 * shared / total: the last bit then agrees with the original's.
+    precision, recall = shared / len(prediction), shared / len(gold)
+    return 2 * precision * recall / (precision + recall)

@@ -1,0 +1,157 @@
+"""LongMab-PO's rollout: the chunks of a context are the arms; the bandit picks which ones the model reads.
+
+Paper: arXiv 2508.13993, section 3. Per record: probe -> initial values -> (pick k arms, answer, score, update) x rounds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from longmab_pl.bandit import BanditSettings
+from longmab_pl.data.chunking import Chunk, chunk_spans
+from longmab_pl.data.records import QARecord
+from longmab_pl.data.truncation import cut_middle
+from longmab_pl.engine.protocol import Request, Sampling
+from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.reward.answer_match import rollout_reward
+from longmab_pl.rollout.probe import Probe, probe_accepted, probe_messages
+from longmab_pl.rollout.reading import render
+from longmab_pl.rollout.scheduler import Asking
+from longmab_pl.rollout.strategy import RecordRollout, Response, Tools, derive_seed
+
+Init = Literal["probe", "query", "uniform"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunking:
+    """How contexts become arms.
+
+    Args:
+        chunk_size: tokens per chunk.
+        overlap: sentences that a chunk repeats from the one before.
+        min_sentences: a shorter last chunk joins the one before.
+        style: `linear` (true sentence ends, nothing dropped, one tokenisation) or `paper` (the original's, exact).
+    """
+
+    chunk_size: int = 1500
+    overlap: int = 2
+    min_sentences: int = 2
+    style: Literal["linear", "paper"] = "linear"
+
+
+@dataclasses.dataclass(frozen=True)
+class BanditRollout:
+    """The rollout strategy of LongMab-PO.
+
+    Args:
+        rounds: pulls per record (the paper's 30).
+        top_k: chunks per pull.
+        samples_per_pull: responses per pull from one prefill; their mean reward updates the arms.
+        init: initial arm values: likeness of the chunks to the `probe`, to the `query`, or `uniform` random.
+        probe: how probes are made (used by `init: probe`).
+        chunking: how contexts become arms.
+        bandit: the policy that picks arms.
+        sampling: how responses are sampled.
+    """
+
+    rounds: int = 30
+    top_k: int = 4
+    samples_per_pull: int = 1
+    init: Init = "probe"
+    probe: Probe = dataclasses.field(default_factory=Probe)
+    chunking: Chunking = dataclasses.field(default_factory=Chunking)
+    bandit: BanditSettings = dataclasses.field(default_factory=BanditSettings)
+    sampling: Sampling = dataclasses.field(default_factory=Sampling)
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "top_k", "samples_per_pull"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"strategy.{name} is {getattr(self, name)}; it must be at least 1")
+
+    def expected_responses(self) -> int:
+        return self.rounds * self.samples_per_pull + (self.init == "probe")
+
+    def roll(self, record: QARecord, tools: Tools) -> Asking[RecordRollout]:
+        c = self.chunking
+        chunks = chunk_spans(record.context, tools.tokenizer, c.chunk_size, c.overlap, c.min_sentences, c.style)
+        if not chunks:
+            raise DataError(f"record {record.id!r}: the context gives no chunk; it needs some text")
+        values, source = yield from self._initial_values(record, chunks, tools)
+        if values is None:
+            return RecordRollout(record.id, "probe_rejected", arms=len(chunks), probe=source)
+        policy = self.bandit.start(values, self.top_k, derive_seed(tools.seed, record.id, "bandit"))
+        responses: list[Response] = []
+        for t in range(self.rounds):
+            arms = policy.select()
+            context = "\n".join(chunks[a].of(record.context) for a in arms)
+            request = Request(
+                id=f"{record.id}/{t}",
+                prompt_ids=tools.reading.prompt_ids(tools.tokenizer, context, record.question),
+                sampling=self.sampling,
+                n=self.samples_per_pull,
+                seed=derive_seed(tools.seed, record.id, t),
+            )
+            (completion,) = yield [request]
+            texts = [tools.reading.response(text) for text in completion.texts]
+            rewards = [rollout_reward(text, record.answers) for text in texts]
+            for text, reason, reward in zip(texts, completion.finish_reasons, rewards, strict=True):
+                responses.append(Response(text, reason == "stop", t, tuple(arms), reward))
+            policy.update(arms, sum(rewards) / len(rewards))
+        return RecordRollout(
+            record_id=record.id,
+            status="ok",
+            responses=tuple(responses),
+            arms=len(chunks),
+            pulls=tuple(int(n) for n in policy.pulls),
+            values=tuple(float(v) for v in policy.values),
+            evidence=tuple(int(any(a in chunk.of(record.context) for a in record.answers)) for chunk in chunks),
+            probe=source,
+        )
+
+    def _initial_values(
+        self, record: QARecord, chunks: Sequence[Chunk], tools: Tools
+    ) -> Asking[tuple[Any, str]]:
+        """Initial arm values, [arms], or None for a rejected probe; and what they were made from."""
+        source: Init = self.init
+        probe_text = ""
+        if source == "probe":
+            probe_text = yield from self._ask_probe(record, tools)
+            if not probe_accepted(probe_text, record.answers):
+                if self.probe.on_reject == "drop":
+                    return None, "probe"
+                source = "query"
+        if source == "uniform":
+            rng = np.random.default_rng(derive_seed(tools.seed, record.id, "init"))
+            return rng.random(len(chunks)), source
+        vectors = tools.embedder.encode([chunk.of(record.context) for chunk in chunks])
+        if source == "probe":
+            target = tools.embedder.encode([probe_text])[0]
+        else:
+            target = tools.embedder.encode_query(record.question)
+        return (vectors @ target).astype(float), source
+
+    def _ask_probe(self, record: QARecord, tools: Tools) -> Asking[str]:
+        tokenizer = tools.tokenizer
+
+        def ids(context: str) -> tuple[int, ...]:
+            text = render(tokenizer, probe_messages(context, record.question, record.answer))
+            return tuple(tokenizer.encode(text, add_special_tokens=False))
+
+        room = tools.max_model_len - self.probe.sampling.max_tokens - len(ids("")) - 8
+        if room < 1:
+            raise ConfigError(
+                f"record {record.id!r}: the probe's question and answer alone do not fit max_model_len "
+                f"{tools.max_model_len} with {self.probe.sampling.max_tokens} new tokens; raise engine.max_model_len"
+            )
+        request = Request(
+            id=f"{record.id}/probe",
+            prompt_ids=ids(cut_middle(record.context, tokenizer, room)),
+            sampling=self.probe.sampling,
+            seed=derive_seed(tools.seed, record.id, "probe"),
+        )
+        (completion,) = yield [request]
+        return completion.texts[0]

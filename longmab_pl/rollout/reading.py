@@ -1,0 +1,107 @@
+"""Reading protocols: how a context and a question become a prompt, and what of the model's output is the response.
+
+The prompt a response is sampled from (a few chunks) and the prompt its pair is trained on (the whole context, cut in
+the middle) come from the same protocol with a different context.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+Message = dict[str, str]
+
+_REASON = """Read the document and answer the question that follows it.
+
+Document:
+{context}
+
+Question: {question}
+
+First think it through step by step: say which statements of the document matter and what follows from them. Then end \
+with one line of the form
+Answer: <your answer, as short as possible, nothing else>"""
+
+_DIRECT = """Document:
+{context}
+
+Question: {question}
+Answer the question with the shortest phrase from the document."""
+
+
+@runtime_checkable
+class ReadingProtocol(Protocol):
+    """How a record is read. Implementations are frozen dataclasses, so that they can be written down and compared."""
+
+    def messages(self, context: str, question: str) -> list[Message]:
+        """The conversation up to the assistant's turn."""
+
+    def prompt_ids(self, tokenizer: Any, context: str, question: str) -> tuple[int, ...]:
+        """Token ids to continue from, chat template and any opening of the assistant's turn included."""
+
+    def response(self, text: str) -> str:
+        """The assistant's whole turn, given what the model generated."""
+
+    def prompt_overhead(self, tokenizer: Any, question: str) -> int:
+        """Tokens of the prompt beside the context."""
+
+
+def render(tokenizer: Any, messages: list[Message]) -> str:
+    """The chat template's text up to where the assistant begins to speak."""
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert isinstance(text, str)
+    return text
+
+
+def fill(template: str, context: str, question: str) -> str:
+    # One pass over the template: braces or field names inside a document are never substituted again.
+    return template.format(context=context, question=question)
+
+
+@dataclass(frozen=True)
+class ReasonThenAnswer:
+    """The paper's protocol (LongMab-PO, section 3.2): reason about the document, then a line "Answer: ...".
+
+    Args:
+        template: prompt with `{context}` and `{question}`; the document comes first so that its prefix is cached
+            between questions.
+    """
+
+    template: str = _REASON
+
+    def messages(self, context: str, question: str) -> list[Message]:
+        return [{"role": "user", "content": fill(self.template, context, question)}]
+
+    def prompt_ids(self, tokenizer: Any, context: str, question: str) -> tuple[int, ...]:
+        text = render(tokenizer, self.messages(context, question))
+        return tuple(tokenizer.encode(text, add_special_tokens=False))
+
+    def response(self, text: str) -> str:
+        return text
+
+    def prompt_overhead(self, tokenizer: Any, question: str) -> int:
+        return len(self.prompt_ids(tokenizer, "", question))
+
+
+@dataclass(frozen=True)
+class Direct:
+    """Short answers without reasoning: the assistant's turn is opened with `opening` and the model continues it.
+
+    For models too small to reason in a fixed format. The response kept for training includes the opening.
+    """
+
+    template: str = _DIRECT
+    opening: str = "Answer:"
+
+    def messages(self, context: str, question: str) -> list[Message]:
+        return [{"role": "user", "content": fill(self.template, context, question)}]
+
+    def prompt_ids(self, tokenizer: Any, context: str, question: str) -> tuple[int, ...]:
+        text = render(tokenizer, self.messages(context, question)) + self.opening
+        return tuple(tokenizer.encode(text, add_special_tokens=False))
+
+    def response(self, text: str) -> str:
+        return self.opening + text
+
+    def prompt_overhead(self, tokenizer: Any, question: str) -> int:
+        return len(self.prompt_ids(tokenizer, "", question))

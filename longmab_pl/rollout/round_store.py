@@ -1,0 +1,87 @@
+"""What a round leaves on disk, and how a later process recognises it as its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from longmab_pl.data.records import QARecord
+
+FORMAT = 1
+"""Raised whenever prompts, seeds or file formats change so that an old journal must not be continued."""
+
+
+def describe(component: Any) -> Any:
+    """A component's settings as JSON values, with its class: what a fingerprint is made of."""
+    if dataclasses.is_dataclass(component) and not isinstance(component, type):
+        values = {f.name: describe(getattr(component, f.name)) for f in dataclasses.fields(component)}
+        return {"class": f"{type(component).__module__}.{type(component).__qualname__}", **values}
+    if hasattr(component, "describe"):
+        return {"class": f"{type(component).__module__}.{type(component).__qualname__}", **component.describe()}
+    if isinstance(component, dict):
+        return {str(k): describe(v) for k, v in component.items()}
+    if isinstance(component, list | tuple):
+        return [describe(v) for v in component]
+    if isinstance(component, str | int | float | bool) or component is None:
+        return component
+    return repr(component)
+
+
+def digest(value: Any) -> str:
+    """16 hexadecimal digits that stand for a JSON value."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def records_digest(records: Sequence[QARecord]) -> str:
+    h = hashlib.blake2b(digest_size=8)
+    for r in records:
+        h.update("\x1f".join([r.id, r.question, *r.answers, r.context]).encode("utf-8", "surrogatepass"))
+    return h.hexdigest()
+
+
+class RoundStore:
+    """The files of one round: `rounds/<number>-<fingerprint>/`.
+
+    The folder's name carries the fingerprint of settings, records and policy: a changed setting starts a new folder, and
+    the same run started again continues in the old one.
+    """
+
+    def __init__(self, run_folder: Path, number: int, fingerprint: str) -> None:
+        self.number = number
+        self.fingerprint = fingerprint
+        self.folder = run_folder / "rounds" / f"{number:03d}-{fingerprint}"
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "completions.jsonl"
+
+    @property
+    def pairs(self) -> Path:
+        return self.folder / "pairs.jsonl"
+
+    @property
+    def rollouts(self) -> Path:
+        return self.folder / "rollouts.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        return self.folder / "round.json"
+
+    @property
+    def complete(self) -> bool:
+        """The summary is written last, so its presence means that the pairs are whole."""
+        return self.summary.exists()
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        partial = self.summary.with_suffix(".partial")
+        partial.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        partial.replace(self.summary)
+
+    def read_summary(self) -> dict[str, Any]:
+        summary: dict[str, Any] = json.loads(self.summary.read_text(encoding="utf-8"))
+        return summary

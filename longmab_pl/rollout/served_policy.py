@@ -1,0 +1,123 @@
+"""The policy as the engine serves it: in step with the module's adapter whenever it is asked, asleep otherwise."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from longmab_pl.engine.canary import Canary, CanaryResult
+from longmab_pl.engine.protocol import Engine
+from longmab_pl.errors import EngineError
+from longmab_pl.models import resolve_model
+
+
+class Policy(Protocol):
+    """What a served policy needs of the training module."""
+
+    model: str
+
+    def adapter_is_identity(self) -> bool:
+        """Whether the adapter changes nothing (as it does before the first step)."""
+
+    def save_adapter(self, folder: Path) -> None: ...
+
+    def token_logps(self, prompt_ids: Sequence[int], adapter: bool = True) -> list[float]: ...
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """One adapter hand-over: where the adapter lies (None: the base model) and what the canary said (None: not asked)."""
+
+    version: str
+    folder: Path | None
+    canary: CanaryResult | None
+
+
+class ServedPolicy:
+    """Keeps an engine in step with a policy.
+
+    Args:
+        engine: constructed, not necessarily started.
+        folder: where adapters go, one new sub-folder per hand-over (an engine may cache by path).
+        keep: how many adapter folders to leave on disk.
+    """
+
+    def __init__(self, engine: Engine, folder: Path, keep: int = 3) -> None:
+        self.engine = engine
+        self.folder = folder
+        self.keep = keep
+        self.canary: Canary | None = None
+        self._canary_texts: Callable[[], Sequence[Sequence[int]]] | None = None
+        self._version: str | None = None
+        self._base_scores: tuple[list[list[float]], list[list[float]]] | None = None
+        self._written: list[Path] = []
+        self.last_sync: SyncReport | None = None
+
+    def watch(self, prompts: Callable[[], Sequence[Sequence[int]]]) -> None:
+        """Check every hand-over on these token sequences (asked for once, at the first hand-over)."""
+        self._canary_texts = prompts
+
+    @contextmanager
+    def awake(self, policy: Policy, version: str) -> Iterator[Engine]:
+        """The started, awake engine, answering with the policy's adapter of this version; asleep again afterwards.
+
+        Raises:
+            EngineError: the engine cannot start, or still answers with old weights after the hand-over.
+        """
+        self.engine.start(resolve_model(policy.model))
+        self.engine.wake()
+        if version != self._version:
+            self._hand_over(policy, version)
+        yield self.engine
+        # Not in a `finally`: after an exception the engine may be broken, and its owner closes it.
+        self.engine.sleep()
+
+    def _hand_over(self, policy: Policy, version: str) -> None:
+        if self._canary_texts is not None and self.canary is None:
+            self._start_canary(policy)
+        if policy.adapter_is_identity():
+            if self._version is not None:
+                self.engine.sync(None)
+            report = SyncReport(version, None, None)
+        else:
+            folder = self._new_folder(version)
+            policy.save_adapter(folder)
+            self.engine.sync(folder)
+            self._written.append(folder)
+            report = SyncReport(version, folder, self._check(policy))
+            self._forget_old_folders()
+        self._version = version
+        self.last_sync = report
+
+    def _start_canary(self, policy: Policy) -> None:
+        assert self._canary_texts is not None
+        prompts = [list(p) for p in self._canary_texts()]
+        if not prompts:
+            return
+        # The engine was started with the base model and nothing was synced yet in this process.
+        if self._version is not None:
+            raise EngineError("the canary must see the engine before its first adapter")
+        self.canary = Canary(prompts)
+        self.canary.record_base(self.engine.score(prompts), [policy.token_logps(p, adapter=False) for p in prompts])
+
+    def _check(self, policy: Policy) -> CanaryResult | None:
+        if self.canary is None:
+            return None
+        prompts = self.canary.prompts
+        return self.canary.check(self.engine.score(prompts), [policy.token_logps(p) for p in prompts])
+
+    def _new_folder(self, version: str) -> Path:
+        folder, again = self.folder / version, 1
+        while folder.exists():
+            again += 1
+            folder = self.folder / f"{version}.{again}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _forget_old_folders(self) -> None:
+        while len(self._written) > self.keep:
+            shutil.rmtree(self._written.pop(0), ignore_errors=True)

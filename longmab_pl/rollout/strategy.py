@@ -1,0 +1,84 @@
+"""What a rollout strategy is: one generator per record that asks the engine and ends with the record's responses."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from longmab_pl.data.records import QARecord
+from longmab_pl.rollout.embedding import Embedder
+from longmab_pl.rollout.reading import ReadingProtocol
+from longmab_pl.rollout.scheduler import Asking
+
+
+@dataclass(frozen=True)
+class Response:
+    """One sampled answer.
+
+    Args:
+        text: the assistant's whole turn.
+        ended: the model ended it by itself (False: cut at `max_tokens`).
+        pull: which round of the strategy it came from, from 0.
+        arms: indices of the chunks that its prompt showed.
+        reward: the reward that the strategy learned from.
+    """
+
+    text: str
+    ended: bool
+    pull: int
+    arms: tuple[int, ...]
+    reward: float
+
+
+@dataclass(frozen=True)
+class RecordRollout:
+    """All that a strategy got for one record.
+
+    Args:
+        record_id: the record.
+        status: `ok`, or why there are no responses (`probe_rejected`).
+        responses: in the order of the pulls.
+        arms: number of chunks.
+        pulls: how often each was played, [arms].
+        values: the bandit's final estimates, [arms].
+        evidence: 1 for chunks that contain a gold answer verbatim, [arms]: for reports only, no policy sees it.
+        probe: how the initial values were made: `probe`, `query` or `uniform`.
+    """
+
+    record_id: str
+    status: str
+    responses: tuple[Response, ...] = ()
+    arms: int = 0
+    pulls: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
+    evidence: tuple[int, ...] = ()
+    probe: str = ""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What strategies work with. `seed` already contains the round, so that rounds sample differently."""
+
+    tokenizer: Any
+    reading: ReadingProtocol
+    embedder: Embedder
+    max_model_len: int
+    seed: int
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """Decides what to ask next. Deterministic given the record, the seed and the completions."""
+
+    def roll(self, record: QARecord, tools: Tools) -> Asking[RecordRollout]:
+        """Work on one record."""
+
+    def expected_responses(self) -> int:
+        """Most responses one record can ask for (probe included), for progress and budgets."""
+
+
+def derive_seed(*parts: object) -> int:
+    """A 31-bit seed that depends on all parts and on nothing else (not on scheduling, processes or hash salt)."""
+    text = "\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big") & 0x7FFFFFFF

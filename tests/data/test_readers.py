@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from longmab_pl.data.readers import read_records
+from longmab_pl.data.records import QARecord
+from longmab_pl.data.sources import shipped_path
+from longmab_pl.errors import ConfigError, DataError
+
+GOOD = {"id": "a", "input": "Who?", "answer": "Ada", "context": "Ada did it."}
+
+
+def write(path: Path, *rows: Any) -> str:
+    path.write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8"
+    )
+    return str(path)
+
+
+def row(**fields: Any) -> dict[str, Any]:
+    merged = {**GOOD, **fields}
+    return {name: value for name, value in merged.items() if value is not ...}
+
+
+# --- what is accepted ---
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, QARecord("a", "Who?", ("Ada",), "Ada did it.")),
+        ({"id": 7}, QARecord("7", "Who?", ("Ada",), "Ada did it.")),
+        ({"id": ..., "_id": "x9"}, QARecord("x9", "Who?", ("Ada",), "Ada did it.")),
+        ({"id": ...}, QARecord("1", "Who?", ("Ada",), "Ada did it.")),
+        ({"id": None}, QARecord("1", "Who?", ("Ada",), "Ada did it.")),
+        ({"input": ..., "question": "Why?"}, QARecord("a", "Why?", ("Ada",), "Ada did it.")),
+        ({"input": "", "question": "Why?"}, QARecord("a", "Why?", ("Ada",), "Ada did it.")),
+        ({"answer": ["Ada", "Ada L."]}, QARecord("a", "Who?", ("Ada", "Ada L."), "Ada did it.")),
+        ({"answer": ..., "answers": ["x", "y", "x"]}, QARecord("a", "Who?", ("x", "y"), "Ada did it.")),
+        ({"answer": ..., "answers": "x"}, QARecord("a", "Who?", ("x",), "Ada did it.")),
+        ({"answers": ["Lovelace", "Ada"]}, QARecord("a", "Who?", ("Ada", "Lovelace"), "Ada did it.")),
+        ({"hops": 2, "all_classes": None}, QARecord("a", "Who?", ("Ada",), "Ada did it.")),
+    ],
+)
+def test_fields(fields: dict[str, Any], expected: QARecord, tmp_path: Path) -> None:
+    assert read_records(write(tmp_path / "data.jsonl", row(**fields))).records == [expected]
+
+
+def test_every_kind_of_file_reads_alike(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [row(id=str(i), context=f"İstanbul 東京 {i}") for i in range(5)]
+    lines = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
+    (tmp_path / "a.jsonl").write_text(lines, encoding="utf-8")
+    (tmp_path / "bom.jsonl").write_text(lines.replace("\n", "\r\n") + "\n\n", encoding="utf-8-sig", newline="")
+    with gzip.open(tmp_path / "b.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.write(lines)
+    (tmp_path / "c.json").write_text(json.dumps(rows), encoding="utf-8")
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "d.parquet")
+    read = [read_records(str(path)).records for path in sorted(tmp_path.iterdir())]
+    assert len(read) == 5
+    assert all(records == read[0] and len(records) == 5 for records in read)
+    assert read[0][3].context == "İstanbul 東京 3"
+
+
+def test_folders(tmp_path: Path) -> None:
+    import datasets
+
+    write(tmp_path / "train-0.jsonl", row(id="1"))
+    write(tmp_path / "train-1.jsonl", row(id="2"))
+    write(tmp_path / "training_notes.jsonl", row(id="4"))
+    write(tmp_path / "test.jsonl", row(id="3"))
+    assert [r.id for r in read_records(str(tmp_path)).records] == ["1", "2"]
+    assert [r.id for r in read_records(str(tmp_path), split="test").records] == ["3"]
+    with pytest.raises(DataError, match=r"no file of split 'dev' \(it has test.jsonl, train-0.jsonl"):
+        read_records(str(tmp_path), split="dev")
+    saved = tmp_path / "saved"
+    datasets.DatasetDict({"train": datasets.Dataset.from_list([row(id="9")])}).save_to_disk(str(saved))
+    assert [r.id for r in read_records(str(saved)).records] == ["9"]
+    with pytest.raises(DataError, match="no split 'test'; it has train"):
+        read_records(str(saved), split="test")
+
+
+def test_shipped_sets() -> None:
+    found = read_records("shipped:synthetic_eval")
+    assert len(found.records) == 100
+    assert found.summary() == "shipped:synthetic_eval: 100 records"
+    assert len(read_records("shipped:synthetic_train", limit=7).records) == 7
+    with pytest.raises(DataError, match="there are: synthetic_eval, synthetic_train"):
+        shipped_path("synthetic")
+
+
+def test_limit_stops_before_what_stands_behind(tmp_path: Path) -> None:
+    path = write(tmp_path / "data.jsonl", row(id="1"), row(id="2"), "{broken")
+    assert [r.id for r in read_records(path, limit=2).records] == ["1", "2"]
+
+
+# --- what is not ---
+
+BAD_ROWS = [
+    ("{broken", "", "not JSON"),
+    ('"text"', "", "the record is a string"),
+    ("[1]", "", "the record is a list"),
+    ("[" * 100_000, "", "not usable JSON"),
+    (row(context=...), "context", "missing; add context (the record has id, input, answer)"),
+    (row(context=""), "context", "empty or blank"),
+    (row(context=" \n\t"), "context", "empty or blank"),
+    (row(context=["a"]), "context", "is a list; give a string"),
+    (row(input=...), "input", "missing; add input or question"),
+    (row(input="  "), "input", "empty or blank"),
+    (row(input=3), "input", "is an integer"),
+    (row(answer=...), "answer", "missing; add answer (a string) or answers (a list)"),
+    (row(answer=None), "answer", "missing"),
+    (row(answer=1912), "answer", "is an integer; give a string or a list of strings"),
+    (row(answer={"text": ["x"]}), "answer", "is an object"),
+    (row(answer=[]), "answer", "is an empty list"),
+    (row(answer=["x", 2]), "answer", "holds an integer"),
+    (row(answer=["x", " "]), "answer", "empty or blank"),
+    (row(answers=[]), "answers", "is an empty list"),
+    (row(id=1.5), "id", "is a number"),
+    (row(id=True), "id", "is a boolean"),
+    (row(id=""), "id", "empty or blank"),
+    (row(id="first"), "id", "'first' is taken by"),
+    (row(context="half \ud800 pair"), "context", "half a surrogate pair at character 5"),
+]
+
+
+@pytest.mark.parametrize(("bad", "field", "message"), BAD_ROWS, ids=range(len(BAD_ROWS)))
+def test_each_defect_is_named_with_file_line_and_field(bad: Any, field: str, message: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "data.jsonl", row(id="first"), "", bad, row(id="last"))
+    found = read_records(path, on_bad_record="skip")
+    assert [record.id for record in found.records] == ["first", "last"]
+    (problem,) = found.bad
+    assert (problem.file, problem.line, problem.field) == (path, 3, field)
+    assert message in problem.message
+    assert f"2 records, 1 bad ones skipped:\n  {path}:3: " in found.summary()
+    with pytest.raises(DataError) as refused:
+        read_records(path)
+    assert "1 of 3 records cannot be used; mend them, or set on_bad_record: skip" in str(refused.value)
+    assert str(problem) in str(refused.value)
+
+
+def test_invalid_utf8_is_a_bad_line(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(json.dumps(row(id="1")).encode() + b'\n{"id": "caf\xe9"}\n')
+    (problem,) = read_records(str(path), on_bad_record="skip").bad
+    assert problem.line == 2
+    assert "invalid UTF-8 (byte 0xe9 at byte 12" in problem.message
+
+
+def test_the_first_ten_are_listed_with_the_count(tmp_path: Path) -> None:
+    path = write(tmp_path / "data.jsonl", row(), *[row(id=str(i), context="") for i in range(25)])
+    with pytest.raises(DataError) as refused:
+        read_records(path)
+    lines = str(refused.value).splitlines()
+    assert "25 of 26 records" in lines[0]
+    assert len(lines) == 12
+    assert lines[-1] == "  ... and 15 more"
+    assert len(read_records(path, on_bad_record="skip").bad) == 25
+
+
+def test_skipping_everything_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no usable record is left"):
+        read_records(write(tmp_path / "data.jsonl", row(context="")), on_bad_record="skip")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n"])
+def test_empty_file(text: str, tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text(text)
+    with pytest.raises(DataError, match=r"data\.jsonl: no records"):
+        read_records(str(tmp_path / "data.jsonl"))
+
+
+def test_missing_files_suggest_close_names(tmp_path: Path) -> None:
+    write(tmp_path / "xquad_train.jsonl", row())
+    with pytest.raises(DataError, match=r"did you mean .*xquad_train\.jsonl\?"):
+        read_records(str(tmp_path / "xquad_trian.jsonl"))
+    with pytest.raises(DataError, match=r"its folder .*nowhere does not exist"):
+        read_records(str(tmp_path / "nowhere" / "x.jsonl"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "data.jsonl",
+        "owner/name.jsonl",
+        "./owner/name",
+        "~/name",
+        "/owner/name",
+        "a/b/c",
+        "name",
+        "here/name",
+        "x/y.parquet",
+    ],
+)
+def test_what_looks_like_a_path_never_goes_to_a_hub(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    def no_hub(*_: Any, **__: Any) -> None:
+        raise AssertionError("asked the hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", no_hub)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    with pytest.raises(DataError, match="no such file or folder"):
+        read_records(source)
+
+
+def test_an_unreachable_hub_is_one_clear_message(tmp_path: Path) -> None:
+    code = (
+        "from longmab_pl.data.readers import read_records\n"
+        "from longmab_pl.errors import DataError\n"
+        "try:\n    read_records('nobody/nothing:en:test')\n"
+        "except DataError as error:\n    print(error)\n"
+    )
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": str(root)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert "data set 'nobody/nothing' (config en, split 'test') cannot be loaded" in done.stdout, done.stderr
+    assert "give a downloaded .jsonl or .parquet file" in done.stdout
+    assert len(done.stdout.strip().splitlines()) == 1
+
+
+def test_broken_containers(tmp_path: Path) -> None:
+    for name, data, message in (
+        ("a.jsonl.gz", gzip.compress(b'{"id": "1"}' * 1000)[:-20], "cannot be read to its end"),
+        ("b.jsonl.gz", b"plain text", "cannot be read to its end"),
+        ("c.parquet", b"no parquet", "not a readable Parquet file"),
+        ("d.json", b'{"id": "1"}', "must hold a list"),
+        ("e.json", b"[1,\n2,,]", r"e\.json:2: not JSON"),
+        ("f.csv", b"id,input", "unknown kind of file"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(DataError, match=message):
+            read_records(str(tmp_path / name))
+
+
+def test_bad_settings(tmp_path: Path) -> None:
+    path = write(tmp_path / "data.jsonl", row())
+    with pytest.raises(ConfigError, match="use 'error' or 'skip'"):
+        read_records(path, on_bad_record="drop")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="limit is 0"):
+        read_records(path, limit=0)

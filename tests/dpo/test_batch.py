@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from longmab_pl.dpo.batch import PreferenceExample, collate
+from longmab_pl.errors import DataError
+
+
+def test_layout_of_one_pair() -> None:
+    batch = collate([PreferenceExample("p", (1, 2, 3), (4, 5), (6, 7, 8), 1.0, 0.25)])
+    assert batch.input_ids.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4, 3, 4, 5]]
+    # The first token of both completions is predicted at the prompt's last position.
+    assert batch.source_index.tolist() == [2, 3, 2, 5, 6]
+    assert batch.target_ids.tolist() == [4, 5, 6, 7, 8]
+    assert (batch.chosen, batch.rejected, batch.completion_lengths) == ((0,), (1,), (2, 3))
+    assert batch.chosen_scores.tolist() == [1.0]
+    assert batch.rejected_scores.tolist() == [0.25]
+    expected = [
+        "10000000",
+        "11000000",
+        "11100000",
+        "11110000",
+        "11111000",
+        "11100100",
+        "11100110",
+        "11100111",
+    ]
+    mask = batch.attention_mask()
+    assert mask.shape == (1, 1, 8, 8)
+    assert mask.dtype == torch.bool
+    assert ["".join(str(int(v)) for v in row) for row in mask[0, 0]] == expected
+
+
+def test_window_is_measured_in_positions() -> None:
+    batch = collate([PreferenceExample("p", (1, 2), (3, 4), (5, 6))])
+    mask = batch.attention_mask(window=2)[0, 0]
+    # The rejected completion's first token stands at position 2: it sees position 1 (index 1) and itself (index 4).
+    assert mask[4].tolist() == [False, True, False, False, True, False]
+
+
+def test_shared_prompts_and_completions_stand_once() -> None:
+    batch = collate(
+        [
+            PreferenceExample("a", (1, 2), (3,), (4,)),
+            PreferenceExample("b", (9,), (3,), (4,)),
+            PreferenceExample("c", (1, 2), (5,), (4,)),
+        ]
+    )
+    assert batch.input_ids.tolist() == [[1, 2, 3, 4, 5, 9, 3, 4]]
+    assert batch.group_ids.tolist() == [0, 0, 0, 0, 0, 1, 1, 1]
+    assert (batch.chosen, batch.rejected) == ((0, 3, 2), (1, 4, 1))
+    assert batch.ids == ("a", "b", "c")
+    assert len(batch) == 3
+    assert batch.tokens == 8
+    assert not batch.attention_mask()[0, 0, 5:, :5].any()
+    assert batch.plain_sequence(2).tolist() == [0, 1, 4]
+    assert batch.plain_sequence(4).tolist() == [5, 7]
+
+
+def test_reference_log_probabilities_only_when_all_pairs_bring_them() -> None:
+    known = PreferenceExample("a", (1,), (2,), (3,), reference_chosen_logp=-1.5, reference_rejected_logp=-2.5)
+    unknown = PreferenceExample("b", (1,), (2,), (4,))
+    batch = collate([known])
+    assert batch.reference_chosen_logps is not None
+    assert batch.reference_rejected_logps is not None
+    assert (batch.reference_chosen_logps.tolist(), batch.reference_rejected_logps.tolist()) == ([-1.5], [-2.5])
+    assert collate([known, unknown]).reference_chosen_logps is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "chosen", "rejected", "match"),
+    [
+        ((), (1,), (2,), "prompt_ids is empty"),
+        ((1,), (), (2,), "chosen_ids is empty"),
+        ((1,), (2,), (), "rejected_ids is empty"),
+        ((1,), (2, 3), (2, 3), "same tokens"),
+    ],
+)
+def test_unusable_pairs_are_named(prompt: tuple, chosen: tuple, rejected: tuple, match: str) -> None:
+    with pytest.raises(DataError, match=rf"pair 'bad one': .*{match}"):
+        PreferenceExample("bad one", prompt, chosen, rejected)
+
+
+def test_half_a_reference_is_refused() -> None:
+    with pytest.raises(DataError, match="both completions or of neither"):
+        PreferenceExample("x", (1,), (2,), (3,), reference_chosen_logp=-1.0)
+
+
+def test_an_empty_batch_is_refused() -> None:
+    with pytest.raises(DataError, match="no pairs"):
+        collate([])

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from longmab_pl.dpo.tokenization import encode_prompt, end_of_turn_id, tokenize_pair
+from longmab_pl.errors import DataError
+
+WORDS = [
+    "[UNK]",
+    "<bos>",
+    "<eos>",
+    "<eot>",
+    "<role>",
+    "user",
+    "assistant",
+    "where",
+    "Paris",
+    "London",
+    "Answer",
+    ":",
+    "think",
+]
+ID = {word: i for i, word in enumerate(WORDS)}
+
+# The turn's end is another token than the end of sequence, as in Llama 3; BOS is the template's own.
+LLAMA_LIKE = (
+    "<bos>{% for m in messages %}<role>{{ m.role }} {{ m.content | trim }}<eot>{% endfor %}"
+    "{% if add_generation_prompt %}<role>assistant {% endif %}"
+)
+# Something stands between the header and the answer, as in Qwen 3; the end token is followed by a new line.
+THINKING = (
+    "{% for m in messages %}<role>{{ m.role }} {% if m.role == 'assistant' %}think think {% endif %}"
+    "{{ m.content }}<eos>\n{% endfor %}{% if add_generation_prompt %}<role>assistant {% endif %}"
+)
+# No end token at all.
+BARE = (
+    "{% for m in messages %}{{ m.role }} {{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant {% endif %}"
+)
+
+MESSAGES = [{"role": "user", "content": "where"}]
+
+
+def tokenizer(template: str) -> PreTrainedTokenizerFast:
+    words = Tokenizer(models.WordLevel(ID, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=words,
+        unk_token="[UNK]",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        additional_special_tokens=["<eot>", "<role>"],
+    )
+    made.chat_template = template
+    return made
+
+
+@pytest.mark.parametrize(("template", "end"), [(LLAMA_LIKE, "<eot>"), (THINKING, "<eos>"), (BARE, "<eos>")])
+def test_end_of_turn_comes_from_the_template(template: str, end: str) -> None:
+    assert end_of_turn_id(tokenizer(template)) == ID[end]
+
+
+def test_prompt_ends_where_the_answer_begins() -> None:
+    ids = encode_prompt(tokenizer(LLAMA_LIKE), MESSAGES)
+    assert [WORDS[i] for i in ids] == ["<bos>", "<role>", "user", "where", "<eot>", "<role>", "assistant"]
+    opened = encode_prompt(tokenizer(LLAMA_LIKE), MESSAGES, opened="Answer:")
+    assert opened == (*ids, ID["Answer"], ID[":"])
+
+
+def test_only_answers_that_ended_by_themselves_learn_to_end() -> None:
+    pair = tokenize_pair(
+        tokenizer(LLAMA_LIKE),
+        id="q1",
+        messages=MESSAGES,
+        chosen="Answer: Paris",
+        rejected="Answer: London",
+        chosen_ended=True,
+        rejected_ended=False,
+        chosen_reward=1.0,
+        rejected_reward=0.5,
+    )
+    assert [WORDS[i] for i in pair.chosen_ids] == ["Answer", ":", "Paris", "<eot>"]
+    assert [WORDS[i] for i in pair.rejected_ids] == ["Answer", ":", "London"]
+    assert (pair.id, pair.chosen_reward, pair.rejected_reward) == ("q1", 1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "limit", "match"),
+    [
+        ("", "London", None, "the chosen answer is empty"),
+        ("Paris", " \n", None, "the rejected answer is empty"),
+        ("Paris", "Paris", None, "same tokens"),
+        ("Paris", "London Paris", 9, "take 10 tokens, more than 9"),
+    ],
+)
+def test_unusable_pairs_are_named(chosen: str, rejected: str, limit: int | None, match: str) -> None:
+    with pytest.raises(DataError, match=rf"pair 'q7': .*{match}"):
+        tokenize_pair(
+            tokenizer(LLAMA_LIKE), id="q7", messages=MESSAGES, chosen=chosen, rejected=rejected, max_length=limit
+        )
+
+
+def test_the_limit_itself_fits() -> None:
+    pair = tokenize_pair(
+        tokenizer(LLAMA_LIKE), id="q", messages=MESSAGES, chosen="Paris", rejected="London Paris", max_length=10
+    )
+    assert len(pair.prompt_ids) + len(pair.rejected_ids) == 10

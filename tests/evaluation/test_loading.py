@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.evaluation.loading import LongBenchItem, load_items, sample, tasks_there
+from longmab_pl.evaluation.longbench import longbench_tasks
+
+
+def row(number: int = 0, **changes: Any) -> dict[str, Any]:
+    official = {
+        "input": f"Who is number {number}?",
+        "context": f"Passage {number}.",
+        "answers": ["Ada"],
+        "length": 3,
+        "dataset": "musique",
+        "language": "en",
+        "all_classes": None,
+        "_id": f"id{number}",
+    }
+    return {key: value for key, value in (official | changes).items() if value != "ABSENT"}
+
+
+def write(path: Path, *rows: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [r if isinstance(r, str) else json.dumps(r, ensure_ascii=False) for r in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_folder_its_data_folder_and_a_zip_give_the_same_items(tmp_path: Path) -> None:
+    file = write(tmp_path / "flat" / "musique.jsonl", row(1), row(2, language="zh"))
+    write(tmp_path / "official" / "data" / "musique.jsonl", row(1), row(2, language="zh"))
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.write(file, "data/musique.jsonl")
+    found = [load_items(tmp_path / source, "musique") for source in ("flat", "official", "data.zip")]
+    assert found[0][0] == found[1][0] == found[2][0]
+    assert found[0][0][0] == LongBenchItem("id1", "Who is number 1?", ("Ada",), "Passage 1.", 3, None, "en")
+    assert [f[1].name for f in found] == ["musique"] * 3
+    assert all(bad == [] for _, _, bad in found)
+    assert tasks_there(tmp_path / "official") == tasks_there(tmp_path / "data.zip") == ["musique"]
+
+
+def test_infinitebench_rows(tmp_path: Path) -> None:
+    infinite = {"id": 7, "context": "A book.", "input": "Who?", "answer": ["Ada", "Ada L."], "options": []}
+    write(tmp_path / "longbook_qa_eng.jsonl", infinite)
+    (item,), spec, _ = load_items(tmp_path, "longbook_qa_eng")
+    assert (item.id, item.answers, item.length, spec.metric) == ("7", ("Ada", "Ada L."), None, "f1")
+
+
+def test_any_jsonl_is_a_custom_qa_task_in_both_formats(tmp_path: Path) -> None:
+    write(tmp_path / "mine.jsonl", {"id": 1, "question": "Who?", "answer": "Ada", "context": "Ada is."}, row(2))
+    items, spec, bad = load_items(tmp_path, "mine")
+    assert [(item.id, item.question) for item in items] == [("1", "Who?"), ("id2", "Who is number 2?")]
+    assert (spec.name, spec.metric, spec.chat, bad) == ("mine", "f1", True, [])
+    write(tmp_path / "zh.jsonl", row(language="zh"))
+    assert load_items(tmp_path / "zh.jsonl", "zh")[1].metric == "f1_zh"
+    assert tasks_there(tmp_path) == ["mine", "zh"]
+
+
+def test_a_single_file_without_a_task_name_is_the_task_of_its_name(tmp_path: Path) -> None:
+    file = write(tmp_path / "mine.jsonl", row(1), row(2), row(3))
+    (task,), bad = longbench_tasks(file, limit=2)
+    assert (task.name, len(task.records), bad) == ("mine", 2, [])
+
+
+@pytest.mark.parametrize(
+    ("bad", "task", "field", "problem"),
+    [
+        ("{torn", "musique", "(line)", "not JSON"),
+        ("[1]", "musique", "(line)", "must be an object"),
+        (row(context=" "), "musique", "context", "not empty"),
+        (row(context="ABSENT"), "musique", "context", "missing"),
+        (row(input=""), "musique", "input", "must be the question"),
+        (row(input=5), "musique", "input", "must be the question"),
+        (row(answers=[]), "musique", "answers", "at least one"),
+        (row(answers=["", " "]), "musique", "answers", "at least one"),
+        (row(answers=[3]), "musique", "answers", "a list of texts"),
+        (row(answers="ABSENT"), "musique", "answers", "missing"),
+        (row(answers=["14"]), "passage_retrieval_en", "answers", "Paragraph 7"),
+        (row(all_classes=None), "trec", "all_classes", "labels"),
+        (row(all_classes="Date"), "trec", "all_classes", "list of labels"),
+        (row(length=None), "qasper_e", "length", "whole number"),
+        (row(_id="good"), "musique", "_id", "also the id of line 1"),
+    ],
+)
+def test_a_bad_row_is_reported_with_its_place_and_the_rest_is_kept(
+    tmp_path: Path, bad: Any, task: str, field: str, problem: str
+) -> None:
+    good = row(_id="good", answers=["Paragraph 3"], all_classes=["Date"])
+    file = write(tmp_path / f"{task}.jsonl", good, "", bad, row(9, answers=["Paragraph 4"], all_classes=["Date"]))
+    items, _, reported = load_items(tmp_path, task)
+    assert [item.id for item in items] == ["good", "id9"]
+    assert len(reported) == 1
+    assert (reported[0].file, reported[0].line, reported[0].field) == (str(file), 3, field)
+    assert problem in str(reported[0])
+
+
+def test_tasks_without_a_question_take_an_empty_input(tmp_path: Path) -> None:
+    write(tmp_path / "multi_news.jsonl", row(input=""))
+    assert load_items(tmp_path, "multi_news")[0][0].question == ""
+
+
+def test_empty_gold_answers_among_others_are_dropped(tmp_path: Path) -> None:
+    write(tmp_path / "musique.jsonl", row(answers=["", "Ada"]))
+    assert load_items(tmp_path, "musique")[0][0].answers == ("Ada",)
+
+
+def test_missing_and_unusable_data_say_what_to_give(tmp_path: Path) -> None:
+    write(tmp_path / "musique.jsonl", "{torn")
+    with pytest.raises(DataError, match=r"no file qasper.jsonl .*it holds musique"):
+        load_items(tmp_path, "qasper")
+    with pytest.raises(ConfigError, match="did you mean 'musique'"):
+        load_items(tmp_path, "musqiue")
+    with pytest.raises(DataError, match=r"not one usable row .*musique.jsonl:1"):
+        load_items(tmp_path, "musique")
+    with pytest.raises(DataError, match=r"nowhere/at/all: no such file or folder"):
+        load_items(str(tmp_path / "nowhere/at/all"), "musique")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no JSONL file"):
+        longbench_tasks(tmp_path / "empty")
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.writestr("data/other.jsonl", "{}")
+    with pytest.raises(DataError, match=r"no file qasper.jsonl .*it holds other"):
+        load_items(tmp_path / "data.zip", "qasper")
+
+
+def test_a_hub_that_cannot_be_reached_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(DataError, match=r"THUDM/LongBench: no such local file or folder, and the hub did not provide"):
+        load_items("THUDM/LongBench", "musique")
+    with pytest.raises(ConfigError, match="did you mean 'musique'"):
+        load_items("THUDM/LongBench", "musiqe")
+
+
+def test_samples_are_seeded_and_keep_the_order() -> None:
+    items = list(range(100))
+    assert sample(items, 10, 1) == sorted(sample(items, 10, 1)) == sample(items, 10, 1)
+    assert sample(items, 10, 1) != sample(items, 10, 2)
+    assert sample(items, None, 1) == sample(items, 100, 1) == items

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.evaluation.report import notes, results_table
+from longmab_pl.evaluation.results import EvaluationResult, ItemResult, compare, macro_average, task_result
+
+
+def items(scores: list[float], metric: str = "f1", **flags: bool) -> list[ItemResult]:
+    outcome = {"well_formed": True, "truncated": False, "cut": False} | flags
+    return [
+        ItemResult(str(i), {metric: s}, **outcome, prompt_tokens=9, completion_tokens=2) for i, s in enumerate(scores)
+    ]
+
+
+def result(model: str = "base", **tasks: list[float]) -> EvaluationResult:
+    made = {name: task_result(name, ["f1"], items(scores), {}, None) for name, scores in tasks.items()}
+    return EvaluationResult(model, made, *macro_average(made))
+
+
+def rendered(*results: EvaluationResult) -> str:
+    console = Console(file=io.StringIO(), width=160)
+    console.print(results_table(results))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_tasks_weigh_alike_in_the_macro_average() -> None:
+    made = result(small=[1.0], large=[0.0] * 99)
+    assert made.macro == {"f1": 50.0}
+    assert made.score == 50.0
+    assert made.macro_intervals["f1"] == (50.0, 50.0)
+
+
+def test_means_are_rounded_like_the_official_scorer() -> None:
+    thirds = [1 / 3, 1.0, 0.0]
+    assert result(a=thirds).tasks["a"].score == round(100 * (1 / 3 + 1.0 + 0.0) / 3, 2) == 44.44
+
+
+def test_results_survive_json(tmp_path: Path) -> None:
+    buckets = {"0-4k": ["0"], "4-8k": []}
+    task = task_result("t_e", ["f1"], items([0.25, 1.0], truncated=True), {"9": "too long"}, buckets)
+    made = EvaluationResult("m", {"t_e": task}, *macro_average({"t_e": task}), seconds=1.5)
+    made.save(tmp_path / "new" / "result.json")
+    assert EvaluationResult.load(tmp_path / "new" / "result.json") == made
+    assert (
+        json.loads((tmp_path / "new" / "result.json").read_text())["tasks"]["t_e"]["buckets"]["4-8k"]["score"] is None
+    )
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", '{"model": "m"}', '{"model": 1, "tasks": {"a": 3}}'])
+def test_files_that_are_no_results_are_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(DataError, match=r"x.json: not an evaluation result"):
+        EvaluationResult.load(tmp_path / "x.json")
+    with pytest.raises(DataError, match="no such evaluation result"):
+        EvaluationResult.load(tmp_path / "missing.json")
+
+
+def test_compare_pairs_by_id_and_leaves_out_what_only_one_answered() -> None:
+    first = result(a=[0.0, 0.5, 1.0, 0.0], b=[1.0, 1.0])
+    second = result("tuned", a=[0.5, 1.0, 1.0], b=[1.0, 0.0], c=[1.0])
+    tests = compare(first, second)
+    assert set(tests) == {"a", "b", "macro"}
+    assert tests["a"].difference == pytest.approx(100 * (0.5 + 0.5 + 0.0) / 3)
+    assert tests["a"].n == 3
+    assert tests["macro"].difference == pytest.approx((100 / 3 - 50) / 2)
+    with pytest.raises(ConfigError, match="share no task"):
+        compare(result(a=[1.0]), result(b=[1.0]))
+
+
+def test_the_table_has_intervals_differences_and_the_macro_average() -> None:
+    base = result(a=[0.0] * 30 + [1.0] * 10, b=[0.5] * 20)
+    tuned = result("tuned", a=[0.0] * 10 + [1.0] * 30, b=[0.5] * 20)
+    table = rendered(base, tuned)
+    low, high = base.tasks["a"].intervals["f1"]
+    assert f"25.00 [{low:.1f}, {high:.1f}]" in table
+    assert "+50.00 (p 0.000)" in table
+    assert "+0.00 (p 1.000)" in table
+    assert "macro average" in table
+    assert "macro average" not in rendered(result(a=[1.0]))
+
+
+def test_a_task_that_one_result_lacks_leaves_its_cell_empty() -> None:
+    table = rendered(result(a=[1.0, 0.0]), result("tuned", b=[1.0, 1.0]))
+    assert "50.00" in table
+    assert "(p" not in table
+
+
+def test_buckets_have_their_own_rows() -> None:
+    task = task_result("t_e", ["f1"], items([0.25]), {}, {"0-4k": ["0"], "8k+": []})
+    table = rendered(EvaluationResult("m", {"t_e": task}, *macro_average({"t_e": task})))
+    assert "25.00 (n 1)" in table
+    assert "no record" in table
+
+
+def test_notes_say_what_a_reader_must_know() -> None:
+    task = task_result(
+        "t", ["f1"], items([0.0, 0.0], well_formed=False, truncated=True), {"9": "record '9' is long"}, None
+    )
+    lines = notes(EvaluationResult("m", {"t": task}, *macro_average({"t": task})))
+    assert lines == [
+        "m, t (2 scored): 2 without a readable answer, 2 responses cut off at the token limit, 1 not asked",
+        "  record '9' is long",
+    ]
+    assert notes(result(a=[1.0])) == []

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from longmab_pl.rollout.reading import Direct, ReadingProtocol, ReasonThenAnswer, fill
+
+
+def test_both_are_reading_protocols():
+    assert isinstance(Direct(), ReadingProtocol)
+    assert isinstance(ReasonThenAnswer(), ReadingProtocol)
+
+
+def test_braces_in_documents_and_questions_stay_as_they_are():
+    assert fill("{context} | {question}", "{question} {x}", "{context}") == "{question} {x} | {context}"
+
+
+def test_direct_opens_the_assistants_turn_and_keeps_the_opening(byte_tokenizer):
+    reading = Direct()
+    ids = reading.prompt_ids(byte_tokenizer, "some words", "what ?")
+    assert byte_tokenizer.decode(ids).endswith("[assistant]Answer:")
+    assert reading.response(" Paris") == "Answer: Paris"
+
+
+def test_reason_then_answer_leaves_the_turn_to_the_model(byte_tokenizer):
+    reading = ReasonThenAnswer()
+    assert byte_tokenizer.decode(reading.prompt_ids(byte_tokenizer, "some words", "what ?")).endswith("[assistant]")
+    assert reading.response("I think.\nAnswer: x") == "I think.\nAnswer: x"
+
+
+def test_overhead_is_the_prompt_without_the_context(byte_tokenizer):
+    for reading in (Direct(), ReasonThenAnswer()):
+        whole = len(reading.prompt_ids(byte_tokenizer, "one two three", "what ?"))
+        assert reading.prompt_overhead(byte_tokenizer, "what ?") == whole - len("one two three")

@@ -1,0 +1,258 @@
+"""Rounds, clock and resume of a whole fit: tiny random model, real DPO steps, scripted answers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from lightning import Callback, Trainer
+from scripted_engine import ScriptedEngine
+
+from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, RoundReport
+from longmab_pl.datamodule import RolloutDataModule, RoundLoader
+from longmab_pl.dpo.loading import LoRASettings
+from longmab_pl.dpo.module import DPOModule
+from longmab_pl.engine.protocol import Request, Sampling
+from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
+from longmab_pl.rollout.pairs import PairRule
+from longmab_pl.rollout.reading import Direct
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory, byte_tokenizer):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    byte_tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def qa_file(tmp_path):
+    path = tmp_path / "qa.jsonl"
+    with path.open("w") as f:
+        for i in range(12):
+            context = " ".join(f"The town of place {j} lies on river number {i * 10 + j}. It is old." for j in range(4))
+            row = {"id": i, "input": f"Which river at place {i % 4}?", "answer": f"number {i * 10 + i % 4}", "context": context}
+            f.write(json.dumps(row) + "\n")
+    return path
+
+
+def sometimes_right(request: Request, i: int) -> str:
+    record, pull = request.id.split("/")
+    number = int(record) * 10 + int(record) % 4
+    return f" number {number}" if (int(record) + int(pull)) % 3 == 0 else f" number {number + 1} or so"
+
+
+class Losses(Callback):
+    def __init__(self):
+        self.seen: dict[int, float] = {}
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.seen[trainer.global_step] = float(outputs["loss"])
+
+
+class StopAt(Callback):
+    """Dies like Ctrl-C would, in the middle of an epoch."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == self.step:
+            raise RuntimeError("power cut")
+
+
+def make(run, model, qa_file, *callbacks, engine=None, reference="base", lr=1e-2, **data):
+    engine = engine or ScriptedEngine(sometimes_right)
+    module = DPOModule(
+        model, lora=LoRASettings(r=2, alpha=4), dtype="fp32", learning_rate=lr, reference=reference, gradient_checkpointing=False
+    )
+    strategy = BanditRollout(
+        rounds=4, top_k=2, init="uniform", chunking=Chunking(60, 0, 1), sampling=Sampling(max_tokens=16, presence_penalty=0.0)
+    )
+    settings = {"rounds": 3, "records_per_round": 8, "verify_sync": False} | data
+    datamodule = RolloutDataModule(
+        engine, str(qa_file), strategy=strategy, reading=Direct(), pairs=PairRule(max_prompt_length=1500), **settings
+    )
+    losses = Losses()
+    trainer = Trainer(
+        accelerator="cpu",
+        default_root_dir=str(run),
+        max_epochs=datamodule.rounds * datamodule.epochs_per_round,
+        callbacks=[losses, *callbacks],
+        logger=False,
+        enable_checkpointing=any(isinstance(c, AdapterCheckpoint) for c in callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+    return trainer, module, datamodule, engine, losses
+
+
+def adapter_state(module):
+    return {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("reference", ["base", "round_start"])
+def test_every_round_is_rolled_out_once_by_the_policy_of_its_time(tmp_path, tiny_model, qa_file, reference):
+    trainer, module, data, engine, _ = make(
+        tmp_path / "run", tiny_model, qa_file, AdapterExport(), RoundReport(picture=False), reference=reference
+    )
+    trainer.fit(module, datamodule=data)
+    assert len(engine.asked) == 3 * 8 * 4, "each round asks its own questions once"
+    folders = sorted((tmp_path / "run" / "rounds").iterdir())
+    assert [f.name[:3] for f in folders] == ["000", "001", "002"]
+    summaries = [json.loads((f / "round.json").read_text()) for f in folders]
+    assert len({s["policy"] for s in summaries}) == 3
+    assert summaries[0]["policy"] == "step-000000"
+    assert len(engine.synced) == 2, "the base model answers round 1, a new adapter each round after it"
+    assert len(set(engine.synced)) == 2
+    assert engine.closed
+    assert engine.slept == 3
+    assert sorted(p.name for p in (tmp_path / "run" / "adapter").iterdir())[:2] == ["README.md", "adapter_config.json"]
+    rows = json.loads((tmp_path / "run" / "report.json").read_text())["rounds"]
+    assert [r["round"] for r in rows] == [1, 2, 3]
+    assert all(r["rollout/records"] == 8 and r["pairs/chosen_reward"] == 1.0 for r in rows)
+
+
+def test_rounds_walk_through_all_records(tmp_path, tiny_model, qa_file):
+    trainer, module, data, engine, _ = make(tmp_path / "run", tiny_model, qa_file)
+    trainer.fit(module, datamodule=data)
+    asked = [request.id.split("/")[0] for request in engine.asked]
+    assert set(asked) == {str(i) for i in range(12)}
+
+
+@pytest.mark.parametrize(("reference", "epochs_per_round"), [("base", 1), ("base", 2), ("round_start", 2)])
+def test_resumed_in_the_middle_of_a_round_equals_uninterrupted(tmp_path, tiny_model, qa_file, reference, epochs_per_round):
+    options = {"reference": reference, "epochs_per_round": epochs_per_round, "rounds": 2}
+    trainer, module, data, engine, losses = make(tmp_path / "a", tiny_model, qa_file, **options)
+    torch.manual_seed(1)
+    trainer.fit(module, datamodule=data)
+    uninterrupted, steps = adapter_state(module), trainer.global_step
+    assert steps >= 10
+
+    for stop in (2, steps // 2, steps // 2 + 1, steps - 2):
+        run = tmp_path / f"b{stop}"
+        checkpoint = AdapterCheckpoint(every_n_train_steps=1)
+        trainer, module, data, _, first = make(run, tiny_model, qa_file, checkpoint, StopAt(stop), **options)
+        torch.manual_seed(1)
+        with pytest.raises(RuntimeError, match="power cut"):
+            trainer.fit(module, datamodule=data)
+        trainer, module, data, engine, second = make(run, tiny_model, qa_file, AdapterCheckpoint(every_n_train_steps=1), **options)
+        torch.manual_seed(2)
+        trainer.fit(module, datamodule=data, ckpt_path=str(run / "checkpoints" / "last.ckpt"))
+        assert trainer.global_step == steps
+        assert {**first.seen, **second.seen} == pytest.approx(losses.seen, rel=1e-5)
+        asked = {request.id for request in engine.asked}
+        assert len(engine.asked) == len(asked), "a resumed run asked the same thing twice"
+        state = adapter_state(module)
+        for name, tensor in uninterrupted.items():
+            torch.testing.assert_close(state[name], tensor, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_resume_at_the_end_of_an_epoch_begins_the_next_round_once(tmp_path, tiny_model, qa_file):
+    run = tmp_path / "run"
+
+    class StopAfterRound(Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 1:
+                raise RuntimeError("power cut")
+
+    trainer, module, data, engine, _ = make(run, tiny_model, qa_file, AdapterCheckpoint(), StopAfterRound())
+    with pytest.raises(RuntimeError, match="power cut"):
+        trainer.fit(module, datamodule=data)
+    assert len(engine.asked) == 64
+    trainer, module, data, engine, _ = make(run, tiny_model, qa_file, AdapterCheckpoint())
+    trainer.fit(module, datamodule=data, ckpt_path=str(run / "checkpoints" / "last.ckpt"))
+    assert len(engine.asked) == 32, "round 2 was already on disk; only round 3 is asked"
+    assert sorted(f.name[:3] for f in (run / "rounds").iterdir()) == ["000", "001", "002"]
+
+
+def test_a_rollout_cut_off_by_its_engine_continues_from_the_journal(tmp_path, tiny_model, qa_file):
+    dying = ScriptedEngine(sometimes_right, die_after=20)
+    trainer, module, data, _, _ = make(tmp_path / "run", tiny_model, qa_file, engine=dying)
+    with pytest.raises(Exception, match="the engine died"):
+        trainer.fit(module, datamodule=data)
+    assert dying.closed, "an exception must not leave the engine running"
+    (folder,) = (tmp_path / "run" / "rounds").iterdir()
+    kept = len((folder / "completions.jsonl").read_text().splitlines()) - 1
+    assert kept > 0
+    trainer, module, data, engine, _ = make(tmp_path / "run", tiny_model, qa_file)
+    trainer.fit(module, datamodule=data)
+    assert len(engine.asked) == 3 * 32 - kept
+
+
+def test_checkpoints_hold_the_adapter_only(tmp_path, tiny_model, qa_file):
+    run = tmp_path / "run"
+    trainer, module, data, _, _ = make(run, tiny_model, qa_file, AdapterCheckpoint())
+    trainer.fit(module, datamodule=data)
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["state_dict"].keys() == adapter_state(module).keys()
+    assert "hyper_parameters" not in checkpoint
+    clock = checkpoint["RolloutDataModule"]
+    assert clock["epochs_done"] == 3
+    assert clock["round"] == 2
+    assert clock["seed"] == 0
+
+
+def test_a_round_without_a_usable_pair_says_what_to_do(tmp_path, tiny_model, qa_file):
+    hopeless = ScriptedEngine(lambda request, i: " nothing")
+    trainer, module, data, _, _ = make(tmp_path / "run", tiny_model, qa_file, engine=hopeless)
+    with pytest.raises(DataError, match=r"round 1 has no usable pair.*Direct"):
+        trainer.fit(module, datamodule=data)
+
+
+def test_resuming_without_the_rounds_files_is_refused(tmp_path, tiny_model, qa_file):
+    trainer, module, data, _, _ = make(
+        tmp_path / "run", tiny_model, qa_file, AdapterCheckpoint(every_n_train_steps=1), StopAt(3)
+    )
+    with pytest.raises(RuntimeError, match="power cut"):
+        trainer.fit(module, datamodule=data)
+    trainer, module, data, _, _ = make(tmp_path / "elsewhere", tiny_model, qa_file)
+    with pytest.raises(DataError, match="same trainer.default_root_dir"):
+        trainer.fit(module, datamodule=data, ckpt_path=str(tmp_path / "run" / "checkpoints" / "last.ckpt"))
+
+
+def test_held_out_pairs_are_validated_and_never_trained_on(tmp_path, tiny_model, qa_file):
+    trainer, module, data, _, _ = make(tmp_path / "run", tiny_model, qa_file, val_fraction=0.4, records_per_round=12, rounds=1)
+    trainer.fit(module, datamodule=data)
+    assert "val/rewards/accuracies" in trainer.callback_metrics
+    held_out = {e.id for e in data._examples(held_out=True)}
+    trained = {e.id for e in data._examples(held_out=False)}
+    assert held_out
+    assert trained
+    assert not held_out & trained
+
+
+def test_loader_position_belongs_to_its_epoch():
+    class Example:
+        pass
+
+    loader = RoundLoader([Example() for _ in range(4)], 1, key="a/0")
+    loader.load_state_dict({"key": "a/1", "yielded": 3})
+    assert loader._resume_at == 0
+    loader.load_state_dict({"key": "a/0", "yielded": 3})
+    assert loader._resume_at == 3
+
+
+@pytest.mark.parametrize("setting", [{"rounds": 0}, {"val_fraction": 1.0}, {"records_per_round": 0}, {"batch_size": 0}])
+def test_settings_are_checked(setting):
+    with pytest.raises(ConfigError, match=next(iter(setting))):
+        RolloutDataModule(ScriptedEngine(sometimes_right), **setting)
