@@ -45,7 +45,7 @@ def copy_to_reference(policy: PeftModel) -> None:
 
 
 def is_identity(policy: PeftModel) -> bool:
-    """Whether the policy's adapter changes nothing: every B is zero, as before the first step (with DoRA: never said)."""
+    """Whether the adapter changes nothing: every B is zero, as before the first step (with DoRA: never said)."""
     if policy.peft_config[POLICY].use_dora:
         return False
     updates = [p for name, p in policy.named_parameters() if f".lora_B.{POLICY}." in name]

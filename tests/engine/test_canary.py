@@ -10,7 +10,7 @@ import pytest
 from longmab_pl.engine.canary import Canary
 from longmab_pl.errors import EngineError
 
-PROMPTS = [list(range(65)), list(range(33)), list(range(33))]  # 128 scored tokens
+PROMPTS = [list(range(65)), list(range(100, 133)), list(range(200, 233))]  # 128 scored tokens
 NOISE = 0.02
 
 
@@ -41,7 +41,7 @@ class World:
         return canary
 
 
-@pytest.mark.parametrize("rms", [0.02, 0.1, 1.0])
+@pytest.mark.parametrize("rms", [0.08, 0.2, 1.0])
 def test_fresh_engine_matches(rms: float) -> None:
     for seed in range(20):
         world = World(seed)
@@ -49,13 +49,14 @@ def test_fresh_engine_matches(rms: float) -> None:
         effect = world.adapter(rms)
         result = canary.check(world.engine(effect), world.policy(effect))
         assert result.verdict == "match"
-        assert result.moved > 0.5
-        if rms >= 0.1:
+        assert result.moved > 0.6
+        assert result.signal > 2
+        if rms >= 0.2:
             assert result.cosine > 0.9
             assert result.distance < 0.5
 
 
-@pytest.mark.parametrize("rms", [0.02, 0.1, 1.0])
+@pytest.mark.parametrize("rms", [0.08, 0.2, 1.0])
 def test_base_weights_are_detected(rms: float) -> None:
     for seed in range(20):
         world = World(seed)
@@ -64,7 +65,7 @@ def test_base_weights_are_detected(rms: float) -> None:
             canary.check(world.engine(np.zeros(128)), world.policy(world.adapter(rms)))
 
 
-@pytest.mark.parametrize("step", [0.02, 0.1])
+@pytest.mark.parametrize("step", [0.08, 0.2])
 def test_previous_adapter_is_detected_although_far_from_base(step: float) -> None:
     for seed in range(20):
         world = World(seed)
@@ -126,6 +127,28 @@ def test_noiseless_observers() -> None:
     assert (result.verdict, result.distance) == ("match", 0.0)
     assert result.cosine == pytest.approx(1.0)
     assert canary.check([[-1.5, -1.0]], [[-1.5, -1.0]]).verdict == "indistinguishable"  # the same adapter again
+
+
+def test_tokens_before_the_starts_do_not_count() -> None:
+    """A beginning that all prompts share, or all but the responses, may be as noisy as it likes."""
+    quiet, loud = [-1.0, -1.0], [-9.0, -9.0]
+    for canary in (Canary([[1, 2, 3, 4], [1, 2, 3, 5]]), Canary([[1, 2, 3, 4], [6, 7, 8, 9]], starts=[3, 3])):
+        canary.record_base([[*quiet, -2.0], [*quiet, -3.0]], [[*loud, -2.0], [*loud, -3.0]])
+        assert canary.noise == 0
+        result = canary.check([[*loud, -1.0], [*loud, -4.0]], [[*quiet, -1.0], [*quiet, -4.0]])
+        assert (result.verdict, result.distance) == ("match", 0.0)
+
+
+@pytest.mark.parametrize("starts", [[0, 1], [1, 2], [1], [1, 1, 1]])
+def test_starts_outside_the_prompts_are_refused(starts: list[int]) -> None:
+    with pytest.raises(EngineError, match="starts"):
+        Canary([[1, 2, 3], [4, 5]], starts=starts)
+
+
+def test_equal_prompts_keep_their_last_token() -> None:
+    canary = Canary([[1, 2, 3], [1, 2, 3]])
+    canary.record_base([[-1.0, -1.0]] * 2, [[-1.0, -1.0]] * 2)
+    assert canary.check([[-1.0, -2.0]] * 2, [[-1.0, -2.0]] * 2).verdict == "match"
 
 
 def test_wrong_use_is_refused() -> None:

