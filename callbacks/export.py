@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
+
+from longmab_pl.dpo.module import DPOModule
 
 
 class AdapterExport(Callback):
@@ -25,4 +28,4 @@ class AdapterExport(Callback):
     @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step > 0:
-            pl_module.save_adapter(self.path(trainer))
+            cast(DPOModule, pl_module).save_adapter(self.path(trainer))

@@ -90,26 +90,33 @@ class QAEvaluation(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.before_training and not self.history:
-            self._evaluate(trainer, pl_module, "before training", 0, trainer.global_step)
+            self._evaluate(trainer, "before training", 0, trainer.global_step)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
         rounds, rest = divmod(data.epochs_done, data.epochs_per_round)
         if rest == 0 and (rounds % self.every_n_rounds == 0 or rounds == data.rounds):
-            scores = self._evaluate(trainer, pl_module, f"after round {rounds}", rounds, trainer.global_step)
+            scores = self._evaluate(trainer, f"after round {rounds}", rounds, trainer.global_step)
             # Also through Lightning's own log, so that a checkpoint can be chosen by it.
             pl_module.log_dict(scores, on_step=False, on_epoch=True, logger=False)
 
-    def _evaluate(self, trainer: Trainer, pl_module: LightningModule, when: str, rounds: int, step: int) -> dict[str, float]:
+    def _evaluate(self, trainer: Trainer, when: str, rounds: int, step: int) -> dict[str, float]:
         assert self._task is not None
         data = trainer.datamodule  # type: ignore[attr-defined]
         scores: dict[str, float] = {}
         folder = Path(trainer.default_root_dir) / "evaluations" / f"after-round-{rounds}"
         if trainer.is_global_zero:
-            with data.served.awake(pl_module, data.policy_version()) as engine:
-                label = f"{pl_module.model} + {pl_module.adapter_digest()}"
+            policy = data.policy
+            with data.served.awake(policy, data.policy_version()) as engine:
+                label = f"{policy.model} + {policy.adapter_digest()}"
                 result = evaluate(
-                    self._task, engine, data.tokenizer, model=label, predictions=folder, overwrite=True, desc=f"evaluation {when}"
+                    self._task,
+                    engine,
+                    data.tokenizer,
+                    model=label,
+                    predictions=folder,
+                    overwrite=True,
+                    desc=f"evaluation {when}",
                 )
             (folder / f"{self._task.name}.result.json").write_text(json.dumps(result.to_json()), encoding="utf-8")
             prefix = f"eval/{self.name}" if self.name else "eval"

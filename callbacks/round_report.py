@@ -9,9 +9,9 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
-
 from longmab_pl.callbacks.qa_evaluation import QAEvaluation
-from longmab_pl.report import draw, round_table
+
+from longmab_pl.report import draw, round_table, wide_console
 
 
 class RoundReport(Callback):
@@ -34,7 +34,11 @@ class RoundReport(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
         metrics = trainer.callback_metrics
-        row = {"round": data.store.number + 1, "folder": data.store.folder.name, **data.store.read_summary()["statistics"]}
+        row = {
+            "round": data.store.number + 1,
+            "folder": data.store.folder.name,
+            **data.store.read_summary()["statistics"],
+        }
         for name in ("loss", "rewards/accuracies", "rewards/margins", "nll_loss"):
             for key in (f"{name}_epoch", name):
                 if key in metrics:
@@ -48,13 +52,11 @@ class RoundReport(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.rows:
             return
-        from rich.console import Console
-
         run = Path(trainer.default_root_dir)
         evaluations = [h for c in trainer.callbacks if isinstance(c, QAEvaluation) for h in c.history]  # type: ignore[attr-defined]
         report = {"rounds": self.rows, "evaluations": evaluations}
         (run / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        console = Console()
+        console = wide_console()
         console.print()
         console.print(round_table(report))
         if self.picture:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from longmab_pl.callbacks.checkpoint import AdapterCheckpoint
 from longmab_pl.callbacks.export import AdapterExport
+from longmab_pl.callbacks.progress import RoundProgressBar
 from longmab_pl.callbacks.round_report import RoundReport
 from longmab_pl.dpo.module import DPOModule
 from longmab_pl.errors import ConfigError, LongMabError
@@ -31,14 +34,26 @@ class LongMabCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
+        self._set_epochs(config)
+        callbacks = config.trainer.callbacks or []
+        if (
+            not any("ProgressBar" in c.class_path for c in callbacks)
+            and config.trainer.enable_progress_bar is not False
+        ):
+            self.trainer_defaults = {**self.trainer_defaults, "callbacks": [RoundProgressBar()]}
+
+    @staticmethod
+    def _set_epochs(config: Any) -> None:
         data = config.data.init_args
+        if "rounds" not in data:
+            return
         epochs = data.rounds * data.epochs_per_round
         if config.trainer.max_epochs is None:
             config.trainer.max_epochs = epochs
         elif config.trainer.max_epochs != epochs:
             raise ConfigError(
-                f"trainer.max_epochs is {config.trainer.max_epochs}, but data.rounds x data.epochs_per_round is {epochs}; "
-                "leave trainer.max_epochs out"
+                f"trainer.max_epochs is {config.trainer.max_epochs}, but data.rounds x data.epochs_per_round is "
+                f"{epochs}; leave trainer.max_epochs out"
             )
 
 
@@ -66,8 +81,30 @@ def _resolve_configs(args: Sequence[str]) -> list[str]:
     return resolved
 
 
+class _NoAdvertising(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "litlogger" not in record.getMessage()
+
+
+def _quiet() -> None:
+    """Leave what a person can act on: libraries' own bars, tips and notices about their internals go."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_NoAdvertising())
+    for message in (
+        "LightningCLI's args parameter is intended",  # `main(args)` is called from Python in tests and notebooks
+        ".*isinstance\\(treespec, LeafSpec\\).*",
+        "Checkpoint directory .* exists and is not empty",  # so it is on every resume
+        "The .*dataloader.* does not have many workers",  # pairs are tokenised already
+        "Be aware that when using `ckpt_path`",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
 def fit(args: Sequence[str]) -> None:
     """Run LightningCLI on these arguments."""
+    _quiet()
     LongMabCLI(
         DPOModule,
         LightningDataModule,
@@ -78,15 +115,14 @@ def fit(args: Sequence[str]) -> None:
             "num_sanity_val_steps": 0,
             "log_every_n_steps": 1,
             "default_root_dir": "runs/longmab",
+            "reload_dataloaders_every_n_epochs": 1,
         },
         parser_kwargs={"fit": {"default_env": False}},
         args=list(args),
     )
 
 
-def synthesize(
-    folder: str, train: int = 240, eval: int = 100, passages: int = 8, seed: int = 0
-) -> None:
+def synthesize(folder: str, train: int = 240, eval: int = 100, passages: int = 6, seed: int = 0) -> None:
     """Write a synthetic multi-passage QA set (train.jsonl, eval.jsonl) whose answers stand in invented documents.
 
     Args:
@@ -108,11 +144,9 @@ def report(run: str) -> None:
     Args:
         run: the run folder (trainer.default_root_dir).
     """
-    from rich.console import Console
+    from longmab_pl.report import draw, load_report, round_table, wide_console
 
-    from longmab_pl.report import draw, load_report, round_table
-
-    console = Console()
+    console = wide_console()
     console.print(round_table(load_report(Path(run))))
     console.print(f"picture    {draw(Path(run))}")
 
@@ -121,7 +155,7 @@ COMMANDS: dict[str, Any] = {"synthesize": synthesize, "report": report}
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Entry point of `longmab` and `python -m longmab_pl`; errors that a person can act on are printed without a traceback."""
+    """Run one command; errors that a person can act on are printed without a traceback."""
     args = list(sys.argv[1:] if args is None else args)
     try:
         if args and args[0] in COMMANDS:

@@ -8,15 +8,16 @@ import random
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from lightning import LightningDataModule, LightningModule
+from lightning import LightningDataModule
 from tqdm.auto import tqdm
 
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
 from longmab_pl.dpo.batch import PackedBatch, PreferenceExample, collate
-from longmab_pl.dpo.loading import load_tokenizer
+from longmab_pl.dpo.loading import context_limit, load_tokenizer
+from longmab_pl.dpo.module import DPOModule
 from longmab_pl.dpo.tokenization import tokenize_pair
 from longmab_pl.engine.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError, LongMabError
@@ -71,8 +72,8 @@ class RoundLoader:
 class RolloutDataModule(LightningDataModule):
     """On-policy rounds: sample -> score -> pair, with the engine answering as the current policy.
 
-    A round is `epochs_per_round` epochs over the pairs of one rollout. Pairs are made when the train dataloader is asked
-    for and the round is new; being asked again is free. Everything a round makes lies under
+    A round is `epochs_per_round` epochs over the pairs of one rollout. Pairs are made when the train dataloader is
+    asked for and the round is new; being asked again is free. Everything a round makes lies under
     `<run folder>/rounds/<number>-<fingerprint>/`, and an interrupted rollout continues from its journal.
 
     Args:
@@ -147,7 +148,7 @@ class RolloutDataModule(LightningDataModule):
         self._loaded_round: int | None = None
         self._restored: dict[str, Any] | None = None
 
-    # ---- set-up -----------------------------------------------------------------------------------------------------
+    # set-up
 
     @property
     def run_folder(self) -> Path:
@@ -155,43 +156,64 @@ class RolloutDataModule(LightningDataModule):
         return Path(self.trainer.default_root_dir)
 
     @property
-    def policy(self) -> LightningModule:
+    def policy(self) -> DPOModule:
         assert self.trainer is not None
-        return self.trainer.lightning_module
+        return cast(DPOModule, self.trainer.lightning_module)
 
     def setup(self, stage: str) -> None:
         assert self.trainer is not None
         if stage != "fit" or self.records:
             return
-        # Rounds differ in length, so Lightning must ask for a new loader every epoch; which round that is, the clock says.
-        self.trainer.reload_dataloaders_every_n_epochs = 1
+        # Rounds differ in length, so Lightning must ask for a loader every epoch; which round it is, the clock says.
+        self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
+        if self.val_fraction == 0:
+            self.trainer.limit_val_batches = 0
         found = read_records(self.train_source, on_bad_record=self.on_bad_record, limit=self.limit)
         self.records = found.records
         if found.bad and self.trainer.is_global_zero:
             print(f"{len(found.bad)} bad records skipped in {self.train_source}:", file=sys.stderr)
             for bad in found.bad[:10]:
                 print(f"  {bad}", file=sys.stderr)
-        self.tokenizer = load_tokenizer(resolve_model(self.policy.model))
+        model = resolve_model(self.policy.model)
+        self.tokenizer = load_tokenizer(model)
+        self._check_lengths(context_limit(model))
         self.served = ServedPolicy(self.engine, self.run_folder / "adapters")
         if self.verify_sync:
-            self.served.watch(self._canary_prompts)
+            self.served.watch(self._canary_texts)
 
-    def _canary_prompts(self) -> list[list[int]]:
-        """A few full training prompts with their gold answers: where training moves the policy most."""
-        prompts = []
-        for record in self.records[:4]:
-            text = self.reading.response(" " + record.answer)
-            ids = list(self.reading.prompt_ids(self.tokenizer, record.context[-1000:], record.question))
-            prompts.append((ids + self.tokenizer.encode(text, add_special_tokens=False))[-384:])
-        return prompts
+    def _check_lengths(self, limit: int | None) -> None:
+        """Refuse settings under which every long record would fail, before anything is loaded."""
+        if limit is None:
+            return
+        if self.pair_rule.max_prompt_length > limit:
+            raise ConfigError(
+                f"data.pairs.max_prompt_length is {self.pair_rule.max_prompt_length}, but {self.policy.model} takes "
+                f"{limit} tokens; lower it"
+            )
+        served = min(self.engine.max_model_len or limit, limit)
+        if self.strategy.needed_model_len() > served:
+            raise ConfigError(
+                f"data.strategy asks for prompts and answers of about {self.strategy.needed_model_len()} tokens "
+                f"(chunks x chunk_size + max_tokens), but the engine takes {served}; lower top_k, chunk_size or "
+                "max_tokens, or raise engine.max_model_len"
+            )
 
-    # ---- the round clock ----------------------------------------------------------------------------------------------
+    def _canary_texts(self) -> list[tuple[list[int], int]]:
+        """A few short prompts with their gold answers, where training moves the policy, and where the answers begin."""
+        texts = []
+        for record in self.records[:8]:
+            prompt = self.reading.prompt_ids(self.tokenizer, record.context[-800:], record.question)
+            answer = self.tokenizer.encode(" " + record.answer, add_special_tokens=False)
+            texts.append(([*prompt, *answer[:64]], len(prompt)))
+        return texts
+
+    # the round clock
 
     @property
     def epochs_done(self) -> int:
         """Finished epochs. `processed` is the tracker that is already right inside an epoch-end checkpoint."""
         assert self.trainer is not None
-        return self.trainer.fit_loop.epoch_progress.current.processed
+        return cast(int, self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
 
     @property
     def round(self) -> int:
@@ -220,7 +242,7 @@ class RolloutDataModule(LightningDataModule):
         assert self.trainer is not None
         return f"step-{self.trainer.global_step:06d}"
 
-    # ---- dataloaders --------------------------------------------------------------------------------------------------
+    # dataloaders
 
     def train_dataloader(self) -> RoundLoader:
         assert self.trainer is not None
@@ -231,11 +253,11 @@ class RolloutDataModule(LightningDataModule):
         world, rank = self.trainer.world_size, self.trainer.global_rank
         # Every rank takes the same number of pairs, none takes another's: the remainder waits for another epoch.
         examples = examples[rank : len(examples) - len(examples) % world : world]
-        return RoundLoader(examples, self.batch_size, key=f"{self.store.fingerprint if self.store else ''}/{self.epochs_done}")
+        return RoundLoader(
+            examples, self.batch_size, key=f"{self.store.fingerprint if self.store else ''}/{self.epochs_done}"
+        )
 
-    def val_dataloader(self) -> RoundLoader | list[Any]:
-        if self.val_fraction == 0:
-            return []
+    def val_dataloader(self) -> RoundLoader:
         self._ensure_round()
         return RoundLoader(self._examples(held_out=True), self.batch_size, key="validation")
 
@@ -267,7 +289,7 @@ class RolloutDataModule(LightningDataModule):
     def _is_held_out(self, record_id: str) -> bool:
         return derive_seed(self.seed, "validation", record_id) < self.val_fraction * 2**31
 
-    # ---- a round ------------------------------------------------------------------------------------------------------
+    # a round
 
     def _ensure_round(self) -> None:
         assert self.trainer is not None
@@ -291,7 +313,7 @@ class RolloutDataModule(LightningDataModule):
                 f"round {number + 1} has no usable pair: no record's responses differ in reward "
                 f"(mean reward {summary['statistics']['rollout/reward']:.3f}, answers in the asked format "
                 f"{summary['statistics']['rollout/answer_format_rate']:.0%}). See {self.store.rollouts}. "
-                "A smaller model usually needs `reading: Direct`; a higher temperature or more rounds gives more variety."
+                "A small model usually needs `reading: Direct`; a higher temperature or more rounds give variety."
             )
 
     def _resumed_store(self, number: int) -> RoundStore | None:
@@ -305,8 +327,8 @@ class RolloutDataModule(LightningDataModule):
         store = RoundStore(self.run_folder, number, restored["fingerprint"])
         if not store.complete:
             raise DataError(
-                f"the checkpoint is in the middle of round {number + 1}, whose pairs are not in {store.folder}: resume with "
-                "the same trainer.default_root_dir, or start from the round's first checkpoint"
+                f"the checkpoint is in the middle of round {number + 1}, whose pairs are not in {store.folder}: resume "
+                "with the same trainer.default_root_dir, or start from the round's first checkpoint"
             )
         return store
 
@@ -327,7 +349,7 @@ class RolloutDataModule(LightningDataModule):
         )
 
     def _records_of(self, number: int) -> list[QARecord]:
-        """The round's records, none twice: consecutive rounds walk through the shuffled file and begin again at its end."""
+        """The round's records, none twice: rounds walk through the shuffled file and begin again at its end."""
         total = len(self.records)
         n = min(self.records_per_round or total, total)
         order = list(range(total))
@@ -336,7 +358,7 @@ class RolloutDataModule(LightningDataModule):
 
     def _make_round(self, store: RoundStore) -> None:
         assert self.served is not None
-        with self.served.awake(self.policy, self.policy_version()) as engine:  # type: ignore[arg-type]
+        with self.served.awake(self.policy, self.policy_version()) as engine:
             rollouts, failures = self._roll(store, engine)
         records = {r.id: r for r in self._records_of(store.number)}
         pairs = []
@@ -384,7 +406,9 @@ class RolloutDataModule(LightningDataModule):
         )
         journal = Journal(store.journal, store.fingerprint)
         expected = len(records) * self.strategy.expected_responses()
-        bar = tqdm(total=expected, desc=f"round {store.number + 1}/{self.rounds} rollout", unit="resp", dynamic_ncols=True)
+        bar = tqdm(
+            total=expected, desc=f"round {store.number + 1}/{self.rounds} rollout", unit="resp", dynamic_ncols=True
+        )
         rewards: list[float] = []
 
         def show(progress: Progress) -> None:
@@ -413,7 +437,7 @@ class RolloutDataModule(LightningDataModule):
         # In the file's order, whatever order they finished in: scheduling never shows in a round's files.
         return [rollouts[r.id] for r in records if r.id in rollouts], failures
 
-    # ---- the end ------------------------------------------------------------------------------------------------------
+    # the end
 
     def teardown(self, stage: str) -> None:
         self.engine.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from longmab_pl.errors import DataError
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 
@@ -28,12 +29,31 @@ def load_report(run: Path) -> dict[str, Any]:
     return report
 
 
+def wide_console() -> Console:
+    """A console for the table: the terminal's width, or wide enough where the output goes to a file."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=110)
+
+
 def round_table(report: dict[str, Any]) -> Table:
     """The closing table: one row before training and one per round."""
     from rich.table import Table
 
     table = Table(title="on-policy rounds", title_justify="left", title_style="bold", header_style="bold")
-    for name in ("round", "records", "usable pairs", "reward +", "reward -", "DPO acc", "DPO margin", "EM", "F1", "SubEM"):
+    for name in (
+        "round",
+        "records",
+        "usable pairs",
+        "reward +",
+        "reward -",
+        "DPO acc",
+        "DPO margin",
+        "EM",
+        "F1",
+        "SubEM",
+    ):
         table.add_column(name, justify="left" if name == "round" else "right", no_wrap=True)
 
     def scores(rounds: int) -> list[str]:
@@ -78,7 +98,9 @@ def draw(run: Path) -> Path:
         shares = _pulls_by_rank(traces)
         axes[1].plot(range(1, len(shares) + 1), shares, marker="o", ms=3, color=colour, label=f"round {number}")
     axes[0].set(title="Reward of the sampled answers", xlabel="bandit pull", ylabel="mean reward", ylim=(0, None))
-    axes[1].set(title="Pulls per arm", xlabel="arms of a record, most pulled first", ylabel="share of pulls", ylim=(0, None))
+    axes[1].set(
+        title="Pulls per arm", xlabel="arms of a record, most pulled first", ylabel="share of pulls", ylim=(0, None)
+    )
     _pulls_of_evidence(axes[1], rounds)
     for axis in axes[:2]:
         axis.legend(frameon=False, fontsize=8)
@@ -87,7 +109,9 @@ def draw(run: Path) -> Path:
         points = [(e["round"], e[key]) for e in evaluations if key in e]
         if points:
             axes[2].plot(*zip(*points, strict=True), marker="o", label=label)
-    axes[2].set(title="Evaluation (held-out questions, full context)", xlabel="rounds trained", ylabel="score", ylim=(0, None))
+    axes[2].set(
+        title="Evaluation (held-out questions, full context)", xlabel="rounds trained", ylabel="score", ylim=(0, None)
+    )
     axes[2].xaxis.get_major_locator().set_params(integer=True)
     if axes[2].lines:
         axes[2].legend(frameon=False, fontsize=8)

@@ -1,6 +1,23 @@
 from __future__ import annotations
 
+import os
+
+# As in the command itself: said before torch is imported, so that a busy machine does not slow the tests tenfold.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_for_tiny_models(request):
+    """Tiny tensors are slower on several threads; real models (marked slow) keep all of them."""
+    import torch
+
+    threads = torch.get_num_threads()
+    if request.node.get_closest_marker("slow") is None:
+        torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,12 @@ class ScriptedEngine:
     """Answers after a number of polls that depends on the request's id; keeps a record of all that was asked."""
 
     def __init__(
-        self, answer: Answer, concurrency: int = 8, max_model_len: int = 100_000, jitter: int = 5, die_after: int | None = None
+        self,
+        answer: Answer,
+        concurrency: int = 8,
+        max_model_len: int = 100_000,
+        jitter: int = 5,
+        die_after: int | None = None,
     ) -> None:
         self.answer = answer
         self._concurrency = concurrency

@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 from lightning import Callback, Trainer
+from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, RoundReport
 from scripted_engine import ScriptedEngine
 
-from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, RoundReport
 from longmab_pl.datamodule import RolloutDataModule, RoundLoader
 from longmab_pl.dpo.loading import LoRASettings
 from longmab_pl.dpo.module import DPOModule
@@ -48,7 +48,12 @@ def qa_file(tmp_path):
     with path.open("w") as f:
         for i in range(12):
             context = " ".join(f"The town of place {j} lies on river number {i * 10 + j}. It is old." for j in range(4))
-            row = {"id": i, "input": f"Which river at place {i % 4}?", "answer": f"number {i * 10 + i % 4}", "context": context}
+            row = {
+                "id": i,
+                "input": f"Which river at place {i % 4}?",
+                "answer": f"number {i * 10 + i % 4}",
+                "context": context,
+            }
             f.write(json.dumps(row) + "\n")
     return path
 
@@ -81,10 +86,19 @@ class StopAt(Callback):
 def make(run, model, qa_file, *callbacks, engine=None, reference="base", lr=1e-2, **data):
     engine = engine or ScriptedEngine(sometimes_right)
     module = DPOModule(
-        model, lora=LoRASettings(r=2, alpha=4), dtype="fp32", learning_rate=lr, reference=reference, gradient_checkpointing=False
+        model,
+        lora=LoRASettings(r=2, alpha=4),
+        dtype="fp32",
+        learning_rate=lr,
+        reference=reference,
+        gradient_checkpointing=False,
     )
     strategy = BanditRollout(
-        rounds=4, top_k=2, init="uniform", chunking=Chunking(60, 0, 1), sampling=Sampling(max_tokens=16, presence_penalty=0.0)
+        rounds=4,
+        top_k=2,
+        init="uniform",
+        chunking=Chunking(60, 0, 1),
+        sampling=Sampling(max_tokens=16, presence_penalty=0.0),
     )
     settings = {"rounds": 3, "records_per_round": 8, "verify_sync": False} | data
     datamodule = RolloutDataModule(
@@ -140,7 +154,9 @@ def test_rounds_walk_through_all_records(tmp_path, tiny_model, qa_file):
 
 
 @pytest.mark.parametrize(("reference", "epochs_per_round"), [("base", 1), ("base", 2), ("round_start", 2)])
-def test_resumed_in_the_middle_of_a_round_equals_uninterrupted(tmp_path, tiny_model, qa_file, reference, epochs_per_round):
+def test_resumed_in_the_middle_of_a_round_equals_uninterrupted(
+    tmp_path, tiny_model, qa_file, reference, epochs_per_round
+):
     options = {"reference": reference, "epochs_per_round": epochs_per_round, "rounds": 2}
     trainer, module, data, engine, losses = make(tmp_path / "a", tiny_model, qa_file, **options)
     torch.manual_seed(1)
@@ -155,7 +171,9 @@ def test_resumed_in_the_middle_of_a_round_equals_uninterrupted(tmp_path, tiny_mo
         torch.manual_seed(1)
         with pytest.raises(RuntimeError, match="power cut"):
             trainer.fit(module, datamodule=data)
-        trainer, module, data, engine, second = make(run, tiny_model, qa_file, AdapterCheckpoint(every_n_train_steps=1), **options)
+        trainer, module, data, engine, second = make(
+            run, tiny_model, qa_file, AdapterCheckpoint(every_n_train_steps=1), **options
+        )
         torch.manual_seed(2)
         trainer.fit(module, datamodule=data, ckpt_path=str(run / "checkpoints" / "last.ckpt"))
         assert trainer.global_step == steps
@@ -226,12 +244,14 @@ def test_resuming_without_the_rounds_files_is_refused(tmp_path, tiny_model, qa_f
     with pytest.raises(RuntimeError, match="power cut"):
         trainer.fit(module, datamodule=data)
     trainer, module, data, _, _ = make(tmp_path / "elsewhere", tiny_model, qa_file)
-    with pytest.raises(DataError, match="same trainer.default_root_dir"):
+    with pytest.raises(DataError, match=r"same trainer\.default_root_dir"):
         trainer.fit(module, datamodule=data, ckpt_path=str(tmp_path / "run" / "checkpoints" / "last.ckpt"))
 
 
 def test_held_out_pairs_are_validated_and_never_trained_on(tmp_path, tiny_model, qa_file):
-    trainer, module, data, _, _ = make(tmp_path / "run", tiny_model, qa_file, val_fraction=0.4, records_per_round=12, rounds=1)
+    trainer, module, data, _, _ = make(
+        tmp_path / "run", tiny_model, qa_file, val_fraction=0.4, records_per_round=12, rounds=1
+    )
     trainer.fit(module, datamodule=data)
     assert "val/rewards/accuracies" in trainer.callback_metrics
     held_out = {e.id for e in data._examples(held_out=True)}

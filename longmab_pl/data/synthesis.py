@@ -49,7 +49,7 @@ class SyntheticSet:
 
 
 def synthesise(
-    seed: int = 0, n_train: int = 240, n_eval: int = 100, passages: int = 8, two_hop: float = 0.25
+    seed: int = 0, n_train: int = 240, n_eval: int = 100, passages: int = 6, two_hop: float = 0.25
 ) -> SyntheticSet:
     """Make a training and an evaluation set. The same arguments give the same records everywhere.
 
@@ -60,7 +60,7 @@ def synthesise(
         seed: of every choice.
         n_train: training records.
         n_eval: evaluation records.
-        passages: passages per context, at least 4; about 50 tokens each, so 8 make 400 tokens and 300 make 15,000.
+        passages: passages per context, at least 4; about 50 tokens each, so 6 make 300 tokens and 300 make 15,000.
         two_hop: share of two-hop questions, spread evenly.
 
     Raises:
@@ -102,7 +102,7 @@ def write_records(records: Iterable[SyntheticRecord], path: str | Path) -> Path:
 
 
 def write_dataset(
-    folder: str | Path, seed: int = 0, n_train: int = 240, n_eval: int = 100, passages: int = 8, two_hop: float = 0.25
+    folder: str | Path, seed: int = 0, n_train: int = 240, n_eval: int = 100, passages: int = 6, two_hop: float = 0.25
 ) -> tuple[Path, Path]:
     """Write `train.jsonl` and `eval.jsonl` of `synthesise` into a folder and return both paths; errors as there."""
     made = synthesise(seed, n_train, n_eval, passages, two_hop)

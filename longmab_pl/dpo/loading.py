@@ -171,6 +171,23 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def context_limit(model: str) -> int | None:
+    """Most tokens (prompt and answer) that the model's positions reach, or None if its config does not say.
+
+    Raises:
+        ConfigError: the model cannot be found.
+    """
+    from transformers import AutoConfig
+
+    _refuse_missing_folder(model)
+    try:
+        config = AutoConfig.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise _cannot_load("config of", model, error) from error
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(limit) if limit else None
+
+
 def _refuse_missing_folder(model: str) -> None:
     # A path that is not there would otherwise be taken for a hub name, and answered with an error about names.
     path = Path(model).expanduser()

@@ -116,7 +116,7 @@ class Engine(Protocol):
         """Drop every unfinished request."""
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Natural-log probabilities of each prompt's tokens 1..T-1 given those before (for the canary); needs an idle engine."""
+        """Natural-log probabilities of each prompt's tokens 1..T-1 given those before; needs an idle engine."""
 
     def sync(self, adapter: Path | None) -> None:
         """Answer with this PEFT adapter folder from now on (None: the base model), with no stale prefix cache."""

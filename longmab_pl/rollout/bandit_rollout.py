@@ -1,6 +1,6 @@
 """LongMab-PO's rollout: the chunks of a context are the arms; the bandit picks which ones the model reads.
 
-Paper: arXiv 2508.13993, section 3. Per record: probe -> initial values -> (pick k arms, answer, score, update) x rounds.
+Paper: arXiv 2508.13993, section 3. Per record: probe -> initial values -> (pick arms, answer, score, update) x rounds.
 """
 
 from __future__ import annotations
@@ -75,6 +75,9 @@ class BanditRollout:
     def expected_responses(self) -> int:
         return self.rounds * self.samples_per_pull + (self.init == "probe")
 
+    def needed_model_len(self) -> int:
+        return self.top_k * self.chunking.chunk_size + self.sampling.max_tokens
+
     def roll(self, record: QARecord, tools: Tools) -> Asking[RecordRollout]:
         c = self.chunking
         chunks = chunk_spans(record.context, tools.tokenizer, c.chunk_size, c.overlap, c.min_sentences, c.style)
@@ -112,9 +115,7 @@ class BanditRollout:
             probe=source,
         )
 
-    def _initial_values(
-        self, record: QARecord, chunks: Sequence[Chunk], tools: Tools
-    ) -> Asking[tuple[Any, str]]:
+    def _initial_values(self, record: QARecord, chunks: Sequence[Chunk], tools: Tools) -> Asking[tuple[Any, str]]:
         """Initial arm values, [arms], or None for a rejected probe; and what they were made from."""
         source: Init = self.init
         probe_text = ""

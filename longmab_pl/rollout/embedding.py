@@ -89,7 +89,11 @@ class Embedder:
                 weights.append(tokens)
                 owner.append(i)
         vectors = model.encode(
-            windows, batch_size=self.batch_size, normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
+            windows,
+            batch_size=self.batch_size,
+            normalize_embeddings=True,
+            show_progress_bar=False,
+            convert_to_numpy=True,
         ).astype(np.float32)
         pooled = np.zeros((len(texts), vectors.shape[1]), np.float32)
         np.add.at(pooled, owner, vectors * np.asarray(weights, np.float32)[:, None])
@@ -100,9 +104,9 @@ class Embedder:
         """Cut a text at token boundaries into windows that the model reads whole."""
         tokenizer = self._loaded.tokenizer
         room = self._loaded.max_seq_length
-        spans = tokenizer(
-            text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False
-        )["offset_mapping"]
+        spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False)[
+            "offset_mapping"
+        ]
         if room is None:
             return [(text, max(len(spans), 1))]
         room = max(room - tokenizer.num_special_tokens_to_add(), 1)
@@ -130,11 +134,11 @@ class Embedder:
                 self._loaded = SentenceTransformer(path, device=self.device, trust_remote_code=self.trust_remote_code)
             except Exception as e:
                 raise ConfigError(
-                    f"the embedder {self.model!r} cannot be loaded: {e}. Give a sentence-transformers model by hub name "
-                    "or local folder, or `bundled:minilm`."
+                    f"the embedder {self.model!r} cannot be loaded: {e}. Give a sentence-transformers model by hub "
+                    "name or local folder, or `bundled:minilm`."
                 ) from e
             if not getattr(self._loaded.tokenizer, "is_fast", False) and self._loaded.max_seq_length is not None:
                 raise ConfigError(
-                    f"the embedder {self.model!r} has no fast tokenizer, which is needed to cut long chunks into windows"
+                    f"the embedder {self.model!r} has no fast tokenizer, needed to cut long chunks into windows"
                 )
         return self._loaded

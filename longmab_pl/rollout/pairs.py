@@ -39,7 +39,7 @@ class PairRule:
 
 @dataclass(frozen=True)
 class PreferencePair:
-    """A chosen and a rejected answer to the full-context prompt, in TRL's conversational form plus where they came from.
+    """A chosen and a rejected answer to the full-context prompt, in TRL's conversational form with its origin.
 
     `chosen_index` and `rejected_index` count the record's responses in the order they were pulled; `chosen_arms` and
     `rejected_arms` are the chunks that were read; `*_ended` says that the model ended the answer by itself.

@@ -6,7 +6,7 @@ LongMab-PO, section 3.1. The prompt wording is ours.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from longmab_pl.engine.protocol import Sampling
@@ -34,7 +34,7 @@ class Probe:
         on_reject: `drop` the record (the paper), or start its bandit from the `query` similarity instead.
     """
 
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     on_reject: Literal["drop", "query"] = "drop"
 
 
@@ -44,8 +44,8 @@ def probe_messages(context: str, question: str, answer: str) -> list[Message]:
 
 
 def probe_accepted(text: str, answers: Iterable[str]) -> bool:
-    """Whether a probe arrives at a gold answer: what follows the first "the answer is", to the end of the line, contains
-    the normalised answer or is contained in it. Nothing after the mark is not an answer."""
+    """Whether a probe arrives at a gold answer: what follows the first "the answer is", to the end of the line,
+    contains the normalised answer or is contained in it. Nothing after the mark is not an answer."""
     _, mark, rest = text.lower().partition(_MARK)
     if not mark:
         return False

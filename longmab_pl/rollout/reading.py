@@ -22,11 +22,12 @@ First think it through step by step: say which statements of the document matter
 with one line of the form
 Answer: <your answer, as short as possible, nothing else>"""
 
-_DIRECT = """Document:
+_DIRECT = """Read the text and answer the question in a few words.
+
+Text:
 {context}
 
-Question: {question}
-Answer the question with the shortest phrase from the document."""
+Question: {question}"""
 
 
 @runtime_checkable

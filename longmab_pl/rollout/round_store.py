@@ -47,8 +47,8 @@ def records_digest(records: Sequence[QARecord]) -> str:
 class RoundStore:
     """The files of one round: `rounds/<number>-<fingerprint>/`.
 
-    The folder's name carries the fingerprint of settings, records and policy: a changed setting starts a new folder, and
-    the same run started again continues in the old one.
+    The folder's name carries the fingerprint of settings, records and policy: a changed setting starts a new folder,
+    and the same run started again continues in the old one.
     """
 
     def __init__(self, run_folder: Path, number: int, fingerprint: str) -> None:

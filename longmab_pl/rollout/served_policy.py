@@ -11,7 +11,6 @@ from typing import Protocol
 
 from longmab_pl.engine.canary import Canary, CanaryResult
 from longmab_pl.engine.protocol import Engine
-from longmab_pl.errors import EngineError
 from longmab_pl.models import resolve_model
 
 
@@ -23,14 +22,14 @@ class Policy(Protocol):
     def adapter_is_identity(self) -> bool:
         """Whether the adapter changes nothing (as it does before the first step)."""
 
-    def save_adapter(self, folder: Path) -> None: ...
+    def save_adapter(self, folder: Path) -> Path: ...
 
     def token_logps(self, prompt_ids: Sequence[int], adapter: bool = True) -> list[float]: ...
 
 
 @dataclass(frozen=True)
 class SyncReport:
-    """One adapter hand-over: where the adapter lies (None: the base model) and what the canary said (None: not asked)."""
+    """One adapter hand-over: where the adapter lies (None: base model) and what the canary said (None: not asked)."""
 
     version: str
     folder: Path | None
@@ -51,15 +50,17 @@ class ServedPolicy:
         self.folder = folder
         self.keep = keep
         self.canary: Canary | None = None
-        self._canary_texts: Callable[[], Sequence[Sequence[int]]] | None = None
+        self._canary_texts: Callable[[], Sequence[tuple[Sequence[int], int]]] | None = None
         self._version: str | None = None
-        self._base_scores: tuple[list[list[float]], list[list[float]]] | None = None
         self._written: list[Path] = []
         self.last_sync: SyncReport | None = None
 
-    def watch(self, prompts: Callable[[], Sequence[Sequence[int]]]) -> None:
-        """Check every hand-over on these token sequences (asked for once, at the first hand-over)."""
-        self._canary_texts = prompts
+    def watch(self, texts: Callable[[], Sequence[tuple[Sequence[int], int]]]) -> None:
+        """Check every hand-over on these token sequences, each with the index where its response begins.
+
+        They are asked for once, at the first hand-over.
+        """
+        self._canary_texts = texts
 
     @contextmanager
     def awake(self, policy: Policy, version: str) -> Iterator[Engine]:
@@ -68,6 +69,8 @@ class ServedPolicy:
         Raises:
             EngineError: the engine cannot start, or still answers with old weights after the hand-over.
         """
+        if not self.engine.started:
+            self._version = None  # a fresh engine answers as the base model, whatever an earlier one was given
         self.engine.start(resolve_model(policy.model))
         self.engine.wake()
         if version != self._version:
@@ -77,7 +80,7 @@ class ServedPolicy:
         self.engine.sleep()
 
     def _hand_over(self, policy: Policy, version: str) -> None:
-        if self._canary_texts is not None and self.canary is None:
+        if self._canary_texts is not None and self.canary is None and self._version is None:
             self._start_canary(policy)
         if policy.adapter_is_identity():
             if self._version is not None:
@@ -95,13 +98,12 @@ class ServedPolicy:
 
     def _start_canary(self, policy: Policy) -> None:
         assert self._canary_texts is not None
-        prompts = [list(p) for p in self._canary_texts()]
-        if not prompts:
+        texts = self._canary_texts()
+        if not texts:
             return
-        # The engine was started with the base model and nothing was synced yet in this process.
-        if self._version is not None:
-            raise EngineError("the canary must see the engine before its first adapter")
-        self.canary = Canary(prompts)
+        prompts = [list(ids) for ids, _ in texts]
+        self.canary = Canary(prompts, [start for _, start in texts])
+        # The engine has just started and was given nothing yet: this is the base model speaking.
         self.canary.record_base(self.engine.score(prompts), [policy.token_logps(p, adapter=False) for p in prompts])
 
     def _check(self, policy: Policy) -> CanaryResult | None:

@@ -23,7 +23,9 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def rollout_statistics(rollouts: Sequence[RecordRollout], failed: int, pairs: Sequence[PreferencePair]) -> dict[str, float]:
+def rollout_statistics(
+    rollouts: Sequence[RecordRollout], failed: int, pairs: Sequence[PreferencePair]
+) -> dict[str, float]:
     """Round statistics under the names they are logged by (rates in 0..1, rewards in 0..1)."""
     used = [r for r in rollouts if r.status == "ok"]
     responses = [response for r in used for response in r.responses]

@@ -77,6 +77,9 @@ class Strategy(Protocol):
     def expected_responses(self) -> int:
         """Most responses one record can ask for (probe included), for progress and budgets."""
 
+    def needed_model_len(self) -> int:
+        """Tokens of the longest prompt of its usual kind plus its response; a model that takes fewer cannot be used."""
+
 
 def derive_seed(*parts: object) -> int:
     """A 31-bit seed that depends on all parts and on nothing else (not on scheduling, processes or hash salt)."""

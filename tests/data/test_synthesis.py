@@ -103,7 +103,7 @@ def test_splits_share_no_entity(made: SyntheticSet) -> None:
 
 def test_contexts_have_the_size_asked_for(made: SyntheticSet, tokenizer) -> None:
     sizes = [len(tokenizer(record.context).input_ids) for record in made.train]
-    assert 350 < sum(sizes) / len(sizes) < 450
+    assert 260 < sum(sizes) / len(sizes) < 350
     long = synthesise(seed=3, n_train=2, n_eval=1, passages=250)
     assert all(10_000 < len(tokenizer(record.context).input_ids) < 16_000 for record in long.train)
     assert all(len(passages(record)) == 250 for record in long.train)

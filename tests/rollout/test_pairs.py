@@ -61,12 +61,20 @@ def test_answers_that_leave_no_room_are_an_error(byte_tokenizer):
     long = "Answer: " + "word " * 20
     with pytest.raises(DataError, match="max_prompt_length = 64"):
         build_pair(
-            RECORD, rollout(long, "Answer: Ombra"), PairRule(max_prompt_length=64), Direct(), byte_tokenizer, seed=0, round=0
+            RECORD,
+            rollout(long, "Answer: Ombra"),
+            PairRule(max_prompt_length=64),
+            Direct(),
+            byte_tokenizer,
+            seed=0,
+            round=0,
         )
 
 
 def test_written_pairs_are_read_back_and_are_in_trls_conversational_form(byte_tokenizer, tmp_path):
-    pair = build_pair(RECORD, rollout("Answer: x", "Answer: Ombra"), PairRule(), Direct(), byte_tokenizer, seed=0, round=0)
+    pair = build_pair(
+        RECORD, rollout("Answer: x", "Answer: Ombra"), PairRule(), Direct(), byte_tokenizer, seed=0, round=0
+    )
     path = tmp_path / "pairs.jsonl"
     write_pairs(path, [pair, pair])
     assert read_pairs(path) == [pair, pair]

@@ -1,0 +1,27 @@
+"""The training bar, in the words of a run: which round, how far, how well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
+
+
+class RoundProgressBar(TQDMProgressBar):
+    """Lightning's tqdm bar, named after the round; rollout and evaluation draw bars of the same kind."""
+
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+        super().on_train_epoch_start(trainer)
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if hasattr(data, "rounds"):
+            epoch = data.epochs_done % data.epochs_per_round
+            part = f", epoch {epoch + 1}/{data.epochs_per_round}" if data.epochs_per_round > 1 else ""
+            self.train_progress_bar.set_description(f"round {data.round + 1}/{data.rounds} training{part}")
+
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return {name.removeprefix("rewards/"): value for name, value in metrics.items()}

@@ -1,0 +1,103 @@
+"""What a person sees when something in a command is wrong: one message that names it and the mend, and status 2."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from longmab_pl.cli import main, shipped_config
+from longmab_pl.errors import ConfigError
+
+DEMO = ["fit", "--config", "demo"]
+
+
+def error_of(capsys, args) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main(args)
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_configs_are_found_by_name_wherever_one_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Path(shipped_config("demo")).name == "demo.yaml"
+    assert Path(shipped_config("configs/demo.yaml")).name == "demo.yaml"
+    Path("demo").write_text("mine")
+    assert shipped_config("demo") == "demo"
+    with pytest.raises(ConfigError, match=r"nosuch: no such file.*demo.*paper"):
+        shipped_config("nosuch")
+
+
+@pytest.mark.parametrize("name", ["demo", "paper"])
+def test_every_shipped_config_parses(name, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", "--config", name, "--print_config"])
+    assert stopped.value.code == 0
+    assert "RolloutDataModule" in capsys.readouterr().out
+
+
+def test_a_key_with_a_typo(capsys):
+    assert "learningrate" in error_of(capsys, [*DEMO, "--model.learningrate", "1e-4"])
+
+
+def test_a_nested_key_with_a_typo(capsys):
+    message = error_of(capsys, [*DEMO, "--data.init_args.strategy.init_args.chunking.chunk_sizes", "64"])
+    assert "chunk_sizes" in message
+
+
+def test_a_setting_out_of_range(capsys, tmp_path):
+    message = error_of(capsys, [*DEMO, "--data.init_args.rounds", "0", "--trainer.default_root_dir", str(tmp_path)])
+    assert "rounds is 0" in message
+
+
+def test_a_data_file_that_does_not_exist(capsys, tmp_path):
+    (tmp_path / "records.jsonl").write_text("")
+    args = [*DEMO, "--trainer.default_root_dir", str(tmp_path / "run")]
+    message = error_of(capsys, [*args, "--data.init_args.train", str(tmp_path / "record.jsonl")])
+    assert "record.jsonl" in message
+    assert "records.jsonl" in message, "a file of nearly this name is there"
+    assert "Traceback" not in message
+
+
+def test_bad_records_are_named_by_file_line_and_field(capsys, tmp_path):
+    path = tmp_path / "qa.jsonl"
+    good = {"id": 1, "input": "Who?", "answer": "Ann", "context": "Ann was here."}
+    rows = [json.dumps(good), "{not json", json.dumps({**good, "id": 2, "context": " "}), json.dumps({"id": 3})]
+    path.write_text("\n".join(rows))
+    args = [*DEMO, "--trainer.default_root_dir", str(tmp_path / "run"), "--data.init_args.train", str(path)]
+    message = error_of(capsys, args)
+    for part in ("qa.jsonl:2", "qa.jsonl:3", "context", "qa.jsonl:4", "on_bad_record"):
+        assert part in message
+
+
+def test_a_model_that_does_not_exist(capsys, tmp_path):
+    args = [*DEMO, "--trainer.default_root_dir", str(tmp_path)]
+    assert "nowhere" in error_of(capsys, [*args, "--model.model", str(tmp_path / "nowhere")])
+    message = error_of(capsys, [*args, "--model.model", "bundled:smollm2-135m-instrukt"])
+    assert "bundled:smollm2-135m-instruct" in message
+
+
+def test_prompts_that_the_model_cannot_take(capsys, tmp_path):
+    args = [*DEMO, "--trainer.default_root_dir", str(tmp_path)]
+    message = error_of(capsys, [*args, "--data.init_args.strategy.init_args.chunking.chunk_size", "600"])
+    assert "lower top_k, chunk_size or max_tokens" in message
+    message = error_of(capsys, [*args, "--data.init_args.pairs.max_prompt_length", "100000"])
+    assert "max_prompt_length is 100000" in message
+
+
+def test_epochs_follow_the_rounds(capsys, tmp_path):
+    message = error_of(capsys, [*DEMO, "--trainer.max_epochs", "7", "--trainer.default_root_dir", str(tmp_path)])
+    assert "leave trainer.max_epochs out" in message
+
+
+def test_a_report_of_no_run(capsys, tmp_path):
+    assert "give the folder of a finished run" in error_of(capsys, ["report", str(tmp_path)])
+
+
+def test_synthesize_writes_two_files(capsys, tmp_path):
+    main(["synthesize", str(tmp_path), "--train", "5", "--eval", "3", "--passages", "5"])
+    train, held_out = capsys.readouterr().out.split()
+    assert len(Path(train).read_text().splitlines()) == 5
+    assert len(Path(held_out).read_text().splitlines()) == 3
