@@ -46,6 +46,11 @@ class AdapterCheckpoint(ModelCheckpoint):
             save_on_exception=True,
         )
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        super().on_exception(trainer, pl_module, exception)
+        if isinstance(exception, KeyboardInterrupt) and self.last_model_path and trainer.is_global_zero:
+            print(f"\nStopped. The same command with --ckpt_path {self.last_model_path} goes on from here.")
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.dirpath is None:
             self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")

@@ -164,6 +164,16 @@ def main(args: Sequence[str] | None = None) -> None:
             auto_cli(COMMANDS[args[0]], args=args[1:], prog=f"longmab {args[0]}")
         else:
             fit(_resolve_configs(args))
-    except LongMabError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        known = _longmab_error(error)
+        if known is None:
+            raise
+        print(f"error: {known}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _longmab_error(error: BaseException | None) -> LongMabError | None:
+    """The package's own error behind what a library made of it."""
+    while error is not None and not isinstance(error, LongMabError):
+        error = error.__cause__ or error.__context__
+    return error

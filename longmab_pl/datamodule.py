@@ -6,7 +6,7 @@ import json
 import logging
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -43,12 +43,16 @@ class RoundLoader:
         examples: this rank's examples.
         batch_size: examples per batch.
         key: names the epoch; a saved position belongs to the epoch with the same key only.
+        processed: how many batches of the epoch training has finished. Not how many were handed out: after a Ctrl-C in
+            the middle of a step that step's batch must come again.
     """
 
-    def __init__(self, examples: Sequence[PreferenceExample], batch_size: int, key: str) -> None:
+    def __init__(
+        self, examples: Sequence[PreferenceExample], batch_size: int, key: str, processed: Callable[[], int] = lambda: 0
+    ) -> None:
         self.batches = [examples[i : i + batch_size] for i in range(0, len(examples), batch_size)]
         self.key = key
-        self._yielded = 0
+        self.processed = processed
         self._resume_at = 0
 
     def __len__(self) -> int:
@@ -56,17 +60,15 @@ class RoundLoader:
 
     def __iter__(self) -> Iterator[PackedBatch]:
         start, self._resume_at = self._resume_at, 0
-        self._yielded = start
         for batch in self.batches[start:]:
-            self._yielded += 1
             yield collate(batch)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"key": self.key, "yielded": self._yielded}
+        return {"key": self.key, "processed": self.processed()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state["key"] == self.key:
-            self._resume_at = state["yielded"]
+            self._resume_at = state["processed"]
 
 
 class RolloutDataModule(LightningDataModule):
@@ -253,9 +255,16 @@ class RolloutDataModule(LightningDataModule):
         world, rank = self.trainer.world_size, self.trainer.global_rank
         # Every rank takes the same number of pairs, none takes another's: the remainder waits for another epoch.
         examples = examples[rank : len(examples) - len(examples) % world : world]
-        return RoundLoader(
-            examples, self.batch_size, key=f"{self.store.fingerprint if self.store else ''}/{self.epochs_done}"
-        )
+        key = f"{self.store.fingerprint if self.store else ''}/{self.epochs_done}"
+        return RoundLoader(examples, self.batch_size, key, self._batches_done)
+
+    def _batches_done(self) -> int:
+        """Finished batches of the epoch under way. Until an epoch has started, the counter is still the last one's."""
+        assert self.trainer is not None
+        epoch = self.trainer.fit_loop.epoch_progress.current
+        if epoch.started <= self.epochs_done:  # type: ignore[attr-defined]
+            return 0
+        return cast(int, self.trainer.fit_loop.epoch_loop.batch_progress.current.processed)  # type: ignore[attr-defined]
 
     def val_dataloader(self) -> RoundLoader:
         self._ensure_round()

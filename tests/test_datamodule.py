@@ -266,9 +266,9 @@ def test_loader_position_belongs_to_its_epoch():
         pass
 
     loader = RoundLoader([Example() for _ in range(4)], 1, key="a/0")
-    loader.load_state_dict({"key": "a/1", "yielded": 3})
+    loader.load_state_dict({"key": "a/1", "processed": 3})
     assert loader._resume_at == 0
-    loader.load_state_dict({"key": "a/0", "yielded": 3})
+    loader.load_state_dict({"key": "a/0", "processed": 3})
     assert loader._resume_at == 3
 
 

@@ -67,6 +67,12 @@ class LaunchSettings:
         if self.seed < 0:
             raise ConfigError(f"engine.seed is {self.seed}; it must not be negative")
 
+    def weights_dtype(self, on_cpu: bool) -> str:
+        """The dtype that `auto` stands for on this platform."""
+        if self.dtype != "auto":
+            return self.dtype
+        return "float32" if on_cpu else "bfloat16"
+
     def merges(self, on_cpu: bool) -> bool:
         """Whether adapters are merged into the weights on this platform (else: vLLM's LoRA kernels)."""
         if self.adapter_sync != "auto":
@@ -77,7 +83,7 @@ class LaunchSettings:
         """Keyword arguments of `vllm.EngineArgs`."""
         args: dict[str, Any] = {
             "model": model,
-            "dtype": self.dtype,
+            "dtype": self.weights_dtype(on_cpu),
             "quantization": self.quantization,
             "max_model_len": self.max_model_len,
             "max_num_seqs": self.concurrency,

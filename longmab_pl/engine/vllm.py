@@ -48,7 +48,8 @@ class VLLMEngine:
         max_model_len: longest prompt plus response, in tokens; None takes the model's own limit.
         kv_cache_gb: memory for the KV cache on CPU, in GiB.
         gpu_memory_utilization: share of the GPU's memory that vLLM may take; leave room for training.
-        dtype: dtype of weights and activations.
+        dtype: dtype of weights and activations; "auto" is bfloat16 on GPU and float32 on CPU, where many processors
+            have no bf16 instructions and a young adapter merged into bf16 weights is partly rounded away.
         quantization: vLLM's name of a weight quantisation of the base model, e.g. "bitsandbytes".
         enable_prefix_caching: reuse the KV cache of shared prompt beginnings.
         max_lora_rank: largest adapter rank (GPU), one of 1, 8, 16, 32, 64, 128, 256, 320, 512.
@@ -69,7 +70,7 @@ class VLLMEngine:
         max_model_len: int | None = None,
         kv_cache_gb: float = 2.0,
         gpu_memory_utilization: float = 0.5,
-        dtype: str = "bfloat16",
+        dtype: str = "auto",
         quantization: str | None = None,
         enable_prefix_caching: bool = True,
         max_lora_rank: int = 16,
@@ -359,7 +360,11 @@ class VLLMEngine:
         return digest
 
     def _reload(self, llm: Any, adapter: Path | None) -> None:
-        weights = None if adapter is None else iter(merged_weights(self._model, adapter, self._settings.dtype).items())
+        weights = (
+            None
+            if adapter is None
+            else iter(merged_weights(self._model, adapter, self._settings.weights_dtype(self._on_cpu)).items())
+        )
         # Without weights vLLM reads the base model's own files again.
         llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights, "is_checkpoint_format": True})
 
