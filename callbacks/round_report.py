@@ -13,6 +13,9 @@ from longmab_pl.callbacks.qa_evaluation import QAEvaluation
 
 from longmab_pl.report import draw, round_table, wide_console
 
+WATCHED = ("loss", "rewards/accuracies", "rewards/margins", "rewards/chosen", "rewards/rejected", "nll_loss")
+"""Training metrics whose mean over the epoch goes into the report."""
+
 
 class RoundReport(Callback):
     """Prints the closing table and writes `report.json` and `report.png` in the run folder.
@@ -24,26 +27,32 @@ class RoundReport(Callback):
     def __init__(self, picture: bool = True) -> None:
         self.picture = picture
         self.rows: list[dict[str, Any]] = []
+        self._sums: dict[str, float] = {}
+        self._batches = 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+        return {"rows": self.rows, "sums": self._sums, "batches": self._batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
+        self._sums = state_dict["sums"]
+        self._batches = state_dict["batches"]
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        self._batches += 1
+        for name in WATCHED:
+            if name in trainer.callback_metrics:
+                self._sums[name] = self._sums.get(name, 0.0) + float(trainer.callback_metrics[name])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
-        metrics = trainer.callback_metrics
         row = {
             "round": data.store.number + 1,
             "folder": data.store.folder.name,
             **data.store.read_summary()["statistics"],
         }
-        for name in ("loss", "rewards/accuracies", "rewards/margins", "nll_loss"):
-            for key in (f"{name}_epoch", name):
-                if key in metrics:
-                    row[f"train/{name}"] = float(metrics[key])
-                    break
+        row |= {f"train/{name}": total / max(self._batches, 1) for name, total in self._sums.items()}
+        self._sums, self._batches = {}, 0
         if self.rows and self.rows[-1]["round"] == row["round"]:
             self.rows.pop()  # a later epoch of the same round: its training numbers are the newer ones
         self.rows.append(row)

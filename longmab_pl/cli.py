@@ -16,6 +16,7 @@ from longmab_pl.callbacks.checkpoint import AdapterCheckpoint
 from longmab_pl.callbacks.export import AdapterExport
 from longmab_pl.callbacks.progress import RoundProgressBar
 from longmab_pl.callbacks.round_report import RoundReport
+from longmab_pl.config_errors import ConfigParser
 from longmab_pl.dpo.module import DPOModule
 from longmab_pl.errors import ConfigError, LongMabError
 
@@ -105,10 +106,12 @@ def _quiet() -> None:
 def fit(args: Sequence[str]) -> None:
     """Run LightningCLI on these arguments."""
     _quiet()
+    ConfigParser.files = [a.removeprefix("--config=") for a in args if a.endswith((".yaml", ".yml", ".json"))]
     LongMabCLI(
         DPOModule,
         LightningDataModule,
         subclass_mode_data=True,
+        parser_class=ConfigParser,
         seed_everything_default=0,
         save_config_kwargs={"overwrite": True},
         trainer_defaults={

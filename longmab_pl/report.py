@@ -112,7 +112,8 @@ def draw(run: Path) -> Path:
     axes[2].set(
         title="Evaluation (held-out questions, full context)", xlabel="rounds trained", ylabel="score", ylim=(0, None)
     )
-    axes[2].xaxis.get_major_locator().set_params(integer=True)
+    for axis in axes:
+        axis.xaxis.get_major_locator().set_params(integer=True)
     if axes[2].lines:
         axes[2].legend(frameon=False, fontsize=8)
     for axis in axes:
@@ -161,10 +162,9 @@ def _pulls_of_evidence(axis: Any, rounds: list[tuple[int, list[dict[str, Any]]]]
                 lifts.append(share / (gold / row["arms"]))
     if lifts:
         axis.text(
-            0.97,
-            0.6,
+            0.05,
+            0.08,
             f"chunks that hold the answer\nare pulled {sum(lifts) / len(lifts):.2f}x as often as chance",
             transform=axis.transAxes,
-            ha="right",
             fontsize=8,
         )

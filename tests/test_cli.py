@@ -39,12 +39,40 @@ def test_every_shipped_config_parses(name, capsys):
 
 
 def test_a_key_with_a_typo(capsys):
-    assert "learningrate" in error_of(capsys, [*DEMO, "--model.learningrate", "1e-4"])
+    message = error_of(capsys, [*DEMO, "--model.learningrate", "1e-4"])
+    assert message.strip() == "error: model.learningrate: there is no such option; did you mean `learning_rate`?"
 
 
 def test_a_nested_key_with_a_typo(capsys):
     message = error_of(capsys, [*DEMO, "--data.init_args.strategy.init_args.chunking.chunk_sizes", "64"])
-    assert "chunk_sizes" in message
+    assert message.strip() == (
+        "error: data.strategy.chunking.chunk_sizes: there is no such option; did you mean `chunk_size`?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "place"),
+    [
+        ("records_per_round", "record_per_round", "data.record_per_round"),
+        ("chunk_size", "chunksize", "data.strategy.chunking.chunksize"),
+        ("kv_cache_gb", "kv_cache_mb", "data.engine.kv_cache_mb"),
+        ("nll_weight", "nll_weigth", "model.nll_weigth"),
+    ],
+)
+def test_a_typo_in_a_config_file(capsys, tmp_path, right, wrong, place):
+    config = tmp_path / "mine.yaml"
+    text = Path(shipped_config("demo")).read_text().replace(right, wrong)
+    config.write_text(text)
+    line = next(number for number, row in enumerate(text.splitlines(), 1) if f"{wrong}:" in row)
+    message = error_of(capsys, ["fit", "--config", str(config)])
+    assert message.strip() == f"error: {config}:{line}: {place}: there is no such option; did you mean `{right}`?"
+
+
+def test_a_value_of_the_wrong_type(capsys):
+    message = error_of(capsys, [*DEMO, "--model.quantization", "nf5"])
+    assert "model.quantization" in message
+    assert "nf4" in message
+    assert len(message.splitlines()) < 6
 
 
 def test_a_setting_out_of_range(capsys, tmp_path):
