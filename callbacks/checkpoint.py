@@ -44,6 +44,8 @@ class AdapterCheckpoint(ModelCheckpoint):
             train_time_interval=train_time_interval,
             save_on_train_epoch_end=None if every_n_train_steps or train_time_interval else True,
             save_on_exception=True,
+            # `last.ckpt` is the last one, also when the folder holds an earlier run's.
+            enable_version_counter=False,
         )
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

@@ -309,8 +309,13 @@ class RolloutDataModule(LightningDataModule):
         if self.store is None:
             self.policy.start_round()
             self.store = RoundStore(self.run_folder, number, self._fingerprint(number))
-            if self.trainer.is_global_zero and not self.store.complete:
-                self._make_round(self.store)
+            if self.trainer.is_global_zero:
+                if self.store.complete:
+                    print(
+                        f"round {number + 1}: same settings, records and policy as {self.store.folder}; its pairs count"
+                    )
+                else:
+                    self._make_round(self.store)
         self.trainer.strategy.barrier("rollout")
         self._tokenized = self._tokenize(read_pairs(self.store.pairs))
         summary = self.store.read_summary()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-
 import pytest
 
 from longmab_pl.data.sentences import sentence_starts
