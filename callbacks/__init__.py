@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from longmab_pl.callbacks.checkpoint import AdapterCheckpoint
 from longmab_pl.callbacks.export import AdapterExport
+from longmab_pl.callbacks.longbench_evaluation import LongBenchEvaluation
 from longmab_pl.callbacks.progress import RoundProgressBar
 from longmab_pl.callbacks.qa_evaluation import QAEvaluation
 from longmab_pl.callbacks.round_report import RoundReport
 
-__all__ = ["AdapterCheckpoint", "AdapterExport", "QAEvaluation", "RoundProgressBar", "RoundReport"]
+__all__ = [
+    "AdapterCheckpoint",
+    "AdapterExport",
+    "LongBenchEvaluation",
+    "QAEvaluation",
+    "RoundProgressBar",
+    "RoundReport",
+]

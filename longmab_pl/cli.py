@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 import warnings
@@ -19,6 +20,8 @@ from longmab_pl.callbacks.round_report import RoundReport
 from longmab_pl.config_errors import ConfigParser
 from longmab_pl.dpo.module import DPOModule
 from longmab_pl.errors import ConfigError, LongMabError
+from longmab_pl.evaluation.command import evaluate
+from longmab_pl.evaluation.comparison import compare, paths_as_list
 
 
 class LongMabCLI(LightningCLI):
@@ -154,17 +157,35 @@ def report(run: str) -> None:
     console.print(f"picture    {draw(Path(run))}")
 
 
-COMMANDS: dict[str, Any] = {"synthesize": synthesize, "report": report}
+COMMANDS: dict[str, Any] = {"synthesize": synthesize, "report": report, "evaluate": evaluate, "compare": compare}
+
+
+def overview() -> str:
+    """What the command can do, a line each."""
+    lines = ["usage: longmab COMMAND [options]     (longmab COMMAND --help says more)", ""]
+    lines.append(
+        f"  {'fit':<12}Run on-policy rounds: sample, score, pair, train, evaluate. `--config demo` tries it out."
+    )
+    for name, command in COMMANDS.items():
+        lines.append(
+            f"  {name:<12}{(inspect.getdoc(command) or '').partition(chr(10) + chr(10))[0]}".replace("\n", " ")
+        )
+    return "\n".join(lines)
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run one command; errors that a person can act on are printed without a traceback."""
     args = list(sys.argv[1:] if args is None else args)
     try:
-        if args and args[0] in COMMANDS:
+        if args in ([], ["-h"], ["--help"]):
+            print(overview())
+        elif args[0] in COMMANDS:
             from jsonargparse import auto_cli
 
-            auto_cli(COMMANDS[args[0]], args=args[1:], prog=f"longmab {args[0]}")
+            command, rest = COMMANDS[args[0]], args[1:]
+            _quiet()
+            # jsonargparse takes a positional list only as "[a, b]".
+            auto_cli(command, args=paths_as_list(rest) if command is compare else rest, prog=f"longmab {args[0]}")
         else:
             fit(_resolve_configs(args))
     except Exception as error:

@@ -37,6 +37,7 @@ _CLASSES = (
     "longmab_pl.rollout.embedding.Embedder",
     "longmab_pl.bandit.BanditSettings",
     "longmab_pl.callbacks.QAEvaluation",
+    "longmab_pl.callbacks.LongBenchEvaluation",
     "longmab_pl.callbacks.AdapterCheckpoint",
     "lightning.pytorch.Trainer",
 )

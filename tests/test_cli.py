@@ -120,6 +120,12 @@ def test_epochs_follow_the_rounds(capsys, tmp_path):
     assert "leave trainer.max_epochs out" in message
 
 
+def test_help_names_every_command(capsys):
+    main(["--help"])
+    shown = capsys.readouterr().out
+    assert all(f"  {name} " in shown for name in ("fit", "synthesize", "report", "evaluate", "compare"))
+
+
 def test_a_report_of_no_run(capsys, tmp_path):
     assert "give the folder of a finished run" in error_of(capsys, ["report", str(tmp_path)])
 

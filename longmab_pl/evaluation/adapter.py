@@ -1,0 +1,121 @@
+"""Does a PEFT adapter folder fit a model? Answered from file headers, before an engine spends minutes on starting."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longmab_pl.engine.merge import check_adapter
+from longmab_pl.errors import ConfigError
+
+_LAYER = "base_model.model."
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """A LoRA adapter that fits its model.
+
+    Args:
+        folder: where it is.
+        digest: 8 hexadecimal digits that stand for its configuration and weights.
+        rank: the largest rank of its layers.
+        base_model: what it says that it was trained on, or "".
+    """
+
+    folder: Path
+    digest: str
+    rank: int
+    base_model: str
+
+
+def fitting_adapter(adapter: Path | str, model: str) -> AdapterInfo:
+    """Check that a folder is a LoRA adapter whose layers all exist in the model, with the same shapes.
+
+    The model is built without weights, the adapter's shapes are read from its file's header.
+
+    Args:
+        adapter: a PEFT folder, as training and `save_pretrained` write it.
+        model: a resolved folder or hub name (`models.resolve_model`).
+
+    Raises:
+        EngineError: the folder does not exist or lacks a file.
+        ConfigError: it is not a LoRA adapter, cannot be read, or belongs to another model.
+    """
+    folder = Path(adapter).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(
+            f"the adapter folder {str(adapter)!r} does not exist; give the PEFT folder that training wrote"
+        )
+    config_file, weights_file = check_adapter(folder)
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+        kind = config["peft_type"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{config_file}: not a PEFT configuration ({error!r}); export the adapter again") from error
+    if kind != "LORA":
+        raise ConfigError(f"{config_file}: the adapter's peft_type is {kind!r}; only LORA adapters can be evaluated")
+    shapes = _shapes(weights_file)
+    layers = {
+        name.removesuffix(".lora_A.weight"): (shape, shapes.get(name.replace(".lora_A.", ".lora_B.")))
+        for name, shape in shapes.items()
+        if name.endswith(".lora_A.weight")
+    }
+    if not layers:
+        raise ConfigError(f"{weights_file}: holds no LoRA weights; export the adapter again")
+    matrices, stacks = _weights_of(model)
+    for name, (a, b) in layers.items():  # A [rank, in], B [out, rank]
+        layer = name.removeprefix(_LAYER)
+        if layer.startswith(stacks):
+            continue  # experts stacked in one tensor: PEFT has its own names for their parts
+        problem = ""
+        if layer not in matrices:
+            problem = f"the model has no layer {layer}"
+        elif b is None or a[0] != b[1]:
+            problem = f"A and B of {layer} do not belong together ({list(a)}, {list(b or ())})"
+        elif sorted((b[0], a[1])) != sorted(matrices[layer]):
+            problem = f"{layer} is {list(matrices[layer])} in the model, and the adapter changes {[b[0], a[1]]}"
+        if problem:
+            trained_on = config.get("base_model_name_or_path")
+            raise ConfigError(
+                f"the adapter {folder} does not fit the model {model!r}: {problem}; it was trained on {trained_on!r}"
+            )
+    digest = hashlib.sha256(config_file.read_bytes() + weights_file.read_bytes()).hexdigest()[:8]
+    rank = max(a[0] for a, _ in layers.values())
+    return AdapterInfo(folder, digest, rank, str(config.get("base_model_name_or_path") or ""))
+
+
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as weights:
+            return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(f"{file}: not a readable safetensors file ({error}); export the adapter again") from error
+
+
+def _weights_of(model: str) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]]:
+    """Shape of every layer's weight matrix by name, and the names of the modules that hold stacks of matrices."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config: Any = AutoConfig.from_pretrained(model)
+        with torch.device("meta"):
+            skeleton = AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"cannot build the model {model!r} to check the adapter: {reason}; give a Transformers model folder or a "
+            "hub name that this machine can reach"
+        ) from error
+    matrices, stacks = {}, set()
+    for name, parameter in skeleton.named_parameters(remove_duplicate=False):  # tied heads go by their own name too
+        if parameter.dim() == 2 and name.endswith(".weight"):
+            matrices[name.removesuffix(".weight")] = tuple(parameter.shape)
+        elif parameter.dim() > 2:
+            stacks.add(name.rpartition(".")[0])
+    return matrices, tuple(stacks)

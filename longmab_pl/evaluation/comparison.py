@@ -1,0 +1,108 @@
+"""`longmab compare`: evaluation results side by side, with confidence intervals and the paired test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from longmab_pl.errors import ConfigError
+from longmab_pl.evaluation import results as outcomes
+from longmab_pl.evaluation.report import results_table
+from longmab_pl.evaluation.results import EvaluationResult
+from longmab_pl.evaluation.statistics import PairedTest
+from longmab_pl.report import wide_console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def compare(results: list[str], metric: str | None = None, out: str | None = None) -> None:
+    """Print evaluations side by side, with confidence intervals and the paired test against the first one.
+
+    Args:
+        results: two or more result.json files, or folders that hold one; the first is the baseline.
+        metric: test this metric. Default: each task's main one.
+        out: also write the tests to this JSON file.
+
+    Raises:
+        ConfigError: fewer than two results, or two have no task, metric and record in common.
+        DataError: a file is missing or is no evaluation result.
+    """
+    if len(results) < 2:
+        raise ConfigError(f"compare needs at least two results and was given {len(results)}")
+    loaded = _labelled([_result_file(name) for name in results])
+    first, tests = loaded[0], {}
+    for other in loaded[1:]:
+        tests[other.model] = outcomes.compare(first, other, metric=metric)
+    table = results_table(loaded)
+    console = _console(table)
+    console.print(table)
+    for other in loaded[1:]:
+        for task in _asked_differently(first, other):
+            console.print(f"note: {task} was asked with other settings in {other.model}", markup=False, soft_wrap=True)
+    console.print("difference from the first, points of 0..100, with 95% confidence interval (* leaves out 0):")
+    for name, by_task in tests.items():
+        for task, test in by_task.items():
+            if task != "macro" or len(by_task) > 2:
+                console.print(f"  {name}, {task}: {_in_words(test)}", markup=False, soft_wrap=True)
+    if out is not None:
+        path = Path(out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = {name: {task: asdict(test) for task, test in found.items()} for name, found in tests.items()}
+        path.write_text(json.dumps({"first": first.model, "against": rows}, indent=1) + "\n", encoding="utf-8")
+        console.print(f"tests      {path}", markup=False, soft_wrap=True)
+
+
+def paths_as_list(args: Sequence[str]) -> list[str]:
+    """`a b --metric f1` as jsonargparse wants a positional list: `["a", "b"] --metric f1`."""
+    end = next((i for i, arg in enumerate(args) if arg.startswith("-")), len(args))
+    paths, rest = list(args[:end]), list(args[end:])
+    if not paths or paths[0].startswith("["):
+        return [*paths, *rest]
+    return [json.dumps(paths), *rest]
+
+
+def _console(table: Table) -> Console:
+    """The terminal, or where the output goes to a file one that is as wide as the table."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = wide_console()
+    if console.is_terminal:
+        return console
+    unbounded = Console(width=10_000)
+    return Console(width=max(console.width, Measurement.get(unbounded, unbounded.options, table).maximum))
+
+
+def _result_file(name: str) -> Path:
+    path = Path(name)
+    return path / "result.json" if path.is_dir() else path
+
+
+def _labelled(files: Sequence[Path]) -> list[EvaluationResult]:
+    """The results, each with a label of its own: where two have the same, their folders are added."""
+    found = [EvaluationResult.load(file) for file in files]
+    labels = [result.model for result in found]
+    if len(set(labels)) == len(labels):
+        return found
+    labels = [f"{label} ({file.parent.name or file.name})" for label, file in zip(labels, files, strict=True)]
+    if len(set(labels)) < len(labels):
+        labels = [f"{result.model} ({file})" for result, file in zip(found, files, strict=True)]
+    if len(set(labels)) < len(labels):
+        raise ConfigError(f"the same result is given twice: {', '.join(map(str, files))}")
+    return [replace(result, model=label) for result, label in zip(found, labels, strict=True)]
+
+
+def _asked_differently(first: EvaluationResult, other: EvaluationResult) -> list[str]:
+    """Tasks that both have, asked with another prompt, sampling or cut."""
+    shared = first.settings.keys() & other.settings.keys()
+    return [name for name in first.settings if name in shared and first.settings[name] != other.settings[name]]
+
+
+def _in_words(test: PairedTest) -> str:
+    verdict = "" if test.low <= 0 <= test.high else "  *"
+    return f"{test.difference:+.2f} [{test.low:+.2f}, {test.high:+.2f}], p {test.p_value:.4f}, n {test.n}{verdict}"
