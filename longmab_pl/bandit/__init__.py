@@ -8,14 +8,44 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+from longmab_pl.bandit.full_context import FullContext
+from longmab_pl.bandit.kl_ucb import KLUCB
+from longmab_pl.bandit.linear_thompson import LinearThompson
+from longmab_pl.bandit.moss import MOSS
 from longmab_pl.bandit.policy import BanditPolicy
+from longmab_pl.bandit.successive_elimination import SuccessiveElimination
+from longmab_pl.bandit.thompson_beta import ThompsonBeta
 from longmab_pl.bandit.ucb1 import UCB1
+from longmab_pl.bandit.ucb_tuned import UCBTuned
 from longmab_pl.bandit.uniform import Uniform
 from longmab_pl.errors import ConfigError
 
-POLICIES: dict[str, type] = {"ucb1": UCB1, "uniform": Uniform}
+POLICIES: dict[str, type] = {
+    "ucb1": UCB1,
+    "ucb_tuned": UCBTuned,
+    "kl_ucb": KLUCB,
+    "moss": MOSS,
+    "thompson_beta": ThompsonBeta,
+    "linear_thompson": LinearThompson,
+    "successive_elimination": SuccessiveElimination,
+    "uniform": Uniform,
+    "full_context": FullContext,
+}
 
-__all__ = ["POLICIES", "UCB1", "BanditPolicy", "BanditSettings", "Uniform"]
+__all__ = [
+    "KLUCB",
+    "MOSS",
+    "POLICIES",
+    "UCB1",
+    "BanditPolicy",
+    "BanditSettings",
+    "FullContext",
+    "LinearThompson",
+    "SuccessiveElimination",
+    "ThompsonBeta",
+    "UCBTuned",
+    "Uniform",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +53,9 @@ class BanditSettings:
     """Which bandit policy plays, and its own options.
 
     Args:
-        policy: a name (`ucb1`, `uniform`) or the import path of a class with the `BanditPolicy` methods,
-            constructed as `cls(initial_scores, top_k, **options)`, with `seed` if it takes one.
+        policy: a key of `POLICIES` (`ucb1` is the paper's; docs/bandits.md compares them) or the import path of a
+            class with the `BanditPolicy` methods, constructed as `cls(initial_scores, top_k, **options)`, with `seed`
+            if it takes one.
         options: keyword arguments of that class.
     """
 
@@ -37,6 +68,8 @@ class BanditSettings:
         if unknown:
             known = ", ".join(p for p in parameters if p not in ("initial_scores", "top_k", "seed")) or "none"
             raise ConfigError(f"bandit.options has {', '.join(unknown)}; policy {self.policy!r} takes: {known}")
+        if self.policy in POLICIES:
+            self.start([0.5], 1, 0)  # an option's value is refused here, not after the model is loaded
 
     def start(self, initial_scores: Sequence[float], top_k: int, seed: int) -> BanditPolicy:
         """A fresh policy for one record."""

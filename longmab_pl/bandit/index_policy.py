@@ -1,0 +1,96 @@
+"""What the index policies share: means that start at the initial scores, and playing the `top_k` largest indices."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from longmab_pl.bandit.policy import check_arms, check_play
+from longmab_pl.errors import ConfigError, DataError
+
+Scores = Sequence[float] | npt.NDArray[np.floating]
+
+
+class IndexPolicy(abc.ABC):
+    """Plays the `top_k` arms with the largest index; a subclass says what the index is.
+
+    An arm's value is the mean of its rewards and of `prior_weight` pseudo-observations of its initial score:
+    `value = (prior_weight * score + sum of rewards) / (prior_weight + pulls)`. `observations`, the denominator, takes
+    the place of the number of pulls in the formulas of the papers, so an unplayed arm has a finite index and no round
+    is spent on arms only because they were never played. Equal indices: the later arm is played, as in `UCB1`.
+
+    Multiple plays: t of the papers is the round, since an arm is played at most once a round.
+
+    Args:
+        initial_scores: shape [arms], finite.
+        top_k: arms a round; more than there are arms plays all of them.
+        prior_weight: how many observations the initial score is worth, > 0; 1 is the LongMab-PO authors'.
+
+    Raises:
+        DataError: no arms or a score that is not finite.
+        ConfigError: `top_k` < 1 or `prior_weight` not a positive number.
+    """
+
+    def __init__(self, initial_scores: Scores, top_k: int, prior_weight: float = 1.0) -> None:
+        self._values = check_arms(initial_scores, top_k)
+        check_option("prior_weight", prior_weight)
+        self._pulls = np.zeros(self._values.size, dtype=np.int64)
+        self.prior_weight = float(prior_weight)
+        self.top_k = min(int(top_k), self._values.size)
+        self.round = 0
+        """Rounds started so far: the t of the formulas after a `select`."""
+
+    @property
+    def values(self) -> npt.NDArray[np.float64]:
+        """Mean of each arm, in reward units, shape [arms]; a copy."""
+        return self._values.copy()
+
+    @property
+    def pulls(self) -> npt.NDArray[np.int64]:
+        """Plays of each arm, shape [arms]; a copy."""
+        return self._pulls.copy()
+
+    @property
+    def observations(self) -> npt.NDArray[np.float64]:
+        """Plays and pseudo-observations of each arm, shape [arms]."""
+        return self._pulls.astype(np.float64) + self.prior_weight
+
+    @abc.abstractmethod
+    def index(self) -> npt.NDArray[np.float64]:
+        """Index of each arm in round `self.round`, shape [arms]."""
+
+    def select(self) -> list[int]:
+        """Start the next round: the indices of the arms to play, ascending."""
+        self.round += 1
+        return largest(self.index(), self.top_k)
+
+    def update(self, indices: Sequence[int], reward: float) -> None:
+        """Credit `reward` to each played arm.
+
+        Raises:
+            DataError: an index out of range or given twice, or a reward that is not finite.
+        """
+        played = check_play(indices, reward, self._values.size)
+        self._pulls[played] += 1
+        self._values[played] += (reward - self._values[played]) / self.observations[played]
+
+
+def largest(index: npt.NDArray[np.float64], top_k: int) -> list[int]:
+    """Positions of the `top_k` largest entries, ascending; of equal ones the later."""
+    return sorted(np.argsort(index, kind="stable")[-top_k:].tolist())
+
+
+def check_option(name: str, value: float) -> None:
+    """Raises ConfigError unless `value` is a positive finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+        raise ConfigError(f"bandit option {name} is {value!r}; give a number > 0")
+
+
+def check_unit_reward(reward: float, policy: str) -> None:
+    """Raises DataError unless the reward is in [0, 1]."""
+    if not 0 <= reward <= 1:
+        raise DataError(f"the reward is {reward}, but {policy} is for rewards in [0, 1]; rescale the reward")
