@@ -37,3 +37,11 @@ def byte_tokenizer():
         "{% if add_generation_prompt %}[assistant]{% endif %}"
     )
     return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory, byte_tokenizer):
+    """Folder of a two-layer model with random weights and the byte tokenizer."""
+    from tiny_models import save_model
+
+    return save_model(tmp_path_factory.mktemp("models") / "tiny", byte_tokenizer)

@@ -20,28 +20,6 @@ from longmab_pl.rollout.pairs import PairRule
 from longmab_pl.rollout.reading import Direct
 
 
-@pytest.fixture(scope="module")
-def tiny_model(tmp_path_factory, byte_tokenizer):
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=300,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        eos_token_id=0,
-        pad_token_id=0,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    byte_tokenizer.save_pretrained(folder)
-    return str(folder)
-
-
 @pytest.fixture
 def qa_file(tmp_path):
     path = tmp_path / "qa.jsonl"

@@ -76,7 +76,8 @@ class IndexPolicy(abc.ABC):
         """
         played = check_play(indices, reward, self._values.size)
         self._pulls[played] += 1
-        self._values[played] += (reward - self._values[played]) / self.observations[played]
+        rate = 1.0 / self.observations[played]
+        self._values[played] += rate * (reward - self._values[played])
 
 
 def largest(index: npt.NDArray[np.float64], top_k: int) -> list[int]:

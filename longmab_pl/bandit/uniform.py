@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
-from longmab_pl.bandit.policy import check_arms, check_play
+from longmab_pl.bandit.index_policy import IndexPolicy, Scores
 from longmab_pl.errors import ConfigError
 
 
-class Uniform:
+class Uniform(IndexPolicy):
     """Plays `top_k` different arms at random each round, whatever was learnt; values are kept for the report.
 
     Args:
@@ -24,37 +22,11 @@ class Uniform:
         ConfigError: `top_k` < 1 or a negative seed.
     """
 
-    def __init__(self, initial_scores: Sequence[float] | npt.NDArray[np.floating], top_k: int, seed: int = 0) -> None:
-        self._values = check_arms(initial_scores, top_k)
-        self._pulls = np.zeros(self._values.size, dtype=np.int64)
+    def __init__(self, initial_scores: Scores, top_k: int, seed: int = 0) -> None:
+        super().__init__(initial_scores, top_k, prior_weight=1.0)
         if seed < 0:
             raise ConfigError(f"seed is {seed}; give an integer >= 0")
         self._random = np.random.default_rng(seed)
-        self.top_k = min(int(top_k), self._values.size)
-        self.round = 0
-        """Rounds started so far."""
 
-    @property
-    def values(self) -> npt.NDArray[np.float64]:
-        """Mean reward of each arm with its initial score as one observation, shape [arms]; a copy."""
-        return self._values.copy()
-
-    @property
-    def pulls(self) -> npt.NDArray[np.int64]:
-        """Plays of each arm, shape [arms]; a copy."""
-        return self._pulls.copy()
-
-    def select(self) -> list[int]:
-        """Start the next round: the indices of the arms to play, ascending."""
-        self.round += 1
-        return sorted(self._random.choice(self._values.size, size=self.top_k, replace=False).tolist())
-
-    def update(self, indices: Sequence[int], reward: float) -> None:
-        """Credit `reward` to each played arm.
-
-        Raises:
-            DataError: an index out of range or given twice, or a reward that is not finite.
-        """
-        played = check_play(indices, reward, self._values.size)
-        self._pulls[played] += 1
-        self._values[played] += (reward - self._values[played]) / (self._pulls[played] + 1)
+    def index(self) -> npt.NDArray[np.float64]:
+        return self._random.random(self._values.size)
