@@ -43,8 +43,7 @@ class DPOModule(LightningModule):
         schedule: the learning rate's shape after the warm-up, over the fraction of the run that is done.
         optimizer: "paged_adamw_8bit" (bitsandbytes) needs a CUDA GPU.
         reference: "base" is the adapter switched off; "round_start" is a frozen copy of the adapter as the present
-            round
-            began (see `start_round`).
+            round began (see `start_round`).
         logprob_chunk: rows of hidden states that go through the output head at once.
     """
 
@@ -131,8 +130,7 @@ class DPOModule(LightningModule):
 
             rank_zero_warn(
                 f"{type(causal_model(policy)).__name__} cannot take packed pairs exactly; each completion runs with "
-                "its own copy "
-                "of the prompt (slower)"
+                "its own copy of the prompt (slower)"
             )
         self.policy = policy
 
@@ -177,8 +175,7 @@ class DPOModule(LightningModule):
         """Log-probabilities (nats, float32 [P]) of chosen and rejected completions under the reference.
 
         They may be stored in the pairs (`PreferenceExample.reference_*_logp`) for as long as the reference and the
-        loss stay
-        the same.
+        loss stay the same.
         """
         with adapters.as_reference(self._policy, self.reference):
             logps = self.pair_logps(batch)
@@ -218,8 +215,7 @@ class DPOModule(LightningModule):
             bad = [id for id, finite in zip(batch.ids, torch.isfinite(losses).tolist(), strict=True) if not finite]
             raise LongMabError(
                 f"the loss is not finite for pairs {', '.join(map(repr, bad))} (epoch {self.current_epoch}, step "
-                f"{self.global_step}); lower model.learning_rate or set trainer.gradient_clip_val, and look at these "
-                "pairs"
+                f"{self.global_step}); lower model.learning_rate or set trainer.gradient_clip_val, and look at them"
             )
         return loss, {
             "loss": loss.detach(),
