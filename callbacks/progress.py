@@ -9,7 +9,11 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 
 
 class RoundProgressBar(TQDMProgressBar):
-    """Lightning's tqdm bar, named after the round; rollout and evaluation draw bars of the same kind."""
+    """Lightning's tqdm bar, one for each epoch and named after the round; rollout and evaluation draw bars of the same
+    kind, so each of them ends before the next begins."""
+
+    def __init__(self) -> None:
+        super().__init__(leave=True)
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         super().on_train_epoch_start(trainer)
@@ -18,6 +22,12 @@ class RoundProgressBar(TQDMProgressBar):
             epoch = data.epochs_done % data.epochs_per_round
             part = f", epoch {epoch + 1}/{data.epochs_per_round}" if data.epochs_per_round > 1 else ""
             self.train_progress_bar.set_description(f"round {data.round + 1}/{data.rounds} training{part}")
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: Any) -> None:
+        super().on_train_batch_end(trainer, pl_module, *rest)
+        if trainer.is_last_batch:
+            # Before the epoch's end, where evaluations run and draw theirs.
+            self.train_progress_bar.close()
 
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 from lightning import Callback, Trainer
-from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, RoundReport
+from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, RoundProgressBar, RoundReport
 from scripted_engine import ScriptedEngine
 
 from longmab_pl.datamodule import RolloutDataModule, RoundLoader
@@ -237,6 +237,34 @@ def test_held_out_pairs_are_validated_and_never_trained_on(tmp_path, tiny_model,
     assert held_out
     assert trained
     assert not held_out & trained
+
+
+def test_bad_records_are_skipped_and_said_if_asked(tmp_path, tiny_model, qa_file, capsys):
+    with qa_file.open("a") as f:
+        f.write('{"id": "broken", "input": "Which?"\n{"id": "none", "input": "Which?", "answer": "x", "context": ""}\n')
+    trainer, module, data, engine, _ = make(tmp_path / "run", tiny_model, qa_file, on_bad_record="skip", rounds=1)
+    trainer.fit(module, datamodule=data)
+    said = capsys.readouterr().err
+    assert "2 bad records skipped" in said
+    assert "qa.jsonl:13" in said
+    assert "qa.jsonl:14: context" in said
+    assert len(data.records) == 12
+    trainer, module, data, engine, _ = make(tmp_path / "strict", tiny_model, qa_file, rounds=1)
+    with pytest.raises(DataError, match=r"qa\.jsonl:13"):
+        trainer.fit(module, datamodule=data)
+    assert not engine.started, "nothing expensive starts for a file with bad records"
+
+
+def test_bars_are_named_and_end_in_turn(tmp_path, tiny_model, qa_file, capsys):
+    trainer, module, data, _, _ = make(tmp_path / "run", tiny_model, qa_file, rounds=2)
+    trainer.callbacks.append(RoundProgressBar())
+    trainer.fit(module, datamodule=data)
+    shown = capsys.readouterr()
+    assert "round 1/2 rollout: 100%" in shown.err
+    assert "round 2/2 rollout: 100%" in shown.err
+    last = {line for line in shown.out.replace("\r", "\n").splitlines() if "training: 100%" in line}
+    assert {line[:18] for line in last} == {"round 1/2 training", "round 2/2 training"}
+    assert all("accuracies=" in line and "v_num" not in line for line in last)
 
 
 def test_loader_position_belongs_to_its_epoch():
