@@ -15,6 +15,12 @@ class RoundProgressBar(TQDMProgressBar):
     def __init__(self) -> None:
         super().__init__(leave=True)
 
+    def on_train_start(self, *args: Any) -> None:
+        super().on_train_start(*args)
+        # Every epoch opens a bar of its own; the one opened here would stay as an empty line.
+        self.train_progress_bar.leave = False
+        self.train_progress_bar.close()
+
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         super().on_train_epoch_start(trainer)
         data = trainer.datamodule  # type: ignore[attr-defined]

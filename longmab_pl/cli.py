@@ -99,6 +99,8 @@ def _quiet() -> None:
     for message in (
         "LightningCLI's args parameter is intended",  # `main(args)` is called from Python in tests and notebooks
         ".*isinstance\\(treespec, LeafSpec\\).*",
+        # vLLM opens a process group of one rank; evaluation scores are the same on every rank anyway.
+        r"It is recommended to use `self.log\('eval/",
         "Checkpoint directory .* exists and is not empty",  # so it is on every resume
         "The .*dataloader.* does not have many workers",  # pairs are tokenised already
         "Be aware that when using `ckpt_path`",
