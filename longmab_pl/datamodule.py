@@ -6,7 +6,7 @@ import json
 import logging
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
-from longmab_pl.dpo.batch import PackedBatch, PreferenceExample, collate
+from longmab_pl.dpo.batch import PreferenceExample
 from longmab_pl.dpo.loading import context_limit, load_tokenizer
 from longmab_pl.dpo.module import DPOModule
 from longmab_pl.dpo.tokenization import tokenize_pair
@@ -32,43 +32,9 @@ from longmab_pl.rollout.scheduler import Progress, Scheduler
 from longmab_pl.rollout.served_policy import ServedPolicy
 from longmab_pl.rollout.statistics import rollout_statistics, trace
 from longmab_pl.rollout.strategy import RecordRollout, Strategy, Tools, derive_seed
+from longmab_pl.round_loader import RoundLoader
 
 log = logging.getLogger(__name__)
-
-
-class RoundLoader:
-    """The batches of one epoch in a fixed order, resumable in the middle (Lightning saves and restores its state).
-
-    Args:
-        examples: this rank's examples.
-        batch_size: examples per batch.
-        key: names the epoch; a saved position belongs to the epoch with the same key only.
-        processed: how many batches of the epoch training has finished. Not how many were handed out: after a Ctrl-C in
-            the middle of a step that step's batch must come again.
-    """
-
-    def __init__(
-        self, examples: Sequence[PreferenceExample], batch_size: int, key: str, processed: Callable[[], int] = lambda: 0
-    ) -> None:
-        self.batches = [examples[i : i + batch_size] for i in range(0, len(examples), batch_size)]
-        self.key = key
-        self.processed = processed
-        self._resume_at = 0
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[PackedBatch]:
-        start, self._resume_at = self._resume_at, 0
-        for batch in self.batches[start:]:
-            yield collate(batch)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"key": self.key, "processed": self.processed()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state["key"] == self.key:
-            self._resume_at = state["processed"]
 
 
 class RolloutDataModule(LightningDataModule):

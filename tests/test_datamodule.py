@@ -10,7 +10,7 @@ from lightning import Callback, Trainer
 from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, RoundProgressBar, RoundReport
 from scripted_engine import ScriptedEngine
 
-from longmab_pl.datamodule import RolloutDataModule, RoundLoader
+from longmab_pl.datamodule import RolloutDataModule
 from longmab_pl.dpo.loading import LoRASettings
 from longmab_pl.dpo.module import DPOModule
 from longmab_pl.engine.protocol import Request, Sampling
@@ -18,6 +18,7 @@ from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
 from longmab_pl.rollout.pairs import PairRule
 from longmab_pl.rollout.reading import Direct
+from longmab_pl.round_loader import RoundLoader
 
 
 @pytest.fixture
