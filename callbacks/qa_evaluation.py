@@ -64,9 +64,7 @@ class QAEvaluation(EngineEvaluation):
     def read_tasks(self, trainer: Trainer) -> Sequence[EvaluationTask]:
         found = read_records(self.data, on_bad_record=self.on_bad_record, limit=self.limit)
         if found.bad and trainer.is_global_zero:
-            print(f"evaluation: {len(found.bad)} bad records skipped in {self.data}:", file=sys.stderr)
-            for bad in found.bad[:10]:
-                print(f"  {bad}", file=sys.stderr)
+            print(f"evaluation: {found.skipped()}", file=sys.stderr)
         return [
             QATask(
                 name=self.name or "qa",

@@ -123,7 +123,6 @@ def fit(args: Sequence[str]) -> None:
             "num_sanity_val_steps": 0,
             "log_every_n_steps": 1,
             "default_root_dir": "runs/longmab",
-            "reload_dataloaders_every_n_epochs": 1,
         },
         parser_kwargs={"fit": {"default_env": False}},
         args=list(args),

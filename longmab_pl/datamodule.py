@@ -139,9 +139,7 @@ class RolloutDataModule(LightningDataModule):
         found = read_records(self.train_source, on_bad_record=self.on_bad_record, limit=self.limit)
         self.records = found.records
         if found.bad and self.trainer.is_global_zero:
-            print(f"{len(found.bad)} bad records skipped in {self.train_source}:", file=sys.stderr)
-            for bad in found.bad[:10]:
-                print(f"  {bad}", file=sys.stderr)
+            print(found.skipped(), file=sys.stderr)
         model = resolve_model(self.policy.model)
         self.tokenizer = load_tokenizer(model)
         self._check_lengths(context_limit(model))

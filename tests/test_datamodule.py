@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning import Callback, Trainer
 from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, RoundProgressBar, RoundReport
+from power_cut import PowerCut
 from scripted_engine import ScriptedEngine
 
 from longmab_pl.datamodule import RolloutDataModule
@@ -49,17 +50,6 @@ class Losses(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.seen[trainer.global_step] = float(outputs["loss"])
-
-
-class StopAt(Callback):
-    """Dies like Ctrl-C would, in the middle of an epoch."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if trainer.global_step == self.step:
-            raise RuntimeError("power cut")
 
 
 def make(run, model, qa_file, *callbacks, engine=None, reference="base", lr=1e-2, **data):
@@ -146,7 +136,7 @@ def test_resumed_in_the_middle_of_a_round_equals_uninterrupted(
     for stop in (2, steps // 2, steps // 2 + 1, steps - 2):
         run = tmp_path / f"b{stop}"
         checkpoint = AdapterCheckpoint(every_n_train_steps=1)
-        trainer, module, data, _, first = make(run, tiny_model, qa_file, checkpoint, StopAt(stop), **options)
+        trainer, module, data, _, first = make(run, tiny_model, qa_file, checkpoint, PowerCut(stop), **options)
         torch.manual_seed(1)
         with pytest.raises(RuntimeError, match="power cut"):
             trainer.fit(module, datamodule=data)
@@ -218,7 +208,7 @@ def test_a_round_without_a_usable_pair_says_what_to_do(tmp_path, tiny_model, qa_
 
 def test_resuming_without_the_rounds_files_is_refused(tmp_path, tiny_model, qa_file):
     trainer, module, data, _, _ = make(
-        tmp_path / "run", tiny_model, qa_file, AdapterCheckpoint(every_n_train_steps=1), StopAt(3)
+        tmp_path / "run", tiny_model, qa_file, AdapterCheckpoint(every_n_train_steps=1), PowerCut(3)
     )
     with pytest.raises(RuntimeError, match="power cut"):
         trainer.fit(module, datamodule=data)

@@ -42,6 +42,10 @@ class RecordFile:
     records: list[QARecord]
     bad: list[BadRecord]
 
+    def skipped(self) -> str:
+        """How many bad records were skipped, and the first ten of them, a line each."""
+        return "\n  ".join([f"{len(self.bad)} bad records skipped in {self.source}:", *map(str, self.bad[:10])])
+
     def summary(self) -> str:
         """One line, and one more for each of the first bad records."""
         lines = [f"{self.source}: {len(self.records)} records"]

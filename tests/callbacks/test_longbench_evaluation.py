@@ -7,9 +7,10 @@ import logging
 
 import pytest
 import torch
-from lightning import Callback, Trainer
+from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger
 from longmab_pl.callbacks import AdapterCheckpoint, LongBenchEvaluation, QAEvaluation, RoundReport
+from power_cut import PowerCut
 from scripted_engine import ScriptedEngine
 
 from longmab_pl.datamodule import RolloutDataModule
@@ -183,15 +184,6 @@ def test_every_n_steps_evaluates_each_step_once_and_not_twice_at_a_rounds_end(
     assert len(engine.evaluated) == 2 * len(evaluated_steps)
     assert (tmp_path / "run" / "evaluations" / "step-000002" / "longbench" / "musique.jsonl").exists()
     assert engine.slept == 1 + len(evaluated_steps)
-
-
-class PowerCut(Callback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if trainer.global_step == self.step:
-            raise RuntimeError("power cut")
 
 
 def test_only_at_the_end_means_once_after_the_last_round(tmp_path, tiny_model, qa_file, benchmark):
