@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from longmab_pl.bandit.policy import check_arms, check_play
+from longmab_pl.bandit.policy import Reward, check_arms, check_play
 from longmab_pl.errors import ConfigError, DataError
 
 Scores = Sequence[float] | npt.NDArray[np.floating]
@@ -68,16 +68,16 @@ class IndexPolicy(abc.ABC):
         self.round += 1
         return largest(self.index(), self.top_k)
 
-    def update(self, indices: Sequence[int], reward: float) -> None:
-        """Credit `reward` to each played arm.
+    def update(self, indices: Sequence[int], reward: Reward) -> None:
+        """Credit `reward` to each played arm, or its own to each.
 
         Raises:
-            DataError: an index out of range or given twice, or a reward that is not finite.
+            DataError: an index out of range or given twice, a reward that is not finite, or a wrong number of them.
         """
-        played = check_play(indices, reward, self._values.size)
+        played, rewards = check_play(indices, reward, self._values.size)
         self._pulls[played] += 1
         rate = 1.0 / self.observations[played]
-        self._values[played] += rate * (reward - self._values[played])
+        self._values[played] += rate * (rewards - self._values[played])
 
 
 def largest(index: npt.NDArray[np.float64], top_k: int) -> list[int]:
@@ -91,7 +91,8 @@ def check_option(name: str, value: float) -> None:
         raise ConfigError(f"bandit option {name} is {value!r}; give a number > 0")
 
 
-def check_unit_reward(reward: float, policy: str) -> None:
-    """Raises DataError unless the reward is in [0, 1]."""
-    if not 0 <= reward <= 1:
-        raise DataError(f"the reward is {reward}, but {policy} is for rewards in [0, 1]; rescale the reward")
+def check_unit_reward(rewards: npt.NDArray[np.float64], policy: str) -> None:
+    """Raises DataError unless all rewards, of any shape, are in [0, 1]."""
+    outside = rewards[(rewards < 0) | (rewards > 1)]
+    if outside.size:
+        raise DataError(f"the reward is {outside[0]}, but {policy} is for rewards in [0, 1]; rescale the reward")

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from longmab_pl.bandit.index_policy import IndexPolicy, Scores, check_unit_reward
+from longmab_pl.bandit.policy import Reward, check_play
 from longmab_pl.errors import ConfigError
 
 _CEILING = 1 - 1e-12
@@ -47,13 +48,13 @@ class KLUCB(IndexPolicy):
             budget += self.c * np.log(np.log(self.round))
         return kl_upper_bound(self._values, budget / self.observations)
 
-    def update(self, indices: Sequence[int], reward: float) -> None:
-        """Credit `reward` to each played arm.
+    def update(self, indices: Sequence[int], reward: Reward) -> None:
+        """Credit `reward` to each played arm, or its own to each.
 
         Raises:
-            DataError: an index out of range or given twice, or a reward outside [0, 1].
+            DataError: as in `IndexPolicy.update`, or a reward outside [0, 1].
         """
-        check_unit_reward(reward, "KL-UCB")
+        check_unit_reward(check_play(indices, reward, self._values.size)[1], "KL-UCB")
         super().update(indices, reward)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from longmab_pl.bandit.index_policy import Scores, check_option, largest
-from longmab_pl.bandit.policy import check_arms, check_play
+from longmab_pl.bandit.policy import Reward, check_arms, check_play
 from longmab_pl.errors import ConfigError
 
 
@@ -101,13 +101,24 @@ class LinearThompson:
         mean = self.values
         return mean + self.exploration * (self._conditioned(prior, noise) - mean)
 
-    def update(self, indices: Sequence[int], reward: float) -> None:
-        """Learn that playing `indices` together gave `reward`.
+    def update(self, indices: Sequence[int], reward: Reward) -> None:
+        """Learn that playing `indices` together gave `reward`, or that each of them gave its own.
+
+        Rewards credited by arm are semi-bandit feedback: as many observations of single arms.
 
         Raises:
-            DataError: an index out of range or given twice, or a reward that is not finite.
+            DataError: an index out of range or given twice, a reward that is not finite, or a wrong number of them.
         """
-        played = check_play(indices, reward, self._scores.size)
+        played, rewards = check_play(indices, reward, self._scores.size)
+        if np.ndim(reward) == 0:
+            self._observe(played, float(rewards[0]))
+        else:
+            for arm, credited in zip(played, rewards, strict=True):
+                self._observe(np.array([arm]), float(credited))
+        self._pulls[played] += 1
+
+    def _observe(self, played: npt.NDArray[np.int64], reward: float) -> None:
+        """Add one observation: the mean theta of the arms `played`, plus noise, is `reward`."""
         member = np.zeros(self._scores.size)
         member[played] = 1 / played.size
         # Prior covariance of this reward with the earlier ones, and its variance.
@@ -118,7 +129,6 @@ class LinearThompson:
         self._sizes = np.append(self._sizes, played.size)
         self._arms = np.append(self._arms, played)
         self._rewards = np.append(self._rewards, reward)
-        self._pulls[played] += 1
 
     def _means(self, theta: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Mean of theta over the arms of each play, shape [plays]."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -11,10 +10,13 @@ import numpy.typing as npt
 
 from longmab_pl.errors import ConfigError, DataError
 
+Reward = float | Sequence[float] | npt.NDArray[np.floating]
+"""One reward for all played arms, or one for each of them in their order."""
+
 
 @runtime_checkable
 class BanditPolicy(Protocol):
-    """Plays `top_k` arms a round and learns from one reward for all of them.
+    """Plays `top_k` arms a round and learns from one reward for all of them, or from one for each.
 
     Deterministic: the same initial scores, seed and sequence of calls give the same selections on every machine.
     """
@@ -30,8 +32,8 @@ class BanditPolicy(Protocol):
     def select(self) -> list[int]:
         """Start a round: the indices of the arms to play, ascending (document order)."""
 
-    def update(self, indices: Sequence[int], reward: float) -> None:
-        """Credit `reward` to every arm in `indices`."""
+    def update(self, indices: Sequence[int], reward: Reward) -> None:
+        """Credit `reward` to every arm in `indices`, or to each its own where there are as many (`credit`)."""
 
 
 def check_arms(initial_scores: Sequence[float] | npt.NDArray[np.floating], top_k: int) -> npt.NDArray[np.float64]:
@@ -60,11 +62,14 @@ def check_arms(initial_scores: Sequence[float] | npt.NDArray[np.floating], top_k
     return scores
 
 
-def check_play(indices: Sequence[int], reward: float, arms: int) -> npt.NDArray[np.int64]:
-    """The played arms as an index array.
+def check_play(
+    indices: Sequence[int], reward: Reward, arms: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The played arms as an index array and the reward of each, both of shape [played].
 
     Raises:
-        DataError: an index that is not an arm or occurs twice, no index at all, or a reward that is not finite.
+        DataError: an index that is not an arm or occurs twice, no index at all, a reward that is not finite, or
+            rewards that are not as many as the arms.
     """
     played = np.asarray(indices)
     if played.ndim != 1 or played.size == 0 or not np.issubdtype(played.dtype, np.integer):
@@ -73,6 +78,12 @@ def check_play(indices: Sequence[int], reward: float, arms: int) -> npt.NDArray[
         raise DataError(f"played arms are {played.tolist()} but the arms are 0..{arms - 1}")
     if np.unique(played).size != played.size:
         raise DataError(f"played arms are {played.tolist()}: an arm is played at most once a round")
-    if not math.isfinite(reward):
+    try:
+        rewards = np.array(reward, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the reward is {reward!r}; it must be a number, or a number for each arm") from error
+    if rewards.ndim and rewards.shape != played.shape:
+        raise DataError(f"{rewards.size} rewards for {played.size} played arms; give one for all or one for each")
+    if not np.isfinite(rewards).all():
         raise DataError(f"the reward is {reward}; it must be a finite number")
-    return played.astype(np.int64)
+    return played.astype(np.int64), np.broadcast_to(rewards, played.shape)

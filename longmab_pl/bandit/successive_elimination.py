@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from longmab_pl.bandit.index_policy import IndexPolicy, Scores, check_option
+from longmab_pl.bandit.policy import Reward
 from longmab_pl.errors import ConfigError
 
 
@@ -69,11 +70,11 @@ class SuccessiveElimination(IndexPolicy):
         place[order] = np.arange(order.size)
         return np.where(self._active, place, -np.inf)
 
-    def update(self, indices: Sequence[int], reward: float) -> None:
-        """Credit `reward` to each played arm; eliminate if this ends a turn.
+    def update(self, indices: Sequence[int], reward: Reward) -> None:
+        """Credit `reward` to each played arm, or its own to each; eliminate if this ends a turn.
 
         Raises:
-            DataError: an index out of range or given twice, or a reward that is not finite.
+            DataError: as in `IndexPolicy.update`.
         """
         super().update(indices, reward)
         turns = int(self._pulls[self._active].min())

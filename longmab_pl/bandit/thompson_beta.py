@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from longmab_pl.bandit.index_policy import IndexPolicy, Scores, check_unit_reward
-from longmab_pl.bandit.policy import check_play
+from longmab_pl.bandit.policy import Reward, check_play
 from longmab_pl.errors import ConfigError
 
 _MARGIN = 0.01
@@ -58,15 +58,15 @@ class ThompsonBeta(IndexPolicy):
         failures = np.maximum((1 - self._values) * self.observations, 1e-9)
         return self._random.beta(successes, failures)
 
-    def update(self, indices: Sequence[int], reward: float) -> None:
-        """Credit `reward` to each played arm.
+    def update(self, indices: Sequence[int], reward: Reward) -> None:
+        """Credit `reward` to each played arm, or its own to each.
 
         Raises:
-            DataError: an index out of range or given twice, or a reward outside [0, 1].
+            DataError: as in `IndexPolicy.update`, or a reward outside [0, 1].
         """
-        check_unit_reward(reward, "Thompson sampling with a Beta posterior")
-        credited = reward
+        _, rewards = check_play(indices, reward, self._values.size)
+        check_unit_reward(rewards, "Thompson sampling with a Beta posterior")
         if self.update_rule == "bernoulli":
-            check_play(indices, reward, self._values.size)  # a refused play must not move the random stream
-            credited = float(self._random.random() < reward)
-        super().update(indices, credited)
+            coins = 1 if np.ndim(reward) == 0 else rewards.size  # one reward for all arms is one coin for all
+            rewards = np.broadcast_to(self._random.random(coins) < rewards[:coins], rewards.shape).astype(np.float64)
+        super().update(indices, rewards)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from longmab_pl.bandit.index_policy import IndexPolicy, Scores
+from longmab_pl.bandit.policy import Reward, check_play
 
 
 class UCBTuned(IndexPolicy):
@@ -38,13 +39,9 @@ class UCBTuned(IndexPolicy):
         variance = self._deviations / self.observations + np.sqrt(2 * rate)
         return self._values + np.sqrt(rate * np.minimum(0.25, variance))
 
-    def update(self, indices: Sequence[int], reward: float) -> None:
-        """Credit `reward` to each played arm.
-
-        Raises:
-            DataError: an index out of range or given twice, or a reward that is not finite.
-        """
+    def update(self, indices: Sequence[int], reward: Reward) -> None:
+        """Credit `reward` to each played arm, or its own to each; errors as in `IndexPolicy.update`."""
+        played, rewards = check_play(indices, reward, self._values.size)
         before = self._values.copy()
         super().update(indices, reward)
-        played = np.asarray(indices)
-        self._deviations[played] += (reward - before[played]) * (reward - self._values[played])
+        self._deviations[played] += (rewards - before[played]) * (rewards - self._values[played])
