@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import heapq
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from longmab_pl.engine.protocol import Completion, Engine, Request
-from longmab_pl.errors import ConfigError, EngineError, LongMabError
+from longmab_pl.errors import ConfigError, DataError, EngineError, LongMabError, PromptTooLong
 from longmab_pl.rollout.journal import Journal
 
 R = TypeVar("R")
@@ -36,25 +38,47 @@ class Progress:
         return self.tokens / max(time.monotonic() - self.started_at, 1e-9)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Live:
+    """A record at work. `number` counts the records in the order in which they were taken up."""
+
+    number: int
     key: str
-    asking: Asking
-    awaited: list[str]
-    answers: dict[str, Completion]
+    asking: Asking[Any]
+    awaited: list[str] = field(default_factory=list)
+    answers: dict[str, Completion] = field(default_factory=dict)
+    answered: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Landed:
+    """Completions of one poll, on their way to the disk."""
+
+    ticket: int
+    answered: list[tuple[_Live, Completion]]
 
 
 class Scheduler:
     """Runs strategies, one generator per record, each independent of the others: no barrier between bandit rounds.
 
+    Whenever the engine has room, the oldest waiting record goes first: so no more records are under way than fill the
+    engine, they find their prefixes in its cache, and they leave memory soonest. When no new record is left, the one
+    with the fewest answers goes first: a record's answers come one after the other, so whoever has the longest way to
+    go decides when the rollout ends.
+
     Args:
         engine: a started engine.
         journal: completions already known, and where new ones go before they are used; None keeps no journal.
-        max_live: records at work at once. Bounds memory and keeps records in flight from evicting each other's
-            prefixes; None means as many as fill the engine.
+        max_live: records at work at once. It bounds memory and keeps records in flight from evicting each other's
+            prefixes. None is twice what fills the engine (once in `lockstep`): one half is under way, the other has
+            its first prompt ready and still has its whole way to go when the last records are taken up, which keeps
+            the engine full to the end.
         mode: `free` submits whenever there is room; `lockstep` waits for the whole batch before the next round
             (the original program's scheme, for comparison).
         on_progress: called after every poll.
+
+    Raises:
+        ConfigError: `max_live` is below 1.
     """
 
     def __init__(
@@ -70,75 +94,117 @@ class Scheduler:
             raise ConfigError(f"max_live_records is {max_live}; it must be at least 1")
         self.engine = engine
         self.journal = journal
-        self.max_live = max_live or engine.concurrency
+        self.max_live = max_live or engine.concurrency * (2 if mode == "free" else 1)
         self.mode = mode
         self.on_progress = on_progress
         self.progress = Progress()
-        self._queue: deque[tuple[_Live, Request]] = deque()
+        self._taken = 0
+        self._exhausted = False
+        self._live: dict[str, _Live] = {}
+        self._queue: list[tuple[int, int, int, _Live, Request]] = []  # a heap; the fourth is never compared
+        self._queued = 0
         self._flying: dict[str, tuple[_Live, Request]] = {}
         self._in_flight_responses = 0
-        self._live: dict[str, _Live] = {}
+        self._limit = engine.concurrency if mode == "free" else float("inf")
+        self._landed: deque[_Landed] = deque()
 
     def run(self, tasks: Iterable[tuple[str, Asking[R]]]) -> Iterator[tuple[str, R | LongMabError]]:
         """Yield `(key, result)` as records finish, in any order; an error of one record is its result.
 
         Args:
             tasks: `(key, generator)` pairs, consumed lazily: a record's generator is made when there is room for it.
+                Keys are unique among the records that are at work at the same time.
 
         Raises:
             EngineError: the engine itself failed. Everything finished by then is in the journal.
+            LongMabError: the journal cannot be written.
         """
         waiting = iter(tasks)
-        exhausted = False
         try:
-            while True:
-                while not exhausted and len(self._live) < self.max_live:
-                    try:
-                        key, asking = next(waiting)
-                    except StopIteration:
-                        exhausted = True
+            while self._live or not self._exhausted:
+                while not self._exhausted and len(self._live) < self.max_live:
+                    task = next(waiting, None)
+                    if task is None:
+                        self._take_no_more()
                         break
-                    live = _Live(key, asking, [], {})
-                    self._live[key] = live
-                    yield from self._advance(live, None)
-                if not self._live:
-                    if exhausted:
-                        return
-                    continue
+                    yield from self._advance(self._take(*task), None)
                 yield from self._submit()
-                if not self._flying:
-                    continue
-                yield from self._receive(self.engine.poll())
-                if self.on_progress:
-                    self.on_progress(self.progress)
+                if self._landed and self._in_flight_responses < self._limit:
+                    # Room, and nobody to fill it but the records whose answers are on their way to the disk.
+                    yield from self._use(self._landed.popleft())
+                elif self._flying:
+                    self._land(self._poll())
+                    while self._landed and self._is_durable(self._landed[0]):
+                        yield from self._use(self._landed.popleft())
+                    if self.on_progress:
+                        self.on_progress(self.progress)
         finally:
             # Left early (error, Ctrl-C, a consumer that stops): nothing must keep generating for nobody.
             if self._flying:
-                self.engine.abort()
                 self._flying.clear()
+                with contextlib.suppress(EngineError):  # of an engine that is broken anyway
+                    self.engine.abort()
             for live in self._live.values():
                 live.asking.close()
+
+    def _take(self, key: str, asking: Asking[R]) -> _Live:
+        if key in self._live:
+            raise DataError(f"two records have the id {key!r}; ids must be unique")
+        live = self._live[key] = _Live(self._taken, key, asking)
+        self._taken += 1
+        return live
+
+    def _take_no_more(self) -> None:
+        self._exhausted = True
+        self._queue = [(live.answered, *rest, live, request) for _, *rest, live, request in self._queue]
+        heapq.heapify(self._queue)
+
+    def _enqueue(self, live: _Live, request: Request) -> None:
+        self._queued += 1
+        behind = live.answered if self._exhausted else 0
+        heapq.heappush(self._queue, (behind, live.number, self._queued, live, request))
 
     def _submit(self) -> Iterator[tuple[str, LongMabError]]:
         if self.mode == "lockstep" and self._flying:
             return
-        limit = float("inf") if self.mode == "lockstep" else self.engine.concurrency
-        while self._queue and self._in_flight_responses < limit:
-            live, request = self._queue.popleft()
-            if live.key not in self._live:
-                continue
+        while self._queue and self._in_flight_responses < self._limit:
+            *_, live, request = heapq.heappop(self._queue)
+            if self._live.get(live.key) is not live:
+                continue  # its record has failed on a sibling request
             try:
                 self.engine.submit(request)
-            except LongMabError as e:
+            except PromptTooLong as e:
                 live.asking.close()
-                del self._live[live.key]
-                yield live.key, e
+                yield self._done(live, e)
                 continue
+            except EngineError as e:
+                raise self._resumable(e) from e
             self._flying[request.id] = (live, request)
             self._in_flight_responses += request.n
         self.progress.in_flight = self._in_flight_responses
 
-    def _receive(self, completions: list[Completion]) -> Iterator[tuple[str, R | LongMabError]]:
+    def _poll(self) -> list[Completion]:
+        try:
+            return self.engine.poll()
+        except EngineError as e:
+            raise self._resumable(e) from e
+
+    def _resumable(self, error: EngineError) -> EngineError:
+        """The engine's own words, and that nothing finished is lost."""
+        if self.journal is None:
+            return error
+        return EngineError(
+            f"{error}\nEverything finished so far is in {self.journal.path}: when the cause is mended, run the same "
+            "command again and it continues from there."
+        )
+
+    def _land(self, completions: list[Completion]) -> None:
+        """Hand finished completions to the journal; nothing is decided from them before they are durable.
+
+        The engine goes on meanwhile, so that it does not stand still for the disk at every answer.
+        """
+        if not completions:
+            return
         answered = []
         for completion in completions:
             if completion.request_id not in self._flying:
@@ -146,40 +212,47 @@ class Scheduler:
             live, request = self._flying.pop(completion.request_id)
             self._in_flight_responses -= request.n
             answered.append((live, request, completion))
-        if self.journal is not None:
-            self.journal.append((request, completion) for _, request, completion in answered)
-        for live, request, completion in answered:
             self.progress.responses += request.n
             self.progress.tokens += sum(completion.completion_tokens)
             self.progress.prompt_tokens += completion.prompt_tokens
             self.progress.cached_tokens += completion.cached_tokens
-            if live.key not in self._live:
+        ticket = 0
+        if self.journal is not None:
+            ticket = self.journal.write((request, completion) for _, request, completion in answered)
+        self._landed.append(_Landed(ticket, [(live, completion) for live, _, completion in answered]))
+
+    def _is_durable(self, landed: _Landed) -> bool:
+        return self.journal is None or self.journal.is_durable(landed.ticket)
+
+    def _use(self, landed: _Landed) -> Iterator[tuple[str, R | LongMabError]]:
+        """Give answers to their strategies, as soon as they are durable."""
+        if self.journal is not None:
+            self.journal.wait(landed.ticket)
+        for live, completion in landed.answered:
+            if self._live.get(live.key) is not live:
                 continue  # its record failed on a sibling request; the completion is in the journal all the same
-            live.answers[request.id] = completion
+            live.answers[completion.request_id] = completion
             if len(live.answers) == len(live.awaited):
                 yield from self._advance(live, [live.answers[i] for i in live.awaited])
 
     def _advance(self, live: _Live, answers: list[Completion] | None) -> Iterator[tuple[str, R | LongMabError]]:
         """Resume one strategy until it waits for the engine or ends; journalled answers never leave this loop."""
         while True:
+            live.answered += len(answers or ())
             try:
                 requests = next(live.asking) if answers is None else live.asking.send(answers)
             except StopIteration as stop:
-                del self._live[live.key]
-                self.progress.records_done += 1
-                yield live.key, stop.value
+                yield self._done(live, stop.value)
                 return
             except LongMabError as e:
-                del self._live[live.key]
-                self.progress.records_done += 1
-                yield live.key, e
+                yield self._done(live, e)
                 return
             live.awaited = [r.id for r in requests]
             live.answers = {}
             for request in requests:
                 known = self.journal.get(request) if self.journal is not None else None
                 if known is None:
-                    self._queue.append((live, request))
+                    self._enqueue(live, request)
                 else:
                     live.answers[request.id] = known
                     self.progress.responses += request.n
@@ -187,3 +260,8 @@ class Scheduler:
             if len(live.answers) < len(requests):
                 return
             answers = [live.answers[i] for i in live.awaited]
+
+    def _done(self, live: _Live, result: R) -> tuple[str, R]:
+        del self._live[live.key]
+        self.progress.records_done += 1
+        return live.key, result

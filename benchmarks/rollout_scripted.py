@@ -1,0 +1,249 @@
+"""The scheduler's own cost: `python benchmarks/rollout.py --scripted`. No model runs.
+
+A scripted engine answers after a random number of polls, so what is left is the work of this package: scheduling, the
+journal, and (in the second table) the real strategy with its chunking and tokenising. Every size runs in a process of
+its own, so that resident memory is its own.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from longmab_pl.engine.protocol import Completion, Request, Sampling
+from longmab_pl.rollout.journal import Journal
+from longmab_pl.rollout.scheduler import Asking, Scheduler
+
+T = TypeVar("T")
+
+CONCURRENCY = 256
+JITTER = 32
+"""An answer takes 1 to JITTER polls: about CONCURRENCY / (JITTER / 2) = 16 answers arrive with each."""
+ANSWER = "The passage on the town says that its mayor was elected twice.\nAnswer: Hogrun Grobu"
+
+
+class Clock:
+    """Seconds spent in calls that are handed to it."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def time(self, call: Callable[..., T], *args: Any) -> T:
+        start = time.perf_counter()
+        try:
+            return call(*args)
+        finally:
+            self.seconds += time.perf_counter() - start
+
+    def generator(self, inner: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+        """The same generator, its own work timed."""
+        answers = None
+        while True:
+            try:
+                requests = self.time(inner.send, answers)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            answers = yield requests
+
+
+class ScriptedEngine:
+    """Answers each request with the same text after a random number of polls, in time that does not depend on sizes."""
+
+    concurrency = CONCURRENCY
+    started = True
+
+    def __init__(self, max_model_len: int = 32_768) -> None:
+        self.max_model_len = max_model_len
+        self.clock = Clock()
+        self.in_flight = self.polls = self.peak = 0
+        self._due: list[list[Completion]] = [[] for _ in range(JITTER + 1)]  # by poll, modulo its length
+        self._random = random.Random(0)
+
+    def submit(self, request: Request) -> None:
+        self.clock.time(self._submit, request)
+
+    def _submit(self, request: Request) -> None:
+        n = request.n
+        completion = Completion(request.id, (ANSWER,) * n, ("stop",) * n, (20,) * n, len(request.prompt_ids))
+        self._due[(self.polls + self._random.randint(1, JITTER)) % len(self._due)].append(completion)
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+
+    def poll(self) -> list[Completion]:
+        return self.clock.time(self._poll)
+
+    def _poll(self) -> list[Completion]:
+        self.polls += 1
+        slot = self.polls % len(self._due)
+        done, self._due[slot] = self._due[slot], []
+        self.in_flight -= len(done)
+        return done
+
+    def abort(self) -> None:
+        self._due = [[] for _ in self._due]
+
+    def start(self, model: str) -> None: ...
+
+    def sync(self, adapter: Path | None) -> None: ...
+
+    def sleep(self) -> None: ...
+
+    def wake(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def score(self, prompts: Any) -> list[list[float]]:
+        raise NotImplementedError
+
+
+def resident_mb() -> float:
+    """Resident memory of this process, MB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+
+def chain(key: str, rounds: int, prompts: list[int], length: int) -> Asking[int]:
+    """A strategy that only asks: `rounds` requests one after the other, each with a prompt of its own."""
+    for t in range(rounds):
+        start = random.randrange(len(prompts) - length)
+        yield [Request(f"{key}/{t}", tuple(prompts[start : start + length]), Sampling())]
+    return rounds
+
+
+def scheduling(records: int, rounds: int, prompt_tokens: int) -> dict[str, Any]:
+    """Costs per response, in microseconds: of the scheduler, of the journal, and of continuing from the journal."""
+    prompts = [random.randrange(50_000) for _ in range(200_000)]
+
+    def run(journal: Journal | None) -> tuple[float, float, ScriptedEngine]:
+        """Seconds per response beside engine and strategy, and by how much resident memory grew at most, MB."""
+        engine, strategies = ScriptedEngine(), Clock()
+        tasks = ((str(i), strategies.generator(chain(str(i), rounds, prompts, prompt_tokens))) for i in range(records))
+        scheduler = Scheduler(engine, journal)
+        before, peak, done = resident_mb(), 0.0, 0
+        start = time.perf_counter()
+        for _ in scheduler.run(tasks):
+            done += 1
+            if done % max(records // 50, 1) == 0:
+                peak = max(peak, resident_mb())
+        seconds = time.perf_counter() - start - engine.clock.seconds - strategies.seconds
+        assert scheduler.progress.responses == records * rounds
+        return seconds / (records * rounds), peak - before, engine
+
+    alone, grown, _ = run(None)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "completions.jsonl"
+        journal = Journal(path, "benchmark")
+        with_journal, _, engine = run(journal)
+        journal.close()
+        before, start = resident_mb(), time.perf_counter()
+        journal = Journal(path, "benchmark")
+        opened, index = time.perf_counter() - start, resident_mb() - before
+        size = path.stat().st_size
+        journal.close()
+    return {
+        "records": records,
+        "rounds": rounds,
+        "responses": records * rounds,
+        "scheduler_us": alone * 1e6,
+        "with_journal_us": with_journal * 1e6,
+        "responses_per_poll": records * rounds / engine.polls,
+        "grown_mb": grown,
+        "journal_mb": size / 1e6,
+        "journal_open_us": opened / (records * rounds) * 1e6,
+        "journal_index_mb": index,
+    }
+
+
+def bandit(records: int, rounds: int, context_tokens: int) -> dict[str, Any]:
+    """The real strategy over long contexts: where a response's time goes, and what memory it takes."""
+    from longmab_pl.data.records import QARecord
+    from longmab_pl.data.synthesis import synthesise
+    from longmab_pl.dpo.loading import load_tokenizer
+    from longmab_pl.models import resolve_model
+    from longmab_pl.rollout.bandit_rollout import BanditRollout
+    from longmab_pl.rollout.embedding import Embedder
+    from longmab_pl.rollout.reading import ReasonThenAnswer
+    from longmab_pl.rollout.strategy import Tools
+
+    tokenizer = load_tokenizer(resolve_model("bundled:smollm2-135m-instruct"))
+    made = synthesise(n_train=min(records, 64), n_eval=0, passages=context_tokens // 50).train
+    # Contexts of their own for every record, as a file of this size would give; the words repeat, the strings do not.
+    corpus = [
+        QARecord(
+            f"{i}", made[i % len(made)].input, made[i % len(made)].context + f" {i}", (made[i % len(made)].answer,)
+        )
+        for i in range(records)
+    ]
+    strategy = BanditRollout(rounds=rounds, init="uniform")
+    strategies, engine = Clock(), ScriptedEngine()
+    tools = Tools(tokenizer, ReasonThenAnswer(), Embedder(), engine.max_model_len, seed=0)
+    ids = len(tokenizer(corpus[0].context, verbose=False).input_ids)
+    before = resident_mb()
+    samples: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "completions.jsonl", "benchmark")
+        scheduler = Scheduler(engine, journal)
+        start = time.perf_counter()
+        tasks = ((r.id, strategies.generator(strategy.roll(r, tools))) for r in corpus)
+        for number, (_, result) in enumerate(scheduler.run(tasks)):
+            if isinstance(result, Exception):
+                raise result
+            if number % max(records // 50, 1) == 0:
+                samples.append(resident_mb() - before)
+        seconds = time.perf_counter() - start
+        journal.close()
+    responses = scheduler.progress.responses
+    return {
+        "records": records,
+        "context_tokens": ids,
+        "rounds": rounds,
+        "responses": responses,
+        "prompt_tokens": scheduler.progress.prompt_tokens / responses,
+        "contexts_mb": sum(len(r.context) for r in corpus) / 1e6,
+        "before_mb": before,
+        "grown_at_10_percent_mb": samples[len(samples) // 10],
+        "grown_mb": max(samples),
+        "strategy_us": strategies.seconds / responses * 1e6,
+        "rest_us": (seconds - strategies.seconds - engine.clock.seconds) / responses * 1e6,
+        "seconds": seconds,
+    }
+
+
+def measure(sizes: list[int], rounds: int, prompt_tokens: int, long: list[tuple[int, int]]) -> dict[str, Any]:
+    """Both tables, printed as they come.
+
+    Args:
+        sizes: records of each row of the first.
+        rounds: requests per record in the first.
+        prompt_tokens: of each request in the first.
+        long: (records, rounds) of each row of the second, over contexts of 16,000 tokens.
+    """
+    rows = list(_apart(scheduling, [(n, rounds, prompt_tokens) for n in sizes]))
+    first, last = rows[0], rows[-1]
+    if len(rows) > 1:
+        ratio = last["scheduler_us"] / first["scheduler_us"]
+        print(f"{last['records']:,} against {first['records']:,} records: {ratio:.2f}x the cost per response")
+    longs = list(_apart(bandit, [(n, r, 16_000) for n, r in long]))
+    return {"scheduling": rows, "bandit": longs}
+
+
+def _apart(function: Callable[..., dict[str, Any]], jobs: list[tuple[int, ...]]) -> Iterator[dict[str, Any]]:
+    """Each job in a fresh process, one after the other."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
+        for job in jobs:
+            row = pool.submit(function, *job).result()
+            print(
+                "  ".join(f"{k} {v:,.1f}" if isinstance(v, float) else f"{k} {v:,}" for k, v in row.items()), flush=True
+            )
+            yield row
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure([100, 1000], 30, 1500, []), indent=1))
