@@ -223,8 +223,8 @@ def test_held_out_pairs_are_validated_and_never_trained_on(tmp_path, tiny_model,
     )
     trainer.fit(module, datamodule=data)
     assert "val/rewards/accuracies" in trainer.callback_metrics
-    held_out = {e.id for e in data._examples(held_out=True)}
-    trained = {e.id for e in data._examples(held_out=False)}
+    held_out = {e.id for e in data.held_out}
+    trained = {e.id for e in data.training}
     assert held_out
     assert trained
     assert not held_out & trained

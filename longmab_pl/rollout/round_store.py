@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from longmab_pl.data.records import QARecord
+from longmab_pl.errors import LongMabError
 
 FORMAT = 1
 """Raised whenever prompts, seeds or file formats change so that an old journal must not be continued."""
@@ -44,6 +46,25 @@ def records_digest(records: Sequence[QARecord]) -> str:
     return h.hexdigest()
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[str]]:
+    """A text file to write that appears under its name only when it is whole.
+
+    Raises:
+        LongMabError: the disk is full or the file cannot be written.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            yield file
+        partial.replace(path)
+    except OSError as error:
+        raise LongMabError(
+            f"cannot write {path}: {error.strerror}. Free some space (or fix the permissions) and run the same command "
+            "again."
+        ) from error
+
+
 class RoundStore:
     """The files of one round: `rounds/<number>-<fingerprint>/`.
 
@@ -69,6 +90,11 @@ class RoundStore:
         return self.folder / "rollouts.jsonl"
 
     @property
+    def spool(self) -> Path:
+        """Finished records of a round in the making; the whole round's are in `rollouts`."""
+        return self.folder / "rollouts.spool"
+
+    @property
     def summary(self) -> Path:
         return self.folder / "round.json"
 
@@ -78,9 +104,8 @@ class RoundStore:
         return self.summary.exists()
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        partial = self.summary.with_suffix(".partial")
-        partial.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-        partial.replace(self.summary)
+        with whole_file(self.summary) as file:
+            file.write(json.dumps(summary, indent=1) + "\n")
 
     def read_summary(self) -> dict[str, Any]:
         summary: dict[str, Any] = json.loads(self.summary.read_text(encoding="utf-8"))

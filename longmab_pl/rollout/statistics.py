@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 from longmab_pl.reward.answer_match import extract_answer
 from longmab_pl.rollout.pairs import PreferencePair
@@ -19,43 +19,61 @@ def pull_entropy(pulls: Sequence[int]) -> float:
     return -sum(n / total * math.log(n / total) for n in pulls if n) / math.log(len(pulls))
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
+class RoundStatistics:
+    """Adds up a round record by record, so that no record has to stay in memory for it."""
 
+    def __init__(self) -> None:
+        self._sums: defaultdict[str, float] = defaultdict(float)
 
-def rollout_statistics(
-    rollouts: Sequence[RecordRollout], failed: int, pairs: Sequence[PreferencePair]
-) -> dict[str, float]:
-    """Round statistics under the names they are logged by (rates in 0..1, rewards in 0..1)."""
-    used = [r for r in rollouts if r.status == "ok"]
-    responses = [response for r in used for response in r.responses]
-    return {
-        "rollout/records": float(len(rollouts) + failed),
-        "rollout/failed_records": float(failed),
-        "rollout/probe_rejected_rate": _mean([float(r.status == "probe_rejected") for r in rollouts]),
-        "rollout/responses": float(len(responses)),
-        "rollout/reward": _mean([r.reward for r in responses]),
-        "rollout/best_reward": _mean([max(x.reward for x in r.responses) for r in used if r.responses]),
-        "rollout/usable_pair_rate": len(pairs) / max(len(rollouts) + failed, 1),
-        "rollout/answer_format_rate": _mean([float(extract_answer(r.text) is not None) for r in responses]),
-        "rollout/truncated_rate": _mean([float(not r.ended) for r in responses]),
-        "bandit/pull_entropy": _mean([pull_entropy(r.pulls) for r in used]),
-        "pairs/count": float(len(pairs)),
-        "pairs/chosen_reward": _mean([p.chosen_reward for p in pairs]),
-        "pairs/rejected_reward": _mean([p.rejected_reward for p in pairs]),
-        "pairs/margin": _mean([p.chosen_reward - p.rejected_reward for p in pairs]),
-    }
+    def add(self, rollout: RecordRollout, pairs: Sequence[PreferencePair]) -> None:
+        """One record with the pairs that were made of it."""
+        sums = self._sums
+        sums["records"] += 1
+        sums["usable"] += bool(pairs)
+        sums["probe_rejected"] += rollout.status == "probe_rejected"
+        for pair in pairs:
+            sums["pairs"] += 1
+            sums["chosen_reward"] += pair.chosen_reward
+            sums["rejected_reward"] += pair.rejected_reward
+            sums["margin"] += pair.chosen_reward - pair.rejected_reward
+        if rollout.status != "ok":
+            return
+        sums["used"] += 1
+        sums["entropy"] += pull_entropy(rollout.pulls)
+        if rollout.responses:
+            sums["answered"] += 1
+            sums["best"] += max(r.reward for r in rollout.responses)
+        for response in rollout.responses:
+            sums["responses"] += 1
+            sums["reward"] += response.reward
+            sums["in_format"] += extract_answer(response.text) is not None
+            sums["truncated"] += not response.ended
 
+    def add_failures(self, count: int) -> None:
+        """So many records that failed."""
+        self._sums["failed"] += count
 
-def trace(rollout: RecordRollout) -> dict[str, Any]:
-    """One record's rollout without its texts, for reports: rewards and arms by pull, final pulls and values."""
-    return {
-        "record_id": rollout.record_id,
-        "status": rollout.status,
-        "probe": rollout.probe,
-        "arms": rollout.arms,
-        "evidence": list(rollout.evidence),
-        "pulls": list(rollout.pulls),
-        "values": [round(v, 4) for v in rollout.values],
-        "responses": [{"pull": r.pull, "arms": list(r.arms), "reward": round(r.reward, 4)} for r in rollout.responses],
-    }
+    def result(self) -> dict[str, float]:
+        """Round statistics under the names they are logged by (rates in 0..1, rewards in 0..1)."""
+        sums = self._sums
+        records = sums["records"] + sums["failed"]
+
+        def mean(name: str, count: str) -> float:
+            return sums[name] / sums[count] if sums[count] else 0.0
+
+        return {
+            "rollout/records": float(records),
+            "rollout/failed_records": float(sums["failed"]),
+            "rollout/probe_rejected_rate": mean("probe_rejected", "records"),
+            "rollout/responses": float(sums["responses"]),
+            "rollout/reward": mean("reward", "responses"),
+            "rollout/best_reward": mean("best", "answered"),
+            "rollout/usable_pair_rate": sums["usable"] / max(records, 1),
+            "rollout/answer_format_rate": mean("in_format", "responses"),
+            "rollout/truncated_rate": mean("truncated", "responses"),
+            "bandit/pull_entropy": mean("entropy", "used"),
+            "pairs/count": float(sums["pairs"]),
+            "pairs/chosen_reward": mean("chosen_reward", "pairs"),
+            "pairs/rejected_reward": mean("rejected_reward", "pairs"),
+            "pairs/margin": mean("margin", "pairs"),
+        }

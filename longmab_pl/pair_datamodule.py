@@ -1,0 +1,143 @@
+"""Preference pairs as batches of token ids, whatever made the pairs: what the package's data modules have in common."""
+
+from __future__ import annotations
+
+import logging
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from lightning import LightningDataModule
+
+from longmab_pl.dpo.batch import PreferenceExample
+from longmab_pl.dpo.module import DPOModule
+from longmab_pl.errors import ConfigError
+from longmab_pl.rollout.served_policy import ServedPolicy
+from longmab_pl.rollout.strategy import derive_seed
+from longmab_pl.round_loader import RoundLoader
+
+log = logging.getLogger(__name__)
+
+
+class PairDataModule(LightningDataModule, ABC):
+    """Keeps tokenised pairs and hands them out in batches, in an order that a resumed run finds again.
+
+    A subclass fills `training` and `held_out` in `ensure_pairs`.
+
+    Args:
+        batch_size: pairs per batch.
+        val_fraction: share of the pairs' records that is held out for validation.
+        seed: of order and held-out share.
+
+    Attributes:
+        training: this run's or round's pairs to train on, on every rank the same.
+        held_out: likewise for validation.
+        served: the engine as callbacks use it, or None where there is no engine.
+        tokenizer: the policy's, once `setup` has run.
+    """
+
+    def __init__(self, batch_size: int, val_fraction: float, seed: int) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ConfigError(f"data.batch_size is {batch_size}; it must be at least 1")
+        if not 0 <= val_fraction < 1:
+            raise ConfigError(f"data.val_fraction is {val_fraction}; it must be in [0, 1)")
+        self.batch_size = batch_size
+        self.val_fraction = val_fraction
+        self.seed = seed
+        self.training: list[PreferenceExample] = []
+        self.held_out: list[PreferenceExample] = []
+        self.served: ServedPolicy | None = None
+        self.tokenizer: Any = None
+
+    # what a subclass must say
+
+    @abstractmethod
+    def ensure_pairs(self) -> None:
+        """Have `training` and `held_out` filled for the present epoch; being asked again is free."""
+
+    @abstractmethod
+    def pairs_digest(self) -> str:
+        """Stands for the present pairs, so that a saved position is used with the same ones only."""
+
+    # the run
+
+    @property
+    def run_folder(self) -> Path:
+        assert self.trainer is not None
+        return Path(self.trainer.default_root_dir)
+
+    @property
+    def policy(self) -> DPOModule:
+        assert self.trainer is not None
+        return cast(DPOModule, self.trainer.lightning_module)
+
+    def policy_version(self) -> str:
+        """Names the policy's weights within this run: optimizer steps taken."""
+        assert self.trainer is not None
+        return f"step-{self.trainer.global_step:06d}"
+
+    @property
+    def epochs_done(self) -> int:
+        """Finished epochs. `processed` is the tracker that is already right inside an epoch-end checkpoint."""
+        assert self.trainer is not None
+        return cast(int, self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+
+    # batches
+
+    def train_dataloader(self) -> RoundLoader:
+        assert self.trainer is not None
+        self.ensure_pairs()
+        examples = list(self.training)
+        random.Random(derive_seed(self.seed, "order", self.epochs_done)).shuffle(examples)
+        world, rank = self.trainer.world_size, self.trainer.global_rank
+        # Every rank takes the same number of pairs, none takes another's: the remainder waits for another epoch.
+        examples = examples[rank : len(examples) - len(examples) % world : world]
+        return self.loader(examples, f"{self.pairs_digest()}/{self.epochs_done}")
+
+    def val_dataloader(self) -> RoundLoader:
+        self.ensure_pairs()
+        return self.loader(self.held_out, "validation")
+
+    def loader(self, examples: list[PreferenceExample], key: str) -> RoundLoader:
+        """The one place where examples become batches."""
+        if key == "validation":
+            return RoundLoader(examples, self.batch_size, key)
+        return RoundLoader(examples, self.batch_size, key, self._batches_done)
+
+    def _batches_done(self) -> int:
+        """Finished batches of the epoch under way. Until an epoch has started, the counter is still the last one's."""
+        assert self.trainer is not None
+        epoch = self.trainer.fit_loop.epoch_progress.current
+        if epoch.started <= self.epochs_done:  # type: ignore[attr-defined]
+            return 0
+        return cast(int, self.trainer.fit_loop.epoch_loop.batch_progress.current.processed)  # type: ignore[attr-defined]
+
+    def is_held_out(self, record_id: str) -> bool:
+        """Whether a record's pairs are for validation: by its name and the seed, in every round alike."""
+        return derive_seed(self.seed, "validation", record_id) < self.val_fraction * 2**31
+
+    # the end
+
+    def teardown(self, stage: str) -> None:
+        self._close_engine()
+
+    def on_exception(self, exception: BaseException) -> None:
+        self._close_engine()
+
+    def _close_engine(self) -> None:
+        if self.served is not None:
+            self.served.engine.close()
+
+
+def share_prompts(examples: Iterable[PreferenceExample]) -> list[PreferenceExample]:
+    """The examples, with one tuple in memory for equal prompts that follow each other (several pairs of one record)."""
+    shared: list[PreferenceExample] = []
+    for example in examples:
+        if shared and shared[-1].prompt_ids == example.prompt_ids:
+            example = replace(example, prompt_ids=shared[-1].prompt_ids)
+        shared.append(example)
+    return shared
