@@ -1,6 +1,7 @@
 """LongMab-PO's rollout: the chunks of a context are the arms; the bandit picks which ones the model reads.
 
 Paper: arXiv 2508.13993, section 3. Per record: probe -> initial values -> (pick arms, answer, score, update) x rounds.
+Beyond it: credit by arm (`credit.py`) and stopping early (`stopping.py`).
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import cut_middle
 from longmab_pl.engine.protocol import Request, Sampling
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.reward.answer_match import rollout_reward
+from longmab_pl.reward.answer_match import pair_reward, rollout_reward
+from longmab_pl.rollout.credit import Credit, EmbeddingSupport, LexicalSupport, Support, check_credit, credited
 from longmab_pl.rollout.probe import Probe, probe_accepted, probe_messages
 from longmab_pl.rollout.reading import render
 from longmab_pl.rollout.scheduler import Asking
+from longmab_pl.rollout.stopping import Stopping, Verdict
 from longmab_pl.rollout.strategy import RecordRollout, Response, Tools, derive_seed
 
 Init = Literal["probe", "query", "uniform"]
+Budget = Literal["fixed", "adaptive"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +60,12 @@ class BanditRollout:
         chunking: how contexts become arms.
         bandit: the policy that picks arms.
         sampling: how responses are sampled.
+        credit: what a played arm learns of a response's reward: all of it (`shared`, the paper), or as much as its
+            chunk supports of the response, by `lexical` overlap or by `embedding`.
+        credit_floor: with credit by arm, the share of the reward that every played arm gets.
+        budget: `fixed` plays all rounds (the paper); `adaptive` stops a record by `stopping`, and what it leaves of
+            its pulls lets in further records of the file, as long as there are any.
+        stopping: when a record of an adaptive budget stops.
     """
 
     rounds: int = 30
@@ -66,11 +76,18 @@ class BanditRollout:
     chunking: Chunking = dataclasses.field(default_factory=Chunking)
     bandit: BanditSettings = dataclasses.field(default_factory=BanditSettings)
     sampling: Sampling = dataclasses.field(default_factory=Sampling)
+    credit: Credit = "shared"
+    credit_floor: float = 0.25
+    budget: Budget = "fixed"
+    stopping: Stopping = dataclasses.field(default_factory=Stopping)
 
     def __post_init__(self) -> None:
         for name in ("rounds", "top_k", "samples_per_pull"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"strategy.{name} is {getattr(self, name)}; it must be at least 1")
+        check_credit(self.credit, self.credit_floor)
+        if self.budget not in ("fixed", "adaptive"):
+            raise ConfigError(f"strategy.budget is {self.budget!r}; it is fixed or adaptive")
 
     def expected_responses(self) -> int:
         return self.rounds * self.samples_per_pull + (self.init == "probe")
@@ -87,10 +104,14 @@ class BanditRollout:
         if values is None:
             return RecordRollout(record.id, "probe_rejected", arms=len(chunks), probe=source)
         policy = self.bandit.start(values, self.top_k, derive_seed(tools.seed, record.id, "bandit"))
+        texts_of_chunks = [chunk.of(record.context) for chunk in chunks]
+        support = self._support(texts_of_chunks, tools)
         responses: list[Response] = []
+        judged: dict[str, float] = {}  # pair reward of each different response
+        stopped: Verdict = ""
         for t in range(self.rounds):
             arms = policy.select()
-            context = "\n".join(chunks[a].of(record.context) for a in arms)
+            context = "\n".join(texts_of_chunks[a] for a in arms)
             request = Request(
                 id=f"{record.id}/{t}",
                 prompt_ids=tools.reading.prompt_ids(tools.tokenizer, context, record.question),
@@ -103,7 +124,18 @@ class BanditRollout:
             rewards = [rollout_reward(text, record.answers) for text in texts]
             for text, reason, reward in zip(texts, completion.finish_reasons, rewards, strict=True):
                 responses.append(Response(text, reason == "stop", t, tuple(arms), reward))
-            policy.update(arms, sum(rewards) / len(rewards))
+            if support is None:
+                policy.update(arms, sum(rewards) / len(rewards))
+            else:
+                by_arm = [
+                    credited(r, support.of(x, arms), self.credit_floor) for r, x in zip(rewards, texts, strict=True)
+                ]
+                policy.update(arms, np.mean(by_arm, axis=0).tolist())
+            if self.budget == "adaptive":
+                judged |= {text: pair_reward(text, record.answers) for text in texts if text.strip()}
+                stopped = self.stopping.verdict(judged.values(), t + 1)
+                if stopped:
+                    break
         return RecordRollout(
             record_id=record.id,
             status="ok",
@@ -113,7 +145,16 @@ class BanditRollout:
             values=tuple(float(v) for v in policy.values),
             evidence=tuple(int(any(a in chunk.of(record.context) for a in record.answers)) for chunk in chunks),
             probe=source,
+            stopped=stopped,
         )
+
+    def _support(self, chunks: Sequence[str], tools: Tools) -> Support | None:
+        """What credits the arms, or None where all share one reward."""
+        if self.credit == "lexical":
+            return LexicalSupport(chunks)
+        if self.credit == "embedding":
+            return EmbeddingSupport(tools.embedder.encode(chunks), tools.embedder)
+        return None
 
     def _initial_values(self, record: QARecord, chunks: Sequence[Chunk], tools: Tools) -> Asking[tuple[Any, str]]:
         """Initial arm values, [arms], or None for a rejected probe; and what they were made from."""

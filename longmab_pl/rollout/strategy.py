@@ -44,6 +44,7 @@ class RecordRollout:
         values: the bandit's final estimates, [arms].
         evidence: 1 for chunks that contain a gold answer verbatim, [arms]: for reports only, no policy sees it.
         probe: how the initial values were made: `probe`, `query` or `uniform`.
+        stopped: why it ended before its rounds were over: `settled`, `hopeless`, or "" where it did not.
     """
 
     record_id: str
@@ -54,6 +55,7 @@ class RecordRollout:
     values: tuple[float, ...] = ()
     evidence: tuple[int, ...] = ()
     probe: str = ""
+    stopped: str = ""
 
 
 @dataclass(frozen=True)

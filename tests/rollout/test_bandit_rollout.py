@@ -11,9 +11,12 @@ from longmab_pl.engine.protocol import Sampling
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.reward.answer_match import rollout_reward
 from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
+from longmab_pl.rollout.credit import EmbeddingSupport, LexicalSupport, credited
+from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.probe import Probe
-from longmab_pl.rollout.reading import Direct
+from longmab_pl.rollout.reading import Direct, ReasonThenAnswer
 from longmab_pl.rollout.scheduler import Scheduler
+from longmab_pl.rollout.stopping import Stopping
 from longmab_pl.rollout.strategy import Tools, derive_seed
 
 CONTEXT = " ".join(f"Sentence number {i} speaks of river {chr(65 + i)}. It is long." for i in range(12))
@@ -145,3 +148,111 @@ def test_settings_are_checked():
         BanditRollout(rounds=0)
     with pytest.raises(ConfigError, match="top_k is 0"):
         BanditRollout(top_k=0)
+
+
+def play_with_credit(strategy, tokenizer, answer):
+    """The policy's values after the rollout, and those of a UCB1 that is given `credited` rewards by hand."""
+    result, _ = roll(strategy, tokenizer, answer)
+    chunks = [chunk.of(CONTEXT) for chunk in chunk_spans(CONTEXT, tokenizer, 60, 0, 1)]
+    if strategy.credit == "lexical":
+        support = LexicalSupport(chunks)
+    else:
+        support = EmbeddingSupport(Likeness().encode(chunks), Likeness())
+    reference = UCB1(np.random.default_rng(derive_seed(0, "q7", "init")).random(len(chunks)), 2)
+    for response in result.responses:
+        arms = reference.select()
+        assert response.arms == tuple(arms)
+        reference.update(arms, credited(response.reward, support.of(response.text, arms), strategy.credit_floor))
+    return result, reference
+
+
+@pytest.mark.parametrize("credit", ["lexical", "embedding"])
+def test_credit_by_arm_pays_the_chunk_that_holds_the_answer_and_not_its_neighbour(byte_tokenizer, credit):
+    strategy = BanditRollout(init="uniform", credit=credit, credit_floor=0.0, **SMALL)
+    result, reference = play_with_credit(strategy, byte_tokenizer, right_when_shown(byte_tokenizer))
+    assert result.values == pytest.approx(reference.values)
+    shared, _ = roll(BanditRollout(init="uniform", **SMALL), byte_tokenizer, right_when_shown(byte_tokenizer))
+    gold = result.evidence.index(1)
+    paid = next(r for r in result.responses if r.reward == 1.0)
+    (neighbour,) = set(paid.arms) - {gold}
+    first = next(r for r in shared.responses if r.reward == 1.0)
+    assert first.arms == paid.arms, "until the first reward credit changes nothing"
+    assert result.values[gold] >= 0.5
+    assert result.values[neighbour] < shared.values[neighbour]
+
+
+def test_several_samples_of_a_pull_are_credited_one_by_one(byte_tokenizer):
+    strategy = BanditRollout(
+        init="uniform", credit="lexical", samples_per_pull=2, **{**SMALL, "rounds": 1, "top_k": 12}
+    )
+    result, _ = roll(strategy, byte_tokenizer, lambda request, i: " river C" if i == 0 else " river D")
+    chunks = [chunk.of(CONTEXT) for chunk in chunk_spans(CONTEXT, byte_tokenizer, 60, 0, 1)]
+    support = LexicalSupport(chunks)
+    arms = range(len(chunks))
+    right, wrong = (r.reward for r in result.responses)
+    expected = (
+        credited(right, support.of("Answer: river C", arms), 0.25)
+        + credited(wrong, support.of("Answer: river D", arms), 0.25)
+    ) / 2
+    start = np.random.default_rng(derive_seed(0, "q7", "init")).random(len(chunks))
+    assert result.values == pytest.approx(start + (expected - start) / 2)
+
+
+def test_an_adaptive_record_stops_at_its_first_perfect_pair(byte_tokenizer):
+    answer = right_when_shown(byte_tokenizer)
+    fixed, _ = roll(BanditRollout(init="uniform", **SMALL), byte_tokenizer, answer)
+    adaptive, engine = roll(BanditRollout(init="uniform", budget="adaptive", **SMALL), byte_tokenizer, answer)
+    n = len(adaptive.responses)
+    assert adaptive.stopped == "settled"
+    assert 1 < n < 9
+    assert adaptive.responses == fixed.responses[:n], "what is asked is what a fixed budget asks, only less of it"
+    assert len(engine.asked) == n
+    rewards = [r.reward for r in adaptive.responses]
+    assert max(rewards) - min(rewards) == 1.0
+    assert max(rewards[:-1]) - min(rewards[:-1]) < 1.0
+
+
+def test_the_pair_reward_decides_and_not_the_reward_that_the_bandit_learns_from(byte_tokenizer):
+    # "river C" in the reasoning pays the bandit; the stated answer is wrong both times, so there is no pair.
+    def answer(request, i):
+        return " I cannot say. Answer: none" if request.id == "q7/0" else " maybe river C. Answer: none"
+
+    strategy = BanditRollout(init="uniform", budget="adaptive", stopping=Stopping(margin=0.5, patience=4), **SMALL)
+    result, _ = roll(strategy, byte_tokenizer, answer)
+    assert [r.reward for r in result.responses] == [0.0, 0.5, 0.5, 0.5]
+    assert result.stopped == "hopeless"
+
+
+def test_empty_answers_settle_nothing(byte_tokenizer):
+    strategy = BanditRollout(init="uniform", budget="adaptive", stopping=Stopping(patience=3), **{**SMALL, "rounds": 5})
+    engine = ScriptedEngine(lambda request, i: "" if request.id == "q7/0" else "Answer: river C")
+    plain = Tools(byte_tokenizer, ReasonThenAnswer(), Likeness(), 4096, 0)
+    ((_, result),) = Scheduler(engine).run([("q7", strategy.roll(RECORD, plain))])
+    assert result.responses[0].text == ""
+    assert result.stopped == "hopeless", "one empty and two right answers make no pair"
+
+
+def test_a_stopped_record_is_replayed_from_the_journal_for_nothing(byte_tokenizer, tmp_path):
+    strategy = BanditRollout(init="uniform", budget="adaptive", **SMALL)
+    results = []
+    for _ in range(2):
+        engine = ScriptedEngine(right_when_shown(byte_tokenizer))
+        journal = Journal(tmp_path / "completions.jsonl", "f" * 16)
+        ((_, result),) = Scheduler(engine, journal).run([("q7", strategy.roll(RECORD, tools(byte_tokenizer)))])
+        journal.close()
+        results.append((result, len(engine.asked)))
+    (first, asked), (second, asked_again) = results
+    assert first == second
+    assert asked > 0
+    assert asked_again == 0
+
+
+def test_settings_of_credit_and_budget_are_checked():
+    with pytest.raises(ConfigError, match="credit is 'lexcial'"):
+        BanditRollout(credit="lexcial")
+    with pytest.raises(ConfigError, match="credit_floor is 1"):
+        BanditRollout(credit_floor=1.5)
+    with pytest.raises(ConfigError, match="budget is 'free'"):
+        BanditRollout(budget="free")
+    assert BanditRollout().credit == "shared"
+    assert BanditRollout().budget == "fixed"

@@ -1,0 +1,55 @@
+"""When a record has what it can give: the rest of its pulls are worth more elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from longmab_pl.errors import ConfigError
+
+Verdict = Literal["", "settled", "hopeless"]
+_ROUNDING = 1e-9  # 0.7 - 0.2 is less than 0.5
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When a record of `budget: adaptive` stops before its `rounds` are over.
+
+    Pairs are decided by the pair reward (`longmab_pl.reward.pair_reward`), so that is what is looked at, never the
+    reward that the bandit learns from. The rule is the marginal value theorem's (Charnov 1976): leave a patch when
+    another one gives more per unit of time. After t equal rewards the next differs with probability at most about
+    1 / (t + 2) (Laplace's rule of succession), and then a fresh record is the better use of a response.
+
+    Args:
+        margin: a record is settled when its best and worst answers differ by this much; 1 is the most there is.
+        pairs: how many pairs of different answers must differ so; ask for as many as the pair rule makes of a record.
+        patience: a record is hopeless when all its answers have the same reward after this many pulls; None: never.
+    """
+
+    margin: float = 1.0
+    pairs: int = 1
+    patience: int | None = 10
+
+    def __post_init__(self) -> None:
+        if not 0 < self.margin <= 1:
+            raise ConfigError(f"strategy.stopping.margin is {self.margin}; it must be in (0, 1]")
+        if self.pairs < 1:
+            raise ConfigError(f"strategy.stopping.pairs is {self.pairs}; it must be at least 1")
+        if self.patience is not None and self.patience < 1:
+            raise ConfigError(f"strategy.stopping.patience is {self.patience}; it must be at least 1, or null")
+
+    def verdict(self, rewards: Iterable[float], pulls: int) -> Verdict:
+        """Why a record should stop now, or "".
+
+        Args:
+            rewards: pair rewards of its different responses so far, in any order; without empty responses, of which
+                no pair is made.
+            pulls: how many pulls they came from.
+        """
+        ranked = sorted(rewards)
+        if len(ranked) >= 2 * self.pairs and ranked[-self.pairs] - ranked[self.pairs - 1] >= self.margin - _ROUNDING:
+            return "settled"
+        if self.patience is not None and pulls >= self.patience and (not ranked or ranked[0] == ranked[-1]):
+            return "hopeless"
+        return ""
