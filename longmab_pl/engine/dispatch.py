@@ -1,0 +1,228 @@
+"""Requests of one queue to many servers, until every one is answered or nothing can be.
+
+Runs inside one event loop. A request goes to the server with the most room. What fails is asked again elsewhere: a
+server that fails is left alone for a while (longer with each failure in a row, with jitter), is then checked for the
+right model and adapter, gets a single request on trial, and its full load once that is answered. Servers that stop
+answering without closing their connections are found by health checks, and their requests move. All is given up only
+when no server has been in order for as long as patience lasts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from longmab_pl.engine.openai_api import ServerBusy, ServerFailed, completion_body, parse_completion
+from longmab_pl.engine.protocol import Completion
+from longmab_pl.engine.remote_server import Job, RemoteServer, RetryPolicy
+from longmab_pl.errors import EngineError
+
+HEALTH_SECONDS = 10.0
+"""Between health checks of servers that have work."""
+
+UNWELL = 3
+"""Health checks in a row without an answer after which a server's requests move elsewhere."""
+
+TICK_SECONDS = 0.2
+"""How often paused servers are looked at while work waits."""
+
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 60.0
+"""Within these a Retry-After is believed, in seconds."""
+
+
+class Dispatcher:
+    """Sends requests to servers; see the module's text.
+
+    Args:
+        servers: at least one.
+        admit: checks a server that is not admitted and notes on it what came out; raises nothing.
+        deliver: called in the loop's thread with every completion, and with the error that ends everything.
+        retry: pauses and limits.
+        ended: says why no server can ever come back (their processes have ended), or "".
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[RemoteServer],
+        admit: Callable[[RemoteServer], Awaitable[object]],
+        deliver: Callable[[Completion | EngineError], None],
+        retry: RetryPolicy,
+        ended: Callable[[], str],
+    ) -> None:
+        self.servers = servers
+        self._admit = admit
+        self._deliver = deliver
+        self._retry = retry
+        self._ended = ended
+        self._queue: deque[Job] = deque()
+        self._delayed: dict[Job, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._changed = asyncio.Event()
+        self._well_at = self._now()  # when a server was last in order
+        self._over = False
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def start(self) -> None:
+        self._spawn(self._dispatch())
+        self._spawn(self._watch())
+
+    async def stop(self) -> None:
+        """Drop everything and end."""
+        self._over = True
+        await self.abort()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _readmit(self, server: RemoteServer) -> None:
+        await self._admit(server)
+        self._changed.set()
+
+    def no_server(self) -> str:
+        """Why nothing can be answered, and what to do."""
+        why = self._ended() or f"no server could be used for {self._retry.patience:.0f} s (engine.patience_s)"
+        lines = "".join(f"\n  {server.url}: {server.trouble or 'did not answer'}" for server in self.servers)
+        return f"{why}; start the servers again and repeat the command: finished answers are kept{lines}"
+
+    def submit(self, job: Job) -> None:
+        if not self._queue and not self._delayed and not any(server.tasks for server in self.servers):
+            self._well_at = self._now()  # patience begins with the wait
+        self._queue.append(job)
+        self._changed.set()
+
+    async def abort(self) -> None:
+        """Drop every unfinished request; closing its connection makes vLLM stop working on it."""
+        self._queue.clear()
+        for server in self.servers:
+            server.moving.clear()
+        for timer in self._delayed.values():
+            timer.cancel()
+        self._delayed.clear()
+        tasks = [task for server in self.servers for task in server.tasks.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _dispatch(self) -> None:
+        """Hand out work whenever something has changed, and look after servers that are out."""
+        while not self._over:
+            self._changed.clear()
+            now = self._now()
+            while self._queue:
+                server = max(self.servers, key=lambda each: each.room(now))
+                if not server.room(now):
+                    break
+                self._send(self._queue.popleft(), server)
+            waiting = bool(self._queue or self._delayed)
+            busy = any(server.tasks or server.checking for server in self.servers)
+            if any(server.admitted and not server.trouble for server in self.servers):
+                self._well_at = now
+            elif waiting and not busy and (now - self._well_at > self._retry.patience or self._ended()):
+                self._give_up(EngineError(self.no_server()))
+            for server in self.servers:
+                if waiting and not server.admitted and not server.checking and now >= server.resume_at:
+                    self._spawn(self._readmit(server))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), TICK_SECONDS if waiting or busy else None)
+
+    def _give_up(self, error: EngineError) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._queue.clear()
+        for server in self.servers:
+            for task in server.tasks.values():
+                task.cancel()
+        self._changed.set()
+        self._deliver(error)
+
+    def _send(self, job: Job, server: RemoteServer) -> None:
+        """Start a request; whatever becomes of it, also if it is cancelled before it begins, makes room again."""
+
+        def over(_: asyncio.Task[Any]) -> None:
+            server.load -= job.request.n
+            del server.tasks[job]
+            self._changed.set()
+
+        server.load += job.request.n
+        server.tasks[job] = self._spawn(self._answer(job, server))
+        server.tasks[job].add_done_callback(over)
+
+    async def _answer(self, job: Job, server: RemoteServer) -> None:
+        request, started = job.request, self._now()
+        assert server.model is not None
+        body = completion_body(
+            request, model=server.adapter or server.model.name, seed=job.seed, vllm=server.model.vllm
+        )
+        try:
+            reply = await server.post("/v1/completions", body, self._retry.request_timeout)
+            completion = parse_completion(request, reply)
+        except ServerBusy as error:
+            pause = self._retry.backoff.seconds(1) if error.retry_after is None else error.retry_after
+            server.pause(error, self._now() + min(max(pause, SHORTEST_PAUSE), LONGEST_PAUSE))
+            self._queue.appendleft(job)
+        except ServerFailed as error:
+            server.failed(error, started, self._now(), self._retry.backoff)
+            self._again(job, server, error)
+        except EngineError as error:
+            self._give_up(type(error)(f"request {request.id!r} at {server.url}: {error}"))
+        except Exception as error:  # a defect here must not leave the caller waiting
+            self._give_up(EngineError(f"request {request.id!r} at {server.url}: {type(error).__name__}: {error}"))
+        except asyncio.CancelledError:
+            if job not in server.moving:
+                raise
+            server.moving.discard(job)
+            self._again(job, server, ServerFailed(server.trouble))
+        else:
+            server.answered()
+            self._deliver(completion)
+
+    def _again(self, job: Job, server: RemoteServer, error: ServerFailed) -> None:
+        """Put a failed request back to the front of the queue, after a pause."""
+        job.failures += 1
+        if job.failures >= self._retry.max_attempts:
+            self._give_up(
+                EngineError(
+                    f"request {job.request.id!r} failed {job.failures} times (engine.max_attempts), at last at "
+                    f"{server.url}: {error}; look at the servers' logs and repeat the command: finished answers "
+                    "are kept"
+                )
+            )
+            return
+
+        def requeue() -> None:
+            del self._delayed[job]
+            self._queue.appendleft(job)
+            self._changed.set()
+
+        self._delayed[job] = asyncio.get_running_loop().call_later(self._retry.backoff.seconds(job.failures), requeue)
+
+    async def _watch(self) -> None:
+        """Find servers that went away without closing their connections, and move their requests."""
+        while not self._over:
+            await asyncio.sleep(HEALTH_SECONDS)
+            await asyncio.gather(*(self._look_after(server) for server in self.servers if server.tasks))
+
+    async def _look_after(self, server: RemoteServer) -> None:
+        if await server.is_alive():
+            server.unwell = 0
+            return
+        server.unwell += 1
+        if server.unwell >= UNWELL and server.tasks:
+            error, now = ServerFailed("it does not answer to health checks"), self._now()
+            server.failed(error, now, now, self._retry.backoff)
+            server.moving.update(server.tasks)
+            for task in server.tasks.values():
+                task.cancel()

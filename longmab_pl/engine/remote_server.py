@@ -1,0 +1,239 @@
+"""One OpenAI-compatible server: HTTP to and from it, and whether it can be given work."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from longmab_pl.engine.openai_api import NotServed, ServedModel, ServerBusy, ServerFailed, check_status, excerpt
+from longmab_pl.engine.protocol import Request
+from longmab_pl.errors import ConfigError, EngineError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 10.0
+"""To open a connection."""
+
+CONTROL_SECONDS = 30.0
+"""To answer a small question, such as which models are served."""
+
+
+def server_address(url: str) -> str:
+    """`http://host:port` out of what a person writes, with or without a trailing `/v1`.
+
+    Raises:
+        ConfigError: it is no http(s) address, or holds a password.
+    """
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a port that is no number
+        good = False
+    if parts.username is not None or parts.password is not None:  # not repeated in the message
+        raise ConfigError(
+            "an address in engine.servers holds a user or password; name a variable in api_key_env instead"
+        )
+    if not good or parts.query or parts.fragment:
+        raise ConfigError(f"engine.servers holds {url!r}; an address looks like http://127.0.0.1:8000")
+    path = parts.path.rstrip("/").removesuffix("/v1")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How long to wait after failure k = 1, 2, ...: full jitter below `first * 2^(k-1)`, at most `longest` seconds.
+
+    The jitter keeps many clients of a server that comes back from calling in step.
+    """
+
+    first: float = 0.5
+    longest: float = 20.0
+
+    def seconds(self, failures: int) -> float:
+        ceiling = min(self.longest, self.first * 2.0 ** min(max(failures - 1, 0), 30))
+        return ceiling * random.SystemRandom().uniform(0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How hard to try.
+
+    Args:
+        patience: seconds in which no server is in order after which all is given up.
+        max_attempts: failures of one request after which all is given up: it may be the request that kills servers.
+        request_timeout: seconds for one answer.
+        backoff: pauses after failures.
+    """
+
+    patience: float
+    max_attempts: int
+    request_timeout: float
+    backoff: Backoff = Backoff()
+
+
+class Credentials:
+    """The API key, kept out of every text: of `repr`, of errors, and of what servers say back.
+
+    Args:
+        key: sent as a bearer token; "" sends none.
+        name: the environment variable that it came from, for errors.
+    """
+
+    def __init__(self, key: str, name: str | None) -> None:
+        self._key = key
+        self.name = name
+
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._key}"} if self._key else {}
+
+    def redact(self, text: str) -> str:
+        return text.replace(self._key, "***") if self._key else text
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.name})"
+
+
+@dataclass(eq=False)
+class Job:
+    """A request on its way, with its sampling seed and how often it has failed."""
+
+    request: Request
+    seed: int
+    failures: int = 0
+
+
+@dataclass(eq=False)
+class RemoteServer:
+    """The client's view of one server; lives in the event loop's thread.
+
+    Args:
+        url: as `server_address` gives it.
+        capacity: responses that it works on at once.
+    """
+
+    url: str
+    capacity: int
+    credentials: Credentials
+    session: aiohttp.ClientSession
+    model: ServedModel | None = None
+    """The base model it serves, once known."""
+    max_model_len: int = 0
+    """Longest prompt plus response that is used of it, in tokens; 0 until known."""
+    adapter: str | None = None
+    """Name of the adapter that this engine loaded into it."""
+    admitted: bool = False
+    """It serves the right model and adapter. Checked again after every failure."""
+    load: int = 0
+    """Responses it is working on."""
+    failures: int = 0
+    """In a row; 0 once it has answered."""
+    failed_at: float = float("-inf")
+    """When the last failure was counted (event loop's clock)."""
+    resume_at: float = float("-inf")
+    """Nothing is sent before this time (event loop's clock)."""
+    trouble: str = ""
+    """What went wrong since it last answered, or ""."""
+    checking: bool = False
+    """A check of model and adapter is under way."""
+    unwell: int = 0
+    """Health checks in a row that it did not answer."""
+    tasks: dict[Job, asyncio.Task[None]] = field(default_factory=dict)
+    """Requests that it is working on."""
+    moving: set[Job] = field(default_factory=set)
+    """Those of them that are being taken away, to be asked elsewhere."""
+
+    def room(self, now: float) -> int:
+        """How many more responses it takes: after a failure one request on trial, until that is answered."""
+        if not self.admitted or now < self.resume_at:
+            return 0
+        if self.failures:
+            return 0 if self.tasks else 1
+        return max(0, self.capacity - self.load)
+
+    def failed(self, error: Exception, started: float, now: float, backoff: Backoff) -> None:
+        """Count a failure of something that was `started` then; what fails together counts once."""
+        if not self.failures:
+            log.warning("the server %s is left out for now: %s", self.url, error)
+        self.trouble = str(error)
+        self.admitted = False
+        if started >= self.failed_at:
+            self.failures += 1
+            self.failed_at = now
+            self.resume_at = now + backoff.seconds(self.failures)
+
+    def pause(self, error: Exception, until: float) -> None:
+        """It works, but has too much to do."""
+        self.trouble = str(error)
+        self.resume_at = max(self.resume_at, until)
+
+    def answered(self) -> None:
+        if self.failures:
+            log.warning("the server %s answers again", self.url)
+        self.failures = 0
+        self.unwell = 0
+        self.trouble = ""
+
+    async def get(self, path: str, seconds: float = CONTROL_SECONDS) -> Any:
+        """A JSON answer to a GET. Errors as of `post`."""
+        return await self._call("GET", path, None, seconds)
+
+    async def post(self, path: str, body: dict[str, Any] | None, seconds: float, plain: bool = False) -> Any:
+        """A JSON answer (`plain`: the text) to a POST.
+
+        Raises:
+            ServerFailed: no connection, no answer in time, no JSON, or a status that is worth another try.
+            EngineError: a status that is not (see `openai_api.check_status`).
+        """
+        return await self._call("POST", path, body, seconds, plain)
+
+    async def _call(self, method: str, path: str, body: Any, seconds: float, plain: bool = False) -> Any:
+        import aiohttp
+
+        status, text, retry_after = 0, "", None
+        try:
+            async with self.session.request(
+                method,
+                self.url + path,
+                json=body,
+                headers=self.credentials.headers(),
+                allow_redirects=False,  # the key goes to no other host
+                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS),
+            ) as response:
+                status, retry_after = response.status, response.headers.get("Retry-After")
+                text = await response.text(errors="replace")
+        except TimeoutError:
+            raise ServerFailed(f"no answer to {path} within {seconds:.0f} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            # Without its cause: aiohttp's errors carry the request's headers.
+            said = self.credentials.redact(str(error)) or type(error).__name__
+            raise ServerFailed(f"no connection: {said}") from None
+        text = self.credentials.redact(text)
+        check_status(status, text, retry_after, self.credentials.name)
+        if plain:
+            return text
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise ServerFailed(
+                f"{path} answered with something that is not JSON: {excerpt(text) or 'nothing'}"
+            ) from None
+
+    async def is_alive(self) -> bool:
+        """Whether it answers to /health at all; a 5xx there means that vLLM's engine behind the server has died."""
+        try:
+            await self._call("GET", "/health", None, CONNECT_SECONDS, plain=True)
+        except (NotServed, ServerBusy):  # it has no such path, or too much to do: alive
+            return True
+        except ServerFailed:
+            return False
+        except EngineError:
+            return True
+        return True

@@ -1,0 +1,247 @@
+"""`vllm serve` processes of our own, on free loopback ports, gone when this process is."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from longmab_pl.engine import supervise
+from longmab_pl.engine.launch import INSTALL, LORA_RANKS
+from longmab_pl.errors import ConfigError, EngineError
+
+KEY_VARIABLE = "VLLM_API_KEY"
+"""Where vLLM's server looks for the key that it asks clients for."""
+
+OURS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""Variables of this process's own distributed training, which a server must not take for its own."""
+
+
+@dataclass(frozen=True)
+class LaunchServers:
+    """Servers that the engine starts itself.
+
+    Args:
+        servers: how many.
+        devices: CUDA_VISIBLE_DEVICES for each server, such as ["1", "2,3"]; none: all see what this process sees.
+        max_lora_rank: largest adapter rank, one of 1, 8, 16, 32, 64, 128, 256, 320, 512.
+        dtype: as for `VLLMEngine`: "auto" is bfloat16 on GPU, float32 on CPU.
+        args: further arguments of `vllm serve`, which override those that the engine gives.
+        startup_timeout_s: seconds until they must answer; large models take minutes.
+        log_folder: where each server's output goes; none: a temporary folder, kept only if something goes wrong.
+
+    Raises:
+        ConfigError: a setting is out of range, or two contradict each other.
+    """
+
+    servers: int = 1
+    devices: list[str] | None = None
+    max_lora_rank: int = 16
+    dtype: str = "auto"
+    args: list[str] | None = None
+    startup_timeout_s: float = 1200.0
+    log_folder: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.servers < 1:
+            raise ConfigError(f"engine.launch.servers is {self.servers}; it must be at least 1")
+        if self.devices is not None and len(self.devices) != self.servers:
+            raise ConfigError(
+                f"engine.launch.devices names devices for {len(self.devices)} servers, but engine.launch.servers is "
+                f"{self.servers}"
+            )
+        if self.max_lora_rank not in LORA_RANKS:
+            raise ConfigError(f"engine.launch.max_lora_rank is {self.max_lora_rank}; vLLM takes one of {LORA_RANKS}")
+        if self.startup_timeout_s <= 0:
+            raise ConfigError(f"engine.launch.startup_timeout_s is {self.startup_timeout_s}; it must be positive")
+
+    def command(
+        self, model: str, port: int, *, concurrency: int, max_model_len: int | None, sleep: bool, on_gpu: bool
+    ) -> list[str]:
+        """The command line of one server."""
+        dtype = self.dtype if self.dtype != "auto" else ("bfloat16" if on_gpu else "float32")
+        command = [sys.executable, "-P", "-m", "vllm.entrypoints.cli.main", "serve", model]
+        command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", dtype]
+        command += ["--max-num-seqs", str(concurrency), "--enable-prompt-tokens-details"]
+        command += ["--enable-lora", "--max-loras", "1", "--max-cpu-loras", "2"]
+        command += ["--max-lora-rank", str(self.max_lora_rank)]
+        if max_model_len is not None:
+            command += ["--max-model-len", str(max_model_len)]
+        if on_gpu:
+            command += ["--enable-sleep-mode"] * sleep
+        else:
+            # A partial prefill rewinds the request's random generator, which the CPU's cannot do.
+            command += ["--no-enable-chunked-prefill", "--enforce-eager"]
+        return command + list(self.args or ())
+
+
+def server_environment(key: str, device: str | None, on_gpu: bool, sleep: bool) -> dict[str, str]:
+    """The environment of a server: this process's, without what belongs to its own training."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in OURS and not name.startswith("TORCHELASTIC_") and name != "VLLM_ENABLE_V1_MULTIPROCESSING"
+    }
+    environment |= {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_NO_USAGE_STATS": "1", KEY_VARIABLE: key}
+    if sleep:
+        environment["VLLM_SERVER_DEV_MODE"] = "1"
+    if device is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = device
+    if not on_gpu:
+        environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")  # GiB
+    return environment
+
+
+class ChildServers:
+    """The running servers of a `LaunchServers`.
+
+    Args:
+        settings: how many, and how.
+        model: folder or hub name.
+        key: an API key for them; "" makes a random one, so that nobody else on the machine can use them.
+        concurrency: responses at once, each server.
+        max_model_len: longest prompt plus response; None: the model's own limit.
+        sleep: make them able to sleep.
+
+    Raises:
+        EngineError: vLLM is not installed, or a server ended or did not answer in time, with the end of its log.
+    """
+
+    def __init__(
+        self,
+        settings: LaunchServers,
+        model: str,
+        *,
+        key: str,
+        concurrency: int,
+        max_model_len: int | None,
+        sleep: bool,
+    ) -> None:
+        import importlib.util
+
+        if importlib.util.find_spec("vllm") is None:
+            raise EngineError(f"engine.launch needs vLLM, which is not installed; {INSTALL}")
+        on_gpu = torch.cuda.is_available()
+        self.key = key or secrets.token_urlsafe(24)
+        self.temporary = settings.log_folder is None
+        if settings.log_folder is None:
+            self.logs = Path(tempfile.mkdtemp(prefix="longmab-vllm-serve-"))
+        else:
+            self.logs = Path(settings.log_folder)
+            self.logs.mkdir(parents=True, exist_ok=True)
+        ports = free_ports(settings.servers)
+        self.urls = [f"http://127.0.0.1:{port}" for port in ports]
+        self.processes: list[subprocess.Popen[bytes]] = []
+        devices: Sequence[str | None] = settings.devices or [None] * settings.servers
+        try:
+            for port, device in zip(ports, devices, strict=True):
+                command = settings.command(
+                    model, port, concurrency=concurrency, max_model_len=max_model_len, sleep=sleep, on_gpu=on_gpu
+                )
+                environment = server_environment(self.key, device, on_gpu, sleep)
+                self.processes.append(start_supervised(command, environment, self.log(len(self.processes))))
+            self._wait_until_up(settings.startup_timeout_s)
+        except BaseException:
+            self.stop(keep_logs=True)
+            raise
+
+    def log(self, index: int) -> Path:
+        return self.logs / f"server-{index}.log"
+
+    def ended(self) -> str:
+        """Why none of them can answer any more, or ""."""
+        if all(process.poll() is not None for process in self.processes):
+            return "; ".join(self._end_of(index) for index in range(len(self.processes)))
+        return ""
+
+    def stop(self, keep_logs: bool = False) -> None:
+        """End them all. Safe to call twice."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(supervise.GRACE_SECONDS + 10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self.temporary and not keep_logs:
+            shutil.rmtree(self.logs, ignore_errors=True)
+
+    def _wait_until_up(self, seconds: float) -> None:
+        waiting = dict(enumerate(self.urls))
+        deadline = time.monotonic() + seconds
+        while waiting:
+            for index in list(waiting):
+                if self.processes[index].poll() is not None:
+                    raise EngineError(self._end_of(index))
+                if is_up(waiting[index]):
+                    del waiting[index]
+            if waiting and time.monotonic() > deadline:
+                index = min(waiting)
+                raise EngineError(
+                    f"`vllm serve` did not answer within {seconds:.0f} s (engine.launch.startup_timeout_s): "
+                    f"{tail(self.log(index))}"
+                )
+            time.sleep(0.25 if waiting else 0.0)
+
+    def _end_of(self, index: int) -> str:
+        status = self.processes[index].poll()
+        return f"`vllm serve` ended with status {status}: {tail(self.log(index))}"
+
+
+def start_supervised(command: Sequence[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a server with its output in a file, in a session of its own: a Ctrl-C in the terminal is for the training,
+    which then stops its servers itself."""
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-P", supervise.__file__, str(os.getpid()), *command],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def is_up(url: str) -> bool:
+    """Whether a server's engine is ready."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback: never through a proxy
+    try:
+        with opener.open(f"{url}/health", timeout=2) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def tail(log: Path, lines: int = 4) -> str:
+    """The last lines of a log that say what went wrong, else its last lines, with where the rest is."""
+    text = log.read_text(errors="replace").splitlines() if log.is_file() else []
+    telling = [line.strip() for line in text if "Error" in line or "error:" in line]
+    end = "".join(f"\n    {line}" for line in (telling or text)[-lines:])
+    return f"see its log {log}{end}"

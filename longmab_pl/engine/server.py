@@ -1,0 +1,409 @@
+"""Rollouts on OpenAI-compatible servers (`vllm serve`): one, or as many as there are, here or elsewhere.
+
+The network lives in a thread with an event loop (`fleet.py`); `poll` takes what has arrived. So a plain loop drives
+any number of servers, and the training process needs no GPU memory for sampling. This is the engine for multi-process
+training (DDP, FSDP), where vLLM cannot live inside a process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import queue
+import secrets
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from longmab_pl.engine.background import BackgroundLoop
+from longmab_pl.engine.fleet import Fleet
+from longmab_pl.engine.merge import check_adapter
+from longmab_pl.engine.openai_api import NotServed, parse_models
+from longmab_pl.engine.protocol import Completion, Request
+from longmab_pl.engine.remote_server import Credentials, Job, RemoteServer, RetryPolicy, server_address
+from longmab_pl.engine.request_checks import Seeds, check_request, check_scorable
+from longmab_pl.engine.serve import ChildServers, LaunchServers
+from longmab_pl.engine.served_model import find_model, vocabulary_size
+from longmab_pl.errors import ConfigError, EngineError
+
+POLL_SECONDS = 0.5
+"""`poll` returns after this long even with nothing finished: the caller may want to draw a bar."""
+
+LARGEST_DISAGREEMENT = 1.0
+"""Root mean square difference of two servers' log-probabilities of the same tokens, in nats, above which they cannot
+be serving the same weights. bfloat16 kernels differ by about 0.1; a trained adapter moves answers by more than 1."""
+
+
+class ServerEngine:
+    """An `Engine` over OpenAI-compatible servers.
+
+    A server that dies costs no completion: its requests are asked again elsewhere, and the server is taken back when
+    it answers again and serves the right model and adapter. When none is left the run ends with an `EngineError`;
+    what had finished is in the journal, and the same command continues.
+
+    A request's seed gives the same random numbers as in `VLLMEngine`.
+
+    Adapters are loaded through vLLM's dynamic endpoint: the servers need VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and
+    --enable-lora, and must see the run's folder under the same path. Without them the engine still serves a base model
+    (evaluation, a first round).
+
+    Args:
+        servers: addresses, such as ["http://127.0.0.1:8000"]; a trailing /v1 does not matter.
+        launch: start `vllm serve` processes on this machine instead, which end with this one.
+        concurrency_per_server: responses that one server works on at once (the --max-num-seqs that it was started
+            with, or a little more).
+        max_model_len: longest prompt plus response, in tokens; none: what the servers say.
+        served_model: the name under which the servers know the policy's model, where it is another than its folder or
+            hub name (--served-model-name).
+        api_key_env: name of the environment variable that holds the servers' API key; none: no key.
+        sleep: put the servers to sleep during training, to share a GPU with them. They need VLLM_SERVER_DEV_MODE=1 and
+            --enable-sleep-mode (`launch` sees to both), and no other users.
+        request_timeout_s: seconds for one answer.
+        patience_s: seconds without any usable server after which the run ends.
+        max_attempts: failures of one and the same request after which the run ends.
+        seed: for requests without a seed of their own.
+
+    Raises:
+        ConfigError: a setting is out of range, or two contradict each other.
+    """
+
+    def __init__(
+        self,
+        servers: list[str] | None = None,
+        launch: LaunchServers | None = None,
+        concurrency_per_server: int = 32,
+        max_model_len: int | None = None,
+        served_model: str | None = None,
+        api_key_env: str | None = None,
+        sleep: bool = False,
+        request_timeout_s: float = 1800.0,
+        patience_s: float = 120.0,
+        max_attempts: int = 6,
+        seed: int = 0,
+    ) -> None:
+        if bool(servers) == (launch is not None):
+            raise ConfigError("give either engine.servers (a list of addresses) or engine.launch")
+        self._addresses = [server_address(url) for url in servers or ()]
+        if len(set(self._addresses)) < len(self._addresses):
+            raise ConfigError("engine.servers names an address twice; raise concurrency_per_server instead")
+        self._at_least("concurrency_per_server", concurrency_per_server, 1)
+        self._at_least("max_attempts", max_attempts, 1)
+        self._at_least("seed", seed, 0)
+        if max_model_len is not None:
+            self._at_least("max_model_len", max_model_len, 2)
+        for name, seconds in (("request_timeout_s", request_timeout_s), ("patience_s", patience_s)):
+            if seconds <= 0:
+                raise ConfigError(f"engine.{name} is {seconds}; it must be positive")
+        self._launch = launch
+        self._concurrency_per_server = concurrency_per_server
+        self._configured_len = max_model_len
+        self._served_model = served_model
+        self._api_key_env = api_key_env
+        self._sleeps = sleep
+        self._request_timeout = request_timeout_s
+        self._patience = patience_s
+        self._max_attempts = max_attempts
+        self._seed = seed
+        self._reset()
+
+    @staticmethod
+    def _at_least(name: str, value: int, least: int) -> None:
+        if value < least:
+            raise ConfigError(f"engine.{name} is {value}; it must be at least {least}")
+
+    def _reset(self) -> None:
+        """Forget everything that belongs to one run of the engine."""
+        self._model = ""
+        self._vocabulary = 0
+        self._max_model_len = 0  # 0: not known yet
+        self._asleep = False
+        self._failure: EngineError | None = None  # why the engine can no longer be used
+        self._in_flight: dict[str, Request] = {}
+        self._seeds = Seeds(self._seed)
+        self._name = f"longmab-{secrets.token_hex(4)}"  # several runs may share a server
+        self._numbers = itertools.count(1)
+        self._arrived: queue.SimpleQueue[Completion | EngineError] = queue.SimpleQueue()
+        self._background: BackgroundLoop | None = None
+        self._fleet: Fleet | None = None
+        self._session: Any = None  # aiohttp.ClientSession
+        self._children: ChildServers | None = None
+        self._finalizer: weakref.finalize | None = None
+
+    # ------------------------------------------------------------------ life
+
+    @property
+    def concurrency(self) -> int:
+        """How many responses all servers together work on at once."""
+        servers = self._launch.servers if self._launch is not None else len(self._addresses)
+        return self._concurrency_per_server * servers
+
+    @property
+    def max_model_len(self) -> int:
+        """Longest prompt plus response, in tokens: the smallest limit of the servers. Before `start`: as configured,
+        0 where the servers' own limit counts."""
+        return self._max_model_len or self._configured_len or 0
+
+    @property
+    def started(self) -> bool:
+        return self._fleet is not None and self._failure is None
+
+    def start(self, model: str) -> None:
+        """Connect to the servers (or start them), which must serve `model`, a local folder or hub name.
+
+        Raises:
+            ConfigError: the API key's variable is not set.
+            EngineError: no server answers, one serves another model, or one refuses access.
+        """
+        if self.started:
+            if model != self._model:
+                raise EngineError(f"the engine already runs {self._model!r}; close it before starting {model!r}")
+            return
+        self.close()
+        key = self._api_key()
+        self._model, self._vocabulary = model, vocabulary_size(model)
+        try:
+            if self._launch is not None:
+                self._children = ChildServers(
+                    self._launch,
+                    model,
+                    key=key,
+                    concurrency=self._concurrency_per_server,
+                    max_model_len=self._configured_len,
+                    sleep=self._sleeps,
+                )
+                key = self._children.key
+                # However the process ends; a kill -9 is seen by the children's supervisor.
+                self._finalizer = weakref.finalize(self, self._children.stop)
+            self._background = BackgroundLoop("longmab-servers")
+            self._background.run(self._open(Credentials(key, self._api_key_env)))
+        except BaseException:
+            self.close()
+            raise
+
+    def _api_key(self) -> str:
+        if self._api_key_env is None:
+            return ""
+        key = os.environ.get(self._api_key_env, "").strip()
+        if not key:
+            raise ConfigError(
+                f"engine.api_key_env names the environment variable {self._api_key_env}, which is not set; "
+                f"export {self._api_key_env}=... or remove the setting"
+            )
+        return key
+
+    async def _open(self, credentials: Credentials) -> None:
+        import aiohttp
+
+        # A connection per request: a server closes idle ones when it likes, which would look like a failure of it.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        self._session = aiohttp.ClientSession(connector=connector)
+        urls = self._addresses if self._children is None else self._children.urls
+        ended = self._children.ended if self._children is not None else lambda: ""
+        fleet = Fleet(
+            [RemoteServer(url, self._concurrency_per_server, credentials, self._session) for url in urls],
+            self._check,
+            self._arrived.put,
+            RetryPolicy(self._patience, self._max_attempts, self._request_timeout),
+            ended,
+        )
+        self._fleet = fleet  # before it opens, so that closing finds it
+        await fleet.open()
+        limits = [server.max_model_len for server in fleet.servers if server.admitted]
+        self._max_model_len = min(limits)
+
+    async def _check(self, server: RemoteServer) -> None:
+        """Find out what a server serves; runs in the loop's thread.
+
+        Raises:
+            ServerFailed: it does not answer.
+            EngineError: it serves another model or a shorter context, or cannot sleep although it should.
+        """
+        try:
+            models = parse_models(await server.get("/v1/models"))
+        except NotServed as error:
+            raise EngineError(f"it is no OpenAI-compatible server: {error}") from error
+        server.model = find_model(models, self._model, self._served_model)
+        if server.adapter not in [each.name for each in models]:
+            server.adapter = None  # it was started anew
+        limit = server.model.max_model_len or self._configured_len
+        if limit is None:
+            raise EngineError("it does not say how long a prompt may be; set engine.max_model_len")
+        server.max_model_len = min(limit, self._configured_len or limit)
+        if server.max_model_len < self._max_model_len:
+            raise EngineError(f"it takes {limit} tokens, the other servers took {self._max_model_len}")
+        if self._sleeps:
+            await self._check_sleep(server)
+
+    async def _check_sleep(self, server: RemoteServer) -> None:
+        try:
+            asleep = (await server.get("/is_sleeping")).get("is_sleeping")
+        except NotServed as error:
+            raise EngineError(
+                "engine.sleep is on, but it cannot be put to sleep; start it with VLLM_SERVER_DEV_MODE=1 in its "
+                "environment and `vllm serve MODEL --enable-sleep-mode`, or turn engine.sleep off"
+            ) from error
+        if asleep and not self._asleep:  # a run that was killed during its training left it so
+            await server.post("/wake_up", None, self._request_timeout, plain=True)
+
+    def close(self) -> None:
+        """Let the servers go, and stop those that `start` started. Safe to call twice and at any time."""
+        background, fleet, session = self._background, self._fleet, self._session
+        if background is not None:
+            with contextlib.suppress(Exception):
+                if fleet is not None:
+                    background.run(fleet.close(), 15.0)
+            with contextlib.suppress(Exception):
+                if session is not None:
+                    background.run(session.close(), 5.0)
+            background.stop()
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        if self._children is not None:
+            self._children.stop(keep_logs=self._failure is not None)
+        self._reset()
+
+    def __enter__(self) -> ServerEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def sleep(self) -> None:
+        """With `sleep=True`: servers give their GPU memory to training. Else nothing: they are elsewhere.
+
+        Raises:
+            EngineError: requests are in flight, or a server cannot sleep.
+        """
+        background, fleet = self._idle("sleep")
+        if self._sleeps and not self._asleep:
+            background.run(fleet.tell("/sleep?level=1"))
+            self._asleep = True
+
+    def wake(self) -> None:
+        """Undo `sleep`."""
+        background, fleet = self._running()
+        if self._asleep:
+            background.run(fleet.tell("/wake_up"))
+            self._asleep = False
+
+    # ------------------------------------------------------------------ requests
+
+    def submit(self, request: Request) -> None:
+        """Queue a request; it is answered by the adapter that is in use now.
+
+        Raises:
+            PromptTooLong: prompt + max_tokens exceeds `max_model_len`; nothing was queued.
+            EngineError: the id is in flight already, the prompt is empty or holds a token outside the vocabulary, or
+                the engine does not run. That the servers have failed is said by `poll`: it is no request's fault.
+        """
+        if self._background is None or self._fleet is None:
+            raise EngineError("the engine does not run; call start(model) first")
+        if self._asleep:
+            raise EngineError("the engine sleeps; call wake() first")
+        check_request(request, self._in_flight, self.max_model_len, self._vocabulary)
+        self._in_flight[request.id] = request
+        self._background.call(self._fleet.dispatcher.submit, Job(request, self._seeds.of(request)))
+
+    def poll(self) -> list[Completion]:
+        """Wait until something has arrived or half a second has passed; returns what has arrived.
+
+        Raises:
+            EngineError: no server is left, or one refuses what is asked; completions that had arrived come first.
+        """
+        if self._failure is None:
+            self._running()
+        completions: list[Completion] = []
+        while self._in_flight and self._failure is None:
+            try:
+                arrived = self._arrived.get(timeout=0.0 if completions else POLL_SECONDS)
+            except queue.Empty:
+                break
+            if isinstance(arrived, EngineError):
+                self._failure = arrived
+            else:
+                del self._in_flight[arrived.request_id]
+                completions.append(arrived)
+        if self._failure is not None and not completions:
+            raise self._failure
+        return completions
+
+    def abort(self) -> None:
+        """Drop every unfinished request. Does nothing when the engine does not run."""
+        if self._background is not None and self._fleet is not None and self._in_flight:
+            self._background.run(self._fleet.dispatcher.abort())
+            while not self._arrived.empty():
+                arrived = self._arrived.get()
+                if isinstance(arrived, EngineError):
+                    self._failure = arrived
+        self._in_flight.clear()
+
+    def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Natural-log probabilities of each prompt's tokens 1..T-1 given those before, under the adapter in use.
+
+        Every server is asked, so that one with other weights cannot hide.
+
+        Args:
+            prompts: token ids, each of length T >= 2.
+
+        Returns:
+            one list of T - 1 values for each prompt, in order.
+
+        Raises:
+            PromptTooLong: T + 1 exceeds `max_model_len`.
+            EngineError: requests are in flight, a prompt is shorter than two tokens, a server gives no prompt
+                log-probabilities, or two servers disagree.
+        """
+        background, fleet = self._idle("score")
+        check_scorable(prompts, self.max_model_len, self._vocabulary)
+        if not prompts:
+            return []
+        scores = background.run(fleet.score(prompts))
+        vectors = {url: np.concatenate(each) for url, each in scores.items()}
+        first, *others = vectors
+        for other in others:
+            apart = float(np.sqrt(np.mean((vectors[first] - vectors[other]) ** 2)))
+            if apart > LARGEST_DISAGREEMENT:
+                raise EngineError(
+                    f"the servers {first} and {other} do not serve the same weights: their log-probabilities of the "
+                    f"same tokens differ by {apart:.2f} nats (root mean square)"
+                )
+        return scores[first]
+
+    # ------------------------------------------------------------------ adapter
+
+    def sync(self, adapter: Path | None) -> None:
+        """Answer with this PEFT adapter folder from now on (None: the base model).
+
+        Every adapter gets a name that was never used, so no server can answer with an older one or its cached prompts.
+
+        Raises:
+            EngineError: requests are in flight, the folder holds no adapter, the servers' endpoint is not enabled, or
+                one cannot load it.
+        """
+        background, fleet = self._idle("sync")
+        if adapter is not None:
+            check_adapter(adapter)
+        name = None if adapter is None else f"{self._name}-{next(self._numbers)}"
+        background.run(fleet.sync(name, None if adapter is None else adapter.resolve()))
+
+    # ------------------------------------------------------------------ state
+
+    def _running(self) -> tuple[BackgroundLoop, Fleet]:
+        if self._failure is not None:
+            raise EngineError(f"the engine can no longer be used: {self._failure}")
+        if self._background is None or self._fleet is None:
+            raise EngineError("the engine does not run; call start(model) first")
+        return self._background, self._fleet
+
+    def _idle(self, what: str) -> tuple[BackgroundLoop, Fleet]:
+        running = self._running()
+        if self._in_flight:
+            raise EngineError(f"{what}: {len(self._in_flight)} requests are in flight; finish or abort them first")
+        return running

@@ -1,0 +1,591 @@
+"""The server engine against real HTTP servers on loopback whose answers and troubles are scripted."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted_server import ScriptedServer, scripted_servers
+
+from longmab_pl.engine import dispatch
+from longmab_pl.engine.protocol import Completion, Engine, Request, Sampling
+from longmab_pl.engine.request_checks import spread
+from longmab_pl.engine.serve import LaunchServers
+from longmab_pl.engine.server import ServerEngine
+from longmab_pl.errors import ConfigError, EngineError, PromptTooLong
+from longmab_pl.rollout.journal import Journal
+from longmab_pl.rollout.scheduler import Scheduler
+
+SAMPLING = Sampling(temperature=0.7, max_tokens=20, stop=("\n",))
+
+
+def engine_over(servers: list[ScriptedServer], **settings: Any) -> ServerEngine:
+    settings = {"concurrency_per_server": 4, "patience_s": 3.0} | settings
+    return ServerEngine(servers=[server.url for server in servers], **settings)
+
+
+@pytest.fixture
+def server(tiny_model: str) -> Iterator[ScriptedServer]:
+    with scripted_servers(1, tiny_model) as servers:
+        yield servers[0]
+
+
+@pytest.fixture
+def pair(tiny_model: str) -> Iterator[list[ScriptedServer]]:
+    with scripted_servers(2, tiny_model) as servers:
+        yield servers
+
+
+def requests(count: int, n: int = 1) -> list[Request]:
+    return [Request(f"r{i}", (7, i % 200, i // 200), SAMPLING, n=n, seed=i) for i in range(count)]
+
+
+def answers(engine: Engine, asked: list[Request], seconds: float = 30.0) -> dict[str, Completion]:
+    for request in asked:
+        engine.submit(request)
+    done: dict[str, Completion] = {}
+    deadline = time.monotonic() + seconds
+    while len(done) < len(asked):
+        assert time.monotonic() < deadline, f"{len(done)} of {len(asked)} answered"
+        for completion in engine.poll():
+            assert completion.request_id not in done
+            done[completion.request_id] = completion
+    assert engine.poll() == []
+    return done
+
+
+def adapter_folder(folder: Path) -> Path:
+    folder.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (folder / name).write_text(folder.name)
+    return folder
+
+
+def everything_said(error: BaseException) -> str:
+    """The error with its causes, as reprs too: what a traceback or a crash report could show."""
+    said, link = "", error
+    while link is not None:
+        said += f"{link} {link!r} {vars(link)} "
+        link = link.__cause__ or link.__context__
+    return said
+
+
+# ---------------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({}, "either engine.servers"),
+        ({"servers": ["http://a:1"], "launch": LaunchServers()}, "either engine.servers"),
+        ({"servers": ["ftp://a:1"]}, "an address looks like"),
+        ({"servers": ["http://a:port"]}, "an address looks like"),
+        ({"servers": ["http://a:1", "http://a:1/v1/"]}, "twice"),
+        ({"servers": ["http://a:1"], "concurrency_per_server": 0}, "concurrency_per_server"),
+        ({"servers": ["http://a:1"], "max_model_len": 1}, "max_model_len"),
+        ({"servers": ["http://a:1"], "patience_s": 0.0}, "patience_s"),
+        ({"servers": ["http://a:1"], "max_attempts": 0}, "max_attempts"),
+        ({"servers": ["http://a:1"], "seed": -1}, "seed"),
+    ],
+)
+def test_wrong_settings_are_refused(setting: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        ServerEngine(**setting)
+
+
+def test_an_address_with_a_password_is_refused_without_repeating_it() -> None:
+    with pytest.raises(ConfigError, match="api_key_env") as caught:
+        ServerEngine(servers=["http://me:hunter2@host:8000"])
+    assert "hunter2" not in everything_said(caught.value)
+
+
+def test_unstarted_engine_says_so_and_closes() -> None:
+    engine = ServerEngine(servers=["127.0.0.1:1", "127.0.0.1:2/v1"], concurrency_per_server=3, max_model_len=77)
+    assert isinstance(engine, Engine)
+    assert engine.concurrency == 6
+    assert engine.max_model_len == 77
+    assert not engine.started
+    for use in (engine.poll, engine.sleep, engine.wake, lambda: engine.sync(None), lambda: engine.score([[1, 2]])):
+        with pytest.raises(EngineError, match="call start"):
+            use()
+    with pytest.raises(EngineError, match="call start"):
+        engine.submit(requests(1)[0])
+    engine.abort()
+    engine.close()
+    engine.close()
+
+
+# ---------------------------------------------------------------------- the plain way
+
+
+def test_requests_and_answers(server: ScriptedServer, tiny_model: str) -> None:
+    threads = threading.active_count()
+    with engine_over([server]) as engine:
+        engine.start(tiny_model)
+        engine.start(tiny_model)
+        with pytest.raises(EngineError, match="already runs"):
+            engine.start("another/model")
+        assert engine.max_model_len == 1000
+        done = answers(engine, requests(9, n=2))
+    assert threading.active_count() == threads
+    for i in range(9):
+        completion = done[f"r{i}"]
+        assert completion.texts == tuple(f"base|{[7, i, 0]}|{spread(i)}|{k}" for k in range(2))
+        assert completion.finish_reasons == ("stop", "stop")
+        assert completion.completion_tokens == (2, 3)
+        assert completion.prompt_tokens == 3
+        assert completion.cached_tokens == 3
+    assert server.most_at_once == 4
+    body = server.asked[0]
+    assert body["temperature"] == 0.7
+    assert body["top_p"] == 0.95
+    assert body["presence_penalty"] == 1.0
+    assert body["max_tokens"] == 20
+    assert body["stop"] == ["\n"]
+    assert body["top_k"] == 0
+
+
+def test_bad_requests_are_refused_and_leave_nothing_queued(server: ScriptedServer, tiny_model: str) -> None:
+    with engine_over([server]) as engine:
+        engine.start(tiny_model)
+        with pytest.raises(PromptTooLong, match="981 prompt tokens"):
+            engine.submit(Request("long", (5,) * 981, SAMPLING))
+        with pytest.raises(EngineError, match="empty prompt"):
+            engine.submit(Request("empty", (), SAMPLING))
+        with pytest.raises(EngineError, match="vocabulary of 300"):
+            engine.submit(Request("foreign", (300,), SAMPLING))
+        with pytest.raises(EngineError, match="n=0"):
+            engine.submit(Request("none", (3,), SAMPLING, n=0))
+        with pytest.raises(EngineError, match="at least 2"):
+            engine.score([[1]])
+        assert engine.poll() == []
+        server.delay = 5.0
+        engine.submit(Request("twice", (3,), SAMPLING))
+        with pytest.raises(EngineError, match="in flight already"):
+            engine.submit(Request("twice", (3,), SAMPLING))
+        for refused in (lambda: engine.sync(None), lambda: engine.score([[1, 2]]), engine.sleep):
+            with pytest.raises(EngineError, match="in flight"):
+                refused()
+        engine.abort()
+        assert engine.poll() == []
+        server.delay = 0.0
+        assert len(answers(engine, [Request("twice", (3,), SAMPLING)])) == 1
+    assert len(server.asked) <= 2
+
+
+def test_requests_without_a_seed_get_different_ones(server: ScriptedServer, tiny_model: str) -> None:
+    with engine_over([server]) as engine:
+        engine.start(tiny_model)
+        done = answers(engine, [Request(f"r{i}", (3,), SAMPLING) for i in range(5)])
+    assert len({completion.texts for completion in done.values()}) == 5
+
+
+# ---------------------------------------------------------------------- troubles
+
+
+@pytest.mark.parametrize("trouble", ["429", "500", "503", "408", "bad json", "wrong form", "abort"])
+def test_passing_trouble_costs_nothing(
+    server: ScriptedServer, tiny_model: str, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine_over([server], max_attempts=50) as engine:
+        engine.start(tiny_model)
+        server.trouble = trouble
+        timer = threading.Timer(0.6, lambda: setattr(server, "trouble", None))
+        timer.start()
+        done = answers(engine, requests(8))
+        timer.join()
+    assert len(done) == 8
+    assert set(server.answered.values()) == ({1} if trouble != "abort" else set(server.answered.values()))
+
+
+def test_too_many_requests_are_not_held_against_a_request(server: ScriptedServer, tiny_model: str) -> None:
+    with engine_over([server], max_attempts=1) as engine:
+        engine.start(tiny_model)
+        server.trouble = "429"
+        timer = threading.Timer(0.7, lambda: setattr(server, "trouble", None))
+        timer.start()
+        assert len(answers(engine, requests(8))) == 8
+        timer.join()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "kind", "says"),
+    [
+        ("400 This model's maximum context length is 9 tokens", PromptTooLong, "does not fit the server's context"),
+        ("400 top_p is odd", EngineError, "refuses the request .*top_p is odd"),
+        ("422 no such field", EngineError, "no such field"),
+        ("401", EngineError, "api_key_env"),
+        ("302", EngineError, "redirects"),
+    ],
+)
+def test_a_refusal_ends_the_run_with_its_reason(
+    server: ScriptedServer, tiny_model: str, trouble: str, kind: type[EngineError], says: str
+) -> None:
+    with engine_over([server]) as engine:
+        engine.start(tiny_model)
+        answers(engine, requests(1))
+        server.trouble = trouble
+        with pytest.raises(kind, match=f"'again' at {server.url}.*{says}"):
+            answers(engine, [Request("again", (1,), SAMPLING)])
+        assert not engine.started
+        server.trouble = None
+        engine.abort()
+        engine.start(tiny_model)  # starts anew
+        assert len(answers(engine, requests(3))) == 3
+
+
+def test_a_request_that_always_fails_ends_the_run(server: ScriptedServer, tiny_model: str) -> None:
+    with engine_over([server], max_attempts=2, patience_s=60.0) as engine:
+        engine.start(tiny_model)
+        server.trouble = "500 CUDA error"
+        with pytest.raises(EngineError, match=r"'r0' failed 2 times.*CUDA error"):
+            answers(engine, requests(1))
+
+
+def test_an_answer_that_takes_too_long_is_asked_again(pair: list[ScriptedServer], tiny_model: str) -> None:
+    with engine_over(pair, request_timeout_s=0.5) as engine:
+        engine.start(tiny_model)
+        pair[0].trouble = "hang"
+        assert len(answers(engine, requests(12))) == 12
+    assert sum(pair[1].answered.values()) == 12
+
+
+# ---------------------------------------------------------------------- death
+
+
+def asking(count: int) -> Callable[[str], Generator[list[Request], list[Completion], list[str]]]:
+    """A strategy of `count` requests one after the other."""
+
+    def strategy(key: str) -> Generator[list[Request], list[Completion], list[str]]:
+        texts: list[str] = []
+        for pull in range(count):
+            prompt = (int(key), pull, len(texts))
+            completions = yield [Request(f"{key}/{pull}", prompt, SAMPLING, n=2, seed=pull)]
+            texts += completions[0].texts
+        return texts
+
+    return strategy
+
+
+def test_a_dead_server_costs_no_completion(pair: list[ScriptedServer], tiny_model: str, tmp_path: Path) -> None:
+    strategy = asking(6)
+    for server in pair:
+        server.delay = 0.03
+    with engine_over(pair, concurrency_per_server=8) as engine:
+        engine.start(tiny_model)
+        journal = Journal(tmp_path / "journal.jsonl", "test")
+        scheduler = Scheduler(engine, journal)
+        threading.Timer(0.15, pair[0].kill).start()
+        results = dict(scheduler.run((str(key), strategy(str(key))) for key in range(30)))
+        journal.close()
+        assert engine.started
+    answered = pair[0].answered, pair[1].answered
+    assert all(answered), "the test proves nothing unless both have answered"
+    for key in range(30):
+        expected = [f"base|{[key, pull, 2 * pull]}|{spread(pull)}|{k}" for pull in range(6) for k in range(2)]
+        assert results[str(key)] == expected
+    lines = (tmp_path / "journal.jsonl").read_text().splitlines()
+    assert len(lines) == 1 + 30 * 6
+
+
+def test_a_server_that_comes_back_gets_work_and_the_adapter_again(
+    pair: list[ScriptedServer], tiny_model: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapter = adapter_folder(tmp_path / "a1")
+    with engine_over(pair) as engine, caplog.at_level(logging.WARNING):
+        engine.start(tiny_model)
+        engine.sync(adapter)
+        pair[0].kill()
+        assert len(answers(engine, requests(8))) == 8
+        pair[0].start()
+        before = sum(pair[0].answered.values())
+        deadline = time.monotonic() + 20
+        while sum(pair[0].answered.values()) == before:
+            assert time.monotonic() < deadline
+            done = answers(engine, requests(40))
+            assert all(completion.texts[0].startswith(f"{adapter}|") for completion in done.values())
+        assert list(pair[0].adapters.values()) == [str(adapter)]
+    said = [record.getMessage() for record in caplog.records]
+    assert any(f"{pair[0].url} is left out" in line for line in said)
+    assert any(f"{pair[0].url} answers again" in line for line in said)
+
+
+def test_a_server_that_forgot_the_adapter_is_given_it_again(
+    server: ScriptedServer, tiny_model: str, tmp_path: Path
+) -> None:
+    """Restarted so fast that nothing noticed."""
+    with engine_over([server]) as engine:
+        engine.start(tiny_model)
+        engine.sync(adapter_folder(tmp_path / "a1"))
+        server.adapters.clear()
+        done = answers(engine, requests(8))
+    assert all(completion.texts[0].startswith(f"{tmp_path / 'a1'}|") for completion in done.values())
+
+
+def test_a_silent_server_loses_its_requests_to_another(
+    pair: list[ScriptedServer], tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that lost its power closes no connection."""
+    monkeypatch.setattr(dispatch, "HEALTH_SECONDS", 0.1)
+    with engine_over(pair) as engine:
+        engine.start(tiny_model)
+        pair[0].trouble, pair[0].healthy = "hang", False
+        assert len(answers(engine, requests(12))) == 12
+    assert sum(pair[1].answered.values()) == 12
+
+
+def test_all_dead_is_a_clear_error_and_a_resumable_run(
+    pair: list[ScriptedServer], tiny_model: str, tmp_path: Path
+) -> None:
+    path, strategy = tmp_path / "journal.jsonl", asking(5)
+
+    def tasks() -> Iterator[tuple[str, Any]]:
+        return ((str(key), strategy(str(key))) for key in range(20))
+
+    for server in pair:
+        server.delay = 0.03
+    results: dict[str, Any] = {}
+    with engine_over(pair, patience_s=0.5) as engine:
+        engine.start(tiny_model)
+        journal = Journal(path, "test")
+        timers = [threading.Timer(0.2, server.kill) for server in pair]
+        for timer in timers:
+            timer.start()
+        with pytest.raises(EngineError, match=r"engine\.patience_s.*repeat the command") as caught:
+            results.update(Scheduler(engine, journal).run(tasks()))
+        journal.close()
+        for server in pair:
+            assert f"{server.url}: no connection" in str(caught.value)
+        assert not engine.started
+        known = len(path.read_text().splitlines()) - 1
+        assert 0 < known < 100
+        assert not any(isinstance(result, Exception) for result in results.values())  # no record is to blame
+
+        for timer, server in zip(timers, pair, strict=True):
+            timer.join()
+            server.asked.clear()
+            server.start()
+        engine.start(tiny_model)
+        journal = Journal(path, "test")
+        results = dict(Scheduler(engine, journal).run(tasks()))
+        journal.close()
+    assert sum(len(server.asked) for server in pair) == 100 - known
+    for key in range(20):
+        assert results[str(key)] == [
+            f"base|{[key, pull, 2 * pull]}|{spread(pull)}|{k}" for pull in range(5) for k in range(2)
+        ]
+
+
+def test_patience_begins_when_a_server_fails(server: ScriptedServer, tiny_model: str) -> None:
+    """Not at the last answer, which may lie longer back than patience when answers are long."""
+    with engine_over([server], patience_s=1.0) as engine:
+        engine.start(tiny_model)
+        server.delay = 1.5
+        engine.submit(requests(1)[0])
+        time.sleep(1.2)
+        server.kill()
+        server.delay = 0.0
+        threading.Timer(0.4, server.start).start()
+        deadline = time.monotonic() + 10
+        while not (done := engine.poll()):
+            assert time.monotonic() < deadline
+        assert done[0].request_id == "r0"
+
+
+# ---------------------------------------------------------------------- start
+
+
+def test_start_waits_for_a_server_that_is_still_loading(tiny_model: str) -> None:
+    server = ScriptedServer(tiny_model).start()
+    server.kill()
+    timer = threading.Timer(0.7, server.start)
+    timer.start()
+    with engine_over([server], patience_s=20.0) as engine:
+        engine.start(tiny_model)
+        assert len(answers(engine, requests(4))) == 4
+    timer.join()
+    server.kill()
+
+
+def test_one_of_two_servers_suffices(pair: list[ScriptedServer], tiny_model: str) -> None:
+    pair[1].kill()
+    with engine_over(pair) as engine:
+        engine.start(tiny_model)
+        assert len(answers(engine, requests(20))) == 20
+
+
+def test_no_server_is_a_clear_error(tiny_model: str) -> None:
+    with ServerEngine(servers=["http://127.0.0.1:9"], patience_s=0.3) as engine:
+        with pytest.raises(EngineError, match=r"no server could be used.*\n  http://127.0.0.1:9: no connection"):
+            engine.start(tiny_model)
+        assert not engine.started
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"model": "org/another"}, "serves org/another, but the policy is"),
+        ({"max_model_len": None}, "set engine.max_model_len"),
+        ({"key": "secret"}, "api_key_env"),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_refused_at_start(
+    pair: list[ScriptedServer], tiny_model: str, change: dict[str, Any], says: str
+) -> None:
+    for name, value in change.items():
+        setattr(pair[1], name, value)
+    with engine_over(pair) as engine, pytest.raises(EngineError, match=f"{pair[1].url}: .*{says}"):
+        engine.start(tiny_model)
+
+
+def test_the_smallest_context_counts(pair: list[ScriptedServer], tiny_model: str) -> None:
+    pair[1].max_model_len = 500
+    with engine_over(pair) as engine:
+        engine.start(tiny_model)
+        assert engine.max_model_len == 500
+    with engine_over(pair, max_model_len=400) as engine:
+        engine.start(tiny_model)
+        assert engine.max_model_len == 400
+
+
+def test_a_served_name_can_be_given(server: ScriptedServer, tiny_model: str) -> None:
+    server.model = "our-llm"
+    with engine_over([server], served_model="our-llm") as engine:
+        engine.start(tiny_model)
+        answers(engine, requests(1))
+    assert server.asked[0]["model"] == "our-llm"
+
+
+# ---------------------------------------------------------------------- the key
+
+
+KEY = "sk-very-secret-4711"
+
+
+def test_the_key_comes_from_the_named_variable_and_is_never_shown(
+    server: ScriptedServer, tiny_model: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.key = KEY
+    engine = engine_over([server], api_key_env="OUR_KEY", max_attempts=2)
+    monkeypatch.delenv("OUR_KEY", raising=False)
+    with pytest.raises(ConfigError, match="OUR_KEY, which is not set"):
+        engine.start(tiny_model)
+
+    monkeypatch.setenv("OUR_KEY", KEY)
+    with caplog.at_level(logging.DEBUG), engine:
+        engine.start(tiny_model)
+        assert len(answers(engine, requests(3))) == 3
+        assert KEY not in repr(vars(engine))
+        assert KEY not in repr(engine._fleet.servers)  # type: ignore[union-attr]
+        server.trouble = "500"  # and says the key in its message
+        with pytest.raises(EngineError, match=r"Bearer \*\*\*") as caught:
+            answers(engine, [Request("a", (1,), SAMPLING)])
+        assert KEY not in everything_said(caught.value)
+
+        server.trouble, server.key = None, "another"
+        with pytest.raises(EngineError, match="environment variable OUR_KEY was not accepted") as caught:
+            engine.start(tiny_model)
+        assert KEY not in everything_said(caught.value)
+
+        server.kill()
+        engine._patience = 0.2
+        with pytest.raises(EngineError, match="no connection") as caught:
+            engine.start(tiny_model)
+        assert KEY not in everything_said(caught.value)
+    assert KEY not in caplog.text
+
+
+# ---------------------------------------------------------------------- adapters, scores, sleep
+
+
+def test_each_sync_has_a_new_name_and_unloads_the_old(
+    pair: list[ScriptedServer], tiny_model: str, tmp_path: Path
+) -> None:
+    first, second = adapter_folder(tmp_path / "a1"), adapter_folder(tmp_path / "a2")
+    names: list[set[str]] = []
+    with engine_over(pair) as engine:
+        engine.start(tiny_model)
+        for adapter in (first, second, first):
+            engine.sync(adapter)
+            done = answers(engine, requests(12))
+            assert all(completion.texts[0].startswith(f"{adapter}|") for completion in done.values())
+            assert pair[0].adapters.keys() == pair[1].adapters.keys()
+            names.append(set(pair[0].adapters))
+        assert [len(each) for each in names] == [1, 1, 1]
+        assert len(set.union(*names)) == 3
+        engine.sync(None)
+        assert not pair[0].adapters
+        done = answers(engine, requests(4))
+        assert all(completion.texts[0].startswith("base|") for completion in done.values())
+        engine.sync(second)
+    assert not pair[0].adapters  # closing leaves nothing behind
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"dynamic_lora": False}, "VLLM_ALLOW_RUNTIME_LORA_UPDATING"),
+        ({"load_error": (500, "LoRA rank 64 is greater than max_lora_rank 16.")}, "--max-lora-rank"),
+        ({"load_error": (404, "No adapter found for /x")}, "shared file system"),
+        ({"load_error": (400, "Call to add_lora method failed: LoRA is not enabled")}, "--enable-lora"),
+    ],
+)
+def test_an_adapter_that_cannot_be_loaded_is_an_error(
+    pair: list[ScriptedServer], tiny_model: str, tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    for name, value in change.items():
+        setattr(pair[1], name, value)
+    with engine_over(pair) as engine:
+        engine.start(tiny_model)
+        with pytest.raises(EngineError, match=f"{pair[1].url}: .*{says}"):
+            engine.sync(adapter_folder(tmp_path / "a1"))
+        with pytest.raises(EngineError, match=r"adapter_config\.json"):
+            engine.sync(tmp_path)
+
+
+def test_scores_come_from_every_server_which_must_agree(pair: list[ScriptedServer], tiny_model: str) -> None:
+    with engine_over(pair) as engine:
+        engine.start(tiny_model)
+        prompts = [[1, 2, 3], [4, 5]]
+        assert engine.score(prompts) == [[-1.0, -1.0], [-1.0]]
+        assert len(pair[0].asked) == len(pair[1].asked) == 2
+        pair[1].logprob = -3.0
+        with pytest.raises(EngineError, match=r"do not serve the same weights.*2\.00 nats"):
+            engine.score(prompts)
+        pair[1].kill()
+        assert engine.score(prompts) == [[-1.0, -1.0], [-1.0]]
+
+
+def test_sleep_is_for_servers_that_can(pair: list[ScriptedServer], tiny_model: str) -> None:
+    with engine_over(pair) as engine:
+        engine.start(tiny_model)
+        engine.sleep()
+        engine.wake()
+        assert pair[0].told == []
+    with engine_over(pair, sleep=True) as engine, pytest.raises(EngineError, match="VLLM_SERVER_DEV_MODE"):
+        engine.start(tiny_model)
+    for server in pair:
+        server.can_sleep = server.asleep = True  # left asleep by a run that was killed
+    with engine_over(pair, sleep=True) as engine:
+        engine.start(tiny_model)
+        engine.sleep()
+        with pytest.raises(EngineError, match="sleeps"):
+            engine.submit(requests(1)[0])
+        engine.sleep()
+        engine.wake()
+        assert len(answers(engine, requests(4))) == 4
+    assert pair[0].told == pair[1].told == ["wake", "sleep 1", "wake"]
+
+
+def test_prompts_are_sent_as_they_are(server: ScriptedServer, tiny_model: str) -> None:
+    prompt = tuple(i % 300 for i in range(900))
+    with engine_over([server]) as engine:
+        engine.start(tiny_model)
+        answers(engine, [Request("r", prompt, SAMPLING)])
+    assert server.asked[0]["prompt"] == json.loads(json.dumps(prompt))
