@@ -125,11 +125,10 @@ def scheduling(records: int, rounds: int, prompt_tokens: int) -> dict[str, Any]:
         engine, strategies = ScriptedEngine(), Clock()
         tasks = ((str(i), strategies.generator(chain(str(i), rounds, prompts, prompt_tokens))) for i in range(records))
         scheduler = Scheduler(engine, journal)
-        before, peak, done = resident_mb(), 0.0, 0
+        before, peak = resident_mb(), 0.0
         start = time.perf_counter()
-        for _ in scheduler.run(tasks):
-            done += 1
-            if done % max(records // 50, 1) == 0:
+        for number, _ in enumerate(scheduler.run(tasks)):
+            if number % max(records // 50, 1) == 0:
                 peak = max(peak, resident_mb())
         seconds = time.perf_counter() - start - engine.clock.seconds - strategies.seconds
         assert scheduler.progress.responses == records * rounds
@@ -174,12 +173,10 @@ def bandit(records: int, rounds: int, context_tokens: int) -> dict[str, Any]:
     tokenizer = load_tokenizer(resolve_model("bundled:smollm2-135m-instruct"))
     made = synthesise(n_train=min(records, 64), n_eval=0, passages=context_tokens // 50).train
     # Contexts of their own for every record, as a file of this size would give; the words repeat, the strings do not.
-    corpus = [
-        QARecord(
-            f"{i}", made[i % len(made)].input, made[i % len(made)].context + f" {i}", (made[i % len(made)].answer,)
-        )
-        for i in range(records)
-    ]
+    corpus = []
+    for i in range(records):
+        one = made[i % len(made)]
+        corpus.append(QARecord(str(i), one.input, (one.answer,), f"{one.context} {i}"))
     strategy = BanditRollout(rounds=rounds, init="uniform")
     strategies, engine = Clock(), ScriptedEngine()
     tools = Tools(tokenizer, ReasonThenAnswer(), Embedder(), engine.max_model_len, seed=0)

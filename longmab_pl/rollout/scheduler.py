@@ -8,11 +8,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from longmab_pl.engine.protocol import Completion, Engine, Request
 from longmab_pl.errors import ConfigError, DataError, EngineError, LongMabError, PromptTooLong
 from longmab_pl.rollout.journal import Journal
+from longmab_pl.rollout.strategy_thread import StrategyThread
 
 R = TypeVar("R")
 Asking = Generator[list[Request], list[Completion], R]
@@ -58,6 +60,24 @@ class _Landed:
     answered: list[tuple[_Live, Completion]]
 
 
+@dataclass(eq=False)
+class _Step:
+    """How far a strategy came: it waits for the engine to answer `asked`, or it is `ended` with `result`."""
+
+    live: _Live
+    asked: list[Request] = field(default_factory=list)
+    ended: bool = False
+    result: Any = None
+    replayed: int = 0
+
+
+_ANSWERED, _FRESH = 0, 1
+"""Urgencies in the strategies' thread: records under way before new ones."""
+
+_PATIENCE = 0.1
+"""Seconds for which an engine with room waits for a strategy's next request before it goes on with what it has."""
+
+
 class Scheduler:
     """Runs strategies, one generator per record, each independent of the others: no barrier between bandit rounds.
 
@@ -65,6 +85,8 @@ class Scheduler:
     engine, they find their prefixes in its cache, and they leave memory soonest. When no new record is left, the one
     with the fewest answers goes first: a record's answers come one after the other, so whoever has the longest way to
     go decides when the rollout ends.
+
+    While the engine steps, strategies work in a thread of their own (one at a time) and the disk in another.
 
     Args:
         engine: a started engine.
@@ -105,15 +127,16 @@ class Scheduler:
         self._queued = 0
         self._flying: dict[str, tuple[_Live, Request]] = {}
         self._in_flight_responses = 0
-        self._limit = engine.concurrency if mode == "free" else float("inf")
+        self._thread: StrategyThread[_Step] = StrategyThread()
         self._landed: deque[_Landed] = deque()
 
-    def run(self, tasks: Iterable[tuple[str, Asking[R]]]) -> Iterator[tuple[str, R | LongMabError]]:
+    def run(self, tasks: Iterable[tuple[str, Asking[R]] | None]) -> Iterator[tuple[str, R | LongMabError]]:
         """Yield `(key, result)` as records finish, in any order; an error of one record is its result.
 
         Args:
             tasks: `(key, generator)` pairs, consumed lazily: a record's generator is made when there is room for it.
-                Keys are unique among the records that are at work at the same time.
+                Keys are unique among the records that are at work at the same time. None in place of a pair means "not
+                now": asked again when the records at work, of which there must be one, have got on.
 
         Raises:
             EngineError: the engine itself failed. Everything finished by then is in the journal.
@@ -122,42 +145,51 @@ class Scheduler:
         waiting = iter(tasks)
         try:
             while self._live or not self._exhausted:
-                while not self._exhausted and len(self._live) < self.max_live:
-                    task = next(waiting, None)
-                    if task is None:
-                        self._take_no_more()
-                        break
-                    yield from self._advance(self._take(*task), None)
+                self._take_up(waiting)
+                yield from self._settle(0)
                 yield from self._submit()
-                if self._landed and self._in_flight_responses < self._limit:
-                    # Room, and nobody to fill it but the records whose answers are on their way to the disk.
-                    yield from self._use(self._landed.popleft())
+                if self._has_room() and self._landed:
+                    # Nobody fills the engine but records whose answers are on their way to the disk.
+                    self._use(self._landed.popleft())
+                elif self._has_room() and self._thread.unfinished:
+                    progressed = yield from self._settle(_PATIENCE if self._flying else None)
+                    if not progressed:
+                        self._poll()
                 elif self._flying:
-                    self._land(self._poll())
-                    while self._landed and self._is_durable(self._landed[0]):
-                        yield from self._use(self._landed.popleft())
-                    if self.on_progress:
-                        self.on_progress(self.progress)
+                    self._poll()
         finally:
             # Left early (error, Ctrl-C, a consumer that stops): nothing must keep generating for nobody.
             if self._flying:
                 self._flying.clear()
                 with contextlib.suppress(EngineError):  # of an engine that is broken anyway
                     self.engine.abort()
+            self._thread.close()
             for live in self._live.values():
                 live.asking.close()
 
-    def _take(self, key: str, asking: Asking[R]) -> _Live:
-        if key in self._live:
-            raise DataError(f"two records have the id {key!r}; ids must be unique")
-        live = self._live[key] = _Live(self._taken, key, asking)
-        self._taken += 1
-        return live
+    def _take_up(self, waiting: Iterator[tuple[str, Asking[R]] | None]) -> None:
+        """Begin new records while there is room for them."""
+        while not self._exhausted and len(self._live) < self.max_live:
+            try:
+                task = next(waiting)
+            except StopIteration:
+                self._exhausted = True
+                self._queue = [(live.answered, a, b, live, request) for _, a, b, live, request in self._queue]
+                heapq.heapify(self._queue)
+                return
+            if task is None:
+                return
+            key, asking = task
+            if key in self._live:
+                raise DataError(f"two records have the id {key!r}; ids must be unique")
+            live = self._live[key] = _Live(self._taken, key, asking)
+            self._taken += 1
+            self._thread.put(partial(self._advance, live, None), _FRESH)
 
-    def _take_no_more(self) -> None:
-        self._exhausted = True
-        self._queue = [(live.answered, *rest, live, request) for _, *rest, live, request in self._queue]
-        heapq.heapify(self._queue)
+    def _has_room(self) -> bool:
+        if self.mode == "lockstep":
+            return not self._flying
+        return self._in_flight_responses < self.engine.concurrency
 
     def _enqueue(self, live: _Live, request: Request) -> None:
         self._queued += 1
@@ -165,9 +197,9 @@ class Scheduler:
         heapq.heappush(self._queue, (behind, live.number, self._queued, live, request))
 
     def _submit(self) -> Iterator[tuple[str, LongMabError]]:
-        if self.mode == "lockstep" and self._flying:
+        if self.mode == "lockstep" and (self._flying or self._landed or self._thread.unfinished):
             return
-        while self._queue and self._in_flight_responses < self._limit:
+        while self._queue and (self.mode == "lockstep" or self._has_room()):
             *_, live, request = heapq.heappop(self._queue)
             if self._live.get(live.key) is not live:
                 continue  # its record has failed on a sibling request
@@ -183,11 +215,17 @@ class Scheduler:
             self._in_flight_responses += request.n
         self.progress.in_flight = self._in_flight_responses
 
-    def _poll(self) -> list[Completion]:
+    def _poll(self) -> None:
+        """Let the engine work, and hand on what it has finished."""
         try:
-            return self.engine.poll()
+            completions = self.engine.poll()
         except EngineError as e:
             raise self._resumable(e) from e
+        self._land(completions)
+        while self._landed and (self.journal is None or self.journal.is_durable(self._landed[0].ticket)):
+            self._use(self._landed.popleft())
+        if self.on_progress:
+            self.on_progress(self.progress)
 
     def _resumable(self, error: EngineError) -> EngineError:
         """The engine's own words, and that nothing finished is lost."""
@@ -221,10 +259,7 @@ class Scheduler:
             ticket = self.journal.write((request, completion) for _, request, completion in answered)
         self._landed.append(_Landed(ticket, [(live, completion) for live, _, completion in answered]))
 
-    def _is_durable(self, landed: _Landed) -> bool:
-        return self.journal is None or self.journal.is_durable(landed.ticket)
-
-    def _use(self, landed: _Landed) -> Iterator[tuple[str, R | LongMabError]]:
+    def _use(self, landed: _Landed) -> None:
         """Give answers to their strategies, as soon as they are durable."""
         if self.journal is not None:
             self.journal.wait(landed.ticket)
@@ -233,33 +268,49 @@ class Scheduler:
                 continue  # its record failed on a sibling request; the completion is in the journal all the same
             live.answers[completion.request_id] = completion
             if len(live.answers) == len(live.awaited):
-                yield from self._advance(live, [live.answers[i] for i in live.awaited])
+                self._thread.put(partial(self._advance, live, [live.answers[i] for i in live.awaited]), _ANSWERED)
 
-    def _advance(self, live: _Live, answers: list[Completion] | None) -> Iterator[tuple[str, R | LongMabError]]:
-        """Resume one strategy until it waits for the engine or ends; journalled answers never leave this loop."""
+    def _advance(self, live: _Live, answers: list[Completion] | None) -> _Step:
+        """In the strategies' thread: resume one until it waits for the engine or ends; what the journal knows it gets
+        at once."""
+        step = _Step(live)
         while True:
             live.answered += len(answers or ())
             try:
                 requests = next(live.asking) if answers is None else live.asking.send(answers)
             except StopIteration as stop:
-                yield self._done(live, stop.value)
-                return
+                step.ended, step.result = True, stop.value
+                return step
             except LongMabError as e:
-                yield self._done(live, e)
-                return
+                step.ended, step.result = True, e
+                return step
             live.awaited = [r.id for r in requests]
             live.answers = {}
             for request in requests:
                 known = self.journal.get(request) if self.journal is not None else None
                 if known is None:
-                    self._enqueue(live, request)
+                    step.asked.append(request)
                 else:
                     live.answers[request.id] = known
-                    self.progress.responses += request.n
-                    self.progress.replayed += request.n
-            if len(live.answers) < len(requests):
-                return
+                    step.replayed += request.n
+            if step.asked:
+                return step
             answers = [live.answers[i] for i in live.awaited]
+
+    def _settle(self, patience: float | None) -> Generator[tuple[str, Any], None, bool]:
+        """Take over what strategies have come to since; True if there was any. Waits for the first one at most
+        `patience` seconds (None: as long as it takes)."""
+        step = self._thread.take(patience)
+        progressed = step is not None
+        while step is not None:
+            self.progress.responses += step.replayed
+            self.progress.replayed += step.replayed
+            for request in step.asked:
+                self._enqueue(step.live, request)
+            if step.ended:
+                yield self._done(step.live, step.result)
+            step = self._thread.take(0)
+        return progressed
 
     def _done(self, live: _Live, result: R) -> tuple[str, R]:
         del self._live[live.key]

@@ -1,0 +1,66 @@
+"""The thread in which strategies work, so that the engine does not stand still while one cuts, embeds or tokenises."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class StrategyThread(Generic[T]):
+    """Runs jobs one at a time, urgent ones first; tokenizers and embedders are never used by two strategies at once.
+
+    The work is mostly outside Python's global lock (tokenizers, matrix products), as the engine's steps are.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: queue.PriorityQueue[tuple[int, int, Callable[[], T] | None]] = queue.PriorityQueue()
+        self._results: queue.SimpleQueue[T | BaseException] = queue.SimpleQueue()
+        self._given = 0
+        self._thread: threading.Thread | None = None
+        self.unfinished = 0
+        """Jobs whose results have not been taken."""
+
+    def put(self, job: Callable[[], T], urgency: int) -> None:
+        """Have `job` done: the lowest `urgency` number first, equal ones in order."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="strategies", daemon=True)
+            self._thread.start()
+        self._given += 1
+        self.unfinished += 1
+        self._jobs.put((urgency, self._given, job))
+
+    def take(self, patience: float | None) -> T | None:
+        """The result of a finished job, or None if there is none within `patience` seconds (None: wait for one).
+
+        Raises:
+            BaseException: whatever the job raised.
+        """
+        try:
+            result = self._results.get(timeout=patience) if patience != 0 else self._results.get_nowait()
+        except queue.Empty:
+            return None
+        self.unfinished -= 1
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def close(self) -> None:
+        """Return when the job at work is done; those that wait are dropped. Safe to call twice."""
+        if self._thread is not None:
+            self._jobs.put((-1, 0, None))
+            self._thread.join()
+            self._thread = None
+
+    def _work(self) -> None:
+        while True:
+            _, _, job = self._jobs.get()
+            if job is None:
+                return
+            try:
+                self._results.put(job())
+            except BaseException as e:  # raised again where the result is taken
+                self._results.put(e)
