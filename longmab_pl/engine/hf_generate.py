@@ -1,0 +1,337 @@
+"""Transformers' `generate` in this process: the engine for machines where vLLM cannot be installed.
+
+It needs nothing that training does not need, works in every process of a distributed run, and is slow: a batch is
+worked on until its longest answer ends, and no prompt's beginning is shared.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import torch
+
+from longmab_pl.engine.isolation import isolated_rng
+from longmab_pl.engine.merge import check_adapter
+from longmab_pl.engine.protocol import Completion, Request
+from longmab_pl.engine.request_checks import Seeds, check_request, check_scorable
+from longmab_pl.errors import ConfigError, EngineError
+
+SCORE_ROWS = 512
+"""Positions whose log-probabilities over the vocabulary are held at once."""
+
+
+class TransformersEngine:
+    """An `Engine` that runs Transformers' `generate`, a batch for each `poll`.
+
+    Requests of similar prompt lengths, whatever their sampling settings, make a batch: the one that has waited longest
+    and those nearest to it in length.
+
+    A request's seed fixes its random numbers whatever else is in the batch (`hf_batch.RowSampler`), so results
+    depend on scheduling only where two tokens are so close that rounding in another batch composition decides. They are
+    not the numbers that vLLM draws: with temperature 0 both engines answer alike, otherwise only in distribution.
+
+    Args:
+        concurrency: responses in a batch, at most.
+        max_model_len: longest prompt plus response, in tokens; none: the model's own limit.
+        dtype: dtype of the weights; "auto" is bfloat16 on GPU and float32 on CPU.
+        quantization: "nf4" loads the base model in 4 bits (adapters stay apart from it: nothing is ever merged).
+        device: "auto" is the current GPU if there is one.
+        attention: Transformers' name of an attention implementation; none: its own choice.
+        seed: for requests without a seed of their own.
+
+    Raises:
+        ConfigError: a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        concurrency: int = 8,
+        max_model_len: int | None = None,
+        dtype: str = "auto",
+        quantization: Literal["nf4"] | None = None,
+        device: str = "auto",
+        attention: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        if concurrency < 1:
+            raise ConfigError(f"engine.concurrency is {concurrency}; it must be at least 1")
+        if max_model_len is not None and max_model_len < 2:
+            raise ConfigError(f"engine.max_model_len is {max_model_len}; it must be at least 2, or null")
+        if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
+            raise ConfigError(f"engine.dtype is {dtype!r}; use auto, float32, bfloat16 or float16")
+        if quantization not in (None, "nf4"):
+            raise ConfigError(f"engine.quantization is {quantization!r}; use nf4 or null")
+        if seed < 0:
+            raise ConfigError(f"engine.seed is {seed}; it must not be negative")
+        self._concurrency = concurrency
+        self._configured_len = max_model_len
+        self._dtype = dtype
+        self._quantization = quantization
+        self._configured_device = device
+        self._attention = attention
+        self._seed = seed
+        self._reset()
+
+    def _reset(self) -> None:
+        self._model_name = ""
+        self._model: Any = None  # a Transformers model, or the PeftModel around it
+        self._tokenizer: Any = None
+        self._device = torch.device("cpu")
+        self._vocabulary = 0
+        self._max_model_len = 0
+        self._asleep = False
+        self._in_flight: dict[str, tuple[Request, int]] = {}  # with its seed; in the order of submission
+        self._seeds = Seeds(self._seed)
+        self._ends: frozenset[int] = frozenset()  # token ids that end a response
+
+    # ------------------------------------------------------------------ life
+
+    @property
+    def concurrency(self) -> int:
+        """How many responses make a batch."""
+        return self._concurrency
+
+    @property
+    def max_model_len(self) -> int:
+        """Longest prompt plus response, in tokens. Before `start`: as configured, 0 where the model's limit counts."""
+        return self._max_model_len or self._configured_len or 0
+
+    @property
+    def started(self) -> bool:
+        return self._model is not None
+
+    def start(self, model: str) -> None:
+        """Load `model` (a local folder or hub name); does nothing if it is loaded.
+
+        Raises:
+            EngineError: it cannot be loaded, or `max_model_len` exceeds what it can take.
+        """
+        if self.started:
+            if model != self._model_name:
+                raise EngineError(f"the engine already runs {self._model_name!r}; close it before starting {model!r}")
+            return
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+        if self._configured_device != "auto":
+            self._device = torch.device(self._configured_device)
+        elif torch.cuda.is_available():
+            self._device = torch.device("cuda", torch.cuda.current_device())
+        try:
+            with isolated_rng():
+                tokenizer = AutoTokenizer.from_pretrained(model)
+                loaded = AutoModelForCausalLM.from_pretrained(model, **self._load_arguments())
+        except (OSError, ValueError, ImportError) as error:
+            raise EngineError(f"Transformers cannot load {model!r}: {error}") from error
+        limit = getattr(loaded.config.get_text_config(), "max_position_embeddings", None)
+        if limit is None and self._configured_len is None:
+            raise EngineError(
+                f"the config of {model!r} does not say how long a prompt may be; set engine.max_model_len"
+            )
+        if limit is not None and (self._configured_len or 0) > limit:
+            raise EngineError(f"engine.max_model_len is {self._configured_len}, but {model!r} takes {limit} tokens")
+        ends = loaded.generation_config.eos_token_id
+        ends = frozenset([ends] if isinstance(ends, int) else ends or ()) | {tokenizer.eos_token_id} - {None}
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0)
+        # What the checkpoint would sample with by default must not add itself to what is asked for.
+        loaded.generation_config = GenerationConfig(
+            do_sample=False, eos_token_id=sorted(ends) or None, pad_token_id=pad
+        )
+        self._ends = ends
+        self._vocabulary = loaded.get_input_embeddings().num_embeddings
+        self._max_model_len = self._configured_len or int(limit or 0)
+        self._model, self._tokenizer, self._model_name = loaded.eval(), tokenizer, model
+
+    def _load_arguments(self) -> dict[str, Any]:
+        on_gpu = self._device.type == "cuda"
+        dtype = getattr(torch, self._dtype if self._dtype != "auto" else ("bfloat16" if on_gpu else "float32"))
+        arguments: dict[str, Any] = {"dtype": dtype, "device_map": {"": self._device}}
+        if self._attention is not None:
+            arguments["attn_implementation"] = self._attention
+        if self._quantization is not None:
+            from transformers import BitsAndBytesConfig
+
+            arguments["quantization_config"] = BitsAndBytesConfig(
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_use_double_quant=True,
+                bnb_4bit_compute_dtype=dtype,
+            )
+        return arguments
+
+    def close(self) -> None:
+        """Free the model. Safe to call twice and before `start`."""
+        self._reset()
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+    def __enter__(self) -> TransformersEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def sleep(self) -> None:
+        """Give the GPU's memory to training: the weights move to host memory. Nothing on CPU.
+
+        Raises:
+            EngineError: requests are in flight.
+        """
+        model = self._idle("sleep")
+        if self._device.type == "cuda" and not self._asleep:
+            model.to("cpu")
+            torch.cuda.empty_cache()
+            self._asleep = True
+
+    def wake(self) -> None:
+        """Undo `sleep`."""
+        model = self._running()
+        if self._asleep:
+            model.to(self._device)
+            self._asleep = False
+
+    # ------------------------------------------------------------------ requests
+
+    def submit(self, request: Request) -> None:
+        """Queue a request; it is answered by the adapter that is in use.
+
+        Raises:
+            PromptTooLong: prompt + max_tokens exceeds `max_model_len`; nothing was queued.
+            EngineError: the id is in flight already, the prompt is empty or holds a token outside the vocabulary, or
+                the engine does not run.
+        """
+        self._awake()
+        check_request(request, self._in_flight, self._max_model_len, self._vocabulary)
+        self._in_flight[request.id] = (request, self._seeds.of(request))
+
+    def poll(self) -> list[Completion]:
+        """Answer one batch of what is queued.
+
+        Raises:
+            EngineError: `generate` failed (out of memory: lower `concurrency`); the requests stay queued.
+        """
+        self._awake()
+        from longmab_pl.engine.hf_batch import answer_rows
+
+        batch = self._next_batch()
+        if not batch:
+            return []
+        rows = [(request, seed + i) for request, seed in batch for i in range(request.n)]
+        try:
+            responses = answer_rows(self._model, self._tokenizer, self._ends, rows)
+        except (RuntimeError, ValueError) as error:
+            raise EngineError(
+                f"Transformers' generate failed on {len(rows)} responses to prompts of up to "
+                f"{max(len(request.prompt_ids) for request, _ in rows)} tokens: {error}; if memory ran out, lower "
+                "engine.concurrency"
+            ) from error
+        waiting = iter(responses)
+        completions = []
+        for request, _ in batch:
+            texts, reasons, lengths = zip(*itertools.islice(waiting, request.n), strict=True)
+            del self._in_flight[request.id]
+            completions.append(Completion(request.id, texts, reasons, lengths, len(request.prompt_ids)))
+        return completions
+
+    def _next_batch(self) -> list[tuple[Request, int]]:
+        """The request that has waited longest, and those nearest to it in length that fill the batch."""
+        if not self._in_flight:
+            return []
+        first, *others = self._in_flight.values()
+        length = len(first[0].prompt_ids)
+        batch, room = [first], self._concurrency - first[0].n
+        for each in sorted(others, key=lambda other: abs(len(other[0].prompt_ids) - length)):
+            if each[0].n <= room:
+                batch.append(each)
+                room -= each[0].n
+        return batch
+
+    def abort(self) -> None:
+        """Drop every unfinished request."""
+        self._in_flight.clear()
+
+    @torch.no_grad()
+    def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Natural-log probabilities of each prompt's tokens 1..T-1 given those before, under the adapter in use.
+
+        Args:
+            prompts: token ids, each of length T >= 2.
+
+        Returns:
+            one list of T - 1 values for each prompt, in order.
+
+        Raises:
+            PromptTooLong: T + 1 exceeds `max_model_len`.
+            EngineError: requests are in flight, or a prompt is shorter than two tokens.
+        """
+        model = self._awake()
+        self._idle("score")
+        check_scorable(prompts, self._max_model_len, self._vocabulary)
+        scores = []
+        for prompt in prompts:
+            ids = torch.tensor([list(prompt)], device=self._device)
+            logits = model(input_ids=ids, use_cache=False).logits[0, :-1]  # [T - 1, V]
+            chunks = zip(logits.split(SCORE_ROWS), ids[0, 1:].split(SCORE_ROWS), strict=True)
+            values = [rows.float().log_softmax(-1).gather(-1, next_[:, None])[:, 0] for rows, next_ in chunks]
+            scores.append([value for part in values for value in part.tolist()])
+        if any(not math.isfinite(value) for row in scores for value in row):
+            raise EngineError(f"the model {self._model_name!r} gives log-probabilities that are not finite")
+        return scores
+
+    # ------------------------------------------------------------------ adapter
+
+    def sync(self, adapter: Path | None) -> None:
+        """Answer with this PEFT adapter folder from now on (None: the base model). It stays apart from the weights.
+
+        Raises:
+            EngineError: requests are in flight, or the folder holds no adapter that fits the model.
+        """
+        model = self._idle("sync")
+        self._awake()
+        from peft import PeftConfig, PeftModel
+
+        if adapter is not None:
+            check_adapter(adapter)
+        if isinstance(model, PeftModel):
+            self._model = model.unload()
+        if adapter is None:
+            return
+        try:
+            with isolated_rng():
+                attached = PeftModel(self._model, PeftConfig.from_pretrained(str(adapter), inference_mode=True))
+                result = attached.load_adapter(str(adapter), "default")
+            lost = [key for key in result.missing_keys if "lora_" in key]
+            if lost or result.unexpected_keys:
+                raise ValueError(f"{len(lost)} weights are missing in it, {len(result.unexpected_keys)} have no place")
+        except (RuntimeError, ValueError, KeyError, OSError) as error:
+            name = self._model_name
+            self.close()  # the base model may be left half adapted
+            raise EngineError(f"the adapter {adapter} does not fit the model {name!r}: {error}") from error
+        self._model = attached.eval()
+
+    # ------------------------------------------------------------------ state
+
+    def _running(self) -> Any:
+        if self._model is None:
+            raise EngineError("the engine does not run; call start(model) first")
+        return self._model
+
+    def _awake(self) -> Any:
+        model = self._running()
+        if self._asleep:
+            raise EngineError("the engine sleeps; call wake() first")
+        return model
+
+    def _idle(self, what: str) -> Any:
+        model = self._running()
+        if self._in_flight:
+            raise EngineError(f"{what}: {len(self._in_flight)} requests are in flight; finish or abort them first")
+        return model
