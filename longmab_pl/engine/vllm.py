@@ -50,7 +50,7 @@ class VLLMEngine:
         gpu_memory_utilization: share of the GPU's memory that vLLM may take; leave room for training.
         dtype: dtype of weights and activations; "auto" is bfloat16 on GPU and float32 on CPU, where many processors
             have no bf16 instructions and a young adapter merged into bf16 weights is partly rounded away.
-        quantization: vLLM's name of a weight quantisation of the base model, e.g. "bitsandbytes".
+        quantization: vLLM's name of a weight quantisation of the base model, e.g. "fp8", made while the weights load.
         enable_prefix_caching: reuse the KV cache of shared prompt beginnings.
         max_lora_rank: largest adapter rank (GPU), one of 1, 8, 16, 32, 64, 128, 256, 320, 512.
         adapter_sync: "merge" puts adapter and base together and reloads the weights in place; "lora" hands the adapter
@@ -111,6 +111,11 @@ class VLLMEngine:
         self._seen: dict[Path, str] = {}  # adapter folder -> digest of its content when it was synced
 
     # ------------------------------------------------------------------ life
+
+    @property
+    def settings(self) -> LaunchSettings:
+        """What vLLM is started with; what memory it will take can be worked out from that."""
+        return self._settings
 
     @property
     def concurrency(self) -> int:
