@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 from longmab_pl.data.readers import read_records
@@ -15,13 +16,14 @@ from longmab_pl.dpo.tokenization import tokenize_pair
 from longmab_pl.engine.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models import resolve_model
-from longmab_pl.pair_datamodule import PairDataModule
+from longmab_pl.pair_datamodule import PairDataModule, share_prompts
 from longmab_pl.rollout.bandit_rollout import BanditRollout
 from longmab_pl.rollout.embedding import Embedder
-from longmab_pl.rollout.pairs import PairRule, PreferencePair, read_pairs
+from longmab_pl.rollout.pair_files import read_pairs
+from longmab_pl.rollout.pairs import PairRule, PreferencePair
 from longmab_pl.rollout.reading import ReadingProtocol, ReasonThenAnswer
 from longmab_pl.rollout.round import Round, RoundPlan
-from longmab_pl.rollout.round_store import RoundStore, records_digest
+from longmab_pl.rollout.round_store import PairFormat, RoundStore, digest, records_digest
 from longmab_pl.rollout.served_policy import ServedPolicy
 from longmab_pl.rollout.strategy import Strategy
 
@@ -41,7 +43,7 @@ class RolloutDataModule(PairDataModule):
         engine: answers the prompts.
         strategy: decides what to ask (default: the paper's bandit).
         reading: how a context and a question become a prompt.
-        pairs: how responses become a pair.
+        pairs: how responses become pairs.
         embedder: for the initial arm values.
         rounds: on-policy rounds.
         epochs_per_round: passes over each round's pairs.
@@ -50,7 +52,8 @@ class RolloutDataModule(PairDataModule):
         on_bad_record: `error` refuses a file with bad records, `skip` reports and skips them.
         batch_size: pairs per batch (packed behind one another; use gradient accumulation for more).
         val_fraction: share of records whose pairs are held out for validation.
-        max_live_records: records at work at once (None: as many as fill the engine).
+        max_live_records: records at work at once (None: twice what fills the engine).
+        pair_format: of the rounds' pairs files: `jsonl` or `parquet`.
         verify_sync: after every adapter hand-over compare the engine's log-probabilities with the policy's on a few
             prompts and refuse to go on with old weights.
         seed: of record order, sampling and pair choice.
@@ -72,6 +75,7 @@ class RolloutDataModule(PairDataModule):
         batch_size: int = 1,
         val_fraction: float = 0.0,
         max_live_records: int | None = None,
+        pair_format: PairFormat = "jsonl",
         verify_sync: bool = True,
         seed: int = 0,
     ) -> None:
@@ -96,6 +100,7 @@ class RolloutDataModule(PairDataModule):
         self.limit = limit
         self.on_bad_record = on_bad_record
         self.max_live_records = max_live_records
+        self.pair_format: PairFormat = pair_format
         self.verify_sync = verify_sync
         self.records: list[QARecord] = []
         self.store: RoundStore | None = None
@@ -200,14 +205,15 @@ class RolloutDataModule(PairDataModule):
         self.store = self._resumed_store(number)
         if self.store is None:
             self.policy.start_round()
-            self.store = self.round_store(number, self.policy.model, self.policy.adapter_digest())
+            making = self.new_round(self.run_folder, number, self.policy.model, self.policy.adapter_digest())
+            self.store = making.store
             if self.trainer.is_global_zero:
                 if self.store.complete:
                     print(
                         f"round {number + 1}: same settings, records and policy as {self.store.folder}; its pairs count"
                     )
                 else:
-                    self._make_round(self.store)
+                    self._make(making)
         self.trainer.strategy.barrier("rollout")
         self._load_pairs(self.store)
         statistics = self.store.read_summary()["statistics"]
@@ -222,11 +228,21 @@ class RolloutDataModule(PairDataModule):
                 "A small model usually needs `reading: Direct`; a higher temperature or more rounds give variety."
             )
 
-    def round_store(self, number: int, model: str, policy: str) -> RoundStore:
-        """The files of a round by a policy, named by `DPOModule.adapter_digest`."""
-        return RoundStore(
-            self.run_folder, number, self.plan.fingerprint(number, self._records_of(number), model, policy)
-        )
+    def new_round(self, run_folder: Path, number: int, model: str, policy: str) -> Round:
+        """A round to be made, or already made, by a policy.
+
+        Args:
+            run_folder: its files go into `rounds/` there.
+            number: the round, from 0.
+            model: as in `DPOModule`.
+            policy: stands for the adapter's weights, as `DPOModule.adapter_digest` says it.
+        """
+        records, following = self.plan.records_of(self.records, number, self.records_per_round)
+        settings = self.plan.settings(number, records, model, policy)
+        store = RoundStore(run_folder, number, digest(settings), self.pair_format)
+        source = Path(self.train_source).expanduser()
+        origin = {**settings, "train": str(source.resolve()) if source.exists() else self.train_source}
+        return Round(self.plan, store, records, self.tokenizer, origin, reserve=following)
 
     def _resumed_store(self, number: int) -> RoundStore | None:
         """The files of the round that a checkpoint was taken in the middle of, or None for a new round.
@@ -244,34 +260,29 @@ class RolloutDataModule(PairDataModule):
             )
         return store
 
-    def _records_of(self, number: int) -> list[QARecord]:
-        return self.plan.records_of(self.records, number, self.records_per_round)
-
-    def _make_round(self, store: RoundStore) -> None:
+    def _make(self, making: Round) -> None:
         assert self.served is not None
         version = self.policy_version()
-        making = Round(self.plan, store, self._records_of(store.number), self.tokenizer)
         with self.served.awake(self.policy, version) as engine:
-            making.roll_out(
-                engine, max_live=self.max_live_records, title=f"round {store.number + 1}/{self.rounds} rollout"
-            )
+            title = f"round {making.store.number + 1}/{self.rounds} rollout"
+            making.roll_out(engine, max_live=self.max_live_records, title=title)
         making.finish(version)
 
     def _load_pairs(self, store: RoundStore) -> None:
         self.training, self.held_out = [], []
-        for example in self._tokenize(read_pairs(store.pairs)):
-            (self.held_out if self.is_held_out(example.id) else self.training).append(example)
+        for record_id, example in share_prompts(self._tokenize(read_pairs(store.pairs))):
+            (self.held_out if self.is_held_out(record_id) else self.training).append(example)
 
     def pairs_digest(self) -> str:
         return self.store.fingerprint if self.store else ""
 
-    def _tokenize(self, pairs: Iterable[PreferencePair]) -> Iterable[PreferenceExample]:
-        """Token form of the pairs; one that cannot be trained on is reported and costs no other."""
+    def _tokenize(self, pairs: Iterable[PreferencePair]) -> Iterator[tuple[str, PreferenceExample]]:
+        """Record and token form of each pair; one that cannot be trained on is reported and costs no other."""
         for p in pairs:
             try:
-                yield tokenize_pair(
+                example = tokenize_pair(
                     self.tokenizer,
-                    id=p.id,
+                    id=p.name,
                     messages=p.prompt,
                     chosen=p.chosen_text,
                     rejected=p.rejected_text,
@@ -282,6 +293,8 @@ class RolloutDataModule(PairDataModule):
                 )
             except DataError as e:
                 log.warning("pair left out: %s", e)
+                continue
+            yield p.id, example
 
     # the end
 

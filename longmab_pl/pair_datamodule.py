@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -133,11 +133,12 @@ class PairDataModule(LightningDataModule, ABC):
             self.served.engine.close()
 
 
-def share_prompts(examples: Iterable[PreferenceExample]) -> list[PreferenceExample]:
-    """The examples, with one tuple in memory for equal prompts that follow each other (several pairs of one record)."""
-    shared: list[PreferenceExample] = []
-    for example in examples:
-        if shared and shared[-1].prompt_ids == example.prompt_ids:
-            example = replace(example, prompt_ids=shared[-1].prompt_ids)
-        shared.append(example)
-    return shared
+def share_prompts(examples: Iterable[tuple[str, PreferenceExample]]) -> Iterator[tuple[str, PreferenceExample]]:
+    """The examples (each with its record), with one tuple in memory for equal prompts that follow each other and one
+    int for equal tokens: 8 bytes a token, and the prompt of a record's several pairs once."""
+    prompt: tuple[int, ...] = ()
+    ints: dict[int, int] = {}
+    for record_id, example in examples:
+        if example.prompt_ids != prompt:
+            prompt = tuple(ints.setdefault(token, token) for token in example.prompt_ids)
+        yield record_id, replace(example, prompt_ids=prompt)

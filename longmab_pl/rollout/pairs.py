@@ -1,51 +1,109 @@
-"""From a record's responses to a preference pair (LongMab-PO, section 3.3)."""
+"""From a record's responses to preference pairs (LongMab-PO, section 3.3, and what goes beyond it)."""
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import cut_middle, pair_context_budget
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.reward.answer_match import pair_reward
+from longmab_pl.reward.answer_match import extract_answer, normalise_answer, pair_reward
 from longmab_pl.rollout.reading import Message, ReadingProtocol
 from longmab_pl.rollout.strategy import RecordRollout, derive_seed
 
 
 @dataclass(frozen=True)
 class PairRule:
-    """When and how a record's responses become a pair.
+    """When and how a record's responses become pairs. The defaults are the paper's: one pair, best against worst.
+
+    With `pairs_per_record` above 1 the first pair is that same one, and further ones follow by falling margin; among
+    equal margins those come first whose answers stand in fewer pairs already. With a length control the margin still
+    comes first, and among equal margins the pair whose answers are most alike in length.
 
     Args:
-        max_prompt_length: tokens for the training prompt and the longer answer together; the context is cut in the
+        max_prompt_length: tokens for the training prompt and the longest answer together; the context is cut in the
             middle to what is left after 32 tokens of template, the question and the answer.
         min_margin: the least difference of the two rewards; 0 asks only that they differ (the paper).
+        pairs_per_record: at most so many pairs of a record. They share one prompt, which training computes once.
+        max_length_ratio: the longer answer has at most so many times the tokens of the shorter; null: no control.
+        max_length_difference: the answers differ by at most so many tokens; null: no control.
+        distinct: which pairs of a record count as the same and are made once: those with alike chosen and alike
+            rejected `text`, or with equal final `answer` in both (an answer in other words is still another pair).
+        max_similarity: texts are alike when their normalised words overlap by more than this (F1 of the words in
+            [0, 1], whatever their order); 1 leaves only texts of the same words.
     """
 
     max_prompt_length: int = 8192
     min_margin: float = 0.0
+    pairs_per_record: int = 1
+    max_length_ratio: float | None = None
+    max_length_difference: int | None = None
+    distinct: Literal["text", "answer"] = "text"
+    max_similarity: float = 0.9
 
     def __post_init__(self) -> None:
         if self.max_prompt_length < 64:
             raise ConfigError(f"pairs.max_prompt_length is {self.max_prompt_length}; a prompt needs at least 64 tokens")
         if not 0 <= self.min_margin <= 1:
             raise ConfigError(f"pairs.min_margin is {self.min_margin}; rewards lie in 0..1")
+        if self.pairs_per_record < 1:
+            raise ConfigError(f"pairs.pairs_per_record is {self.pairs_per_record}; it must be at least 1")
+        if self.max_length_ratio is not None and self.max_length_ratio < 1:
+            raise ConfigError(
+                f"pairs.max_length_ratio is {self.max_length_ratio}; it is longer over shorter, so at least 1, or null"
+            )
+        if self.max_length_difference is not None and self.max_length_difference < 0:
+            raise ConfigError(
+                f"pairs.max_length_difference is {self.max_length_difference}; give a number of tokens, or null"
+            )
+        if self.distinct not in ("text", "answer"):
+            raise ConfigError(f"pairs.distinct is {self.distinct!r}; it is text or answer")
+        if not 0 < self.max_similarity <= 1:
+            raise ConfigError(f"pairs.max_similarity is {self.max_similarity}; it must be in (0, 1]")
+
+    @property
+    def controls_length(self) -> bool:
+        return self.max_length_ratio is not None or self.max_length_difference is not None
+
+    def length_matched(self, a: int, b: int) -> bool:
+        """Whether answers of so many tokens may stand in one pair."""
+        shorter, longer = min(a, b), max(a, b)
+        if self.max_length_ratio is not None and longer > self.max_length_ratio * shorter:
+            return False
+        return self.max_length_difference is None or longer - shorter <= self.max_length_difference
 
 
 @dataclass(frozen=True)
 class PreferencePair:
     """A chosen and a rejected answer to the full-context prompt, in TRL's conversational form with its origin.
 
-    `chosen_index` and `rejected_index` count the record's responses in the order they were pulled; `chosen_arms` and
-    `rejected_arms` are the chunks that were read; `*_ended` says that the model ended the answer by itself.
+    Args:
+        id: the record's.
+        pair: number of the pair within its record, from 0.
+        input: the question.
+        answer: the first gold answer.
+        prompt: the conversation up to the assistant's turn; the same for all pairs of a record.
+        chosen: the assistant's better turn.
+        rejected: the worse one.
+        chosen_reward: by which it was chosen, in 0..1.
+        rejected_reward: likewise.
+        chosen_index: its place among the record's responses, in the order they were pulled, from 0.
+        rejected_index: likewise.
+        chosen_pull: which pull of the bandit it came from, from 0 (a pull may give several responses).
+        rejected_pull: likewise.
+        chosen_arms: the chunks that were read for it.
+        rejected_arms: likewise.
+        chosen_ended: the model ended the answer by itself (it was not cut at `max_tokens`).
+        rejected_ended: likewise.
+        round: the on-policy round, from 0.
     """
 
     id: str
+    pair: int
     input: str
     answer: str
     prompt: tuple[Message, ...]
@@ -55,11 +113,18 @@ class PreferencePair:
     rejected_reward: float
     chosen_index: int
     rejected_index: int
+    chosen_pull: int
+    rejected_pull: int
     chosen_arms: tuple[int, ...]
     rejected_arms: tuple[int, ...]
     chosen_ended: bool
     rejected_ended: bool
     round: int
+
+    @property
+    def name(self) -> str:
+        """Unique in its round: the record's id, and for further pairs of it their number."""
+        return f"{self.id}#{self.pair}" if self.pair else self.id
 
     @property
     def chosen_text(self) -> str:
@@ -73,7 +138,7 @@ class PreferencePair:
 def choose(rewards: Sequence[float | None], seed: int, min_margin: float = 0.0) -> tuple[int, int] | None:
     """Indices of a random best and a random worst response, or None if all are alike (or closer than `min_margin`).
 
-    Responses whose reward is None take no part.
+    Responses whose reward is None take no part. This is the paper's rule.
     """
     known = [r for r in rewards if r is not None]
     if not known:
@@ -87,7 +152,71 @@ def choose(rewards: Sequence[float | None], seed: int, min_margin: float = 0.0) 
     return chosen, rejected
 
 
-def build_pair(
+def choose_pairs(
+    texts: Sequence[str], rewards: Sequence[float | None], lengths: Sequence[int], rule: PairRule, seed: int
+) -> list[tuple[int, int]]:
+    """Indices (chosen, rejected) of a record's pairs under a rule, the first one first.
+
+    Args:
+        texts: the responses.
+        rewards: of each, None for one that takes no part.
+        lengths: tokens of each; looked at with a length control only.
+        rule: the rule.
+        seed: decides among equals.
+    """
+    pairs: list[tuple[int, int]] = []
+    if not rule.controls_length:
+        first = choose(rewards, seed, rule.min_margin)
+        if first is None:
+            return []
+        pairs.append(first)
+        if rule.pairs_per_record == 1:
+            return pairs
+    candidates = [
+        (i, j)
+        for i, better in enumerate(rewards)
+        for j, worse in enumerate(rewards)
+        if better is not None and worse is not None and better > worse and better - worse >= rule.min_margin
+        if not rule.controls_length or rule.length_matched(lengths[i], lengths[j])
+    ]
+    random.Random(derive_seed(seed, "further")).shuffle(candidates)
+    alike = _Likeness(texts, rule)
+
+    def rank(candidate: tuple[int, int]) -> tuple[float, int, int]:
+        i, j = candidate
+        better, worse = rewards[i], rewards[j]
+        assert better is not None
+        assert worse is not None
+        used = sum(alike(i, a) + alike(j, b) for a, b in pairs)
+        return worse - better, used, abs(lengths[i] - lengths[j]) if rule.controls_length else 0
+
+    while len(pairs) < rule.pairs_per_record:
+        candidates = [(i, j) for i, j in candidates if not any(alike(i, a) and alike(j, b) for a, b in pairs)]
+        if not candidates:
+            break
+        pairs.append(min(candidates, key=rank))
+    return pairs
+
+
+class _Likeness:
+    """Which of a record's responses say the same, by the rule's `distinct`."""
+
+    def __init__(self, texts: Sequence[str], rule: PairRule) -> None:
+        self.limit = rule.max_similarity
+        self.words = [Counter(normalise_answer(text).split()) for text in texts]
+        stated = [extract_answer(text) if rule.distinct == "answer" else None for text in texts]
+        self.answers = [None if answer is None else normalise_answer(answer) for answer in stated]
+
+    def __call__(self, i: int, j: int) -> bool:
+        if i == j:
+            return True
+        if self.answers[i] is not None and self.answers[j] is not None:
+            return self.answers[i] == self.answers[j]
+        a, b = self.words[i], self.words[j]
+        return a == b or 2 * (a & b).total() > self.limit * (a.total() + b.total())
+
+
+def build_pairs(
     record: QARecord,
     rollout: RecordRollout,
     rule: PairRule,
@@ -96,78 +225,57 @@ def build_pair(
     *,
     seed: int,
     round: int,
-) -> PreferencePair | None:
-    """The record's best-against-worst pair on the full context, or None if its responses do not differ enough.
+) -> list[PreferencePair]:
+    """The record's pairs on its full context; none if its responses do not differ enough.
+
+    All of them have one prompt: its context is cut once, to what the longest of their answers leaves.
 
     Raises:
         DataError: the answers leave no room for the context.
     """
-    # A response without a word cannot be trained on, neither as chosen nor as rejected.
-    rewards = [pair_reward(r.text, record.answers) if r.text.strip() else None for r in rollout.responses]
-    indices = choose(rewards, derive_seed(seed, record.id, "pair"), rule.min_margin)
-    if indices is None:
-        return None
-    i, j = indices
-    chosen, rejected = rollout.responses[i], rollout.responses[j]
 
     def count(text: str) -> int:
         return len(tokenizer.encode(text, add_special_tokens=False))
 
-    budget = pair_context_budget(
-        rule.max_prompt_length, count(record.question), count(chosen.text), count(rejected.text)
-    )
+    responses = rollout.responses
+    # A response without a word cannot be trained on, neither as chosen nor as rejected.
+    rewards = [pair_reward(r.text, record.answers) if r.text.strip() else None for r in responses]
+    lengths = [count(r.text) for r in responses] if rule.controls_length else [0] * len(responses)
+    seed = derive_seed(seed, record.id, "pair")
+    indices = choose_pairs([r.text for r in responses], rewards, lengths, rule, seed)
+    if not indices:
+        return []
+    longest = max(count(responses[i].text) for pair in indices for i in pair)
+    budget = pair_context_budget(rule.max_prompt_length, count(record.question), longest, longest)
     if budget < 1:
         raise DataError(
             f"record {record.id!r}: question and answers alone take pairs.max_prompt_length = {rule.max_prompt_length} "
             "tokens; raise it or lower sampling.max_tokens"
         )
-    context = cut_middle(record.context, tokenizer, budget)
-    return PreferencePair(
-        id=record.id,
-        input=record.question,
-        answer=record.answer,
-        prompt=tuple(reading.messages(context, record.question)),
-        chosen=({"role": "assistant", "content": chosen.text},),
-        rejected=({"role": "assistant", "content": rejected.text},),
-        chosen_reward=pair_reward(chosen.text, record.answers),
-        rejected_reward=pair_reward(rejected.text, record.answers),
-        chosen_index=i,
-        rejected_index=j,
-        chosen_arms=chosen.arms,
-        rejected_arms=rejected.arms,
-        chosen_ended=chosen.ended,
-        rejected_ended=rejected.ended,
-        round=round,
-    )
-
-
-def write_pairs(path: Path, pairs: Iterable[PreferencePair]) -> None:
-    """Write pairs as JSON lines that `datasets.load_dataset("json", ...)` reads; all of them or nothing."""
-    partial = path.with_suffix(path.suffix + ".partial")
-    with partial.open("w", encoding="utf-8") as f:
-        for pair in pairs:
-            f.write(json.dumps(asdict(pair), ensure_ascii=False) + "\n")
-    partial.replace(path)
-
-
-def read_pairs(path: Path) -> list[PreferencePair]:
-    """Read what `write_pairs` wrote.
-
-    Raises:
-        DataError: naming the line and field that is wrong.
-    """
-    names = [f.name for f in fields(PreferencePair)]
+    prompt = tuple(reading.messages(cut_middle(record.context, tokenizer, budget), record.question))
     pairs = []
-    with path.open(encoding="utf-8") as f:
-        for number, line in enumerate(f, 1):
-            try:
-                row = json.loads(line)
-                values = {name: row[name] for name in names}
-            except (ValueError, TypeError) as e:
-                raise DataError(f"{path}, line {number}: not a JSON object ({e})") from e
-            except KeyError as e:
-                raise DataError(f"{path}, line {number}: the field {e} is missing") from e
-            for name in ("prompt", "chosen", "rejected", "chosen_arms", "rejected_arms"):
-                values[name] = tuple(values[name])
-            pairs.append(PreferencePair(**values))
+    for number, (i, j) in enumerate(indices):
+        chosen, rejected = responses[i], responses[j]
+        pairs.append(
+            PreferencePair(
+                id=record.id,
+                pair=number,
+                input=record.question,
+                answer=record.answer,
+                prompt=prompt,
+                chosen=({"role": "assistant", "content": chosen.text},),
+                rejected=({"role": "assistant", "content": rejected.text},),
+                chosen_reward=pair_reward(chosen.text, record.answers),
+                rejected_reward=pair_reward(rejected.text, record.answers),
+                chosen_index=i,
+                rejected_index=j,
+                chosen_pull=chosen.pull,
+                rejected_pull=rejected.pull,
+                chosen_arms=chosen.arms,
+                rejected_arms=rejected.arms,
+                chosen_ended=chosen.ended,
+                rejected_ended=rejected.ended,
+                round=round,
+            )
+        )
     return pairs

@@ -8,21 +8,21 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from tqdm.auto import tqdm
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.engine.protocol import Engine
 from longmab_pl.errors import DataError, LongMabError
+from longmab_pl.rollout.bar import RolloutBar
 from longmab_pl.rollout.embedding import Embedder
 from longmab_pl.rollout.journal import Journal
-from longmab_pl.rollout.pairs import PairRule, PreferencePair, build_pair, write_pairs
+from longmab_pl.rollout.pair_files import PairWriter
+from longmab_pl.rollout.pairs import PairRule, build_pairs
 from longmab_pl.rollout.reading import ReadingProtocol
-from longmab_pl.rollout.round_store import FORMAT, RoundStore, describe, digest, records_digest, whole_file
-from longmab_pl.rollout.scheduler import Progress, Scheduler
+from longmab_pl.rollout.round_store import FORMAT, RoundStore, describe, records_digest, whole_file
+from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.rollout.spool import RolloutSpool, rollout_to_row
 from longmab_pl.rollout.statistics import RoundStatistics
 from longmab_pl.rollout.strategy import RecordRollout, Strategy, Tools, derive_seed
@@ -46,8 +46,12 @@ class RoundPlan:
     embedder: Embedder
     seed: int = 0
 
-    def records_of(self, records: Sequence[QARecord], number: int, per_round: int | None) -> list[QARecord]:
-        """A round's records, none twice: rounds walk through the shuffled file and begin again at its end.
+    def records_of(
+        self, records: Sequence[QARecord], number: int, per_round: int | None
+    ) -> tuple[list[QARecord], list[QARecord]]:
+        """A round's records and those that follow them; none twice.
+
+        Rounds walk through the shuffled file and begin again at its end.
 
         Args:
             records: all of them, in the file's order.
@@ -58,10 +62,11 @@ class RoundPlan:
         n = min(per_round or total, total)
         order = list(range(total))
         random.Random(derive_seed(self.seed, "records")).shuffle(order)
-        return [records[order[(number * n + i) % total]] for i in range(n)]
+        walk = [records[order[(number * n + i) % total]] for i in range(total)]
+        return walk[:n], walk[n:]
 
     def settings(self, number: int, records: Sequence[QARecord], model: str, policy: str) -> dict[str, Any]:
-        """All that a round's answers and pairs depend on, as JSON values.
+        """All that a round's answers and pairs depend on, as JSON values; their digest is the round's fingerprint.
 
         Args:
             number: the round, from 0.
@@ -82,10 +87,6 @@ class RoundPlan:
             "seed": self.seed,
         }
 
-    def fingerprint(self, number: int, records: Sequence[QARecord], model: str, policy: str) -> str:
-        """16 digits that stand for `settings`."""
-        return digest(self.settings(number, records, model, policy))
-
 
 class Round:
     """One round in the making: `roll_out` with the engine awake, then `finish` without it.
@@ -98,31 +99,47 @@ class Round:
         store: where the round's files go.
         records: the round's records.
         tokenizer: the policy's.
+        origin: `RoundPlan.settings` and the records' source (`train`), kept beside the files so that pairs can be made
+            again by another rule.
+        reserve: further records; where the strategy has an adaptive budget they are let in one by one for the responses
+            that stopped records leave. Which ones come in does not depend on the order in which records finish.
     """
 
-    def __init__(self, plan: RoundPlan, store: RoundStore, records: Sequence[QARecord], tokenizer: Any) -> None:
+    def __init__(
+        self,
+        plan: RoundPlan,
+        store: RoundStore,
+        records: Sequence[QARecord],
+        tokenizer: Any,
+        origin: dict[str, Any],
+        reserve: Sequence[QARecord] = (),
+    ) -> None:
         self.plan = plan
         self.store = store
         self.records = records
         self.tokenizer = tokenizer
+        self.origin = origin
+        self.reserve = reserve if getattr(plan.strategy, "budget", "fixed") == "adaptive" else ()
         self.failures: dict[str, str] = {}
+        self._spare = 0  # responses that stopped records left
+        self._at_work = 0  # records under way
 
     @property
-    def seed(self) -> int:
-        """Contains the round's number, so that rounds sample differently."""
-        return derive_seed(self.plan.seed, "round", self.store.number)
+    def _cost(self) -> int:
+        return self.plan.strategy.expected_responses()
 
     def roll_out(self, engine: Engine, *, max_live: int | None = None, title: str = "rollout") -> None:
         """Run every record's strategy; a record that fails is kept in `failures` and costs no other.
 
         Args:
             engine: started, awake, answering as the policy.
-            max_live: records at work at once (None: as many as fill the engine).
+            max_live: records at work at once (None: the scheduler's own choice).
             title: of the progress bar.
 
         Raises:
             LongMabError: the engine or the disk failed; call it again to continue.
         """
+        strategy = self.plan.strategy
         tools = Tools(
             tokenizer=self.tokenizer,
             reading=self.plan.reading,
@@ -130,37 +147,70 @@ class Round:
             max_model_len=engine.max_model_len,
             seed=self.seed,
         )
-        strategy = self.plan.strategy
         self.failures.clear()
-        with RolloutSpool(self.store.spool) as spool:
-            waiting = [record for record in self.records if record.id not in spool]
-            journal = Journal(self.store.journal, self.store.fingerprint)
-            bar = tqdm(total=len(waiting) * strategy.expected_responses(), desc=title, unit="resp", dynamic_ncols=True)
-            rewards = [0.0, 0]
-
-            def show(progress: Progress) -> None:
-                bar.update(progress.responses - bar.n)
-                mean = f"{rewards[0] / rewards[1]:.3f}" if rewards[1] else "-"
-                bar.set_postfix_str(
-                    f"{progress.tokens_per_second:.0f} tok/s, {progress.records_done}/{len(waiting)} records, "
-                    f"reward {mean}"
-                )
-
-            scheduler = Scheduler(engine, journal, max_live=max_live, on_progress=show)
-            try:
-                for key, result in scheduler.run((r.id, strategy.roll(r, tools)) for r in waiting):
+        self._spare = self._at_work = 0
+        journal = Journal(self.store.journal, self.store.fingerprint)  # its lock guards the whole folder
+        everyone = [*self.records, *self.reserve]
+        self.store.write_settings({**self.origin, "record_digests": {r.id: records_digest([r]) for r in everyone}})
+        bar = RolloutBar(title, len(self.records), self._cost)
+        try:
+            with RolloutSpool(self.store.spool) as spool:
+                scheduler = Scheduler(engine, journal, max_live=max_live, on_progress=bar.show)
+                for key, result in scheduler.run(
+                    record and (record.id, strategy.roll(record, tools)) for record in self._waiting(spool, bar)
+                ):
+                    self._at_work -= 1
                     if isinstance(result, LongMabError):
                         self.failures[key] = str(result)
+                        bar.finished(None, 0)
                     else:
                         spool.add(result)
-                        rewards[0] += sum(response.reward for response in result.responses)
-                        rewards[1] += len(result.responses)
-                show(scheduler.progress)
-            finally:
-                bar.close()
-                journal.close()
-            if journal.resumed:
-                print(f"continued from {journal.resumed} journalled completions in {journal.path}", file=sys.stderr)
+                        self._finished(result, bar)
+                bar.show(scheduler.progress)
+            bar.complete()
+        finally:
+            bar.close()
+            journal.close()
+        if journal.resumed:
+            print(f"continued from {journal.resumed} journalled completions in {journal.path}", file=sys.stderr)
+
+    def _waiting(self, spool: RolloutSpool, bar: RolloutBar) -> Iterator[QARecord | None]:
+        """Records to roll out: the round's that are not in the spool yet, then as many more as stopped records let in
+        (None: not now, perhaps when those at work have finished)."""
+        for record in self.records:
+            if not self._known(record, spool, bar):
+                self._at_work += 1
+                yield record
+        for record in self.reserve:
+            while self._spare < self._cost:
+                if not self._at_work:
+                    return
+                yield None
+            self._spare -= self._cost
+            bar.let_in()
+            if not self._known(record, spool, bar):
+                self._at_work += 1
+                yield record
+
+    def _known(self, record: QARecord, spool: RolloutSpool, bar: RolloutBar) -> bool:
+        if record.id not in spool:
+            return False
+        bar.skip(self._finished(spool.read(record.id), bar))
+        return True
+
+    def _finished(self, rollout: RecordRollout, bar: RolloutBar) -> int:
+        """Note a finished record; how many responses it asked for."""
+        # A probe, where there is one, is asked for beside the responses.
+        asked = min(len(rollout.responses) + 1, self._cost)
+        if rollout.stopped:
+            self._spare += self._cost - asked
+        bar.finished(rollout, asked)
+        return asked
+
+    @property
+    def seed(self) -> int:
+        """Contains the round's number, so that rounds sample differently."""
+        return derive_seed(self.plan.seed, "round", self.store.number)
 
     def finish(self, policy: str) -> dict[str, Any]:
         """Write the round's files from the spool, the summary last, and give the summary.
@@ -169,23 +219,34 @@ class Round:
             policy: names the weights that answered, for the summary.
         """
         statistics = RoundStatistics()
-        with RolloutSpool(self.store.spool) as spool:
-            with whole_file(self.store.rollouts) as rollouts:
-                pairs: list[PreferencePair] = []
-                for record in self.records:
-                    if record.id not in spool:
-                        continue
-                    rollout = spool.read(record.id)
-                    rollouts.write(json.dumps(rollout_to_row(rollout), ensure_ascii=False) + "\n")
-                    try:
-                        pair = self._pair(record, rollout)
-                    except DataError as error:
-                        self.failures[record.id] = str(error)
-                        continue
-                    statistics.add(rollout, [pair] if pair else [])
-                    pairs += [pair] if pair else []
-            write_pairs(self.store.pairs, pairs)
-        failures = [(r.id, self.failures[r.id]) for r in self.records if r.id in self.failures]
+        everyone = [*self.records, *self.reserve]
+        with (
+            RolloutSpool(self.store.spool) as spool,
+            whole_file(self.store.rollouts) as rollouts,
+            PairWriter(self.store.pairs, self.store.format) as pairs,
+        ):
+            for record in everyone:
+                if record.id not in spool:
+                    continue
+                rollout = spool.read(record.id)
+                rollouts.write(json.dumps(rollout_to_row(rollout), ensure_ascii=False) + "\n")
+                try:
+                    made = build_pairs(
+                        record,
+                        rollout,
+                        self.plan.pairs,
+                        self.plan.reading,
+                        self.tokenizer,
+                        seed=self.seed,
+                        round=self.store.number,
+                    )
+                except DataError as error:
+                    self.failures[record.id] = str(error)
+                    continue
+                statistics.add(rollout, made)
+                for pair in made:
+                    pairs.write(pair)
+        failures = [(r.id, self.failures[r.id]) for r in everyone if r.id in self.failures]
         statistics.add_failures(len(failures))
         for record_id, message in failures[:10]:
             print(f"record {record_id!r} failed: {message}", file=sys.stderr)
@@ -199,14 +260,3 @@ class Round:
         self.store.write_summary(summary)
         self.store.spool.unlink()
         return summary
-
-    def _pair(self, record: QARecord, rollout: RecordRollout) -> PreferencePair | None:
-        return build_pair(
-            record,
-            rollout,
-            self.plan.pairs,
-            self.plan.reading,
-            self.tokenizer,
-            seed=self.seed,
-            round=self.store.number,
-        )

@@ -8,10 +8,13 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import LongMabError
+
+PairFormat = Literal["jsonl", "parquet"]
+PAIR_FORMATS: tuple[PairFormat, ...] = ("jsonl", "parquet")
 
 FORMAT = 1
 """Raised whenever prompts, seeds or file formats change so that an old journal must not be continued."""
@@ -72,18 +75,32 @@ class RoundStore:
     and the same run started again continues in the old one.
     """
 
-    def __init__(self, run_folder: Path, number: int, fingerprint: str) -> None:
+    def __init__(self, run_folder: Path, number: int, fingerprint: str, format: PairFormat = "jsonl") -> None:
         self.number = number
         self.fingerprint = fingerprint
         self.folder = run_folder / "rounds" / f"{number:03d}-{fingerprint}"
+        self._format: PairFormat = format
 
     @property
     def journal(self) -> Path:
         return self.folder / "completions.jsonl"
 
     @property
+    def format(self) -> PairFormat:
+        """Of the pairs: as they lie there, or, as long as there are none, as they will be written."""
+        for format in PAIR_FORMATS:
+            if (self.folder / f"pairs.{format}").exists():
+                return format
+        return self._format
+
+    @property
     def pairs(self) -> Path:
-        return self.folder / "pairs.jsonl"
+        return self.folder / f"pairs.{self.format}"
+
+    @property
+    def settings(self) -> Path:
+        """What the round's answers and pairs depend on; written first, so that its pairs can be made again."""
+        return self.folder / "settings.json"
 
     @property
     def rollouts(self) -> Path:
@@ -102,6 +119,11 @@ class RoundStore:
     def complete(self) -> bool:
         """The summary is written last, so its presence means that the pairs are whole."""
         return self.summary.exists()
+
+    def write_settings(self, settings: dict[str, Any]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with whole_file(self.settings) as file:
+            file.write(json.dumps(settings, indent=1) + "\n")
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         with whole_file(self.summary) as file:

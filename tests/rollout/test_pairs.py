@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import json
 from collections import Counter
 
 import pytest
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.rollout.pairs import PairRule, build_pair, choose, read_pairs, write_pairs
+from longmab_pl.rollout.pairs import PairRule, build_pairs, choose, choose_pairs
 from longmab_pl.rollout.reading import Direct, ReasonThenAnswer
 from longmab_pl.rollout.strategy import RecordRollout, Response
 
@@ -15,7 +14,12 @@ RECORD = QARecord("q1", "Which river?", ("Ombra",), "The town lies on the river 
 
 
 def rollout(*texts: str) -> RecordRollout:
-    return RecordRollout("q1", "ok", tuple(Response(t, True, i, (i, i + 1), 0.0) for i, t in enumerate(texts)), arms=9)
+    responses = tuple(Response(t, True, i // 2, (i, i + 1), 0.0) for i, t in enumerate(texts))
+    return RecordRollout("q1", "ok", responses, arms=9)
+
+
+def build(tokenizer, *texts, reading=None, **rule):
+    return build_pairs(RECORD, rollout(*texts), PairRule(**rule), reading or Direct(), tokenizer, seed=0, round=3)
 
 
 def test_choose_draws_among_the_best_and_among_the_worst():
@@ -34,12 +38,85 @@ def test_choose_needs_a_difference():
     assert choose([None, 0.5, 0.6], 0) == (2, 1)
 
 
+def pick(texts, rewards, seed=0, lengths=None, **rule):
+    return choose_pairs(texts, rewards, lengths or [len(t) for t in texts], PairRule(**rule), seed)
+
+
+def test_by_default_there_is_one_pair_and_it_is_the_papers():
+    rewards = [0.5, 1.0, 0.0, 1.0, 0.0, 0.25]
+    for seed in range(50):
+        assert pick(list("abcdef"), rewards, seed) == [choose(rewards, seed)]
+    assert pick(["x", "y"], [0.5, 0.5]) == []
+
+
+def test_further_pairs_keep_the_papers_first_and_go_by_margin_then_by_fresh_answers():
+    texts = ["right one", "right two", "wrong red", "wrong blue", "half green"]
+    rewards = [1.0, 1.0, 0.0, 0.0, 0.5]
+    for seed in range(30):
+        pairs = pick(texts, rewards, seed, pairs_per_record=4)
+        assert pairs[0] == choose(rewards, seed)
+        assert sorted(pairs) == [(0, 2), (0, 3), (1, 2), (1, 3)], "all of margin 1 before any of margin 0.5"
+        assert not set(pairs[0]) & set(pairs[1]), "the second pair has two answers of its own"
+    assert len(pick(texts, rewards, pairs_per_record=99)) == 8
+    assert len(pick(texts, rewards, pairs_per_record=99, min_margin=0.6)) == 4
+    drawn = Counter(pick(texts, rewards, seed, pairs_per_record=2)[1] for seed in range(100))
+    assert len(drawn) == 4, "equals are drawn"
+
+
+def test_alike_texts_are_not_paired_twice():
+    texts = ["The town is Ombra.", "the town is ombra", "wrong red", "Wrong, red!", "wrong blue"]
+    rewards = [1.0, 1.0, 0.0, 0.0, 0.0]
+    pairs = pick(texts, rewards, pairs_per_record=9)
+    assert sorted(texts[j].lower().replace(",", "").strip("!") for _, j in pairs) == ["wrong blue", "wrong red"]
+    near = ["w " * 19 + "right", "a b c d e f g h i j", "a b c d e f g h i k"]
+    assert len(pick(near, [1.0, 0.0, 0.0], pairs_per_record=9, max_similarity=0.85)) == 1
+    assert len(pick(near, [1.0, 0.0, 0.0], pairs_per_record=9, max_similarity=1.0)) == 2
+
+
+def test_equal_answers_are_not_paired_twice_where_answers_are_what_counts():
+    texts = [
+        "long story. Answer: Ombra",
+        "other words. Answer: the Ombra",
+        "I guess so. Answer: Elbe",
+        "No! Answer: elbe",
+    ]
+    rewards = [1.0, 1.0, 0.0, 0.0]
+    assert len(pick(texts, rewards, pairs_per_record=9, distinct="answer")) == 1
+    assert len(pick(texts, rewards, pairs_per_record=9, distinct="text")) == 4
+
+
+def test_length_control_drops_and_prefers():
+    texts = ["r", "wa", "wb", "wc"]
+    rewards = [1.0, 0.0, 0.0, 0.2]
+    lengths = [100, 10, 90, 101]
+    for seed in range(20):
+        assert pick(texts, rewards, seed, lengths, max_length_ratio=3.0) == [(0, 2)], "margin before length"
+    assert pick(texts, rewards, 0, [100, 10, 40, 101], max_length_ratio=2.0) == [(0, 3)]
+    assert pick(texts, rewards, 0, lengths, max_length_difference=9) == [(0, 3)]
+    assert pick(texts, rewards, 0, lengths, max_length_difference=0) == []
+    assert pick(texts, rewards, 0, [100, 95, 90, 101], max_length_ratio=9.0) == [(0, 1)], "alike in length comes first"
+
+
+def test_all_pairs_of_a_record_share_one_prompt_and_say_where_they_come_from(byte_tokenizer):
+    texts = ("Answer: Elbe", "Answer: Ombra", "Answer: " + "some other river " * 5, "Answer: river Ombra")
+    pairs = build(byte_tokenizer, *texts, pairs_per_record=4, max_prompt_length=600)
+    assert len(pairs) == 4
+    assert [p.pair for p in pairs] == [0, 1, 2, 3]
+    assert [p.name for p in pairs] == ["q1", "q1#1", "q1#2", "q1#3"]
+    assert len({str(p.prompt) for p in pairs}) == 1
+    shown = 600 - 32 - len(RECORD.question) - len(texts[2])
+    (message,) = pairs[0].prompt
+    assert RECORD.context[: shown // 2] + RECORD.context[-(shown // 2) :] in message["content"], "cut for the longest"
+    for p in pairs:
+        assert (p.chosen_text, p.rejected_text) == (texts[p.chosen_index], texts[p.rejected_index])
+        assert (p.chosen_pull, p.rejected_pull) == (p.chosen_index // 2, p.rejected_index // 2)
+        assert p.chosen_arms == (p.chosen_index, p.chosen_index + 1)
+        assert p.chosen_reward > p.rejected_reward
+
+
 def test_the_pair_shows_the_whole_context_cut_in_the_middle(byte_tokenizer):
-    rule = PairRule(max_prompt_length=600)
-    pair = build_pair(
-        RECORD, rollout("Answer: Elbe", "Answer: Ombra", ""), rule, ReasonThenAnswer(), byte_tokenizer, seed=0, round=3
-    )
-    assert pair is not None
+    texts = ("Answer: Elbe", "Answer: Ombra", "")
+    (pair,) = build(byte_tokenizer, *texts, reading=ReasonThenAnswer(), max_prompt_length=600)
     assert (pair.chosen_text, pair.rejected_text) == ("Answer: Ombra", "Answer: Elbe")
     assert (pair.chosen_reward, pair.rejected_reward) == (1.0, 0.0)
     assert (pair.chosen_index, pair.rejected_index) == (1, 0)
@@ -54,51 +131,26 @@ def test_the_pair_shows_the_whole_context_cut_in_the_middle(byte_tokenizer):
 
 
 def test_alike_responses_make_no_pair(byte_tokenizer):
-    assert build_pair(RECORD, rollout("a", "b"), PairRule(), Direct(), byte_tokenizer, seed=0, round=0) is None
+    assert build(byte_tokenizer, "a", "b") == []
 
 
 def test_answers_that_leave_no_room_are_an_error(byte_tokenizer):
-    long = "Answer: " + "word " * 20
     with pytest.raises(DataError, match="max_prompt_length = 64"):
-        build_pair(
-            RECORD,
-            rollout(long, "Answer: Ombra"),
-            PairRule(max_prompt_length=64),
-            Direct(),
-            byte_tokenizer,
-            seed=0,
-            round=0,
-        )
+        build(byte_tokenizer, "Answer: " + "word " * 20, "Answer: Ombra", max_prompt_length=64)
 
 
-def test_written_pairs_are_read_back_and_are_in_trls_conversational_form(byte_tokenizer, tmp_path):
-    pair = build_pair(
-        RECORD, rollout("Answer: x", "Answer: Ombra"), PairRule(), Direct(), byte_tokenizer, seed=0, round=0
-    )
-    path = tmp_path / "pairs.jsonl"
-    write_pairs(path, [pair, pair])
-    assert read_pairs(path) == [pair, pair]
-
-    from datasets import load_dataset
-
-    row = load_dataset("json", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))[0]
-    assert row["prompt"] == [dict(m) for m in pair.prompt]
-    assert row["chosen"] == [{"role": "assistant", "content": "Answer: Ombra"}]
-    assert row["rejected"] == [{"role": "assistant", "content": "Answer: x"}]
-
-
-def test_a_damaged_pairs_file_is_named_with_its_line(tmp_path):
-    path = tmp_path / "pairs.jsonl"
-    path.write_text(json.dumps({"id": "a"}) + "\n")
-    with pytest.raises(DataError, match=r"line 1: the field 'input' is missing"):
-        read_pairs(path)
-    path.write_text("{\n")
-    with pytest.raises(DataError, match="line 1: not a JSON object"):
-        read_pairs(path)
-
-
-def test_rule_is_checked():
-    with pytest.raises(ConfigError, match="max_prompt_length"):
-        PairRule(max_prompt_length=3)
-    with pytest.raises(ConfigError, match="min_margin"):
-        PairRule(min_margin=2.0)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_prompt_length": 3},
+        {"min_margin": 2.0},
+        {"pairs_per_record": 0},
+        {"max_length_ratio": 0.5},
+        {"max_length_difference": -1},
+        {"distinct": "words"},
+        {"max_similarity": 0.0},
+    ],
+)
+def test_rule_is_checked(wrong):
+    with pytest.raises(ConfigError, match=f"pairs.{next(iter(wrong))}"):
+        PairRule(**wrong)

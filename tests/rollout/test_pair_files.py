@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from longmab_pl.errors import DataError
+from longmab_pl.rollout.pair_files import PairWriter, read_pairs
+from longmab_pl.rollout.pairs import PreferencePair
+
+PAIR = PreferencePair(
+    id="q1",
+    pair=0,
+    input="Which river?",
+    answer="Ombra",
+    prompt=({"role": "user", "content": "Text: it lies on the Ombra – “sure”.\nWhich river?"},),
+    chosen=({"role": "assistant", "content": "Answer: Ombra"},),
+    rejected=({"role": "assistant", "content": "Answer: Elbe"},),
+    chosen_reward=1.0,
+    rejected_reward=0.1 + 0.2,
+    chosen_index=3,
+    rejected_index=1,
+    chosen_pull=1,
+    rejected_pull=0,
+    chosen_arms=(4, 7),
+    rejected_arms=(),
+    chosen_ended=True,
+    rejected_ended=False,
+    round=2,
+)
+
+
+def write(path, format="jsonl", style="conversational", tokenizer=None, n=3):
+    pairs = [replace(PAIR, id=f"q{i}", pair=i % 2) for i in range(n)]
+    with PairWriter(path, format, style, tokenizer) as writer:
+        for pair in pairs:
+            writer.write(pair)
+    assert writer.count == n
+    return pairs
+
+
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+@pytest.mark.parametrize("n", [0, 1, 200])
+def test_written_pairs_are_read_back(tmp_path, format, n):
+    path = tmp_path / f"pairs.{format}"
+    pairs = write(path, format, n=n)
+    assert list(read_pairs(path)) == pairs
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_load_dataset_reads_both_styles(tmp_path, byte_tokenizer, format):
+    from datasets import load_dataset
+
+    kind = {"jsonl": "json"}.get(format, format)
+    for style in ("conversational", "plain"):
+        path = tmp_path / f"{style}.{format}"
+        write(path, format, style, byte_tokenizer)
+        data = load_dataset(kind, data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
+        assert len(data) == 3
+        row = data[0]
+        assert row["chosen_arms"] == [4, 7]
+        assert row["chosen_pull"] == 1
+        if style == "conversational":
+            assert row["prompt"] == list(PAIR.prompt)
+            assert row["chosen"] == [{"role": "assistant", "content": "Answer: Ombra"}]
+        else:
+            assert row["prompt"] == "[user]" + PAIR.prompt[0]["content"] + "<end>[assistant]"
+            assert (row["chosen"], row["rejected"]) == ("Answer: Ombra", "Answer: Elbe")
+
+
+def test_a_start_token_that_the_tokenizer_adds_is_not_written(tmp_path):
+    class Starting:
+        bos_token, bos_token_id = "<s>", 1
+
+        def __call__(self, text):
+            return {"input_ids": [1, 9]}
+
+        def apply_chat_template(self, messages, tokenize, add_generation_prompt):
+            return "<s>" + messages[0]["content"] + "<s>"
+
+    write(tmp_path / "p.jsonl", style="plain", tokenizer=Starting(), n=1)
+    row = json.loads((tmp_path / "p.jsonl").read_text())
+    assert row["prompt"] == PAIR.prompt[0]["content"] + "<s>"
+
+
+def test_nothing_half_written_has_the_files_name(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    with pytest.raises(KeyboardInterrupt), PairWriter(path) as writer:
+        for _ in range(100):
+            writer.write(PAIR)
+        raise KeyboardInterrupt
+    assert not path.exists()
+
+
+def test_a_damaged_pairs_file_is_named_with_its_line(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"id": "a"}) + "\n")
+    with pytest.raises(DataError, match=r"pairs\.jsonl:1: the field 'pair' is missing"):
+        list(read_pairs(path))
+    path.write_text("\n{\n")
+    with pytest.raises(DataError, match=r"pairs\.jsonl:2: not JSON"):
+        list(read_pairs(path))

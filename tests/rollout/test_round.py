@@ -1,0 +1,189 @@
+"""A round without a Trainer: its files, its memory, going on after a crash, and what stopped records leave to others."""
+
+from __future__ import annotations
+
+import gc
+import json
+from dataclasses import dataclass, replace
+
+import pytest
+from scripted_engine import ScriptedEngine
+
+from longmab_pl.data.records import QARecord
+from longmab_pl.engine.protocol import Request, Sampling
+from longmab_pl.errors import EngineError
+from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
+from longmab_pl.rollout.embedding import Embedder
+from longmab_pl.rollout.pair_files import read_pairs
+from longmab_pl.rollout.pairs import PairRule
+from longmab_pl.rollout.reading import Direct
+from longmab_pl.rollout.round import Round, RoundPlan
+from longmab_pl.rollout.round_store import RoundStore, digest
+from longmab_pl.rollout.scheduler import Asking
+from longmab_pl.rollout.strategy import RecordRollout, Response, Tools
+
+RECORDS = [
+    QARecord(f"r{i}", f"Which river at {i}?", (f"number {i}",), f"Place {i} lies on river number {i}. " * 5)
+    for i in range(12)
+]
+STRATEGY = BanditRollout(
+    rounds=4, top_k=2, init="uniform", chunking=Chunking(60, 0, 1), sampling=Sampling(max_tokens=16)
+)
+
+
+def answer(request: Request, i: int) -> str:
+    record, pull = request.id.split("/")
+    number = int(record[1:])
+    return f" number {number}" if (number + int(pull)) % 3 == 0 else f" number {number + 1} or so"
+
+
+def make(folder, tokenizer, records=RECORDS, strategy=STRATEGY, rule=None, reserve=(), format="jsonl"):
+    plan = RoundPlan(strategy, Direct(), rule or PairRule(max_prompt_length=400), Embedder(), seed=5)
+    settings = plan.settings(0, records, "tiny", "base")
+    store = RoundStore(folder, 0, digest(settings), format)
+    return Round(plan, store, records, tokenizer, settings, reserve)
+
+
+def done(folder, tokenizer, engine=None, **options):
+    making = make(folder, tokenizer, **options)
+    making.roll_out(engine or ScriptedEngine(answer))
+    return making, making.finish("step-0")
+
+
+def files(making):
+    return {name: (making.store.folder / name).read_bytes() for name in ("pairs.jsonl", "rollouts.jsonl", "round.json")}
+
+
+def test_files_are_in_record_order_whatever_finishes_first(tmp_path, byte_tokenizer):
+    making, summary = done(tmp_path / "a", byte_tokenizer)
+    other, _ = done(tmp_path / "b", byte_tokenizer, ScriptedEngine(answer, concurrency=3, jitter=30))
+    assert files(making) == files(other)
+    rows = [json.loads(line) for line in files(making)["rollouts.jsonl"].splitlines()]
+    assert [row["record_id"] for row in rows] == [r.id for r in RECORDS]
+    assert rows[0]["responses"][0]["text"].startswith("Answer: number ")
+    assert [p.id for p in read_pairs(making.store.pairs)] == [r.id for r in RECORDS]
+    assert summary["statistics"]["pairs/count"] == 12
+    assert summary["statistics"]["rollout/responses"] == 48
+    assert summary["statistics"]["rollout/usable_pair_rate"] == 1.0
+    assert not making.store.spool.exists()
+
+
+def test_several_pairs_a_record_in_parquet(tmp_path, byte_tokenizer):
+    rule = PairRule(max_prompt_length=400, pairs_per_record=3, distinct="text")
+    making, summary = done(tmp_path, byte_tokenizer, rule=rule, format="parquet")
+    assert making.store.pairs.name == "pairs.parquet"
+    pairs = list(read_pairs(making.store.pairs))
+    assert len(pairs) == summary["statistics"]["pairs/count"]
+    assert summary["statistics"]["rollout/usable_pair_rate"] == 1.0, "records with a pair, not pairs"
+    assert len({p.name for p in pairs}) == len(pairs)
+
+
+def test_a_round_that_was_cut_off_asks_for_nothing_twice_and_ends_the_same(tmp_path, byte_tokenizer):
+    whole, _ = done(tmp_path / "whole", byte_tokenizer)
+    asked: list[str] = []
+    for die_after in (15, 12, 9):
+        making = make(tmp_path / "cut", byte_tokenizer)
+        engine = ScriptedEngine(answer, die_after=die_after)
+        with pytest.raises(EngineError):
+            making.roll_out(engine)
+        assert making.store.spool.exists()
+    engine = ScriptedEngine(answer)
+    making, _ = done(tmp_path / "cut", byte_tokenizer, engine)
+    asked = [r.id for r in engine.asked]
+    assert len(asked) == len(set(asked)) < 40
+    assert files(making) == files(whole)
+
+
+def test_finished_records_are_not_even_replayed(tmp_path, byte_tokenizer):
+    @dataclass(frozen=True)
+    class Counting(BanditRollout):
+        def roll(self, record: QARecord, tools: Tools) -> Asking[RecordRollout]:
+            rolled.append(record.id)
+            return super().roll(record, tools)
+
+    rolled: list[str] = []
+    strategy = Counting(**{name: getattr(STRATEGY, name) for name in STRATEGY.__dataclass_fields__})
+    making = make(tmp_path, byte_tokenizer, strategy=strategy)
+    making.roll_out(ScriptedEngine(answer))
+    assert sorted(rolled) == sorted(r.id for r in RECORDS)
+    rolled.clear()
+    making = make(tmp_path, byte_tokenizer, strategy=strategy)
+    making.roll_out(ScriptedEngine(answer))
+    assert making.finish("step-0")["statistics"]["pairs/count"] == 12
+    assert rolled == []
+
+
+def test_a_record_that_fails_is_counted_and_costs_no_other(tmp_path, byte_tokenizer, capsys):
+    records = [*RECORDS[:5], replace(RECORDS[5], context="Very long. " * 2000), *RECORDS[6:]]
+    strategy = replace(STRATEGY, chunking=Chunking(9000, 0, 1))
+    making, summary = done(
+        tmp_path, byte_tokenizer, ScriptedEngine(answer, max_model_len=5000), records=records, strategy=strategy
+    )
+    assert [name for name, _ in summary["failures"]] == ["r5"]
+    assert summary["statistics"]["rollout/failed_records"] == 1
+    assert summary["statistics"]["rollout/records"] == 12
+    assert "record 'r5' failed" in capsys.readouterr().err
+
+
+@dataclass(frozen=True)
+class StopsEarly:
+    """Asks record i for 1 + i % 4 of 8 responses."""
+
+    budget: str = "adaptive"
+
+    def roll(self, record, tools):
+        responses = []
+        n = 1 + int(record.id[1:]) % 4 if self.budget == "adaptive" else 8
+        for t in range(n):
+            prompt = tools.reading.prompt_ids(tools.tokenizer, "", record.question)
+            (completion,) = yield [Request(f"{record.id}/{t}", prompt, Sampling(max_tokens=4))]
+            responses.append(Response(completion.texts[0], True, t, (0,), 0.0))
+        return RecordRollout(record.id, "ok", tuple(responses), stopped="settled" if n < 8 else "")
+
+    def expected_responses(self):
+        return 8
+
+    def needed_model_len(self):
+        return 100
+
+
+def test_what_stopped_records_leave_lets_others_in_whatever_the_order(tmp_path, byte_tokenizer):
+    let_in = set()
+    for n, (concurrency, jitter) in enumerate([(1, 1), (3, 20), (8, 5), (100, 3)]):
+        engine = ScriptedEngine(answer, concurrency=concurrency, jitter=jitter)
+        making, _ = done(
+            tmp_path / str(n), byte_tokenizer, engine, records=RECORDS[:4], strategy=StopsEarly(), reserve=RECORDS[4:]
+        )
+        rows = making.store.rollouts.read_text().splitlines()
+        let_in.add(len(rows) - 4)
+        assert len(engine.asked) <= 4 * 8, "no more responses than the fixed budget"
+        for cut in (3, 7, 11):
+            folder = tmp_path / f"{n} cut {cut}"
+            with pytest.raises(EngineError):
+                make(folder, byte_tokenizer, RECORDS[:4], StopsEarly(), reserve=RECORDS[4:]).roll_out(
+                    ScriptedEngine(answer, die_after=cut)
+                )
+            again, _ = done(folder, byte_tokenizer, records=RECORDS[:4], strategy=StopsEarly(), reserve=RECORDS[4:])
+            assert again.store.rollouts.read_text().splitlines() == rows
+    assert len(let_in) == 1
+    assert let_in.pop() >= 3
+    making, _ = done(
+        tmp_path / "fixed", byte_tokenizer, records=RECORDS[:4], strategy=StopsEarly("fixed"), reserve=RECORDS[4:]
+    )
+    assert len(making.store.rollouts.read_text().splitlines()) == 4
+
+
+def test_memory_holds_no_finished_record(tmp_path, byte_tokenizer):
+    most = 0
+
+    def watching(request: Request, i: int) -> str:
+        nonlocal most
+        record, pull = request.id.split("/")
+        if pull == "3" and int(record[1:]) % 20 == 0:
+            most = max(most, sum(isinstance(o, Response) for o in gc.get_objects()))
+        return answer(request, i)
+
+    records = [replace(RECORDS[0], id=f"r{i}") for i in range(200)]
+    making = make(tmp_path, byte_tokenizer, records=records)
+    making.roll_out(ScriptedEngine(watching, concurrency=4), max_live=8)
+    assert 0 < most <= 8 * 4 + 4, "only records at work have their responses in memory (800 were made)"

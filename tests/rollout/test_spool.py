@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from longmab_pl.rollout.spool import RolloutSpool, rollout_from_row, rollout_to_row
+from longmab_pl.rollout.strategy import RecordRollout, Response
+
+
+def rollout(name: str) -> RecordRollout:
+    responses = (Response("Answer: “é”\n", True, 0, (1, 2), 1 / 3), Response("", False, 1, (), 0.0))
+    return RecordRollout(name, "ok", responses, 3, (1, 1, 0), (0.1, 0.2, 0.3), (0, 1, 0), "probe")
+
+
+def test_rows_are_read_back_exactly():
+    assert rollout_from_row({**rollout_to_row(rollout("a")), "of another version": 1}) == rollout("a")
+    dropped = RecordRollout("b", "probe_rejected", arms=4)
+    assert rollout_from_row(rollout_to_row(dropped)) == dropped
+
+
+def test_records_are_found_again_in_any_order_and_by_a_later_process(tmp_path):
+    path = tmp_path / "spool"
+    with RolloutSpool(path) as spool:
+        for name in "cab":
+            spool.add(rollout(name))
+        assert spool.read("a") == rollout("a")
+        spool.add(rollout("d"))
+    with RolloutSpool(path) as spool:
+        assert list(spool) == ["c", "a", "b", "d"]
+        assert "e" not in spool
+        assert spool.read("d") == rollout("d")
+        spool.add(rollout("e"))
+        assert spool.read("b") == rollout("b")
+        assert len(spool) == 5
+
+
+@pytest.mark.parametrize("cut", [1, 30])
+def test_a_torn_last_line_is_cut_off(tmp_path, cut):
+    path = tmp_path / "spool"
+    with RolloutSpool(path) as spool:
+        spool.add(rollout("a"))
+        spool.add(rollout("b"))
+    path.write_bytes(path.read_bytes()[:-cut])
+    with RolloutSpool(path) as spool:
+        assert list(spool) == ["a"]
+        spool.add(rollout("b"))
+        assert spool.read("b") == rollout("b")
