@@ -3,16 +3,22 @@
 A group is one prompt and all completions of it: `[prompt, completion, completion, ...]`. Each completion attends to
 the prompt and to itself, its positions continue from the prompt's end, and groups never see each other, so that every
 completion's log-probabilities are those of the plain sequence prompt + completion.
+
+Of a completion, a mask may leave some tokens out of all sums: they are read but not compared (step-wise preferences,
+where only one block of an answer is judged).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
 
 from longmab_pl.errors import DataError
+
+_Completion = tuple[tuple[int, ...], tuple[bool, ...] | None]
+"""Token ids and which of them are compared."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +34,12 @@ class PreferenceExample:
         rejected_reward: the score of the rejected one.
         reference_chosen_logp: log-probability (nats) of the chosen completion under the reference, if computed before.
         reference_rejected_logp: likewise of the rejected one.
+        chosen_mask: which tokens of the chosen completion are compared (step-wise DPO, arXiv:2502.02095); None: all.
+        rejected_mask: likewise of the rejected one.
 
     Raises:
-        DataError: an empty prompt or completion, or identical completions.
+        DataError: an empty prompt or completion, identical completions, or a mask of another length or without a
+            compared token.
     """
 
     id: str
@@ -41,6 +50,8 @@ class PreferenceExample:
     rejected_reward: float = 0.0
     reference_chosen_logp: float | None = None
     reference_rejected_logp: float | None = None
+    chosen_mask: tuple[bool, ...] | None = None
+    rejected_mask: tuple[bool, ...] | None = None
 
     def __post_init__(self) -> None:
         for field in ("prompt_ids", "chosen_ids", "rejected_ids"):
@@ -52,6 +63,17 @@ class PreferenceExample:
             )
         if (self.reference_chosen_logp is None) != (self.reference_rejected_logp is None):
             raise DataError(f"pair {self.id!r}: give the reference log-probabilities of both completions or of neither")
+        for ids, field in ((self.chosen_ids, "chosen_mask"), (self.rejected_ids, "rejected_mask")):
+            mask = getattr(self, field)
+            if mask is None:
+                continue
+            if len(mask) != len(ids):
+                raise DataError(f"pair {self.id!r}: {field} has {len(mask)} values for {len(ids)} tokens")
+            if not any(mask):
+                raise DataError(
+                    f"pair {self.id!r}: {field} leaves no token to compare, so there is nothing to learn; leave the "
+                    "pair out"
+                )
 
     @property
     def tokens(self) -> int:
@@ -71,6 +93,9 @@ class PackedBatch:
         source_index: long [N], the position in the sequence whose hidden state predicts each completion token (the
             prompt's last position for a completion's first token).
         target_ids: long [N], the completion tokens, completion after completion.
+        compared: float [N], 1 where a completion token counts in sums and lengths, 0 where it is only read.
+        prompt_lengths: tokens of each group's prompt, G numbers.
+        group_sizes: completions of each group, G numbers that sum to C.
         completion_lengths: tokens of each completion, C numbers that sum to N.
         chosen: for each pair, the index of its chosen completion.
         rejected: for each pair, the index of its rejected completion.
@@ -87,6 +112,9 @@ class PackedBatch:
     completion_ids: torch.Tensor
     source_index: torch.Tensor
     target_ids: torch.Tensor
+    compared: torch.Tensor
+    prompt_lengths: tuple[int, ...]
+    group_sizes: tuple[int, ...]
     completion_lengths: tuple[int, ...]
     chosen: tuple[int, ...]
     rejected: tuple[int, ...]
@@ -113,21 +141,41 @@ class PackedBatch:
         """The same batch in page-locked memory (the DataLoader calls this)."""
         return self._map(lambda tensor: tensor.pin_memory())
 
-    def attention_mask(self, window: int | None = None) -> torch.Tensor:
-        """Who may attend to whom: bool [1, 1, T, T], True = row (query) attends to column (key).
+    def groups(self) -> Iterator[tuple[range, list[range]]]:
+        """Where each group's prompt and each of its completions stand in the sequence, in order."""
+        start, completion = 0, 0
+        for prompt_length, size in zip(self.prompt_lengths, self.group_sizes, strict=True):
+            prompt = range(start, start + prompt_length)
+            start = prompt.stop
+            completions = []
+            for length in self.completion_lengths[completion : completion + size]:
+                completions.append(range(start, start + length))
+                start += length
+            completion += size
+            yield prompt, completions
+
+    def visible(self, rows: torch.Tensor, columns: torch.Tensor, window: int | None = None) -> torch.Tensor:
+        """Who may attend to whom: bool, True = the token at `rows` (query) attends to the one at `columns` (key).
 
         Args:
+            rows: positions in the sequence, of any shape that broadcasts with `columns`.
+            columns: likewise.
             window: of sliding-window attention, measured in positions (as the plain sequence would), None for full
                 attention.
         """
-        index = torch.arange(self.tokens, device=self.input_ids.device)
-        mask = index[:, None] >= index[None, :]
-        # In place: each T x T bool is 1 GB at 32k tokens.
-        mask &= self.group_ids[:, None] == self.group_ids[None, :]
-        mask &= (self.completion_ids[None, :] == -1) | (self.completion_ids[:, None] == self.completion_ids[None, :])
+        allowed = rows >= columns
+        # In place: a whole T x T bool is 1 GB at 32k tokens.
+        allowed &= self.group_ids[rows] == self.group_ids[columns]
+        of_column = self.completion_ids[columns]
+        allowed &= (of_column == -1) | (self.completion_ids[rows] == of_column)
         if window is not None:
-            mask &= self.position_ids[0, None, :] > self.position_ids[0, :, None] - window
-        return mask[None, None]
+            allowed &= self.position_ids[0, columns] > self.position_ids[0, rows] - window
+        return allowed
+
+    def attention_mask(self, window: int | None = None) -> torch.Tensor:
+        """`visible` for the whole sequence: bool [1, 1, T, T]."""
+        index = torch.arange(self.tokens, device=self.input_ids.device)
+        return self.visible(index[:, None], index[None, :], window)[None, None]
 
     def plain_sequence(self, completion: int) -> torch.Tensor:
         """Positions in the packed sequence of one completion's plain sequence, prompt + completion: long [P_len +
@@ -144,18 +192,18 @@ class PackedBatch:
 
 def collate(examples: Sequence[PreferenceExample]) -> PackedBatch:
     """Pack pairs into one sequence; pairs with the same prompt share it, and a completion that several of them use
-    stands once.
+    (with the same mask) stands once.
 
     Raises:
         DataError: no pairs.
     """
     if not examples:
         raise DataError("collate was given no pairs; a batch needs at least one")
-    groups: dict[tuple[int, ...], dict[tuple[int, ...], int]] = {}
+    groups: dict[tuple[int, ...], dict[_Completion, int]] = {}
     for example in examples:
         completions = groups.setdefault(example.prompt_ids, {})
-        for ids in (example.chosen_ids, example.rejected_ids):
-            completions.setdefault(ids, -1)
+        completions.setdefault((example.chosen_ids, example.chosen_mask), -1)
+        completions.setdefault((example.rejected_ids, example.rejected_mask), -1)
 
     tokens: list[int] = []
     positions: list[int] = []
@@ -163,17 +211,19 @@ def collate(examples: Sequence[PreferenceExample]) -> PackedBatch:
     completion_ids: list[int] = []
     sources: list[int] = []
     targets: list[int] = []
+    compared: list[float] = []
     lengths: list[int] = []
     for group, (prompt, completions) in enumerate(groups.items()):
         last_prompt = len(tokens) + len(prompt) - 1
         tokens += prompt
         positions += range(len(prompt))
         completion_ids += [-1] * len(prompt)
-        for ids in completions:
-            completions[ids] = len(lengths)
+        for ids, mask in completions:
+            completions[ids, mask] = len(lengths)
             start = len(tokens)
             sources += [last_prompt, *range(start, start + len(ids) - 1)]
             targets += ids
+            compared += mask or [1.0] * len(ids)
             tokens += ids
             positions += range(len(prompt), len(prompt) + len(ids))
             completion_ids += [len(lengths)] * len(ids)
@@ -190,9 +240,12 @@ def collate(examples: Sequence[PreferenceExample]) -> PackedBatch:
         completion_ids=torch.tensor(completion_ids),
         source_index=torch.tensor(sources),
         target_ids=torch.tensor(targets),
+        compared=torch.tensor(compared, dtype=torch.float32),
+        prompt_lengths=tuple(len(prompt) for prompt in groups),
+        group_sizes=tuple(len(completions) for completions in groups.values()),
         completion_lengths=tuple(lengths),
-        chosen=tuple(groups[e.prompt_ids][e.chosen_ids] for e in examples),
-        rejected=tuple(groups[e.prompt_ids][e.rejected_ids] for e in examples),
+        chosen=tuple(groups[e.prompt_ids][e.chosen_ids, e.chosen_mask] for e in examples),
+        rejected=tuple(groups[e.prompt_ids][e.rejected_ids, e.rejected_mask] for e in examples),
         chosen_scores=torch.tensor([float(e.chosen_reward) for e in examples]),
         rejected_scores=torch.tensor([float(e.rejected_reward) for e in examples]),
         ids=tuple(e.id for e in examples),

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from longmab_pl.dpo.attention import Attention, choose_attention, use_segments
 from longmab_pl.errors import ConfigError
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Quantization = Literal["none", "nf4"]
 Precision = Literal["bf16", "fp32"]
-Attention = Literal["sdpa", "eager"]
 
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -69,12 +69,74 @@ class LoRASettings:
         )
 
 
+def load_base(
+    model: str,
+    quantization: Quantization = "none",
+    dtype: Precision = "bf16",
+    attention: Attention = "auto",
+    device: torch.device | str = "cpu",
+) -> PreTrainedModel:
+    """Load a causal language model and freeze it; the arguments are those of `load_policy`.
+
+    Returns:
+        The model in eval mode.
+
+    Raises:
+        ConfigError: the model cannot be found, read or loaded completely.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+
+    options: dict[str, Any] = {}
+    if quantization == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=_DTYPES[dtype],
+        )
+    _refuse_missing_folder(model)
+
+    def attempt(implementation: str) -> tuple[PreTrainedModel, dict[str, Any]]:
+        return AutoModelForCausalLM.from_pretrained(
+            model,
+            dtype=_DTYPES[dtype],
+            attn_implementation=implementation,
+            device_map={"": str(device)},
+            output_loading_info=True,
+            **options,
+        )
+
+    try:
+        implementations = choose_attention(attention, AutoConfig.from_pretrained(model), device)
+        for implementation in implementations:
+            try:
+                base, info = attempt(implementation)
+                break
+            except (ValueError, ImportError):
+                # Transformers refuses an implementation that the architecture does not know before it reads weights.
+                if implementation == implementations[-1]:
+                    raise
+    except (OSError, ValueError, ImportError) as error:
+        raise _cannot_load("model", model, error) from error
+    incomplete = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in info.get(kind) or ())
+    if incomplete:
+        # Transformers fills such weights with random numbers and only warns.
+        raise ConfigError(
+            f"model {model!r} lacks or misshapes {len(incomplete)} weights, the first of them {incomplete[0]}; "
+            "the folder's config.json and its weight files do not belong together: download or convert the model again"
+        )
+    if implementation == "sdpa":
+        use_segments(base)
+    base.config.use_cache = False
+    return base.requires_grad_(False).eval()
+
+
 def load_policy(
     model: str,
     lora: LoRASettings | None = None,
     quantization: Quantization = "none",
     dtype: Precision = "bf16",
-    attention: Attention = "sdpa",
+    attention: Attention = "auto",
     gradient_checkpointing: bool = True,
     device: torch.device | str = "cpu",
 ) -> PeftModel:
@@ -90,7 +152,7 @@ def load_policy(
         lora: the adapter; None is `LoRASettings()`.
         quantization: "nf4" as in QLoRA (arXiv:2305.14314); works on GPU and CPU. A quantised base is never merged.
         dtype: of the base model's weights and activations.
-        attention: the attention implementation; the packed batches need one that takes a mask.
+        attention: the implementation, see `longmab_pl.dpo.attention`; "auto" is "flex" on CUDA and "sdpa" elsewhere.
         gradient_checkpointing: recompute each layer in the backward pass.
         device: where the weights go.
 
@@ -101,38 +163,9 @@ def load_policy(
         ConfigError: the model cannot be found, read or loaded completely, or the adapter fits none of its layers.
     """
     from peft import get_peft_model
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     lora = lora or LoRASettings()
-    options: dict[str, Any] = {}
-    if quantization == "nf4":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=_DTYPES[dtype],
-        )
-    _refuse_missing_folder(model)
-    try:
-        base, info = AutoModelForCausalLM.from_pretrained(
-            model,
-            dtype=_DTYPES[dtype],
-            attn_implementation=attention,
-            device_map={"": str(device)},
-            output_loading_info=True,
-            **options,
-        )
-    except (OSError, ValueError) as error:
-        raise _cannot_load("model", model, error) from error
-    incomplete = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in info.get(kind) or ())
-    if incomplete:
-        # Transformers fills such weights with random numbers and only warns.
-        raise ConfigError(
-            f"model {model!r} lacks or misshapes {len(incomplete)} weights, the first of them {incomplete[0]}; "
-            "the folder's config.json and its weight files do not belong together: download or convert the model again"
-        )
-    base.config.use_cache = False
-    base.requires_grad_(False)
+    base = load_base(model, quantization, dtype, attention, device)
     try:
         policy = get_peft_model(base, lora.to_peft())
     except ValueError as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from longmab_pl.dpo.attention import backbone_inputs
 from longmab_pl.dpo.batch import PackedBatch, PreferenceExample, collate
 from longmab_pl.errors import ConfigError
 
@@ -19,15 +20,12 @@ if TYPE_CHECKING:
 
 Layout = Literal["packed", "concatenated"]
 
-# Layer kinds whose attention a mask fully describes; recurrent and chunked ones need the plain sequence.
-_MASKABLE_LAYERS = {"full_attention", "sliding_attention"}
-
 
 @dataclass(frozen=True)
 class PairLogps:
     """Of P pairs: summed log-probabilities (nats, float32 [P]) and lengths (tokens, float32 [P]) of both completions.
 
-    `chosen_nll` is the chosen completion's mean negative log-likelihood per token [P].
+    Only compared tokens count. `chosen_nll` is the chosen completion's mean negative log-likelihood per token [P].
     """
 
     chosen: torch.Tensor
@@ -52,27 +50,30 @@ def completion_logps(
         chunk: rows of hidden states that go through the output head at once; [chunk, vocabulary] is the largest logits
             tensor.
         layout: "packed" runs the sequence once; "concatenated" runs prompt + completion for each completion.
-        excess_weight: weight of a completion's tokens beyond the length of the pair's shorter one (LD-DPO,
+        excess_weight: weight of a completion's compared tokens beyond the number in the pair's shorter one (LD-DPO,
             arXiv:2409.06411, its alpha); 1 counts all tokens alike.
 
     Raises:
         ConfigError: the architecture cannot take the layout (see `check_packing`).
     """
-    logps = token_logps(model, batch, chunk, layout)
-    per_completion = torch.split(logps, list(batch.completion_lengths))
-    lengths = torch.tensor(batch.completion_lengths, dtype=torch.float32, device=logps.device)
+    logps = token_logps(model, batch, chunk, layout).masked_fill(batch.compared == 0, 0)
+    spans = list(batch.completion_lengths)
+    per_completion = logps.split(spans)
+    counted = batch.compared.split(spans)
+    lengths = torch.stack([tokens.sum() for tokens in counted])
     chosen, rejected = list(batch.chosen), list(batch.rejected)
     sums = torch.stack([tokens.sum() for tokens in per_completion])
     if excess_weight == 1.0:
         chosen_sums, rejected_sums = sums[chosen], sums[rejected]
     else:
-        shorter = [min(len(per_completion[c]), len(per_completion[r])) for c, r in zip(chosen, rejected, strict=True)]
-        chosen_sums = torch.stack(
-            [_desensitised(per_completion[c], n, excess_weight) for c, n in zip(chosen, shorter, strict=True)]
-        )
-        rejected_sums = torch.stack(
-            [_desensitised(per_completion[r], n, excess_weight) for r, n in zip(rejected, shorter, strict=True)]
-        )
+
+        def desensitised(completion: int, common: torch.Tensor) -> torch.Tensor:
+            excess = counted[completion].cumsum(0) > common
+            return (per_completion[completion] * torch.where(excess, excess_weight, 1.0)).sum()
+
+        common = torch.minimum(lengths[chosen], lengths[rejected])
+        chosen_sums = torch.stack([desensitised(c, n) for c, n in zip(chosen, common, strict=True)])
+        rejected_sums = torch.stack([desensitised(r, n) for r, n in zip(rejected, common, strict=True)])
     return PairLogps(
         chosen=chosen_sums,
         rejected=rejected_sums,
@@ -89,10 +90,7 @@ def token_logps(
     causal = causal_model(model)
     backbone = _backbone(causal)
     if layout == "packed":
-        masks = _masks(causal, batch)
-        hidden = backbone(
-            input_ids=batch.input_ids, position_ids=batch.position_ids, attention_mask=masks, use_cache=False
-        ).last_hidden_state[0]  # [T, H]
+        hidden = backbone(**backbone_inputs(causal, batch)).last_hidden_state[0]  # [T or more, H]
         hidden = hidden.index_select(0, batch.source_index)  # [N, H]
     else:
         hidden = torch.cat([_plain_hidden(backbone, batch, c) for c in range(len(batch.completion_lengths))])
@@ -193,34 +191,6 @@ def _backbone(causal: PreTrainedModel) -> Any:
     return backbone
 
 
-def _masks(causal: PreTrainedModel, batch: PackedBatch) -> torch.Tensor | dict[str, torch.Tensor]:
-    """The attention mask [1, 1, T, T] as this architecture takes it: one for all layers, or one per kind of layer."""
-    config = causal.config.get_text_config()
-    attention = causal.config._attn_implementation
-    if attention not in ("sdpa", "eager"):
-        raise ConfigError(f'attention {attention!r} cannot take the packed mask; set attention to "sdpa" (or "eager")')
-
-    def mask(window: int | None) -> torch.Tensor:
-        allowed = batch.attention_mask(window)
-        if attention == "sdpa":
-            return allowed
-        blocked = torch.finfo(causal.dtype).min
-        return torch.zeros(allowed.shape, dtype=causal.dtype, device=allowed.device).masked_fill_(~allowed, blocked)
-
-    kinds = set(getattr(config, "layer_types", None) or ())
-    window = getattr(config, "sliding_window", None)
-    if kinds - _MASKABLE_LAYERS:
-        raise ConfigError(
-            f"{type(causal).__name__} has {', '.join(sorted(kinds - _MASKABLE_LAYERS))} layers, whose packed form is "
-            "not exact"
-        )
-    if len(kinds) > 1 or kinds == {"sliding_attention"}:
-        windows = {"full_attention": None, "sliding_attention": window}
-        return {kind: mask(windows[kind]) for kind in kinds}
-    # Without layer_types a window holds for every layer (Mistral); with them, "full" layers ignore the setting (Qwen2).
-    return mask(None if kinds else window)
-
-
 def _logit_transform(causal: PreTrainedModel) -> Callable[[torch.Tensor], torch.Tensor]:
     """What the architecture does to the head's output: soft-capping (Gemma), division (Granite), scaling (Cohere), or
     nothing."""
@@ -235,7 +205,3 @@ def _logit_transform(causal: PreTrainedModel) -> Callable[[torch.Tensor], torch.
     if factor:
         return lambda logits: logits * factor
     return lambda logits: logits
-
-
-def _desensitised(tokens: torch.Tensor, common: int, weight: float) -> torch.Tensor:
-    return tokens[:common].sum() + weight * tokens[common:].sum()

@@ -10,8 +10,9 @@ import torch
 from lightning.pytorch import LightningModule
 
 from longmab_pl.dpo import adapter as adapters
+from longmab_pl.dpo.attention import Attention
 from longmab_pl.dpo.batch import PackedBatch
-from longmab_pl.dpo.loading import Attention, LoRASettings, Precision, Quantization, load_policy
+from longmab_pl.dpo.loading import LoRASettings, Precision, Quantization, load_policy
 from longmab_pl.dpo.logprobs import Layout, PairLogps, causal_model, check_packing, completion_logps, head_logps
 from longmab_pl.dpo.losses import PreferenceLoss, SigmoidDPO
 from longmab_pl.dpo.schedule import Schedule, lr_factor, run_progress
@@ -35,7 +36,8 @@ class DPOModule(LightningModule):
         lora: the adapter's settings.
         quantization: "nf4" keeps the base in 4 bits (QLoRA).
         dtype: of the base model's weights and activations.
-        attention: "sdpa", or "eager" for debugging.
+        attention: "flex" (FlexAttention, CUDA only), "sdpa", "eager" (slow, for debugging), or "auto": flex on CUDA,
+            sdpa elsewhere.
         gradient_checkpointing: recompute layers in the backward pass: less memory, about a third more time.
         learning_rate: its peak.
         weight_decay: AdamW's, on the adapter.
@@ -55,7 +57,7 @@ class DPOModule(LightningModule):
         lora: LoRASettings = LoRASettings(),  # noqa: B008 - frozen
         quantization: Quantization = "none",
         dtype: Precision = "bf16",
-        attention: Attention = "sdpa",
+        attention: Attention = "auto",
         gradient_checkpointing: bool = True,
         learning_rate: float = 2e-5,
         weight_decay: float = 0.0,

@@ -91,3 +91,33 @@ def test_half_a_reference_is_refused() -> None:
 def test_an_empty_batch_is_refused() -> None:
     with pytest.raises(DataError, match="no pairs"):
         collate([])
+
+
+def test_where_groups_stand() -> None:
+    batch = collate([PreferenceExample("a", (1, 2), (3,), (4, 5)), PreferenceExample("b", (9,), (3,), (4,))])
+    assert list(batch.groups()) == [
+        (range(2), [range(2, 3), range(3, 5)]),
+        (range(5, 6), [range(6, 7), range(7, 8)]),
+    ]
+    assert (batch.prompt_lengths, batch.group_sizes) == ((2, 1), (2, 2))
+
+
+def test_a_completion_stands_again_where_other_tokens_of_it_are_compared() -> None:
+    batch = collate(
+        [
+            PreferenceExample("a", (1, 2), (3, 4), (5, 6), chosen_mask=(False, True)),
+            PreferenceExample("b", (1, 2), (3, 4), (5, 6)),
+        ]
+    )
+    assert batch.input_ids.tolist() == [[1, 2, 3, 4, 5, 6, 3, 4]]
+    assert batch.compared.tolist() == [0, 1, 1, 1, 1, 1]
+    assert (batch.chosen, batch.rejected) == ((0, 2), (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("mask", "match"),
+    [((True,), "chosen_mask has 1 values for 2 tokens"), ((False, False), "leaves no token to compare")],
+)
+def test_masks_that_compare_nothing_or_do_not_fit_are_refused(mask: tuple, match: str) -> None:
+    with pytest.raises(DataError, match=rf"pair 'x': .*{match}"):
+        PreferenceExample("x", (1,), (2, 3), (4,), chosen_mask=mask)

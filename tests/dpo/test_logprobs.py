@@ -172,6 +172,51 @@ def test_excess_weight_counts_tokens_beyond_the_shorter_completion(tiny_model: T
                 torch.testing.assert_close(found, common + 0.25 * (whole - common), rtol=1e-5, atol=1e-4)
 
 
+def test_only_compared_tokens_count(tiny_model: TinyModel) -> None:
+    """Step-wise DPO: two answers that share their first block; only the second block is compared."""
+    policy = load_policy(tiny_model("llama"), dtype="fp32").eval()
+    prompt, first, better, worse = (5, 6, 7, 8), (21, 22, 23), (31, 32), (41, 42, 43, 44)
+    masked = PreferenceExample(
+        "masked",
+        prompt,
+        first + better,
+        first + worse,
+        chosen_mask=(False,) * 3 + (True,) * 2,
+        rejected_mask=(False,) * 3 + (True,) * 4,
+    )
+    in_prompt = PreferenceExample("in the prompt", prompt + first, better, worse)
+    with torch.no_grad():
+        for weight in (1.0, 0.25):
+            found = completion_logps(policy, collate([masked]), excess_weight=weight)
+            expected = completion_logps(policy, collate([in_prompt]), excess_weight=weight)
+            for field in ("chosen", "rejected", "chosen_tokens", "rejected_tokens", "chosen_nll"):
+                torch.testing.assert_close(getattr(found, field), getattr(expected, field), rtol=1e-5, atol=1e-5)
+        # By hand, from the model's own logits: the sum over tokens 4 and 5 of the answer alone.
+        whole = own_logps(policy, prompt, first + better)
+        by_hand = whole - own_logps(policy, prompt, first)
+        logps = completion_logps(policy, collate([masked]))
+        torch.testing.assert_close(logps.chosen[0], by_hand, rtol=1e-5, atol=1e-4)
+    assert found.chosen_tokens.tolist() == [2]
+    assert found.rejected_tokens.tolist() == [4]
+
+
+def test_tokens_that_are_not_compared_get_no_gradient_of_their_own(tiny_model: TinyModel) -> None:
+    policy = load_policy(tiny_model("llama"), dtype="fp32")
+    randomise_adapter(policy)
+    hidden_grads: list[torch.Tensor] = []
+
+    def keep(module: torch.nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        output.register_hook(hidden_grads.append)
+
+    policy.get_base_model().model.norm.register_forward_hook(keep)
+    pair = PreferenceExample("p", (5, 6, 7), (8, 9, 10), (11,), chosen_mask=(True, False, True))
+    logps = completion_logps(policy, collate([pair]))
+    (logps.chosen + logps.rejected).sum().backward()
+    # Rows 2, 3, 4 predict the chosen completion (row 2 the rejected one as well); row 3 predicts the masked token.
+    rows = hidden_grads[0][0].abs().sum(-1)
+    assert (rows > 0).tolist() == [False, False, True, False, True, False, False]
+
+
 @pytest.mark.parametrize(("family", "options"), MODELS)
 def test_check_packing_accepts_what_is_exact(tiny_model: TinyModel, family: str, options: dict) -> None:
     attention = "eager" if family == "gemma2" else "sdpa"
