@@ -2,44 +2,56 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
+import math
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from longmab_pl.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
 
 class AdapterCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint with this package's defaults: `<run folder>/checkpoints/`, the last one always kept,
-    one more when training is interrupted.
+    """Keeps `last.ckpt` (always, one more when training is interrupted) and `best.ckpt` (by a monitored metric) in
+    `<run folder>/checkpoints/`.
+
+    The best is chosen at the end of an epoch, after validation and evaluations: `val/loss`, `val/rewards/accuracies`
+    and their like exist with `data.val_fraction` above 0, `eval/f1` with a QAEvaluation, `eval/<name>/score` with a
+    LongBenchEvaluation. Held-out pairs are made anew in each round, so `val/...` compares epochs of one round better
+    than rounds; an evaluation's questions stay the same.
 
     Args:
         dirpath: folder; None is `checkpoints` in the run folder.
-        monitor: metric for the best checkpoint, e.g. `eval/f1`; None keeps the latest.
-        mode: whether the monitored metric is best at its `max` or `min`.
-        save_top_k: how many of the best to keep.
-        every_n_train_steps: also within a round, every so many optimizer steps.
-        train_time_interval: also within a round, every so much time.
+        monitor: metric for `best.ckpt`, e.g. `val/loss` or `eval/f1`; None keeps the last one only.
+        mode: whether the monitored metric is best at its `max` or `min`; None is `min` for losses, else `max`.
+        every_n_train_steps: `last.ckpt` also within a round, every so many optimizer steps.
+        train_time_interval: `last.ckpt` also within a round, every so much time.
+
+    Attributes:
+        best: `path`, `monitor`, `value`, `step` and `epoch` of the best so far, or empty.
     """
 
     def __init__(
         self,
         dirpath: str | None = None,
         monitor: str | None = None,
-        mode: Literal["min", "max"] = "max",
-        save_top_k: int = 1,
+        mode: Literal["min", "max"] | None = None,
         every_n_train_steps: int | None = None,
         train_time_interval: timedelta | None = None,
     ) -> None:
+        # Lightning's own choice of the best is not used: between epochs it takes stale metrics for new ones, and where
+        # a step's checkpoint falls on the end of an epoch it skips the epoch's.
         super().__init__(
             dirpath=dirpath,
             filename="step-{step:06d}",
             auto_insert_metric_name=False,
-            monitor=monitor,
-            mode=mode,
             save_last=True,
-            save_top_k=save_top_k,
             every_n_train_steps=every_n_train_steps,
             train_time_interval=train_time_interval,
             save_on_train_epoch_end=None if every_n_train_steps or train_time_interval else True,
@@ -47,13 +59,76 @@ class AdapterCheckpoint(ModelCheckpoint):
             # `last.ckpt` is the last one, also when the folder holds an earlier run's.
             enable_version_counter=False,
         )
+        self.best_by = monitor
+        self.best_mode = mode or ("min" if monitor is not None and "loss" in monitor.rpartition("/")[2] else "max")
+        self.best: dict[str, Any] = {}
+        self._warned = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self.dirpath is None:
+            self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
+        fraction = getattr(trainer.datamodule, "val_fraction", None)  # type: ignore[attr-defined]
+        if self.best_by is not None and self.best_by.startswith("val/") and fraction == 0:
+            raise ConfigError(
+                f"checkpoint.monitor is {self.best_by}, but data.val_fraction is 0, so no pair is held out for "
+                "validation; set data.init_args.val_fraction (e.g. 0.1), or monitor an evaluation such as eval/f1"
+            )
+        super().setup(trainer, pl_module, stage)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.best_by is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._keep_best(trainer)
+        super().on_train_epoch_end(trainer, pl_module)
+
+    def _keep_best(self, trainer: Trainer) -> None:
+        assert self.best_by is not None
+        assert self.dirpath is not None
+        found = trainer.callback_metrics.get(self.best_by)
+        if found is None:
+            self._say_missing(trainer)
+            return
+        # All ranks decide alike: what rank 0 saw counts.
+        value = float(trainer.strategy.broadcast(float(found)))
+        if math.isnan(value) or (self.best and not self._better(value, self.best["value"])):
+            return
+        path = Path(self.dirpath) / "best.ckpt"
+        self.best = {
+            "path": str(path),
+            "monitor": self.best_by,
+            "value": value,
+            "step": trainer.global_step,
+            "epoch": trainer.current_epoch,
+        }
+        trainer.save_checkpoint(path)
+
+    def _better(self, value: float, than: float) -> bool:
+        # A metric that was not measured anew is equal to itself, so it never replaces the best.
+        return value < than if self.best_mode == "min" else value > than
+
+    def _say_missing(self, trainer: Trainer) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        names = sorted(trainer.callback_metrics)
+        close = difflib.get_close_matches(str(self.best_by), names, n=1, cutoff=0.6)
+        log.warning(
+            "checkpoint.monitor is %s, which nothing has logged so far, so there is no best.ckpt yet%s. Logged are: %s",
+            self.best_by,
+            f" (did you mean {close[0]}?)" if close else "",
+            ", ".join(names),
+        )
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         super().on_exception(trainer, pl_module, exception)
         if isinstance(exception, KeyboardInterrupt) and self.last_model_path and trainer.is_global_zero:
             print(f"\nStopped. The same command with --ckpt_path {self.last_model_path} goes on from here.")
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self.dirpath is None:
-            self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
-        super().setup(trainer, pl_module, stage)
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        best = state_dict.get("best") or {}
+        # Another metric, or a folder without that file, starts a new comparison.
+        if self.dirpath and best.get("monitor") == self.best_by and (Path(self.dirpath) / "best.ckpt").is_file():
+            self.best = {**best, "path": str(Path(self.dirpath) / "best.ckpt")}

@@ -1,0 +1,172 @@
+"""The best and the last checkpoint of a whole fit: tiny random model, real DPO steps, scripted answers."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+import torch
+from lightning import Callback, Trainer
+from longmab_pl.callbacks import AdapterCheckpoint
+from scripted_engine import ScriptedEngine
+
+from longmab_pl.datamodule import RolloutDataModule
+from longmab_pl.dpo.loading import LoRASettings
+from longmab_pl.dpo.module import DPOModule
+from longmab_pl.engine.protocol import Request, Sampling
+from longmab_pl.errors import ConfigError
+from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
+from longmab_pl.rollout.pairs import PairRule
+from longmab_pl.rollout.reading import Direct
+
+
+@pytest.fixture
+def qa_file(tmp_path):
+    rows = []
+    for i in range(8):
+        context = " ".join(f"The town of place {j} lies on river number {i * 10 + j}. It is old." for j in range(3))
+        rows.append({"id": i, "input": f"Which river at {i}?", "answer": f"number {i * 10}", "context": context})
+    path = tmp_path / "qa.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def sometimes_right(request: Request, i: int) -> str:
+    record, pull = request.id.split("/")
+    return f" number {int(record) * 10}" if (int(record) + int(pull)) % 2 == 0 else " number 7 or so"
+
+
+class Scores(Callback):
+    """Logs given scores as an evaluation does, one per epoch; None logs nothing. Keeps the adapter of each epoch."""
+
+    def __init__(self, *scores: float | None):
+        self.scores = scores
+        self.adapters: list[dict[str, torch.Tensor]] = []
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.adapters.append({n: p.detach().clone() for n, p in pl_module.named_parameters() if p.requires_grad})
+        score = self.scores[trainer.current_epoch]
+        if score is not None:
+            pl_module.log_dict({"eval/f1": score}, on_step=False, on_epoch=True, logger=False)
+
+
+def fit(run, model, qa_file, *callbacks, epochs=4, ckpt_path=None, **data):
+    module = DPOModule(model, lora=LoRASettings(r=2, alpha=4), dtype="fp32", learning_rate=1e-2)
+    datamodule = RolloutDataModule(
+        ScriptedEngine(sometimes_right),
+        str(qa_file),
+        strategy=BanditRollout(
+            rounds=3,
+            top_k=1,
+            init="uniform",
+            chunking=Chunking(60, 0, 1),
+            sampling=Sampling(max_tokens=16, presence_penalty=0.0),
+        ),
+        reading=Direct(),
+        pairs=PairRule(max_prompt_length=1500),
+        rounds=1,
+        epochs_per_round=epochs,
+        verify_sync=False,
+        **data,
+    )
+    trainer = Trainer(
+        accelerator="cpu",
+        default_root_dir=str(run),
+        max_epochs=epochs,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path)
+    return trainer
+
+
+def load(run, name):
+    return torch.load(run / "checkpoints" / name, weights_only=True)
+
+
+def same(state, other):
+    return state.keys() == other.keys() and all(torch.equal(state[name], other[name]) for name in state)
+
+
+@pytest.mark.parametrize("every_n_train_steps", [None, 1])
+def test_best_is_the_epoch_that_scored_best_and_last_the_last(tmp_path, tiny_model, qa_file, every_n_train_steps):
+    # The third epoch is not evaluated: its stale score must not stand for it.
+    scores = Scores(20.0, 50.0, None, 30.0)
+    checkpoint = AdapterCheckpoint(monitor="eval/f1", every_n_train_steps=every_n_train_steps)
+    trainer = fit(tmp_path / "run", tiny_model, qa_file, scores, checkpoint)
+    best, last = load(tmp_path / "run", "best.ckpt"), load(tmp_path / "run", "last.ckpt")
+    assert same(best["state_dict"], scores.adapters[1])
+    assert same(last["state_dict"], scores.adapters[3])
+    assert not same(best["state_dict"], last["state_dict"])
+    assert checkpoint.best == {
+        "path": str(tmp_path / "run" / "checkpoints" / "best.ckpt"),
+        "monitor": "eval/f1",
+        "value": 50.0,
+        "step": trainer.global_step // 2,
+        "epoch": 1,
+    }
+    (kept,) = [state["best"] for key, state in last["callbacks"].items() if key.startswith("AdapterCheckpoint")]
+    assert kept == checkpoint.best
+    assert best["optimizer_states"], "the best one can be resumed from, too"
+
+
+def test_lower_is_better_for_losses(tmp_path, tiny_model, qa_file):
+    losses: list[float] = []
+
+    class ValidationLosses(Callback):
+        def on_validation_end(self, trainer, pl_module):
+            losses.append(float(trainer.callback_metrics["val/loss"]))
+
+    checkpoint = AdapterCheckpoint(monitor="val/loss")
+    fit(tmp_path / "run", tiny_model, qa_file, ValidationLosses(), checkpoint, val_fraction=0.4)
+    assert len(losses) == 4
+    assert len(set(losses)) == 4
+    assert checkpoint.best["value"] == pytest.approx(min(losses))
+    assert checkpoint.best["epoch"] == losses.index(min(losses))
+
+
+def test_accuracies_are_better_higher(tmp_path):
+    assert AdapterCheckpoint(monitor="val/rewards/accuracies").best_mode == "max"
+    assert AdapterCheckpoint(monitor="eval/f1", mode="min").best_mode == "min"
+
+
+def test_a_resumed_run_keeps_the_best_of_its_first_part(tmp_path, tiny_model, qa_file):
+    run = tmp_path / "run"
+
+    class Stop(Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 2:
+                raise RuntimeError("power cut")
+
+    scores = (20.0, 50.0, 40.0, 30.0)
+    first = Scores(*scores)
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit(run, tiny_model, qa_file, first, AdapterCheckpoint(monitor="eval/f1"), Stop())
+    checkpoint = AdapterCheckpoint(monitor="eval/f1")
+    fit(run, tiny_model, qa_file, Scores(*scores), checkpoint, ckpt_path=str(run / "checkpoints" / "last.ckpt"))
+    assert checkpoint.best["value"] == 50.0
+    assert same(load(run, "best.ckpt")["state_dict"], first.adapters[1])
+
+
+def test_without_a_monitor_there_is_no_best(tmp_path, tiny_model, qa_file):
+    fit(tmp_path / "run", tiny_model, qa_file, AdapterCheckpoint(), epochs=1)
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+    assert not (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
+
+
+def test_a_metric_that_nobody_logs_is_named_with_the_nearest_that_is(tmp_path, tiny_model, qa_file, caplog):
+    with caplog.at_level(logging.WARNING):
+        fit(tmp_path / "run", tiny_model, qa_file, Scores(1.0, 2.0), AdapterCheckpoint(monitor="eval/f2"), epochs=2)
+    (message,) = [r.getMessage() for r in caplog.records if "checkpoint.monitor" in r.getMessage()]
+    assert "eval/f2" in message
+    assert "did you mean eval/f1?" in message
+
+
+def test_monitoring_validation_without_held_out_pairs_is_refused_before_the_rollout(tmp_path, tiny_model, qa_file):
+    with pytest.raises(ConfigError, match=r"val_fraction is 0"):
+        fit(tmp_path / "run", tiny_model, qa_file, AdapterCheckpoint(monitor="val/loss"))
+    assert not (tmp_path / "run" / "rounds").exists()
