@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 
+from longmab_pl.engine.gpu_memory import free_memory
 from longmab_pl.engine.isolation import isolated_environment, isolated_rng, quiet_output
 from longmab_pl.errors import ConfigError, EngineError
 
@@ -73,13 +74,26 @@ class LaunchSettings:
             return self.dtype
         return "float32" if on_cpu else "bfloat16"
 
-    def merges(self, on_cpu: bool) -> bool:
-        """Whether adapters are merged into the weights on this platform (else: vLLM's LoRA kernels)."""
+    def merges(self, on_cpu: bool, quantized: str | None = None) -> bool:
+        """Whether adapters are merged into the weights on this platform (else: vLLM's LoRA kernels).
+
+        Args:
+            on_cpu: the platform.
+            quantized: how the checkpoint itself is quantised, if it is.
+
+        Raises:
+            ConfigError: a merge is asked for, and the checkpoint is quantised.
+        """
+        if quantized is not None and self.adapter_sync == "merge":
+            raise ConfigError(
+                f"engine.adapter_sync is merge, but the model's weights are quantised ({quantized}): an adapter cannot "
+                "be merged into them; use adapter_sync: lora"
+            )
         if self.adapter_sync != "auto":
             return self.adapter_sync == "merge"
-        return on_cpu and self.quantization is None
+        return on_cpu and self.quantization is None and quantized is None
 
-    def engine_args(self, model: str, on_cpu: bool) -> dict[str, Any]:
+    def engine_args(self, model: str, on_cpu: bool, merges: bool) -> dict[str, Any]:
         """Keyword arguments of `vllm.EngineArgs`."""
         args: dict[str, Any] = {
             "model": model,
@@ -101,18 +115,35 @@ class LaunchSettings:
             args["enable_chunked_prefill"] = False
         else:
             args["enable_sleep_mode"] = True
-        if not self.merges(on_cpu):
+        if not merges:
             args |= {"enable_lora": True, "max_loras": 1, "max_cpu_loras": 2, "max_lora_rank": self.max_lora_rank}
         return args
 
 
-def launch(model: str, settings: LaunchSettings) -> tuple[Any, bool, Callable[[], None]]:
+@dataclass(frozen=True)
+class Running:
+    """vLLM in this process.
+
+    Args:
+        llm: the `vllm.LLMEngine`.
+        on_cpu: the platform.
+        merge_dtype: dtype of weights with an adapter merged into them; None: adapters go to the LoRA kernels.
+        held: bytes of GPU memory that it took when it started; 0 on CPU.
+        stop: frees everything.
+    """
+
+    llm: Any
+    on_cpu: bool
+    merge_dtype: str | None
+    held: int
+    stop: Callable[[], None]
+
+
+def launch(model: str, settings: LaunchSettings) -> Running:
     """Start vLLM in this process, leaving random states and environment as they were.
 
-    Returns:
-        the `vllm.LLMEngine`, whether it runs on CPU, and a function that stops it.
-
     Raises:
+        ConfigError: adapters are to be merged into a quantised model.
         EngineError: vLLM is not installed, the model cannot be loaded or does not fit; with the likely mend.
     """
     if (os.path.isabs(model) or model.startswith(".")) and not Path(model, "config.json").is_file():
@@ -121,7 +152,9 @@ def launch(model: str, settings: LaunchSettings) -> tuple[Any, bool, Callable[[]
     # vLLM reads its variables whenever it likes, so they stay set.
     os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_NO_USAGE_STATS="1", VLLM_LOGGING_LEVEL=level)
     set_num_threads = torch.set_num_threads  # vLLM's CPU worker replaces it: its threads are bound while it runs
-    on_cpu = False
+    quantized = checkpoint_quantization(model)
+    settings.merges(on_cpu=True, quantized=quantized)  # refused before anything is loaded
+    on_cpu, merges, free_before = False, False, 0
     with isolated_rng(), isolated_environment(), quiet_output(settings.verbose) as captured:
         try:
             from vllm import EngineArgs, LLMEngine
@@ -129,7 +162,9 @@ def launch(model: str, settings: LaunchSettings) -> tuple[Any, bool, Callable[[]
 
             logging.getLogger("vllm").setLevel(level)  # the variable counts at the first import only
             on_cpu = current_platform.is_cpu()
-            llm = LLMEngine.from_engine_args(EngineArgs(**settings.engine_args(model, on_cpu)))
+            merges = settings.merges(on_cpu, quantized)
+            free_before = 0 if on_cpu else free_memory()
+            llm = LLMEngine.from_engine_args(EngineArgs(**settings.engine_args(model, on_cpu, merges)))
         except ImportError as error:
             raise EngineError(f"vLLM cannot be imported ({error}); install it: {INSTALL}") from error
         except BaseException as error:
@@ -148,7 +183,39 @@ def launch(model: str, settings: LaunchSettings) -> tuple[Any, bool, Callable[[]
             gc.collect()
         torch.set_num_threads = set_num_threads  # type: ignore[assignment]
 
-    return llm, on_cpu, stop
+    held = 0 if on_cpu else max(0, free_before - free_memory())
+    return Running(llm, on_cpu, settings.weights_dtype(on_cpu) if merges else None, held, stop)
+
+
+def refuse_process_group() -> None:
+    """Refuse to run vLLM inside one of several training processes.
+
+    Raises:
+        EngineError: torch.distributed is initialised with more than one process.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        processes = torch.distributed.get_world_size()
+        if processes > 1:
+            raise EngineError(
+                f"vLLM cannot run inside one of {processes} training processes: it opens a process group of its own. "
+                "Use longmab_pl.engine.server.ServerEngine, with `launch: {servers: 1}` or the addresses of "
+                "`vllm serve`; see docs/engines.md"
+            )
+
+
+def checkpoint_quantization(model: str) -> str | None:
+    """How a checkpoint's own weights are quantised ("bitsandbytes", "awq", ...), or None."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(model)
+    except Exception:  # whatever is wrong with it, loading the model will say so
+        return None
+    found = getattr(config, "quantization_config", None)
+    if found is None:
+        return None
+    method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)
+    return str(getattr(method, "value", method) or "some method")
 
 
 def _undo_failed_launch(set_num_threads: Callable[[int], None]) -> None:

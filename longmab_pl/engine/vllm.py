@@ -8,7 +8,6 @@ random generators, the environment and the log output are put back as they were.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import time
 import weakref
@@ -17,13 +16,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-import numpy as np
-
+from longmab_pl.engine.gpu_memory import check_freed, free_memory
 from longmab_pl.engine.isolation import isolated_rng, quiet_output
-from longmab_pl.engine.launch import LaunchSettings, launch
-from longmab_pl.engine.merge import check_adapter, merged_weights
+from longmab_pl.engine.launch import LaunchSettings, Running, launch, refuse_process_group
 from longmab_pl.engine.protocol import Completion, Request, Sampling
-from longmab_pl.errors import EngineError, PromptTooLong
+from longmab_pl.engine.request_checks import Seeds, check_request, check_scorable
+from longmab_pl.engine.vllm_adapter import AdapterSlot
+from longmab_pl.errors import EngineError
 
 POLL_SECONDS = 0.5
 """`poll` returns after the step that passes this, even with nothing finished: the caller may want to draw a bar."""
@@ -93,22 +92,19 @@ class VLLMEngine:
             seed=seed,
             verbose=verbose,
         )
-        self._llm: Any = None  # vllm.LLMEngine
         self._reset()
 
     def _reset(self) -> None:
         """Forget everything that belongs to one run of the engine."""
         self._model = ""
-        self._on_cpu = False
-        self._merges = False
+        self._run: Running | None = None
+        self._adapter: AdapterSlot | None = None
         self._finalizer: weakref.finalize | None = None
         self._broken = ""  # why the engine can no longer be used
         self._asleep = False
         self._in_flight: dict[str, Request] = {}
-        self._counter = itertools.count(1)  # of LoRA ids, score requests and requests without a seed
-        self._lora: Any = None  # vllm LoRARequest in use
-        self._synced: str | None = None  # digest of the adapter in use; None is the base model
-        self._seen: dict[Path, str] = {}  # adapter folder -> digest of its content when it was synced
+        self._seeds = Seeds(self._settings.seed)
+        self._counter = itertools.count(1)  # of score requests
 
     # ------------------------------------------------------------------ life
 
@@ -125,34 +121,36 @@ class VLLMEngine:
     @property
     def max_model_len(self) -> int:
         """Longest prompt plus response, in tokens. Before `start`: as configured, 0 where the model's limit counts."""
-        if self._llm is None:
+        if self._run is None:
             return self._settings.max_model_len or 0
-        return int(self._llm.model_config.max_model_len)
+        return int(self._run.llm.model_config.max_model_len)
 
     @property
     def started(self) -> bool:
-        return self._llm is not None and not self._broken
+        return self._run is not None and not self._broken
 
     def start(self, model: str) -> None:
         """Load `model` (a local folder or hub name); does nothing if it already runs, and restarts a broken engine.
 
         Raises:
-            EngineError: vLLM is not installed, the model cannot be loaded, or it does not fit; with the likely mend.
+            EngineError: vLLM is not installed, the model cannot be loaded, or it does not fit; with the likely mend. Or
+                this is one of several training processes.
         """
         if self.started:
             if model != self._model:
                 raise EngineError(f"the engine already runs {self._model!r}; close it before starting {model!r}")
             return
+        refuse_process_group()
         self.close()
-        self._llm, self._on_cpu, stop = launch(model, self._settings)
-        self._merges = self._settings.merges(self._on_cpu)
+        self._run = launch(model, self._settings)
         self._model = model
+        self._adapter = AdapterSlot(self._run.llm, model, self._run.merge_dtype, self._settings.max_lora_rank)
         # Runs when the engine is closed or garbage-collected, and otherwise when the interpreter exits.
-        self._finalizer = weakref.finalize(self, stop)
+        self._finalizer = weakref.finalize(self, self._run.stop)
 
     def close(self) -> None:
         """Stop vLLM and free what it holds. Safe to call twice, before `start`, and after an interrupt."""
-        finalizer, self._llm = self._finalizer, None
+        finalizer, self._run, self._adapter = self._finalizer, None, None
         if finalizer is not None:
             finalizer()  # does its work once
         self._reset()
@@ -169,15 +167,18 @@ class VLLMEngine:
         """Give the GPU's memory to training: weights move to host memory, the KV cache is dropped. Nothing on CPU.
 
         Raises:
-            EngineError: requests are in flight.
+            EngineError: requests are in flight, or the memory was not freed.
         """
         llm = self._idle("sleep")
-        if self._on_cpu or self._asleep:
+        assert self._run is not None
+        if self._run.on_cpu or self._asleep:
             return
         with self._failures("put to sleep"):
+            before = free_memory()
             llm.reset_prefix_cache()
             llm.sleep(level=1)
-        self._asleep = True
+            self._asleep = True
+            check_freed(self._run.held, before, free_memory())
 
     def wake(self) -> None:
         """Take the memory back after `sleep`."""
@@ -200,11 +201,7 @@ class VLLMEngine:
         from vllm.sampling_params import RequestOutputKind, SamplingParams
 
         llm = self._awake()
-        if request.id in self._in_flight:
-            raise EngineError(f"a request with the id {request.id!r} is in flight already; ids must be unique")
-        if request.n < 1:
-            raise EngineError(f"request {request.id!r} asks for n={request.n} responses; it must be at least 1")
-        self._check_prompt(request.id, request.prompt_ids, request.sampling.max_tokens)
+        check_request(request, self._in_flight, self.max_model_len, self._vocabulary(llm))
         wanted: Sampling = request.sampling
         params = SamplingParams(
             n=request.n,
@@ -213,38 +210,20 @@ class VLLMEngine:
             presence_penalty=wanted.presence_penalty,
             max_tokens=wanted.max_tokens,
             stop=list(wanted.stop) or None,
-            seed=self._vllm_seed(request.seed),
+            seed=self._seeds.of(request),
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         self._add(llm, request.id, request.prompt_ids, params)
         self._in_flight[request.id] = request
 
-    def _check_prompt(self, name: str, prompt_ids: Sequence[int], max_tokens: int) -> None:
-        llm = self._running()
-        limit = self.max_model_len
-        if not prompt_ids:
-            raise EngineError(f"request {name!r} has an empty prompt")
-        if len(prompt_ids) + max_tokens > limit:
-            raise PromptTooLong(
-                f"request {name!r}: {len(prompt_ids)} prompt tokens + {max_tokens} new tokens exceed the engine's "
-                f"{limit}; shorten the prompt, lower sampling.max_tokens or raise engine.max_model_len"
-            )
-        vocabulary = llm.model_config.get_vocab_size()
-        if not 0 <= min(prompt_ids) <= max(prompt_ids) < vocabulary:
-            raise EngineError(
-                f"request {name!r} holds a token id outside the model's vocabulary of {vocabulary}; "
-                "was it made with another model's tokenizer?"
-            )
-
-    def _vllm_seed(self, seed: int | None) -> int:
-        """A seed per request. vLLM gives response i of a request seed + i, so neighbouring seeds are spread apart:
-        else requests seeded 0 and 1 of the same prompt would share all but one of their responses."""
-        entropy = [self._settings.seed, next(self._counter)] if seed is None else [seed]
-        return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(2))
+    @staticmethod
+    def _vocabulary(llm: Any) -> int:
+        return int(llm.model_config.get_vocab_size())
 
     def _add(self, llm: Any, name: str, prompt_ids: Sequence[int], params: Any) -> None:
+        assert self._adapter is not None
         try:
-            llm.add_request(name, {"prompt_token_ids": list(prompt_ids)}, params, lora_request=self._lora)
+            llm.add_request(name, {"prompt_token_ids": list(prompt_ids)}, params, lora_request=self._adapter.lora)
         except Exception as error:
             raise EngineError(f"vLLM refused request {name!r}: {error}") from error
 
@@ -279,9 +258,9 @@ class VLLMEngine:
 
     def abort(self) -> None:
         """Drop every unfinished request. Does nothing when the engine does not run."""
-        if self._llm is not None and self._in_flight and not self._broken:
+        if self._run is not None and self._in_flight and not self._broken:
             with self._failures("asked to drop its requests"):
-                self._llm.abort_request(list(self._in_flight))
+                self._run.llm.abort_request(list(self._in_flight))
         self._in_flight.clear()
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -303,10 +282,7 @@ class VLLMEngine:
 
         llm = self._awake()
         self._idle("score")
-        for index, prompt in enumerate(prompts):
-            if len(prompt) < 2:
-                raise EngineError(f"prompt {index} to score has {len(prompt)} tokens; it needs at least 2")
-            self._check_prompt(f"score {index}", prompt, 1)
+        check_scorable(prompts, self.max_model_len, self._vocabulary(llm))
         params = SamplingParams(
             temperature=0.0, max_tokens=1, prompt_logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY
         )
@@ -340,64 +316,20 @@ class VLLMEngine:
             EngineError: requests are in flight, the folder holds no adapter, it was synced before with other content,
                 or vLLM cannot load it.
         """
-        llm = self._idle("sync")
+        self._idle("sync")
         self._awake()
-        digest = None if adapter is None else self._new_content(adapter)
-        if digest == self._synced:
-            return
+        assert self._adapter is not None
         with self._failures("given the adapter"), isolated_rng(), quiet_output(self._settings.verbose):
-            if self._merges:
-                self._reload(llm, adapter)
-            else:
-                self._set_lora(llm, adapter)
-            if not llm.reset_prefix_cache():
-                raise EngineError("vLLM did not empty its prefix cache, so old answers could leak into new ones")
-        self._synced = digest
-
-    def _new_content(self, adapter: Path) -> str:
-        """The digest of an adapter folder; the folder must not have held another adapter at an earlier sync."""
-        files = check_adapter(adapter)
-        digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
-        if self._seen.setdefault(adapter.resolve(), digest) != digest:
-            raise EngineError(
-                f"the adapter folder {adapter} was synced before with other content; write each adapter to a new folder"
-            )
-        return digest
-
-    def _reload(self, llm: Any, adapter: Path | None) -> None:
-        weights = (
-            None
-            if adapter is None
-            else iter(merged_weights(self._model, adapter, self._settings.weights_dtype(self._on_cpu)).items())
-        )
-        # Without weights vLLM reads the base model's own files again.
-        llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights, "is_checkpoint_format": True})
-
-    def _set_lora(self, llm: Any, adapter: Path | None) -> None:
-        from vllm.lora.request import LoRARequest
-
-        old = self._lora
-        if adapter is None:
-            self._lora = None
-        else:
-            number = next(self._counter)  # an id that was used before would silently keep the old adapter
-            new = LoRARequest(f"adapter-{number}", number, str(adapter.resolve()))
-            if not llm.add_lora(new):
-                raise EngineError(
-                    f"vLLM did not load the adapter {adapter}; is its rank above {self._settings.max_lora_rank}?"
-                )
-            self._lora = new
-        if old is not None:
-            llm.remove_lora(old.lora_int_id)
+            self._adapter.sync(adapter)
 
     # ------------------------------------------------------------------ state
 
     def _running(self) -> Any:
         if self._broken:
             raise EngineError(f"the engine can no longer be used: {self._broken}; call close() and start it again")
-        if self._llm is None:
+        if self._run is None:
             raise EngineError("the engine does not run; call start(model) first")
-        return self._llm
+        return self._run.llm
 
     def _awake(self) -> Any:
         llm = self._running()
