@@ -121,7 +121,8 @@ class Scheduler:
         self.on_progress = on_progress
         self.progress = Progress()
         self._taken = 0
-        self._exhausted = False
+        self._exhausted = False  # there are no more tasks
+        self._ending = False  # all that are left are at work
         self._live: dict[str, _Live] = {}
         self._queue: list[tuple[int, int, int, _Live, Request]] = []  # a heap; the fourth is never compared
         self._queued = 0
@@ -186,6 +187,13 @@ class Scheduler:
             self._taken += 1
             self._thread.put(partial(self._advance, live, None), _FRESH)
 
+    def _last_records(self) -> None:
+        """From now on the record with the fewest answers goes first."""
+        if not self._ending:
+            self._ending = True
+            self._queue = [(live.answered, a, b, live, request) for _, a, b, live, request in self._queue]
+            heapq.heapify(self._queue)
+
     def _has_room(self) -> bool:
         if self.mode == "lockstep":
             return not self._flying
@@ -193,7 +201,7 @@ class Scheduler:
 
     def _enqueue(self, live: _Live, request: Request) -> None:
         self._queued += 1
-        behind = live.answered if self._exhausted else 0
+        behind = live.answered if self._ending else 0
         heapq.heappush(self._queue, (behind, live.number, self._queued, live, request))
 
     def _submit(self) -> Iterator[tuple[str, LongMabError]]:
