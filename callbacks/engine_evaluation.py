@@ -6,7 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
@@ -21,25 +21,38 @@ log = logging.getLogger(__name__)
 
 
 class EngineEvaluation(Callback, ABC):
-    """Runs evaluation tasks before training and after rounds, on the engine that the rollouts use, with the current
-    adapter.
+    """Runs evaluation tasks before training, after rounds and steps, and at the end, on the engine that the rollouts
+    use, with the current adapter. The same weights are asked once, whatever asks for them.
 
     At set-up it warns where evaluation questions or contexts occur in the training records.
 
     Args:
         before_training: evaluate the policy once before the first round.
         every_n_rounds: evaluate after every so many rounds; None leaves only what `at_end` asks for.
-        at_end: evaluate after the last round, whatever its number.
+        at_end: evaluate the policy that training ends with, wherever it ends.
+        every_n_steps: evaluate also within a round, after every so many optimizer steps; None: not by steps.
 
     Attributes:
         history: an entry for every evaluation: when, round, step and its scores.
+
+    Raises:
+        ConfigError: a setting is out of range, or the settings never evaluate.
     """
 
-    def __init__(self, before_training: bool, every_n_rounds: int | None, at_end: bool) -> None:
-        if every_n_rounds is not None and every_n_rounds < 1:
-            raise ConfigError(f"{type(self).__name__}.every_n_rounds is {every_n_rounds}; it must be at least 1")
+    def __init__(
+        self, before_training: bool, every_n_rounds: int | None, at_end: bool, every_n_steps: int | None = None
+    ) -> None:
+        kind = type(self).__name__
+        for name, value in (("every_n_rounds", every_n_rounds), ("every_n_steps", every_n_steps)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{kind}.{name} is {value}; it must be at least 1, or null")
+        if not (before_training or every_n_rounds or every_n_steps or at_end):
+            raise ConfigError(
+                f"{kind} would never evaluate; set before_training, every_n_rounds, every_n_steps or at_end"
+            )
         self.before_training = before_training
         self.every_n_rounds = every_n_rounds
+        self.every_n_steps = every_n_steps
         self.at_end = at_end
         self.history: list[dict[str, Any]] = []
         self.tasks: Sequence[EvaluationTask] = ()
@@ -69,6 +82,11 @@ class EngineEvaluation(Callback, ABC):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit" or self.tasks:
             return
+        if getattr(trainer.datamodule, "served", None) is None:  # type: ignore[attr-defined]
+            raise ConfigError(
+                f"{type(self).__name__} asks the rollouts' own engine, and {type(trainer.datamodule).__name__} has "  # type: ignore[attr-defined]
+                "none; leave the callback out and evaluate the adapter afterwards with `longmab evaluate`"
+            )
         self.tasks = self.read_tasks(trainer)
         training = getattr(trainer.datamodule, "records", None)  # type: ignore[attr-defined]
         if training and trainer.is_global_zero:
@@ -83,6 +101,16 @@ class EngineEvaluation(Callback, ABC):
         if trainer.ckpt_path is None or trainer.datamodule.policy.adapter_is_identity():  # type: ignore[attr-defined]
             self.run(trainer, "before training", 0, "after-round-0")
 
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        due = self.every_n_steps is not None and step > 0 and step % self.every_n_steps == 0
+        # With gradient accumulation the same step ends several batches.
+        if due and not self._is_evaluated(step):
+            scores = self.run(trainer, f"after step {step}", self._rounds_done(trainer), f"step-{step:06d}")
+            pl_module.log_dict(scores, on_step=True, on_epoch=False, logger=False, batch_size=1)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
         rounds, rest = divmod(data.epochs_done, data.epochs_per_round)
@@ -92,8 +120,28 @@ class EngineEvaluation(Callback, ABC):
             # Also through Lightning's own log, so that a checkpoint can be chosen by it.
             pl_module.log_dict(scores, on_step=False, on_epoch=True, logger=False)
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        step = trainer.global_step
+        if self.at_end and not self._is_evaluated(step):  # stopped in the middle of a round
+            self.run(trainer, "at the end", self._rounds_done(trainer), f"step-{step:06d}")
+
+    def _is_evaluated(self, step: int) -> bool:
+        return bool(self.history) and self.history[-1]["step"] == step
+
+    @staticmethod
+    def _rounds_done(trainer: Trainer) -> int:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        return cast(int, data.epochs_done // data.epochs_per_round)
+
+    # what
+
     def run(self, trainer: Trainer, when: str, rounds: int, name: str) -> dict[str, float]:
         """Evaluate the present policy, log its scores and note them in the history; the scores, on every rank."""
+        if self._is_evaluated(trainer.global_step):
+            # The last step of a round was just evaluated: the same weights are not asked again.
+            last = self.history[-1]
+            self.history.append({**last, "when": when, "round": rounds})
+            return {key: value for key, value in last.items() if key.startswith("eval/")}
         data = trainer.datamodule  # type: ignore[attr-defined]
         entry: dict[str, Any] = {"when": when, "round": rounds, "step": trainer.global_step}
         scores: dict[str, float] = {}

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from longmab_pl.callbacks.engine_evaluation import EngineEvaluation, log
 
 from longmab_pl.errors import ConfigError, LongMabError
+from longmab_pl.evaluation.loading import BadRow
 from longmab_pl.evaluation.longbench import longbench_tasks
 from longmab_pl.evaluation.report import notes, results_table
 from longmab_pl.evaluation.results import EvaluationResult, compare
@@ -69,15 +70,9 @@ class LongBenchEvaluation(EngineEvaluation):
         best_adapter: str | None = "best_adapter",
         seed: int = 0,
     ) -> None:
-        super().__init__(before_training, every_n_rounds, at_end)
-        if every_n_steps is not None and every_n_steps < 1:
-            raise ConfigError(f"LongBenchEvaluation.every_n_steps is {every_n_steps}; it must be at least 1")
+        super().__init__(before_training, every_n_rounds, at_end, every_n_steps)
         if limit is not None and limit < 1:
-            raise ConfigError(f"LongBenchEvaluation.limit is {limit}; it must be at least 1, or null")
-        if not (before_training or every_n_rounds or every_n_steps or at_end):
-            raise ConfigError(
-                "LongBenchEvaluation would never evaluate; set before_training, every_n_rounds, every_n_steps or at_end"
-            )
+            raise ConfigError(f"{type(self).__name__}.limit is {limit}; it must be at least 1, or null")
         self.data = data
         self.task_names = tasks
         self.limit = limit
@@ -85,7 +80,6 @@ class LongBenchEvaluation(EngineEvaluation):
         self.official = official
         self.max_prompt_tokens = max_prompt_tokens
         self.presence_penalty = presence_penalty
-        self.every_n_steps = every_n_steps
         self.best_adapter = best_adapter
         self.seed = seed
 
@@ -99,8 +93,6 @@ class LongBenchEvaluation(EngineEvaluation):
         """The metric that decides which adapter is best."""
         return f"eval/{self.name}/score"
 
-    # when
-
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         for other in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(other, LongBenchEvaluation) and other is not self:
@@ -112,37 +104,6 @@ class LongBenchEvaluation(EngineEvaluation):
                         f"{self.best_adapter!r}; give one another best_adapter, or null"
                     )
         super().setup(trainer, pl_module, stage)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        step = trainer.global_step
-        due = self.every_n_steps is not None and step > 0 and step % self.every_n_steps == 0
-        # With gradient accumulation the same step ends several batches.
-        if due and not self._is_evaluated(step):
-            scores = self.run(trainer, f"after step {step}", self._rounds_done(trainer), f"step-{step:06d}")
-            pl_module.log_dict(scores, on_step=True, on_epoch=False, logger=False, batch_size=1)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        step = trainer.global_step
-        if self.at_end and not self._is_evaluated(step):  # stopped in the middle of a round
-            self.run(trainer, "at the end", self._rounds_done(trainer), f"step-{step:06d}")
-
-    def run(self, trainer: Trainer, when: str, rounds: int, name: str) -> dict[str, float]:
-        if self._is_evaluated(trainer.global_step):
-            # The last step of a round was just evaluated: the same weights are not asked again.
-            last = self.history[-1]
-            self.history.append({**last, "when": when, "round": rounds})
-            return {key: value for key, value in last.items() if key.startswith("eval/")}
-        return super().run(trainer, when, rounds, name)
-
-    def _is_evaluated(self, step: int) -> bool:
-        return bool(self.history) and self.history[-1]["step"] == step
-
-    @staticmethod
-    def _rounds_done(trainer: Trainer) -> int:
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        return cast(int, data.epochs_done // data.epochs_per_round)
 
     # what
 
@@ -156,11 +117,15 @@ class LongBenchEvaluation(EngineEvaluation):
             max_prompt_tokens=self.max_prompt_tokens,
             presence_penalty=self.presence_penalty,
         )
+        self.tell_bad_rows(trainer, bad)
+        return tasks
+
+    def tell_bad_rows(self, trainer: Trainer, bad: Sequence[BadRow]) -> None:
+        """Report rows that are left out, on stderr of rank 0."""
         if bad and trainer.is_global_zero:
             print(f"evaluation: {len(bad)} bad rows skipped in {self.data}:", file=sys.stderr)
             for row in bad[:10]:
                 print(f"  {row}", file=sys.stderr)
-        return tasks
 
     def folder(self, trainer: Trainer, name: str) -> Path:
         return Path(trainer.default_root_dir) / "evaluations" / name / self.name

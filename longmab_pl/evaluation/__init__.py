@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from longmab_pl.evaluation.longbench import LongBenchTask, longbench_tasks
+from longmab_pl.evaluation.needle import NeedleSettings, NeedleTask, needle_task
+from longmab_pl.evaluation.needle_map import NeedleMap, needle_map
 from longmab_pl.evaluation.qa import QATask
 from longmab_pl.evaluation.results import EvaluationResult, TaskResult, compare
 from longmab_pl.evaluation.runner import evaluate
@@ -11,10 +13,15 @@ from longmab_pl.evaluation.tasks import score
 __all__ = [
     "EvaluationResult",
     "LongBenchTask",
+    "NeedleMap",
+    "NeedleSettings",
+    "NeedleTask",
     "QATask",
     "TaskResult",
     "compare",
     "evaluate",
     "longbench_tasks",
+    "needle_map",
+    "needle_task",
     "score",
 ]

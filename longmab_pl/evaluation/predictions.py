@@ -64,18 +64,13 @@ class PredictionFile:
 
     def __init__(self, folder: Path, task: str, settings: dict[str, Any], *, overwrite: bool = False) -> None:
         self.path = folder / f"{task}.jsonl"
-        self.settings_path = folder / f"{task}.settings.json"
         folder.mkdir(parents=True, exist_ok=True)
-        settings = json.loads(json.dumps(settings))
-        known = _read_settings(self.settings_path)
-        if known != settings:
-            if self.path.exists() and self.path.stat().st_size and not overwrite:
-                raise ConfigError(
-                    f"{self.path}: these predictions were made with other settings ({_difference(known, settings)}); "
-                    f"choose another folder for the predictions, or pass overwrite=True to throw them away"
-                )
+        if changed_settings(folder, task, settings) is not None:
+            if not overwrite:
+                refuse_other_settings(folder, task, settings)
             self.path.unlink(missing_ok=True)
-            _write_atomically(self.settings_path, json.dumps(settings, ensure_ascii=False, indent=1) + "\n")
+            text = json.dumps(settings, ensure_ascii=False, indent=1) + "\n"
+            _write_atomically(_settings_path(folder, task), text)
         self.finished = {(p.id, p.digest): p for p in self._recover()}
         self._file: IO[str] | None = None
 
@@ -127,6 +122,33 @@ class PredictionFile:
                 raise DataError(
                     f"{self.path}:{number}: not a prediction ({error!r}); delete that line, or the file to start anew"
                 ) from error
+
+
+def changed_settings(folder: Path, task: str, settings: dict[str, Any]) -> list[str] | None:
+    """Names of the settings that differ from those of the predictions in `folder`; None if all are the same.
+
+    Where no settings were ever written, that is a difference too: all of them are named.
+    """
+    known, wanted = _read_settings(_settings_path(folder, task)), json.loads(json.dumps(settings))
+    if known == wanted:
+        return None
+    return [key for key in {**(known or {}), **wanted} if known is None or known.get(key) != wanted.get(key)]
+
+
+def refuse_other_settings(folder: Path, task: str, settings: dict[str, Any]) -> None:
+    """Raises `ConfigError` if there are predictions of this task in `folder` that were made with other settings."""
+    path = folder / f"{task}.jsonl"
+    if changed_settings(folder, task, settings) is None or not path.exists() or not path.stat().st_size:
+        return
+    difference = _difference(_read_settings(_settings_path(folder, task)), json.loads(json.dumps(settings)))
+    raise ConfigError(
+        f"{path}: these predictions were made with other settings ({difference}); "
+        f"choose another folder for the predictions, or pass overwrite=True to throw them away"
+    )
+
+
+def _settings_path(folder: Path, task: str) -> Path:
+    return folder / f"{task}.settings.json"
 
 
 def _read_settings(path: Path) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,13 @@ from tqdm.auto import tqdm
 from longmab_pl.data.records import QARecord
 from longmab_pl.engine.protocol import Completion, Engine, Request
 from longmab_pl.errors import ConfigError, DataError, EngineError, PromptTooLong
-from longmab_pl.evaluation.predictions import Prediction, PredictionFile, record_digest
+from longmab_pl.evaluation.predictions import (
+    Prediction,
+    PredictionFile,
+    changed_settings,
+    record_digest,
+    refuse_other_settings,
+)
 from longmab_pl.evaluation.results import EvaluationResult, ItemResult, macro_average, task_result
 from longmab_pl.evaluation.task import EvaluationTask
 
@@ -63,7 +69,7 @@ def evaluate(
     try:
         for work in run.works:
             if predictions is not None:
-                settings = {"model": model, "max_model_len": engine.max_model_len, **work.task.settings()}
+                settings = _settings(work.task, model, engine.max_model_len)
                 work.file = PredictionFile(Path(predictions), work.task.name, settings, overwrite=overwrite)
                 work.resume()
         total = sum(len(work.task.records) for work in run.works)
@@ -76,9 +82,76 @@ def evaluate(
         for work in run.works:
             if work.file is not None:
                 work.file.close()
+    result = _result(run.works, model, confidence, resamples, seed)
+    return replace(
+        result,
+        seconds=time.monotonic() - started,
+        prompt_tokens=run.prompt_tokens,
+        cached_tokens=run.cached_tokens,
+        completion_tokens=run.completion_tokens,
+    )
+
+
+def rescore(
+    tasks: EvaluationTask | Sequence[EvaluationTask],
+    tokenizer: Any,
+    *,
+    model: str,
+    predictions: Path | str,
+    max_model_len: int,
+    overwrite: bool = False,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> EvaluationResult | None:
+    """The result of an evaluation whose predictions are all on disk, or None while there is something left to ask.
+
+    Needs no engine, so it is the first thing to try: a finished evaluation asked for again costs seconds.
+
+    Args:
+        tasks, tokenizer, model, predictions, overwrite, confidence, resamples, seed: as of `evaluate`.
+        max_model_len: what the engine would take, in tokens; other predictions than those are not used.
+
+    Raises:
+        ConfigError: as `evaluate`, for settings beside `max_model_len`.
+        DataError: as `evaluate`.
+    """
+    folder = Path(predictions)
+    works = [_Work(task) for task in _named(tasks)]
+    complete = True
+    for work in works:
+        settings = _settings(work.task, model, max_model_len)
+        changed = changed_settings(folder, work.task.name, settings)
+        if changed is not None:
+            complete = False
+            # The limit is a guess as long as no engine runs: only the engine may refuse because of it.
+            if not overwrite and changed != ["max_model_len"]:
+                refuse_other_settings(folder, work.task.name, settings)
+    if not complete:
+        return None
+    for work in works:
+        work.file = PredictionFile(folder, work.task.name, _settings(work.task, model, max_model_len))
+        work.resume()
+        for position, record in enumerate(work.task.records):
+            if position not in work.items:
+                try:
+                    work.task.prompt(record, tokenizer, max_model_len)
+                except PromptTooLong as error:
+                    work.skipped[record.id] = str(error)
+                else:
+                    return None
+    return _result(works, model, confidence, resamples, seed)
+
+
+def _settings(task: EvaluationTask, model: str, max_model_len: int) -> dict[str, Any]:
+    """All that the predictions of a task depend on beside its records."""
+    return {"model": model, "max_model_len": max_model_len, **task.settings()}
+
+
+def _result(works: Sequence[_Work], model: str, confidence: float, resamples: int, seed: int) -> EvaluationResult:
     bootstrap: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
     results = {}
-    for work in run.works:
+    for work in works:
         items = [work.items[i] for i in sorted(work.items)]
         if not items:
             reason = next(iter(work.skipped.values()))
@@ -92,11 +165,7 @@ def evaluate(
         tasks=results,
         macro=macro,
         macro_intervals=macro_intervals,
-        seconds=time.monotonic() - started,
-        prompt_tokens=run.prompt_tokens,
-        cached_tokens=run.cached_tokens,
-        completion_tokens=run.completion_tokens,
-        settings={work.task.name: work.task.settings() for work in run.works},
+        settings={work.task.name: work.task.settings() for work in works},
     )
 
 

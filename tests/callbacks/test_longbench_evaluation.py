@@ -7,106 +7,13 @@ import logging
 
 import pytest
 import torch
-from lightning import Trainer
+from evaluated_fit import fit, rows, write
 from lightning.pytorch.loggers import CSVLogger
 from longmab_pl.callbacks import AdapterCheckpoint, LongBenchEvaluation, QAEvaluation, RoundReport
 from power_cut import PowerCut
-from scripted_engine import ScriptedEngine
 
-from longmab_pl.datamodule import RolloutDataModule
-from longmab_pl.dpo.loading import LoRASettings
-from longmab_pl.dpo.module import DPOModule
-from longmab_pl.engine.protocol import Request, Sampling
+from longmab_pl.engine.protocol import Sampling
 from longmab_pl.errors import ConfigError
-from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
-from longmab_pl.rollout.pairs import PairRule
-from longmab_pl.rollout.reading import Direct
-
-
-def rows(n, start=0):
-    for i in range(start, start + n):
-        context = " ".join(f"The town of place {j} lies on river number {i * 10 + j}. It is old." for j in range(4))
-        yield {"id": i, "input": f"Which river at {i}?", "answer": f"number {i * 10 + i % 4}", "context": context}
-
-
-def write(path, listed):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in listed))
-    return path
-
-
-@pytest.fixture
-def qa_file(tmp_path):
-    return write(tmp_path / "train.jsonl", rows(12))
-
-
-@pytest.fixture
-def benchmark(tmp_path):
-    """Two tasks of the table with 8 records each."""
-    for name, start in (("hotpotqa", 100), ("musique", 200)):
-        listed = [{**row, "answers": [f"river {row['id']}"], "_id": f"b{row['id']}"} for row in rows(8, start)]
-        write(tmp_path / "bench" / f"{name}.jsonl", [{k: r[k] for k in r if k not in ("answer", "id")} for r in listed])
-    return tmp_path / "bench"
-
-
-class LearningEngine(ScriptedEngine):
-    """Answers `right[k]` of the 8 evaluation questions of a task after the k-th new adapter (the last one stays)."""
-
-    def __init__(self, right=(2, 6, 4, 4), **options):
-        super().__init__(self.say, **options)
-        self.right = right
-
-    def say(self, request: Request, i: int) -> str:
-        if request.id.startswith("evaluation/"):
-            _, task, position = request.id.split("/")
-            known = self.right[min(len(self.synced), len(self.right) - 1)]
-            number = {"hotpotqa": 100, "musique": 200}.get(task, 0) + int(position)
-            return f"river {number}" if int(position) < known else "no idea"
-        record, pull = request.id.split("/")
-        number = int(record) * 10 + int(record) % 4
-        return f" number {number}" if (int(record) + int(pull)) % 3 == 0 else f" number {number + 1} or so"
-
-    @property
-    def evaluated(self):
-        return [request.id for request in self.asked if request.id.startswith("evaluation/")]
-
-
-def fit(run, model, qa_file, *callbacks, engine=None, ckpt=None, logger=False, accumulate=1, max_steps=-1, **data):
-    engine = engine or LearningEngine()
-    module = DPOModule(
-        model, lora=LoRASettings(r=2, alpha=4), dtype="fp32", learning_rate=1e-2, gradient_checkpointing=False
-    )
-    strategy = BanditRollout(
-        rounds=4,
-        top_k=2,
-        init="uniform",
-        chunking=Chunking(60, 0, 1),
-        sampling=Sampling(max_tokens=16, presence_penalty=0.0),
-    )
-    datamodule = RolloutDataModule(
-        engine,
-        str(qa_file),
-        strategy=strategy,
-        reading=Direct(),
-        pairs=PairRule(max_prompt_length=1500),
-        **({"rounds": 3, "records_per_round": 8, "verify_sync": False} | data),
-    )
-    trainer = Trainer(
-        accelerator="cpu",
-        default_root_dir=str(run),
-        max_epochs=datamodule.rounds * datamodule.epochs_per_round,
-        callbacks=list(callbacks),
-        logger=logger,
-        enable_checkpointing=any(isinstance(c, AdapterCheckpoint) for c in callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        accumulate_grad_batches=accumulate,
-        max_steps=max_steps,
-    )
-    trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt)
-    return trainer, engine
 
 
 def when(callback):

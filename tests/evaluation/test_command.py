@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from longmab_pl.errors import ConfigError, DataError, EngineError, LongMabError
 from longmab_pl.evaluation import EvaluationResult
 from longmab_pl.evaluation.command import evaluate
 from longmab_pl.evaluation.comparison import compare, paths_as_list
+from longmab_pl.evaluation.needle import NeedleSettings
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +124,115 @@ def test_a_killed_run_continues_with_the_same_command(tiny_model: str, bench: Pa
     assert {r.id.split("/")[1] for r in engine.asked} == {"trec"}, "another task beside what is there"
 
 
+def test_a_finished_evaluation_asked_for_again_does_not_start_the_engine(
+    tiny_model: str, bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    huge = {"_id": "huge", "input": "What? " * 9000, "context": "A text.", "answers": ["x"]}
+    with (bench / "mine.jsonl").open("a") as file:
+        file.write(json.dumps(huge) + "\n")
+    tight = ScriptedEngine(half_right, max_model_len=2000)
+    first, _ = run(
+        tiny_model, bench, tmp_path / "out", tasks="musique,mine", engine=tight, protocol="qa", max_tokens=50
+    )
+    assert list(first.tasks["mine"].skipped) == ["huge"]
+    again = ScriptedEngine(all_right, max_model_len=2000)
+    second, _ = run(
+        tiny_model, bench, tmp_path / "out", tasks="musique,mine", engine=again, protocol="qa", max_tokens=50
+    )
+    assert not again.started
+    assert again.asked == []
+    assert second.tasks == first.tasks
+    assert "scored again, nothing asked" in capsys.readouterr().err
+    roomier = ScriptedEngine(half_right, max_model_len=200_000)
+    with pytest.raises(ConfigError, match="max_model_len: 2000 there, 200000 now"):
+        run(tiny_model, bench, tmp_path / "out", tasks="musique,mine", engine=roomier, protocol="qa", max_tokens=50)
+
+
+def test_other_settings_are_refused_before_the_engine_starts(tiny_model: str, bench: Path, tmp_path: Path) -> None:
+    run(tiny_model, bench, tmp_path / "out", tasks="musique,mine")
+    kept = (tmp_path / "out" / "mine.jsonl").read_text()
+    engine = ScriptedEngine(all_right)
+    with pytest.raises(ConfigError, match=r"mine.jsonl: these predictions were made with other settings"):
+        run(tiny_model, bench, tmp_path / "out", tasks="trec,mine", max_tokens=7, engine=engine)
+    assert not engine.started
+    assert (tmp_path / "out" / "mine.jsonl").read_text() == kept
+    result, engine = run(tiny_model, bench, tmp_path / "out", all_right, tasks="mine", max_tokens=7, overwrite=True)
+    assert len(engine.asked) == 4
+    assert result.score == 100.0
+
+
+SLOW_RUN = """
+import sys, time
+from scripted_engine import ScriptedEngine
+from longmab_pl.evaluation.command import evaluate
+
+class Slow(ScriptedEngine):
+    def poll(self):
+        time.sleep(0.2)
+        return super().poll()[:1]
+
+Slow.__name__ = "ScriptedEngine"  # predictions are found again under the engine's name
+
+def answer(request, i):
+    return f"number {request.id.rsplit('/', 1)[1]}"
+
+model, data, out = sys.argv[1:]
+evaluate(model=model, data=data, out=out, tasks="musique", engine=Slow(answer, concurrency=1, jitter=1))
+"""
+
+
+def test_a_run_killed_with_sigkill_asks_for_the_rest_only(tiny_model: str, bench: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", SLOW_RUN, tiny_model, str(bench), str(out)]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
+    until = time.monotonic() + 300
+    while not (out / "musique.jsonl").exists() or len((out / "musique.jsonl").read_text().splitlines()) < 3:
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert not (out / "result.json").exists()
+    kept = (out / "musique.jsonl").read_text().count("\n")
+    assert 3 <= kept < 8
+    result, engine = run(tiny_model, bench, out, all_right, tasks="musique")
+    assert len(engine.asked) == 8 - kept
+    assert result.score == 100.0
+    assert sorted(json.loads(line)["id"] for line in (out / "musique.jsonl").read_text().splitlines()) == [
+        f"musique{i}" for i in range(8)
+    ]
+
+
+def test_the_needle_probe_needs_no_data(tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["--model", tiny_model, "--tasks", "needle", "--out", str(tmp_path / "out")]
+    args += ["--needle.lengths", "[600, 900]", "--needle.depths", "[0, 100]", "--needle.needles", "2"]
+    args += ["--engine", "scripted_engine.ScriptedEngine", "--engine.answer", f"{__name__}.needle_at_the_beginning"]
+    auto_cli(evaluate, args=args, prog="longmab evaluate")
+    shown = " ".join(capsys.readouterr().out.split())
+    for part in ("accuracy", "depth 100%", "needles found, %", "best depth less worst: 100 points", "needle_map.png"):
+        assert part in shown, part
+    saved = json.loads((tmp_path / "out" / "needle_map.json").read_text())
+    assert saved["accuracy"] == [[100.0, 0.0], [100.0, 0.0]]
+    assert EvaluationResult.load(tmp_path / "out" / "result.json").tasks["needle"].n == 8
+
+
+def needle_at_the_beginning(request: Request, i: int) -> str:
+    text = text_of(request).split("Text:\n")[1][:90]
+    found = re.search(r"[0-9]{5}", text)
+    return found.group() if found else "none"
+
+
+def test_the_needle_probe_beside_other_tasks(tiny_model: str, bench: Path, tmp_path: Path) -> None:
+    settings = NeedleSettings(lengths=[600], depths=[50], needles=1)
+    result, engine = run(tiny_model, bench, tmp_path / "out", tasks="needle,musique", needle=settings)
+    assert list(result.tasks) == ["musique", "needle"]
+    assert len(engine.asked) == 9
+    with pytest.raises(ConfigError, match="--data is missing"):
+        evaluate(
+            model=tiny_model, tasks="needle,musique", out=str(tmp_path / "other"), engine=ScriptedEngine(all_right)
+        )
+
+
 def test_predictions_of_other_weights_are_not_taken_for_these(
     tiny_model: str, adapter: Path, bench: Path, tmp_path: Path, byte_tokenizer: Any
 ) -> None:
@@ -177,11 +291,11 @@ def test_an_adapter_that_cannot_be_used_is_refused_before_the_engine_starts(
 
 def test_the_rank_that_vllm_is_started_with_holds_the_adapter(tiny_model: str, adapter: Path) -> None:
     from longmab_pl.evaluation.adapter import fitting_adapter
-    from longmab_pl.evaluation.command import _vllm
+    from longmab_pl.evaluation.subject import vllm_engine
 
     info = fitting_adapter(adapter, tiny_model)
     assert (info.rank, info.base_model) == (3, tiny_model)
-    engine: Any = _vllm(info, "float32", 4, 512, 1.0, 0.5)
+    engine: Any = vllm_engine(info, "float32", 4, 512, 1.0, 0.5)
     assert engine._settings.max_lora_rank == 8
     assert (engine.concurrency, engine.max_model_len, engine._settings.dtype) == (4, 512, "float32")
 

@@ -1,0 +1,183 @@
+"""What the needle probe found, by length and depth: as numbers, as a table and as a heat map."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from longmab_pl.errors import DataError
+from longmab_pl.evaluation.needle import NeedleRecord
+from longmab_pl.evaluation.results import TaskResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+Accuracies = tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class NeedleMap:
+    """Share of needles found, in 0..100; None where none could be asked.
+
+    Args:
+        lengths: tokens [L].
+        depths: percent [D].
+        accuracy: by length and depth [L][D].
+        asked: needles behind each of them [L][D].
+    """
+
+    lengths: tuple[int, ...]
+    depths: tuple[float, ...]
+    accuracy: tuple[Accuracies, ...]
+    asked: tuple[tuple[int, ...], ...]
+
+    def by_length(self) -> Accuracies:
+        """Mean over the depths [L]."""
+        return tuple(map(_mean, self.accuracy))
+
+    def by_depth(self) -> Accuracies:
+        """Mean over the lengths that could be asked [D]."""
+        return tuple(_mean([row[d] for row in self.accuracy]) for d in range(len(self.depths)))
+
+    def spread(self) -> float:
+        """Position sensitivity: the best depth's mean less the worst one's; 0 where all are read alike."""
+        means = [mean for mean in self.by_depth() if mean is not None]
+        return max(means) - min(means)
+
+    def longest(self, at_least: float = 90.0) -> int | None:
+        """The longest length up to which every length's mean is at least this high."""
+        reached = None
+        for length, mean in sorted(zip(self.lengths, self.by_length(), strict=True)):
+            if mean is None or mean < at_least:
+                break
+            reached = length
+        return reached
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "by_length": self.by_length(), "by_depth": self.by_depth(), "spread": self.spread()}
+
+    @classmethod
+    def load(cls, path: Path) -> NeedleMap:
+        """Read what `write_needle_map` wrote. Raises `DataError` if the file is missing or is something else."""
+        try:
+            row = json.loads(path.read_text(encoding="utf-8"))
+            rows = {key: tuple(map(tuple, row[key])) for key in ("accuracy", "asked")}
+            return cls(tuple(row["lengths"]), tuple(row["depths"]), **rows)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: not a needle map ({error!r}); give the JSON file that a probe wrote") from error
+
+
+def needle_map(records: Sequence[NeedleRecord], result: TaskResult) -> NeedleMap:
+    """Put a probe's scores in their cells.
+
+    Args:
+        records: all that were to be asked.
+        result: what came of it; records that could not be asked are missing there.
+    """
+    found = {item.id: item.scores["accuracy"] for item in result.items}
+    lengths = tuple(sorted({record.length for record in records}))
+    depths = tuple(sorted({record.depth for record in records}))
+    cells: dict[tuple[int, float], list[float]] = {(length, depth): [] for length in lengths for depth in depths}
+    for record in records:
+        if record.id in found:
+            cells[record.length, record.depth].append(found[record.id])
+    rows = [[cells[length, depth] for depth in depths] for length in lengths]
+    return NeedleMap(
+        lengths=lengths,
+        depths=depths,
+        accuracy=tuple(tuple(100 * sum(c) / len(c) if c else None for c in row) for row in rows),
+        asked=tuple(tuple(map(len, row)) for row in rows),
+    )
+
+
+def write_needle_map(folder: Path, title: str, found: NeedleMap) -> Path:
+    """Write `needle_map.json` and the picture `needle_map.png` into a folder; the picture's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "needle_map.json").write_text(json.dumps(found.to_json(), indent=1) + "\n", encoding="utf-8")
+    picture = folder / "needle_map.png"
+    draw_needle_maps({title: found}).savefig(picture, dpi=150)
+    return picture
+
+
+def needle_table(maps: Mapping[str, NeedleMap]) -> Table:
+    """A block for each map: depths down, lengths across, means at the margins."""
+    from rich.table import Table
+
+    first = next(iter(maps.values()))
+    table = Table(title="needles found, %", title_justify="left", title_style="bold", header_style="bold")
+    table.add_column("depth")
+    for length in first.lengths:
+        table.add_column(f"{length:,}", justify="right")
+    table.add_column("mean", justify="right")
+    for title, found in maps.items():
+        if len(maps) > 1:
+            table.add_section()
+            table.add_row(f"[bold]{title}")
+        for d, depth in enumerate(found.depths):
+            cells = [_shown(row[d]) for row in found.accuracy]
+            table.add_row(f"{depth:g}%", *cells, _shown(found.by_depth()[d]))
+        table.add_row("mean", *map(_shown, found.by_length()), _shown(_mean(found.by_length())), style="bold")
+    return table
+
+
+def draw_needle_maps(maps: Mapping[str, NeedleMap]) -> Figure:
+    """Heat maps side by side on one scale, 0 to 100: lengths across, depths down as the text is read.
+
+    Args:
+        maps: title to map, at least one.
+
+    Returns:
+        A figure that belongs to no window and needs no closing.
+    """
+    from matplotlib.figure import Figure
+
+    sizes = [(len(m.lengths), len(m.depths)) for m in maps.values()]
+    width = sum(max(0.85 * lengths, 2.6) for lengths, _ in sizes) + 1.1 * len(sizes) + 0.9
+    figure = Figure(figsize=(width, 0.55 * max(depths for _, depths in sizes) + 1.9), layout="constrained")
+    axes = figure.subplots(1, len(maps), squeeze=False, gridspec_kw={"width_ratios": [n for n, _ in sizes]})[0]
+    for position, (axis, (title, found)) in enumerate(zip(axes, maps.items(), strict=True)):
+        image = _draw(axis, found)
+        axis.set_title(title, fontsize=11, loc="left", pad=10, fontweight="bold")
+        if position == 0:
+            axis.set_ylabel("where the needle stands\n(0% is the beginning)")
+    bar = figure.colorbar(image, ax=axes, fraction=0.05, aspect=18, pad=0.02)
+    bar.set_label("needles found, %")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _draw(axis: Any, found: NeedleMap) -> Any:
+    import numpy as np
+
+    cells = np.array([[np.nan if v is None else v for v in row] for row in found.accuracy], float).T  # [D, L]
+    axis.set_facecolor("0.93")
+    image = axis.imshow(cells, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+    for (row, column), value in np.ndenumerate(cells):
+        shown = "–" if np.isnan(value) else f"{value:.0f}"
+        colour = "0.45" if np.isnan(value) else "black" if value > 60 else "white"
+        axis.text(column, row, shown, ha="center", va="center", color=colour, fontsize=10)
+    axis.set_xticks(range(len(found.lengths)), [f"{length:,}" for length in found.lengths])
+    axis.set_yticks(range(len(found.depths)), [f"{depth:g}%" for depth in found.depths])
+    # White lines between the cells.
+    axis.set_xticks(np.arange(-0.5, len(found.lengths)), minor=True)
+    axis.set_yticks(np.arange(-0.5, len(found.depths)), minor=True)
+    axis.grid(which="minor", color="white", linewidth=2)
+    axis.tick_params(which="both", length=0)
+    axis.spines[:].set_visible(False)
+    counts = sorted({count for row in found.asked for count in row if count})
+    each = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}" if counts else "no"
+    axis.set_xlabel(f"tokens of prompt and answer ({each} needles a cell)")
+    return image
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f}"

@@ -1,0 +1,133 @@
+"""The model that `longmab evaluate` is asked about: its name in tables and files, its tokenizer, its engine."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longmab_pl.engine.protocol import Engine
+from longmab_pl.errors import ConfigError
+from longmab_pl.evaluation.adapter import AdapterInfo, fitting_adapter
+from longmab_pl.models import BUNDLED_PREFIX, resolve_model
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, with an adapter or without.
+
+    Args:
+        name: the model as it was given.
+        resolved: its folder or hub name.
+        adapter: checked to fit the model.
+    """
+
+    name: str
+    resolved: str
+    adapter: AdapterInfo | None
+
+    @property
+    def label(self) -> str:
+        """For tables: the model's name and the adapter's with its digest."""
+        path = Path(self.name).expanduser()
+        name = path.resolve().name if path.is_dir() else self.name.removeprefix(BUNDLED_PREFIX)
+        if self.adapter is None:
+            return name
+        return f"{name} + {self.adapter.folder.resolve().name} {self.adapter.digest}"
+
+    @property
+    def file_name(self) -> str:
+        """The label as part of a path."""
+        return re.sub(r"[^\w.-]+", "-", self.label)
+
+    def identity(self, weights: str) -> str:
+        """What predictions are found again by: the label, how the weights are held, and a digest of a local model's."""
+        return f"{self.label}, {weights}{_weights_digest(self.name)}"
+
+
+def subject(model: str, adapter: str | None) -> Subject:
+    """Find the model and check that the adapter fits; notes on stderr where it says that it belongs to another model.
+
+    Raises:
+        ConfigError: there is no such model, or the adapter cannot be used with it.
+    """
+    resolved = resolve_model(model)
+    info = None if adapter is None else fitting_adapter(adapter, resolved)
+    if info is not None and info.base_model and Path(info.base_model).name != Path(resolved).name:
+        # The shapes fit, so it is not refused: folders are renamed. An instruct model's adapter fits its base, too.
+        print(f"note: the adapter {adapter} says that it was trained on {info.base_model}", file=sys.stderr)
+    return Subject(model, resolved, info)
+
+
+def evaluation_tokenizer(model: str, *, needs_chat: bool) -> Any:
+    """The model's tokenizer; base models without a chat template will do where none is needed.
+
+    Raises:
+        ConfigError: it cannot be loaded, or lacks the chat template that is needed.
+    """
+    from longmab_pl.dpo.loading import load_tokenizer
+
+    if needs_chat:
+        return load_tokenizer(model)
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"cannot load the tokenizer of {model!r}: {reason}; give a local model folder, a hub name that this "
+            "machine can reach and may read, or bundled:smollm2-135m-instruct"
+        ) from error
+
+
+def vllm_engine(
+    adapter: AdapterInfo | None,
+    dtype: str,
+    concurrency: int,
+    max_model_len: int | None,
+    kv_cache_gb: float,
+    gpu_memory_utilization: float,
+) -> Engine:
+    """vLLM in this process, not started yet, with room for the adapter's rank.
+
+    Raises:
+        ConfigError: a setting is out of range, or the rank is more than vLLM takes.
+    """
+    from longmab_pl.engine.launch import LORA_RANKS
+    from longmab_pl.engine.vllm import VLLMEngine
+
+    rank = adapter.rank if adapter is not None else 1
+    allowed = next((allowed for allowed in LORA_RANKS if allowed >= rank), None)
+    if allowed is None:
+        raise ConfigError(
+            f"the adapter's rank is {rank}, and vLLM takes {LORA_RANKS[-1]} at most; merge it into the model first"
+        )
+    return VLLMEngine(
+        concurrency=concurrency,
+        max_model_len=max_model_len,
+        kv_cache_gb=kv_cache_gb,
+        gpu_memory_utilization=gpu_memory_utilization,
+        dtype=dtype,
+        max_lora_rank=allowed,
+    )
+
+
+def _weights_digest(model: str) -> str:
+    """For a local folder: ", " and 8 digits that change with its configuration and, by samples, with its weights."""
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        return ""
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        if file.suffix in (".safetensors", ".bin", ".json", ".jinja") and file.is_file():
+            size = file.stat().st_size
+            digest.update(f"{file.name} {size}\n".encode())
+            with file.open("rb") as content:
+                for part in range(64):
+                    content.seek(part * size // 64)
+                    digest.update(content.read(4096))
+    return f", {digest.hexdigest()[:8]}"
