@@ -71,9 +71,9 @@ class LaunchServers:
     def command(
         self, model: str, port: int, *, concurrency: int, max_model_len: int | None, sleep: bool, on_gpu: bool
     ) -> list[str]:
-        """The command line of one server."""
+        """The command line of one server: what `vllm serve` runs, which the CPU build has no working command for."""
         dtype = self.dtype if self.dtype != "auto" else ("bfloat16" if on_gpu else "float32")
-        command = [sys.executable, "-P", "-m", "vllm.entrypoints.cli.main", "serve", model]
+        command = [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server", "--model", model]
         command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", dtype]
         command += ["--max-num-seqs", str(concurrency), "--enable-prompt-tokens-details"]
         command += ["--enable-lora", "--max-loras", "1", "--max-cpu-loras", "2"]
