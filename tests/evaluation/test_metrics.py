@@ -66,7 +66,6 @@ def _rank(rank: int, store: str, results: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.slow
 def test_metrics_add_up_over_ranks(tmp_path: Path) -> None:
     mp.start_processes(_rank, (str(tmp_path / "store"), str(tmp_path)), nprocs=2, start_method="fork")
     for rank in range(2):
