@@ -6,6 +6,9 @@ No model runs: a record is a set of chunks of which 1-3 are gold and needed toge
 answering correctly given the chunks it is shown, and rewards are graded as (SubEM + F1) / 2 is. Every policy meets the
 same records, the same policy seeds, and in each round the same random numbers: the answer is a fixed function of those
 and of the chunks shown. So differences to `ucb1` are paired, and their intervals are those of the differences.
+
+Credit by arm is simulated as a noisy measurement of which chunk an answer came from. With an adaptive budget a record
+stops early, and what it leaves goes to further records: what counts is pairs per 1,000 responses.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from longmab_pl.bandit import POLICIES, BanditSettings
+from longmab_pl.rollout.credit import credited
+from longmab_pl.rollout.stopping import Stopping
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,11 +35,41 @@ ROUNDS, TOP_K = 30, 4
 CHECKPOINTS = (5, 10, 30)
 CLEAR_MARGIN = 0.5
 COMPARED = ("usable_10", "usable_30", "clear_10", "clear_30")
-PLAYERS = {p: BanditSettings(p) for p in POLICIES} | {
-    "kl_ucb, prior 10": BanditSettings("kl_ucb", {"prior_weight": 10.0}),
-    "thompson_beta, prior 30": BanditSettings("thompson_beta", {"prior_weight": 30.0}),
+
+
+@dataclasses.dataclass(frozen=True)
+class Player:
+    """A policy, how a reward is credited to its arms, and when it stops.
+
+    Args:
+        bandit: the policy.
+        by_arm: credit by arm in place of one reward for all.
+        stopping: of an adaptive budget; None plays all rounds.
+    """
+
+    bandit: BanditSettings
+    by_arm: bool = False
+    stopping: Stopping | None = None
+
+
+UCB1 = BanditSettings("ucb1")
+LINEAR = BanditSettings("linear_thompson")
+TRUSTING_KL = BanditSettings("kl_ucb", {"prior_weight": 10.0})
+TRUSTING = BanditSettings("thompson_beta", {"prior_weight": 30.0})
+SETTLED = Stopping(patience=None)
+PLAYERS = {p: Player(BanditSettings(p)) for p in POLICIES} | {
+    "kl_ucb, prior 10": Player(TRUSTING_KL),
+    "thompson_beta, prior 30": Player(TRUSTING),
+    "ucb1, credit by arm": Player(UCB1, by_arm=True),
+    "linear_thompson, credit by arm": Player(LINEAR, by_arm=True),
+    "kl_ucb, prior 10, credit by arm": Player(TRUSTING_KL, by_arm=True),
+    "thompson_beta, prior 30, credit by arm": Player(TRUSTING, by_arm=True),
+    "ucb1, adaptive, never hopeless": Player(UCB1, stopping=SETTLED),
+    "ucb1, adaptive": Player(UCB1, stopping=Stopping()),
+    "thompson_beta, prior 30, adaptive, never hopeless": Player(TRUSTING, stopping=SETTLED),
+    "thompson_beta, prior 30, adaptive": Player(TRUSTING, stopping=Stopping()),
 }
-"""Every policy as it stands, and two that trust the initial scores more than one pseudo-observation does."""
+"""Every policy as it stands, two that trust the initial scores more than one pseudo-observation; credit; budgets."""
 FULL_CONTEXT_ARMS = 100
 """`full_context` plays no regime of more arms: 1,000 chunks of 1,500 tokens fit no reader."""
 Z = 1.96
@@ -87,6 +122,9 @@ class Record:
         fluke: how a chunk happens to help or mislead the reader, [arms], standard normal.
         overlap: probability that a wrong answer shares words with the right one.
         draws: uniform random numbers, [rounds, 3]: correctness, grade, wording.
+        bearing: what a correct answer holds of each chunk, [arms]: 1 of the one gold chunk that states it, 0.4 of those
+            that lead there, 0 of others.
+        noise: of the measured support, [rounds, arms], exponential with mean 0.5.
     """
 
     scores: Floats
@@ -95,6 +133,8 @@ class Record:
     fluke: Floats
     overlap: float
     draws: Floats
+    bearing: Floats
+    noise: Floats
 
     def success(self, shown: npt.NDArray[np.int64]) -> float:
         """Probability that the answer is correct.
@@ -118,6 +158,12 @@ class Record:
         if grade < self.overlap:  # SubEM 0, some words shared
             return PARTIAL[int(wording * len(PARTIAL))] / 2
         return 0.0
+
+    def support(self, t: int, success: float, shown: npt.NDArray[np.int64]) -> Floats:
+        """Measured support of the answer of round t by each chunk shown, [shown]: of a wrong answer only noise."""
+        correct = float(self.draws[t, 0] < success)
+        measured: Floats = correct * self.bearing[shown] + self.noise[t, shown]
+        return measured
 
     def reference_reward(self) -> float:
         """Expected reward of all gold chunks, filled up to `TOP_K` with others that neither help nor mislead."""
@@ -148,35 +194,51 @@ def make_record(regime: Regime, seed: int) -> Record:
     # Needed together: half of the gold chunks is worth a fifth of all of them.
     correct = np.minimum(memory + (1 - memory) * skill * np.where(share < 1, 0.4 * share, 1.0), 0.999)
     overlap = random.beta(0.2, 2)
-    return Record(scores, gold, correct, random.standard_normal(regime.arms), overlap, random.random((ROUNDS, 3)))
+    fluke, draws = random.standard_normal(regime.arms), random.random((ROUNDS, 3))
+    bearing = 0.4 * gold
+    bearing[random.choice(np.flatnonzero(gold))] = 1.0
+    noise = random.exponential(0.5, (ROUNDS, regime.arms))
+    return Record(scores, gold, correct, fluke, overlap, draws, bearing, noise)
 
 
-def roll(record: Record, settings: BanditSettings, seed: int) -> dict[str, float]:
+def roll(record: Record, player: Player, seed: int) -> dict[str, float]:
     """One record's rollout: rewards and what was found by when."""
-    bandit = settings.start(record.scores, TOP_K, seed)
+    bandit = player.bandit.start(record.scores, TOP_K, seed)
     gold = frozenset(np.flatnonzero(record.gold).tolist())
     seen: set[int] = set()
     together = False
     reference = record.reference_reward()
-    low, high, regret = math.inf, -math.inf, 0.0
+    rewards: list[float] = []
+    regret, stopped = 0.0, False
+    state: dict[str, float] = {}
     outcome: dict[str, float] = {}
     for t in range(ROUNDS):
+        if stopped:
+            outcome |= {f"{k}_{t + 1}": v for k, v in state.items() if t + 1 in CHECKPOINTS}
+            continue
         arms = bandit.select()
         shown = np.asarray(arms)
         success = record.success(shown)
         reward = record.reward(t, success)
-        bandit.update(arms, reward)
-        low, high = min(low, reward), max(high, reward)
+        credit = credited(reward, record.support(t, success, shown)) if player.by_arm else reward
+        bandit.update(arms, credit)
+        rewards.append(reward)
+        margin = max(rewards) - min(rewards)
         regret += reference - record.expected_reward(success)
         now = gold.intersection(arms)
         seen |= now
         together |= len(now) == len(gold)
+        state = {
+            "gold_found": len(seen) / len(gold),
+            "gold_together": float(together),
+            "usable": float(margin > 0),
+            "clear": float(margin >= CLEAR_MARGIN),
+            "margin": margin,
+            "responses": float(t + 1),
+        }
         if t + 1 in CHECKPOINTS:
-            outcome[f"gold_found_{t + 1}"] = len(seen) / len(gold)
-            outcome[f"gold_together_{t + 1}"] = float(together)
-            outcome[f"usable_{t + 1}"] = float(high > low)
-            outcome[f"clear_{t + 1}"] = float(high - low >= CLEAR_MARGIN)
-            outcome[f"margin_{t + 1}"] = high - low
+            outcome |= {f"{k}_{t + 1}": v for k, v in state.items()}
+        stopped = player.stopping is not None and bool(player.stopping.verdict(rewards, t + 1))
     return outcome | {"regret": regret}
 
 
@@ -193,15 +255,20 @@ def rate_interval(sample: Floats, z: float = Z) -> tuple[float, float]:
     return centre - half, centre + half
 
 
-def measure(
-    regime: Regime, settings: dict[str, BanditSettings], records: int, first_seed: int
-) -> dict[str, dict[str, Floats]]:
+def per_1000(quantities: dict[str, Floats], key: str) -> tuple[float, Floats]:
+    """Pairs per 1,000 responses, and each record's part in its error (the ratio linearised), [records]."""
+    pairs, responses = quantities[key], quantities[f"responses_{key.rpartition('_')[2]}"]
+    rate = 1000 * float(pairs.sum() / responses.sum())
+    return rate, (1000 * pairs - rate * responses) / float(responses.mean())
+
+
+def measure(regime: Regime, players: dict[str, Player], records: int, first_seed: int) -> dict[str, dict[str, Floats]]:
     """By policy and quantity, the outcome of each record, [records]."""
-    outcomes: dict[str, list[dict[str, float]]] = {policy: [] for policy in settings}
+    outcomes: dict[str, list[dict[str, float]]] = {policy: [] for policy in players}
     for seed in range(first_seed, first_seed + records):
         record = make_record(regime, seed)
-        for policy, chosen in settings.items():
-            outcomes[policy].append(roll(record, chosen, seed))
+        for policy, player in players.items():
+            outcomes[policy].append(roll(record, player, seed))
     return {p: {key: np.array([r[key] for r in rows]) for key in rows[0]} for p, rows in outcomes.items()}
 
 
@@ -215,6 +282,10 @@ def summary(outcomes: dict[str, dict[str, Floats]]) -> dict[str, Any]:
             is_rate = key.startswith(("usable", "clear", "gold_together"))
             low, high = rate_interval(sample) if is_rate else (mean - half, mean + half)
             row[key] = {"mean": mean, "low": low, "high": high}
+        for key in COMPARED:
+            rate, errors = per_1000(quantities, key)
+            half = interval(errors)[1]
+            row[f"{key}_per_1000"] = {"mean": rate, "low": rate - half, "high": rate + half}
         table[policy] = row
     return table
 
@@ -223,23 +294,25 @@ def against_ucb1(outcomes: dict[str, dict[str, Floats]], key: str) -> dict[str, 
     """Paired differences to `ucb1` in pairs per 1,000 responses, with 95% intervals that hold for all at once.
 
     Bonferroni: the best of several policies is looked for, so each interval is wider than it would be alone.
-    `full_context` is compared but never named best: its responses cost `arms / 4` times the prompt tokens.
+    `full_context` is compared but never named best: its responses cost `arms / 4` times the prompt tokens. Adaptive
+    budgets stand beside the policies: the best is looked for among the fixed ones.
     """
-    rounds = int(key.rpartition("_")[2])
+    rates = {p: per_1000(quantities, key) for p, quantities in outcomes.items()}
     rivals = [p for p in outcomes if p != "ucb1"]
     z = statistics.NormalDist().inv_cdf(1 - 0.025 / max(len(rivals), 1))
     differences = {}
     for policy in rivals:
-        mean, half = interval((outcomes[policy][key] - outcomes["ucb1"][key]) * 1000 / rounds, z)
+        mean, half = rates[policy][0] - rates["ucb1"][0], interval(rates[policy][1] - rates["ucb1"][1], z)[1]
         differences[policy] = {"mean": mean, "low": mean - half, "high": mean + half}
-    best = max((p for p in outcomes if p != "full_context"), key=lambda p: float(outcomes[p][key].mean()))
+    fixed = [p for p in outcomes if p != "full_context" and PLAYERS[p].stopping is None]
+    best = max(fixed, key=lambda p: rates[p][0])
     return {"best": best, "separates": best != "ucb1" and differences[best]["low"] > 0, "differences": differences}
 
 
 def verdict_line(key: str, verdict: dict[str, Any], table: dict[str, Any]) -> str:
     kind, _, rounds = key.rpartition("_")
     best = verdict["best"]
-    rate = {p: table[p][key]["mean"] * 1000 / int(rounds) for p in (best, "ucb1")}
+    rate = {p: table[p][f"{key}_per_1000"]["mean"] for p in (best, "ucb1")}
     line = f"{kind} pairs per 1,000 responses, {rounds} rounds: best `{best}` {rate[best]:.1f}"
     if best == "ucb1":
         return line
@@ -253,12 +326,13 @@ def print_regime(regime: Regime, table: dict[str, Any], verdicts: dict[str, Any]
     print(f"\n### {regime.name} (d' {regime.separation}, skill {regime.skill}, {records} records)\n")
     print(
         "| policy | regret | gold seen by 5 | by 10 | by 30 | all at once % | usable % by 10 | by 30 "
-        "| clear % by 10 | by 30 | margin |"
+        "| clear % by 10 | by 30 | margin | responses | usable per 1,000 | clear per 1,000 |"
     )
-    print("| --- |" + " ---: |" * 10)
+    print("| --- |" + " ---: |" * 13)
     columns = [("regret", 1, 1), *((f"gold_found_{t}", 1, 2) for t in CHECKPOINTS), ("gold_together_30", 100, 1)]
     columns += [(f"{kind}_{t}", 100, 1) for kind in ("usable", "clear") for t in (10, 30)] + [("margin_30", 1, 2)]
-    for policy, row in sorted(table.items(), key=lambda item: -item[1]["clear_30"]["mean"]):
+    columns += [("responses_30", 1, 1), ("usable_30_per_1000", 1, 1), ("clear_30_per_1000", 1, 1)]
+    for policy, row in sorted(table.items(), key=lambda item: -item[1]["clear_30_per_1000"]["mean"]):
         cells = [
             f"{row[k]['mean'] * scale:.{digits}f} ± {(row[k]['high'] - row[k]['low']) / 2 * scale:.{digits}f}"
             for k, scale, digits in columns
@@ -306,8 +380,8 @@ def main() -> None:
     print("± is half a 95% interval; differences are paired, 95% intervals over all policies at once (Bonferroni).")
     measured, regimes = [], {}
     for regime in REGIMES:
-        settings = {p: s for p, s in PLAYERS.items() if p != "full_context" or regime.arms <= FULL_CONTEXT_ARMS}
-        outcomes = measure(regime, settings, args.records, args.seed)
+        players = {p: s for p, s in PLAYERS.items() if p != "full_context" or regime.arms <= FULL_CONTEXT_ARMS}
+        outcomes = measure(regime, players, args.records, args.seed)
         measured.append(outcomes)
         table = summary(outcomes)
         verdicts = {key: against_ucb1(outcomes, key) for key in COMPARED}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
-from collections.abc import Sequence
 from typing import Any
 
 from longmab_pl.bandit.full_context import FullContext
+from longmab_pl.bandit.index_policy import Scores
 from longmab_pl.bandit.kl_ucb import KLUCB
 from longmab_pl.bandit.linear_thompson import LinearThompson
 from longmab_pl.bandit.moss import MOSS
@@ -71,7 +71,7 @@ class BanditSettings:
         if self.policy in POLICIES:
             self.start([0.5], 1, 0)  # an option's value is refused here, not after the model is loaded
 
-    def start(self, initial_scores: Sequence[float], top_k: int, seed: int) -> BanditPolicy:
+    def start(self, initial_scores: Scores, top_k: int, seed: int) -> BanditPolicy:
         """A fresh policy for one record."""
         cls = self._class()
         seeded = {"seed": seed} if "seed" in inspect.signature(cls).parameters else {}

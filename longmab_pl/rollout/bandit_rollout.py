@@ -19,7 +19,7 @@ from longmab_pl.data.truncation import cut_middle
 from longmab_pl.engine.protocol import Request, Sampling
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.reward.answer_match import pair_reward, rollout_reward
-from longmab_pl.rollout.credit import Credit, EmbeddingSupport, LexicalSupport, Support, check_credit, credited
+from longmab_pl.rollout.credit import Credit, EmbeddingSupport, LexicalSupport, Support, credited
 from longmab_pl.rollout.probe import Probe, probe_accepted, probe_messages
 from longmab_pl.rollout.reading import render
 from longmab_pl.rollout.scheduler import Asking
@@ -62,7 +62,6 @@ class BanditRollout:
         sampling: how responses are sampled.
         credit: what a played arm learns of a response's reward: all of it (`shared`, the paper), or as much as its
             chunk supports of the response, by `lexical` overlap or by `embedding`.
-        credit_floor: with credit by arm, the share of the reward that every played arm gets.
         budget: `fixed` plays all rounds (the paper); `adaptive` stops a record by `stopping`, and what it leaves of
             its pulls lets in further records of the file, as long as there are any.
         stopping: when a record of an adaptive budget stops.
@@ -77,7 +76,6 @@ class BanditRollout:
     bandit: BanditSettings = dataclasses.field(default_factory=BanditSettings)
     sampling: Sampling = dataclasses.field(default_factory=Sampling)
     credit: Credit = "shared"
-    credit_floor: float = 0.25
     budget: Budget = "fixed"
     stopping: Stopping = dataclasses.field(default_factory=Stopping)
 
@@ -85,7 +83,8 @@ class BanditRollout:
         for name in ("rounds", "top_k", "samples_per_pull"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"strategy.{name} is {getattr(self, name)}; it must be at least 1")
-        check_credit(self.credit, self.credit_floor)
+        if self.credit not in ("shared", "lexical", "embedding"):
+            raise ConfigError(f"strategy.credit is {self.credit!r}; it is shared, lexical or embedding")
         if self.budget not in ("fixed", "adaptive"):
             raise ConfigError(f"strategy.budget is {self.budget!r}; it is fixed or adaptive")
 
@@ -102,13 +101,14 @@ class BanditRollout:
             raise DataError(f"record {record.id!r}: the context gives no chunk; it needs some text")
         values, source = yield from self._initial_values(record, chunks, tools)
         if values is None:
-            return RecordRollout(record.id, "probe_rejected", arms=len(chunks), probe=source)
+            stopped: Verdict = "hopeless" if self.budget == "adaptive" else ""
+            return RecordRollout(record.id, "probe_rejected", arms=len(chunks), probe=source, stopped=stopped)
         policy = self.bandit.start(values, self.top_k, derive_seed(tools.seed, record.id, "bandit"))
         texts_of_chunks = [chunk.of(record.context) for chunk in chunks]
         support = self._support(texts_of_chunks, tools)
         responses: list[Response] = []
         judged: dict[str, float] = {}  # pair reward of each different response
-        stopped: Verdict = ""
+        stopped = ""
         for t in range(self.rounds):
             arms = policy.select()
             context = "\n".join(texts_of_chunks[a] for a in arms)
@@ -127,9 +127,7 @@ class BanditRollout:
             if support is None:
                 policy.update(arms, sum(rewards) / len(rewards))
             else:
-                by_arm = [
-                    credited(r, support.of(x, arms), self.credit_floor) for r, x in zip(rewards, texts, strict=True)
-                ]
+                by_arm = [credited(r, support.of(x, arms)) for r, x in zip(rewards, texts, strict=True)]
                 policy.update(arms, np.mean(by_arm, axis=0).tolist())
             if self.budget == "adaptive":
                 judged |= {text: pair_reward(text, record.answers) for text in texts if text.strip()}

@@ -14,7 +14,6 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from longmab_pl.errors import ConfigError
 from longmab_pl.rollout.embedding import Embedder, Embeddings
 
 Credit = Literal["shared", "lexical", "embedding"]
@@ -78,8 +77,8 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def credited(reward: float, support: NDArray[np.float64], floor: float = 0.0) -> NDArray[np.float64]:
-    """The reward of each chunk that was read, [k]: `reward * (floor + (1 - floor) * support_i / max support)`.
+def credited(reward: float, support: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The reward of each chunk that was read, [k]: `reward * support_i / max support`.
 
     Divided by the largest support and not by the sum, so that values stay in the unit of rewards, whatever k: the
     chunk with most of the support gets the reward that the paper gives to all, and equal support is the paper's rule.
@@ -88,17 +87,8 @@ def credited(reward: float, support: NDArray[np.float64], floor: float = 0.0) ->
     Args:
         reward: of the response, in [0, 1].
         support: of each chunk that was read, >= 0, [k].
-        floor: share of the reward that every chunk gets, whatever its support, in [0, 1]; 1 is the paper's rule.
     """
     most = support.max(initial=0.0)
     if most <= 0:
         return np.full(support.shape, float(reward))
-    return reward * (floor + (1 - floor) * support / most)
-
-
-def check_credit(credit: str, floor: float) -> None:
-    """Raises ConfigError for settings of `BanditRollout` that do not exist."""
-    if credit not in ("shared", "lexical", "embedding"):
-        raise ConfigError(f"strategy.credit is {credit!r}; it is shared, lexical or embedding")
-    if not 0 <= floor <= 1:
-        raise ConfigError(f"strategy.credit_floor is {floor}; it is a share of the reward, in [0, 1]")
+    return reward * support / most

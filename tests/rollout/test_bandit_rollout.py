@@ -162,13 +162,13 @@ def play_with_credit(strategy, tokenizer, answer):
     for response in result.responses:
         arms = reference.select()
         assert response.arms == tuple(arms)
-        reference.update(arms, credited(response.reward, support.of(response.text, arms), strategy.credit_floor))
+        reference.update(arms, credited(response.reward, support.of(response.text, arms)))
     return result, reference
 
 
 @pytest.mark.parametrize("credit", ["lexical", "embedding"])
 def test_credit_by_arm_pays_the_chunk_that_holds_the_answer_and_not_its_neighbour(byte_tokenizer, credit):
-    strategy = BanditRollout(init="uniform", credit=credit, credit_floor=0.0, **SMALL)
+    strategy = BanditRollout(init="uniform", credit=credit, **SMALL)
     result, reference = play_with_credit(strategy, byte_tokenizer, right_when_shown(byte_tokenizer))
     assert result.values == pytest.approx(reference.values)
     shared, _ = roll(BanditRollout(init="uniform", **SMALL), byte_tokenizer, right_when_shown(byte_tokenizer))
@@ -191,8 +191,7 @@ def test_several_samples_of_a_pull_are_credited_one_by_one(byte_tokenizer):
     arms = range(len(chunks))
     right, wrong = (r.reward for r in result.responses)
     expected = (
-        credited(right, support.of("Answer: river C", arms), 0.25)
-        + credited(wrong, support.of("Answer: river D", arms), 0.25)
+        credited(right, support.of("Answer: river C", arms)) + credited(wrong, support.of("Answer: river D", arms))
     ) / 2
     start = np.random.default_rng(derive_seed(0, "q7", "init")).random(len(chunks))
     assert result.values == pytest.approx(start + (expected - start) / 2)
@@ -250,8 +249,6 @@ def test_a_stopped_record_is_replayed_from_the_journal_for_nothing(byte_tokenize
 def test_settings_of_credit_and_budget_are_checked():
     with pytest.raises(ConfigError, match="credit is 'lexcial'"):
         BanditRollout(credit="lexcial")
-    with pytest.raises(ConfigError, match="credit_floor is 1"):
-        BanditRollout(credit_floor=1.5)
     with pytest.raises(ConfigError, match="budget is 'free'"):
         BanditRollout(budget="free")
     assert BanditRollout().credit == "shared"
