@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -201,3 +204,11 @@ def scripted_servers(count: int, model: str, **settings: Any) -> Iterator[list[S
     finally:
         for server in servers:
             server.kill()
+
+
+if __name__ == "__main__":  # as a process of its own, in place of `vllm serve`: MODEL PORT
+    alone = ScriptedServer(sys.argv[1], key=os.environ.get("VLLM_API_KEY", ""))
+    alone.port = int(sys.argv[2])
+    alone.start()
+    print("Error: nothing yet", flush=True)
+    time.sleep(600)

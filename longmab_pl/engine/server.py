@@ -182,7 +182,7 @@ class ServerEngine:
             self._background = BackgroundLoop("longmab-servers")
             self._background.run(self._open(Credentials(key, self._api_key_env)))
         except BaseException:
-            self.close()
+            self._close(keep_logs=True)
             raise
 
     def _api_key(self) -> str:
@@ -252,6 +252,9 @@ class ServerEngine:
 
     def close(self) -> None:
         """Let the servers go, and stop those that `start` started. Safe to call twice and at any time."""
+        self._close(keep_logs=self._failure is not None)
+
+    def _close(self, keep_logs: bool) -> None:
         background, fleet, session = self._background, self._fleet, self._session
         if background is not None:
             with contextlib.suppress(Exception):
@@ -264,7 +267,7 @@ class ServerEngine:
         if self._finalizer is not None:
             self._finalizer.detach()
         if self._children is not None:
-            self._children.stop(keep_logs=self._failure is not None)
+            self._children.stop(keep_logs)
         self._reset()
 
     def __enter__(self) -> ServerEngine:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scripted_server
 from scripted_server import ScriptedServer, scripted_servers
 
 from longmab_pl.engine import dispatch
@@ -589,3 +592,61 @@ def test_prompts_are_sent_as_they_are(server: ScriptedServer, tiny_model: str) -
         engine.start(tiny_model)
         answers(engine, [Request("r", prompt, SAMPLING)])
     assert server.asked[0]["prompt"] == json.loads(json.dumps(prompt))
+
+
+# ---------------------------------------------------------------------- servers of its own
+
+
+class LaunchScripted(LaunchServers):
+    """Starts scripted servers where `LaunchServers` starts vLLM's."""
+
+    def command(self, model: str, port: int, **_: Any) -> list[str]:
+        return [sys.executable, scripted_server.__file__, model, str(port)]
+
+
+def test_servers_of_its_own_live_as_long_as_the_engine(tiny_model: str) -> None:
+    with ServerEngine(launch=LaunchScripted(servers=2), concurrency_per_server=4) as engine:
+        assert engine.concurrency == 8
+        engine.start(tiny_model)
+        assert len(answers(engine, requests(20))) == 20
+        assert engine._children is not None
+        children = engine._children
+    assert all(process.poll() is not None for process in children.processes)
+    assert not children.logs.exists()
+    assert children.key not in repr(vars(engine))
+
+
+def test_servers_of_its_own_that_die_end_the_run_at_once_and_leave_their_log(tiny_model: str) -> None:
+    with ServerEngine(launch=LaunchScripted(servers=2), patience_s=600.0) as engine:
+        engine.start(tiny_model)
+        assert engine._children is not None
+        children = engine._children
+        children.processes[0].terminate()
+        children.processes[0].wait(30)
+        assert len(answers(engine, requests(20))) == 20
+        children.processes[1].terminate()
+        children.processes[1].wait(30)
+        with pytest.raises(EngineError, match=r"ended with status .*see its log (\S+)") as caught:
+            answers(engine, [Request("again", (1,), SAMPLING)])
+    assert str(children.log(0)) in str(caught.value)
+    assert children.log(0).is_file()
+    shutil.rmtree(children.logs)
+
+
+def test_a_server_of_its_own_that_does_not_start_is_an_error_with_its_log(tiny_model: str, tmp_path: Path) -> None:
+    class Broken(LaunchServers):
+        def command(self, model: str, port: int, **_: Any) -> list[str]:
+            return [sys.executable, "-c", "raise SystemExit('ValueError: no room for the KV cache')"]
+
+    engine = ServerEngine(launch=Broken(log_folder=str(tmp_path / "logs")))
+    with pytest.raises(EngineError, match=r"ended with status 1: .*server-0\.log\n.*no room for the KV cache"):
+        engine.start(tiny_model)
+
+    class Slow(LaunchServers):
+        def command(self, model: str, port: int, **_: Any) -> list[str]:
+            return [sys.executable, "-c", "import time; time.sleep(600)"]
+
+    engine = ServerEngine(launch=Slow(log_folder=str(tmp_path / "logs"), startup_timeout_s=0.5))
+    with pytest.raises(EngineError, match=r"startup_timeout_s"):
+        engine.start(tiny_model)
+    assert not engine.started
