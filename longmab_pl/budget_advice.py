@@ -1,0 +1,104 @@
+"""Whether a run's memory budget fits, and which setting to change to what where it does not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from longmab_pl.dpo.module import DPOModule
+from longmab_pl.memory_budget import GIB
+from longmab_pl.run_budget import MARGIN, PHASES, Budget
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one look at the configuration found: `level` is "ok", "warn" or "fail"."""
+
+    level: Literal["ok", "warn", "fail"]
+    text: str
+
+
+def judge(budget: Budget, model: DPOModule, batch_size: int) -> list[Finding]:
+    """Which phases do not fit, and which setting to change to what.
+
+    Args:
+        budget: of the run.
+        model: the module.
+        batch_size: pairs per batch.
+    """
+    findings = []
+    for index, (phase, needed) in enumerate(zip(PHASES, budget.totals, strict=True)):
+        if needed <= budget.capacity * (1 - MARGIN):
+            continue
+        over = needed > budget.capacity
+        text = (
+            f"{phase} needs {needed / GIB:.1f} GiB of {budget.capacity / GIB:.1f} GiB {budget.device}"
+            f"{': it will run out of memory' if over else ', which leaves little for fragmentation'}; "
+            f"{_mend(index, budget, model, batch_size)}"
+        )
+        findings.append(Finding("fail" if over else "warn", text))
+    return [*findings, *_judge_engine(budget)]
+
+
+def _judge_engine(budget: Budget) -> list[Finding]:
+    inside, settings = budget.engine, budget.engine_settings
+    if inside is None or settings is None:
+        return []
+    room = "engine.kv_cache_gb" if budget.device != "GPU" else "engine.gpu_memory_utilization"
+    longest = settings.max_model_len
+    if inside.kv_tokens < longest:
+        needed = longest * inside.kv_per_token - inside.kv_cache
+        return [
+            Finding(
+                "fail",
+                f"the KV cache holds {inside.kv_tokens:,} tokens, but engine.max_model_len is {longest:,}: vLLM "
+                f"will not start; raise {room} by {needed / GIB:.1f} GiB"
+                + (f" (to {_rounded_up((settings.share + needed) / budget.total)})" if budget.device == "GPU" else "")
+                + f", or lower engine.max_model_len to {inside.kv_tokens // 256 * 256:,}"
+                + (", or set engine.quantization: fp8" if settings.bits > 8 and budget.device == "GPU" else ""),
+            )
+        ]
+    at_once = inside.kv_tokens / longest
+    text = f"the KV cache holds {inside.kv_tokens:,} tokens: {at_once:.1f} answers of engine.max_model_len at once"
+    if at_once < 1.5 and settings.concurrency > 4:
+        return [Finding("warn", f"{text}, for engine.concurrency {settings.concurrency}; raise {room}")]
+    return [Finding("ok", f"{text} (engine.concurrency {settings.concurrency} where prompts are shorter)")]
+
+
+def _mend(phase: int, budget: Budget, model: DPOModule, batch_size: int) -> str:
+    """The change that brings one phase below the margin."""
+    goal = budget.capacity * (1 - MARGIN)
+    if phase == 0:
+        if budget.engine is None or budget.engine_settings is None:
+            return "set model.quantization: nf4" if model.quantization != "nf4" else "use a smaller model"
+        if budget.device != "GPU":
+            return "lower engine.kv_cache_gb, or use a smaller model"
+        utilization = (budget.engine_settings.share - (budget.totals[0] - goal)) / budget.total
+        fixed = budget.engine_settings.share - budget.engine.kv_cache
+        if utilization * budget.total > fixed + budget.engine_settings.max_model_len * budget.engine.kv_per_token:
+            return f"lower engine.gpu_memory_utilization to {math.floor(utilization * 100) / 100:.2f}"
+        cures = [] if model.quantization == "nf4" else ["model.quantization: nf4"]
+        cures += ["engine.quantization: fp8"] if budget.engine_settings.bits > 8 else []
+        if not cures:
+            cures = ["a shorter engine.max_model_len", "an engine on other GPUs (ServerEngine)"]
+        return f"use {' and '.join(cures)}, then lower engine.gpu_memory_utilization"
+    if not model.gradient_checkpointing:
+        return "set model.gradient_checkpointing: true"
+    longest = budget.longest_batch
+    if longest >= 512 * batch_size:
+        if batch_size > 1:
+            return "lower data.batch_size and raise trainer.accumulate_grad_batches instead"
+        answers = budget.training.tokens - longest
+        return f"lower data.pairs.max_prompt_length by {_rounded(answers)} tokens (batches of {longest:,} tokens fit)"
+    if model.quantization != "nf4":
+        return "set model.quantization: nf4"
+    return "use a smaller model or a larger GPU"
+
+
+def _rounded(tokens: int) -> str:
+    return f"{math.ceil(tokens / 256) * 256:,}"
+
+
+def _rounded_up(share: float) -> str:
+    return f"{math.ceil(share * 100) / 100:.2f}"

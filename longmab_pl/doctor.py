@@ -1,0 +1,157 @@
+"""`longmab doctor`: will this configuration run on this machine? Looks at everything that can be seen without loading
+weights, and works out the memory of each phase."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from jsonargparse.typing import PositiveFloat
+from lightning import LightningDataModule
+from lightning.pytorch.cli import LightningArgumentParser
+
+from longmab_pl.cli import LongMabCLI
+from longmab_pl.config_errors import ConfigParser
+from longmab_pl.dpo.module import DPOModule
+from longmab_pl.examination import Examination
+from longmab_pl.hardware import this_machine
+from longmab_pl.memory_budget import GIB
+from longmab_pl.run_budget import PHASES, Budget
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+class DoctorCLI(LongMabCLI):
+    """The sections of `fit`, parsed; no Trainer is made, so that a GPU's configuration can be looked at elsewhere."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.add_argument(
+            "--gpu-memory-gb",
+            type=PositiveFloat | None,
+            default=None,
+            help="plan for one GPU with so many GiB instead of this machine",
+        )
+
+    def before_instantiate_classes(self) -> None:
+        self._set_epochs(self.config)
+
+    def instantiate_classes(self) -> None:
+        self.config_init = self.parser.instantiate_classes(self.config)
+        self.datamodule, self.model = self.config_init.data, self.config_init.model
+
+
+def doctor(args: Sequence[str]) -> int:
+    """Check a configuration and this machine, and print the memory budget of each phase.
+
+    Args:
+        args: those of `longmab fit`, and `--gpu-memory-gb N` to plan for one GPU with N GiB instead of this machine.
+
+    Returns:
+        the exit status: 0, or 1 if something will fail.
+    """
+    # The hub client announces every attempt to reach a hub; whether it was reached is said below.
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+    ConfigParser.files = [a.removeprefix("--config=") for a in args if a.endswith((".yaml", ".yml", ".json"))]
+    cli = DoctorCLI(
+        DPOModule,
+        LightningDataModule,
+        subclass_mode_data=True,
+        parser_class=ConfigParser,
+        run=False,
+        seed_everything_default=False,
+        trainer_defaults={"default_root_dir": "runs/longmab"},
+        parser_kwargs={"prog": "longmab doctor", "description": "Exit status 1 if the run will fail."},
+        args=[*args, "--seed_everything=false"],
+    )
+    config = cli.config
+    found = Examination(cli.model, cli.datamodule, config.trainer, this_machine(), config.gpu_memory_gb)
+    show(found)
+    return 1 if any(finding.level == "fail" for finding in found.findings) else 0
+
+
+def show(found: Examination) -> None:
+    """Print the report."""
+    from rich.text import Text
+
+    from longmab_pl.report import wide_console
+
+    console = wide_console()
+    console.print(_versions_table(found))
+    console.print(_machine_table(found))
+    if found.budget is not None:
+        console.print(_budget_table(found.budget, found))
+    marks = {"ok": ("ok  ", "green"), "warn": ("WARN", "yellow"), "fail": ("FAIL", "bold red")}
+    for finding in sorted(found.findings, key=lambda f: ("ok", "warn", "fail").index(f.level)):
+        mark, style = marks[finding.level]
+        line = _table(None, "", "")
+        line.add_row(Text(mark, style=style), finding.text)
+        console.print(line)
+    failures = sum(f.level == "fail" for f in found.findings)
+    warnings = sum(f.level == "warn" for f in found.findings)
+    if failures:
+        console.print(f"[bold red]{failures} thing{'s' * (failures > 1)} will fail[/], see FAIL above")
+    else:
+        console.print(f"[bold green]nothing will fail[/]{f', {warnings} to look at' if warnings else ''}")
+
+
+def _table(title: str | None, *columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(
+        title=title, title_justify="left", title_style="bold", header_style="bold", box=None, show_header=any(columns)
+    )
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _versions_table(found: Examination) -> Table:
+    table = _table("versions", "package", "found", "asked for")
+    for row in found.versions:
+        version = row.found or "not installed"
+        table.add_row(row.name, version if row.fits else f"[bold red]{version}[/]", row.wanted)
+    return table
+
+
+def _machine_table(found: Examination) -> Table:
+    machine = found.machine
+    table = _table("this machine", "", "")
+    for gpu in machine.gpus:
+        memory = f"{gpu.free / GIB:.1f} of {gpu.total / GIB:.1f} GiB free"
+        table.add_row("GPU", f"{gpu.name}, {memory}, compute capability {gpu.capability[0]}.{gpu.capability[1]}")
+    if not machine.gpus:
+        table.add_row("GPU", "none that torch can use")
+    bf16 = {True: "with bf16 instructions", False: "no bf16 instructions", None: "bf16 instructions unknown"}
+    table.add_row("processor", f"{machine.processor}, {machine.cores} cores, {bf16[machine.bf16]}")
+    table.add_row("host memory", f"{machine.available / GIB:.1f} of {machine.memory / GIB:.1f} GiB free")
+    if found.elsewhere:
+        table.add_row("planned for", f"[bold]one GPU with {found.gpu_memory_gb:g} GiB[/], not this machine")
+    return table
+
+
+def _budget_table(budget: Budget, found: Examination) -> Table:
+    size = found.size
+    assert size is not None
+    title = (
+        f"{budget.device}, GiB by phase: {found.model.model} ({size.parameters / 1e9:.2f} billion parameters, adapter "
+        f"{size.adapter / 1e6:.1f} million), batches of {budget.training.tokens:,} tokens"
+    )
+    table = _table(title, "", *PHASES, "setting")
+    for column in table.columns[1:-1]:
+        column.justify = "right"
+
+    def row(name: str, values: Sequence[float], last: str = "", style: str | None = None) -> None:
+        table.add_row(name, *(f"{v / GIB:.2f}" if v else "-" for v in values), last, style=style)
+
+    for line in budget.lines:
+        row(line.name, line.phases, line.settings)
+    row("together", budget.totals, style="bold")
+    row(f"left of {budget.capacity / GIB:.2f}", [budget.capacity - total for total in budget.totals])
+    if budget.host:
+        table.add_row(
+            "host memory besides", f"{budget.host / GIB:.1f}", "", "", "the sleeping engine's weights, Python"
+        )
+    return table

@@ -1,0 +1,348 @@
+"""Everything about a configured run that can be checked without loading weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from longmab_pl.budget_advice import Finding, judge
+from longmab_pl.dpo.module import DPOModule
+from longmab_pl.engine.vllm import VLLMEngine
+from longmab_pl.errors import LongMabError
+from longmab_pl.hardware import Machine, free_disk
+from longmab_pl.memory_budget import ENGINE_BITS, GIB, ModelSize, model_size
+from longmab_pl.models import resolve_embedder, resolve_model
+from longmab_pl.run_budget import Budget, batch_tokens, cpu_budget, gpu_budget
+from longmab_pl.versions import version_rows
+
+PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
+    "meta-llama/Llama-3.1-8B-Instruct": (
+        "llama",
+        {
+            "vocab_size": 128256,
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 131072,
+        },
+    ),
+    "Qwen/Qwen2.5-7B-Instruct": (
+        "qwen2",
+        {
+            "vocab_size": 152064,
+            "hidden_size": 3584,
+            "intermediate_size": 18944,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 28,
+            "num_key_value_heads": 4,
+            "max_position_embeddings": 32768,
+        },
+    ),
+}
+"""Published dimensions of the models that `configs/` is made for: their budget needs no hub."""
+
+RECORDS_LOOKED_AT = 100
+"""Enough to find a wrong field name; a run reads all of them before it loads anything."""
+
+
+class Examination:
+    """What was found, in the order in which it is shown.
+
+    Args:
+        model: the module, not loaded.
+        data: the data module, not set up.
+        trainer: the trainer's settings.
+        machine: this computer.
+        gpu_memory_gb: plan for a GPU with so many GiB; None: for this machine.
+
+    Attributes:
+        findings: of all checks.
+        versions: of the packages that matter.
+        budget: memory by phase, or None where the model's dimensions are not known.
+        on_gpu: whether training is planned on a GPU.
+    """
+
+    def __init__(
+        self, model: DPOModule, data: Any, trainer: Any, machine: Machine, gpu_memory_gb: float | None
+    ) -> None:
+        self.model = model
+        self.data = data
+        self.trainer = trainer
+        self.machine = machine
+        self.gpu_memory_gb = gpu_memory_gb
+        self.engine: Any = getattr(data, "engine", None)
+        self.run_folder = Path(trainer.default_root_dir or ".")
+        self.elsewhere = gpu_memory_gb is not None
+        self.on_gpu = self.elsewhere or (bool(machine.gpus) and trainer.accelerator in ("auto", "gpu", "cuda"))
+        self.findings: list[Finding] = []
+        self.size: ModelSize | None = None
+        self.budget: Budget | None = None
+        self.versions = version_rows(bool(machine.gpus), vllm=isinstance(self.engine, VLLMEngine))
+        self.findings += map(self._here, (*self._software(), *self._hardware(), *self._model(), *self._data()))
+        self.findings += (*self._settings(), *self._lengths(), *self._memory())
+        self.findings += map(self._here, self._disk())
+
+    def _here(self, finding: Finding) -> Finding:
+        """A failure that belongs to this machine is a warning where the run is planned for another."""
+        if self.elsewhere and finding.level == "fail":
+            return Finding("warn", f"on this machine: {finding.text}")
+        return finding
+
+    def _software(self) -> Iterator[Finding]:
+        for row in self.versions:
+            if not row.fits:
+                yield Finding(
+                    "fail", f"{row.name} is {row.found or 'not installed'}, {row.wanted} is needed: {row.mend}"
+                )
+
+    def _hardware(self) -> Iterator[Finding]:
+        wanted = self.trainer.accelerator
+        if wanted in ("gpu", "cuda") and not self.machine.gpus and not self.elsewhere:
+            yield Finding(
+                "fail",
+                "trainer.accelerator is gpu, but torch finds no CUDA GPU here; run it where there is one "
+                "(--gpu-memory-gb N plans for it), or set trainer.accelerator: cpu",
+            )
+        if self.model.optimizer_name == "paged_adamw_8bit" and not self.on_gpu:
+            yield Finding("fail", "model.optimizer paged_adamw_8bit needs a CUDA GPU; set model.optimizer: adamw")
+        if not self.on_gpu and self.model.dtype_name == "bf16" and self.machine.bf16 is False:
+            yield Finding(
+                "warn",
+                "model.dtype is bf16, but this processor has no bf16 instructions: several times slower; set "
+                "model.dtype: fp32",
+            )
+        for gpu in () if self.elsewhere else self.machine.gpus:
+            if self.on_gpu and self.model.dtype_name == "bf16" and gpu.capability < (8, 0):
+                yield Finding("warn", f"{gpu.name} has no bf16 units (Ampere and later have); training will be slow")
+
+    def _model(self) -> Iterator[Finding]:
+        from longmab_pl.dpo.loading import load_tokenizer
+
+        name = self.model.model
+        config: Any = None
+        try:
+            folder = resolve_model(name)
+            config = _config(folder)
+            tokenizer = load_tokenizer(folder)
+        except LongMabError as error:
+            yield Finding("fail", str(error))
+            if config is None and name in PUBLISHED:
+                config = _published(name)
+                yield Finding("ok", f"the budget is worked out from the published dimensions of {name}")
+        else:
+            yield Finding(
+                "ok", f"model and tokenizer of {name}: found, with a chat template ({len(tokenizer):,} tokens)"
+            )
+            yield from _weights(folder)
+        if config is None:
+            return
+        try:
+            self.size = model_size(config, self.model.lora)
+        except ValueError as error:
+            yield Finding("fail", f"model.lora does not fit {name}: {error}")
+
+    def _data(self) -> Iterator[Finding]:
+        from longmab_pl.data.readers import read_records
+
+        source = getattr(self.data, "train_source", None)
+        if source is None:
+            return
+        if _on_hub(source):
+            yield Finding("warn", f"data.train {source} is a hub data set; it is downloaded when the run starts")
+            return
+        limit = min(self.data.limit or RECORDS_LOOKED_AT, RECORDS_LOOKED_AT)
+        try:
+            found = read_records(source, on_bad_record="skip", limit=limit)
+        except LongMabError as error:
+            yield Finding("fail", f"data.train: {error}")
+            return
+        if found.bad:
+            yield Finding("fail" if self.data.on_bad_record == "error" else "warn", f"data.train: {found.skipped()}")
+        yield Finding("ok", f"data.train {source}: the first {len(found.records)} records can be read")
+
+    def _settings(self) -> Iterator[Finding]:
+        if self.trainer.precision not in (None, "32-true", 32, "32"):
+            yield Finding("fail", f"trainer.precision is {self.trainer.precision}; use 32-true and set model.dtype")
+        processes = self._processes()
+        if processes > 1:
+            yield Finding("ok", f"{processes} processes: the budget is that of one of them, the others hold the same")
+        if not isinstance(self.engine, VLLMEngine):
+            return
+        settings, lora = self.engine.settings, self.model.lora
+        if settings.quantization is not None and settings.quantization not in ENGINE_BITS:
+            yield Finding(
+                "fail" if settings.quantization in ("bitsandbytes", "gguf") else "warn",
+                f"engine.quantization {settings.quantization}: vLLM 0.32 does not have it or it is not known here; "
+                f"use fp8, or one of {', '.join(sorted(ENGINE_BITS))}",
+            )
+        merges = settings.merges(on_cpu=not self.on_gpu)
+        if not merges and lora.r > settings.max_lora_rank:
+            yield Finding(
+                "fail", f"model.lora.r is {lora.r}, engine.max_lora_rank {settings.max_lora_rank}: raise the latter"
+            )
+        if not merges and lora.dora:
+            yield Finding("fail", "model.lora.dora: vLLM serves no DoRA adapter; set engine.adapter_sync: merge")
+        if processes > 1:
+            yield Finding(
+                "fail",
+                f"VLLMEngine runs inside one training process, and trainer.devices asks for {processes}; use "
+                "longmab_pl.engine.server.ServerEngine (servers of their own)",
+            )
+
+    def _lengths(self) -> Iterator[Finding]:
+        limit = self.size.context if self.size else None
+        plan = getattr(self.data, "plan", None)
+        if plan is not None and limit is not None:
+            longest = plan.pairs.max_prompt_length
+            if longest > limit:
+                yield Finding(
+                    "fail", f"data.pairs.max_prompt_length is {longest:,}, but the model takes {limit:,}; lower it"
+                )
+            served = min(getattr(self.engine, "max_model_len", 0) or limit, limit)
+            needed = plan.strategy.needed_model_len()
+            if needed > served:
+                yield Finding(
+                    "fail",
+                    f"data.strategy needs about {needed:,} tokens (top_k x chunk_size + max_tokens), but the engine "
+                    f"takes {served:,}; raise engine.max_model_len or lower top_k, chunk_size or max_tokens",
+                )
+            else:
+                yield Finding(
+                    "ok", f"lengths: rollouts {needed:,} of {served:,} tokens, pairs {longest:,} of {limit:,}"
+                )
+        if isinstance(self.engine, VLLMEngine) and limit is not None:
+            asked = self.engine.settings.max_model_len
+            if asked is not None and asked > limit:
+                yield Finding("fail", f"engine.max_model_len is {asked:,}, but the model takes {limit:,}; lower it")
+
+    def _processes(self) -> int:
+        devices = self.trainer.devices
+        if isinstance(devices, list):
+            count = len(devices)
+        elif str(devices) in ("auto", "-1"):
+            count = len(self.machine.gpus) if self.on_gpu and not self.elsewhere else 1
+        else:
+            count = int(devices)
+        return max(1, count) * int(self.trainer.num_nodes or 1)
+
+    def _memory(self) -> Iterator[Finding]:
+        tokens = batch_tokens(self.data)
+        if self.size is None:
+            return
+        if tokens is None:
+            tokens = min(self.size.context or 8192, 8192) + 1024
+            yield Finding(
+                "warn", f"the length of the pairs is not known before they are read; taken as {tokens:,} tokens"
+            )
+        embedder, note = self._embedder_bytes()
+        if note:
+            yield Finding("warn", note)
+        batch_size = getattr(self.data, "batch_size", 1)
+        if self.on_gpu:
+            total, capacity = self._gpu_memory()
+            self.budget = gpu_budget(self.model, self.engine, self.size, tokens, total, capacity, embedder)
+            yield from judge(self.budget, self.model, batch_size)
+            if not self.elsewhere and self.budget.host > self.machine.available:
+                yield Finding(
+                    "fail",
+                    f"host memory: {self.budget.host / GIB:.1f} GiB are needed (the sleeping engine's weights wait "
+                    f"there), {self.machine.available / GIB:.1f} GiB are free",
+                )
+        else:
+            self.budget = cpu_budget(self.model, self.engine, self.size, tokens, self.machine.available, embedder)
+            yield from judge(self.budget, self.model, batch_size)
+        longest = self.budget.longest_batch
+        if tokens <= longest:
+            yield Finding("ok", f"training: batches of at most {tokens:,} tokens; up to about {longest:,} would fit")
+
+    def _gpu_memory(self) -> tuple[float, float]:
+        """Bytes of the GPU, and what of it this run may use."""
+        if self.gpu_memory_gb is not None:
+            return self.gpu_memory_gb * GIB, self.gpu_memory_gb * GIB
+        gpu = min(self.machine.gpus, key=lambda g: g.free)
+        return gpu.total, gpu.free
+
+    def _embedder_bytes(self) -> tuple[float, str]:
+        """Memory of the rollout's embedder where training runs, and a remark if it is not known."""
+        embedder = getattr(getattr(self.data, "plan", None), "embedder", None)
+        if embedder is None or (self.on_gpu and embedder.device == "cpu"):
+            return 0.0, ""
+        name = embedder.model
+        try:
+            folder = Path(resolve_embedder(name))
+        except LongMabError as error:
+            return 0.0, f"data.embedder: {error}"
+        files = [f for pattern in ("*.safetensors", "pytorch_model*.bin") for f in folder.glob(pattern)]
+        if not files:
+            return (
+                0.0,
+                f"the size of data.embedder {name} is not known here and not in the budget; set data.embedder.device: "
+                "cpu to keep it off the GPU",
+            )
+        return 2.0 * sum(f.stat().st_size for f in files[:1]), ""
+
+    def _disk(self) -> Iterator[Finding]:
+        try:
+            free = free_disk(self.run_folder)
+        except OSError as error:
+            yield Finding("fail", f"trainer.default_root_dir {self.run_folder}: {error}")
+            return
+        place = self.run_folder.absolute()
+        while not place.exists():
+            place = place.parent
+        if not os.access(place, os.W_OK):
+            yield Finding("fail", f"trainer.default_root_dir: {place} cannot be written")
+        if self.size is None:
+            return
+        # Last and best checkpoint (adapter and optimizer), three handed-over adapters, the final and the best one.
+        needed = self.size.adapter * (2 * 12 + 5 * 4) + 0.2 * GIB
+        yield Finding(
+            "fail" if free < needed else "ok",
+            f"disk of {self.run_folder}: about {needed / GIB:.1f} GiB needed, {free / GIB:.1f} GiB free",
+        )
+
+
+def _config(folder: str) -> Any:
+    """The model's Transformers config.
+
+    Raises:
+        ConfigError: it cannot be found.
+    """
+    from transformers import AutoConfig
+
+    from longmab_pl.dpo.loading import context_limit
+
+    context_limit(folder)  # says in the package's own words what is wrong
+    return AutoConfig.from_pretrained(folder)
+
+
+def _published(name: str) -> Any:
+    from transformers import AutoConfig
+
+    kind, dimensions = PUBLISHED[name]
+    return AutoConfig.for_model(kind, **dimensions)
+
+
+def _weights(folder: str) -> Iterator[Finding]:
+    """Whether the weights of a model are on this machine; its config and tokenizer are."""
+    path = Path(folder)
+    if path.is_dir():
+        if not any(path.glob("*.safetensors")) and not any(path.glob("pytorch_model*.bin")):
+            yield Finding("fail", f"the model folder {folder} holds no weights (*.safetensors); download it completely")
+        return
+    from huggingface_hub import try_to_load_from_cache
+
+    names = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    if not any(isinstance(try_to_load_from_cache(folder, name), str) for name in names):
+        yield Finding("warn", f"the weights of {folder} are not on this machine yet; they are downloaded at the start")
+
+
+def _on_hub(source: str) -> bool:
+    """Whether a data source can only be a hub data set, owner/name."""
+    path = Path(source)
+    local = path.exists() or path.parent.is_dir() or path.suffix in (".jsonl", ".json", ".gz", ".parquet")
+    return not source.startswith("shipped:") and source.partition(":")[0].count("/") == 1 and not local

@@ -1,0 +1,278 @@
+"""What one GPU (or a CPU's memory) must hold in each phase of a run, worked out before anything is loaded.
+
+Parameters and adapter are counted on the model itself, built without memory (torch's meta device) and wrapped by PEFT.
+Activations follow a formula per layer whose coefficients were read off the training step of this package, run on
+shape-only tensors of Llama-3.1-8B and Qwen2.5-7B; `tests/test_memory_budget.py` keeps it within 10% of those.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from longmab_pl.dpo.loading import LoRASettings
+
+GIB = 2**30
+
+NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)
+"""Bits per weight of NF4 with double quantisation (QLoRA, arXiv:2305.14314, section 3): 4, an 8-bit scale per 64
+weights, and a 32-bit scale per 256 of those: 4.127."""
+
+ENGINE_BITS = {
+    "fp8": 8.0,
+    "fp8_per_tensor": 8.0,
+    "fp8_per_channel": 8.0,
+    "fp8_per_block": 8.0,
+    "mxfp8": 8.25,
+    "awq": 4.25,
+    "awq_marlin": 4.25,
+    "gptq": 4.25,
+    "gptq_marlin": 4.25,
+    "mxfp4": 4.25,
+}
+"""Bits per weight of linear layers under vLLM's quantisations; embeddings and output head stay in the engine's dtype.
+fp8, mxfp8 and mxfp4 are made from the plain checkpoint while it loads, awq and gptq need a checkpoint of their
+own."""
+
+CUDA_CONTEXT = 0.75 * GIB
+"""CUDA's own memory and the workspaces of cuBLAS and Triton, once per process (estimate)."""
+
+CUDA_GRAPHS = 0.5 * GIB
+"""vLLM's captured graphs; they stay while it sleeps (estimate)."""
+
+ENGINE_STEP_TOKENS = 2048
+"""vLLM's `max_num_batched_tokens` for an engine in this process: prompt tokens per step."""
+
+PROCESS = 2.5 * GIB
+"""Host memory of Python with torch, Transformers and vLLM imported (measured 2.2 GiB on a CPU)."""
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """The numbers of a causal language model with a LoRA adapter that decide its memory.
+
+    Args:
+        parameters: of the base model, shared ones once.
+        linear: of those, the weights of linear layers without the output head: what quantisation shrinks.
+        largest_linear: the largest such weight, in parameters.
+        adapter: trained parameters.
+        layers: decoder layers.
+        hidden: width H.
+        intermediate: width I of the feed-forward layer.
+        kv_values: numbers that the KV cache keeps for a token, all layers together: 2 x layers x KV heads x head size.
+        vocabulary: rows of the output head.
+        context: tokens that the positions reach, or None.
+    """
+
+    parameters: int
+    linear: int
+    largest_linear: int
+    adapter: int
+    layers: int
+    hidden: int
+    intermediate: int
+    kv_values: int
+    vocabulary: int
+    context: int | None
+
+
+def model_size(config: Any, lora: LoRASettings) -> ModelSize:
+    """Count a Transformers config's model with this adapter, without allocating its weights.
+
+    Raises:
+        ValueError: the adapter's target modules fit none of its layers (PEFT's own message).
+    """
+    import torch
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        base = AutoModelForCausalLM.from_config(config)
+        head = base.get_output_embeddings()
+        linear = [m.weight.numel() for m in base.modules() if isinstance(m, torch.nn.Linear) and m is not head]
+        parameters = sum(p.numel() for p in base.parameters())
+        base.requires_grad_(False)
+        policy = get_peft_model(base, lora.to_peft(), low_cpu_mem_usage=True)
+        adapter = sum(p.numel() for p in policy.parameters() if p.requires_grad)
+    text = config.get_text_config()
+    heads = text.num_attention_heads
+    head_size = getattr(text, "head_dim", None) or text.hidden_size // heads
+    kv_heads = getattr(text, "num_key_value_heads", None) or heads
+    return ModelSize(
+        parameters=parameters,
+        linear=sum(linear),
+        largest_linear=max(linear, default=0),
+        adapter=adapter,
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+        kv_values=2 * text.num_hidden_layers * kv_heads * head_size,
+        vocabulary=text.vocab_size,
+        context=getattr(text, "max_position_embeddings", None),
+    )
+
+
+def weight_bytes(size: ModelSize, bits: float, other_bytes: int = 2) -> float:
+    """Memory of the base model: `bits` per weight of linear layers, `other_bytes` per parameter of all else
+    (embeddings, output head, norms)."""
+    return size.linear * bits / 8 + (size.parameters - size.linear) * other_bytes
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What of `DPOModule` and the data decides the trainer's memory.
+
+    Args:
+        tokens: T, of the largest packed batch.
+        nf4: base weights in NF4.
+        dtype_bytes: of base weights and activations: 2 (bf16) or 4 (fp32).
+        gradient_checkpointing: each layer is computed again in the backward pass.
+        offload: layer inputs wait for the backward pass in host memory.
+        paged_8bit: 8-bit AdamW states in place of float32 ones.
+        adapter_copies: 2 with a frozen adapter as reference, else 1.
+        separate_reference: parameters' bytes of a second model as reference.
+        chunk: rows that go through the output head at once.
+        dense_mask: attention needs a T x T mask in memory (neither FlexAttention nor attention by segments).
+    """
+
+    tokens: int
+    nf4: bool = False
+    dtype_bytes: int = 2
+    gradient_checkpointing: bool = True
+    offload: bool = False
+    paged_8bit: bool = False
+    adapter_copies: int = 1
+    separate_reference: float = 0.0
+    chunk: int = 128
+    dense_mask: bool = False
+
+
+@dataclass(frozen=True)
+class TrainerMemory:
+    """Bytes that the trainer holds: `weights` and `adapter` (with optimizer states) always, the rest in a step."""
+
+    weights: float
+    adapter: float
+    gradients: float
+    layer_inputs: float
+    layer: float
+    head: float
+    reference_pass: float
+    host: float
+
+    @property
+    def resident(self) -> float:
+        """Between steps."""
+        return self.weights + self.adapter
+
+    @property
+    def step(self) -> float:
+        """At the peak of a training step, without what is resident: either a layer's backward pass or the head's."""
+        return self.gradients + self.layer_inputs + max(self.layer, self.head)
+
+
+def trainer_memory(size: ModelSize, run: TrainingSettings) -> TrainerMemory:
+    """The trainer's memory for batches of `run.tokens` tokens.
+
+    Per token and layer, in bytes, with H and I the widths (bf16 base, float32 adapter on all linear layers): 40 H +
+    10 I are kept for the backward pass, mostly each adapter's float32 input; recomputing and going back takes 48 H +
+    14 I at its peak. With a float32 base: 33 H + 16 I and 33 H + 24 I. Checkpointing keeps H values per layer.
+    """
+    t, b = run.tokens, run.dtype_bytes
+    kept, peak = _layer_bytes(size, b)
+    mask = t * t * (1 + b) if run.dense_mask else 0
+    # The final norm's float32 copy and the embeddings stay beside the layers' inputs.
+    ends = t * size.hidden * (4 + 2 * b)
+    inputs = size.layers * t * size.hidden * b if run.gradient_checkpointing else size.layers * t * kept
+    layer = t * (peak if run.gradient_checkpointing else peak - kept)
+    if run.nf4:
+        # Weights are dequantised one at a time, and PEFT copies each output before it adds the adapter's.
+        layer += 2 * size.largest_linear * b + t * size.intermediate * b
+    states = size.adapter * (2 if run.paged_8bit else 8)
+    offloaded = inputs if run.offload else 0.0
+    return TrainerMemory(
+        weights=weight_bytes(size, NF4_BITS if run.nf4 else 8 * b, b) + run.separate_reference,
+        adapter=size.adapter * 4 * run.adapter_copies + states,
+        gradients=size.adapter * 4 * 2,  # the optimizer's step makes copies of the same size
+        layer_inputs=inputs - offloaded + ends + mask,
+        layer=layer,
+        head=run.chunk * size.vocabulary * (b + 3 * 4),
+        reference_pass=t * (12 * size.hidden + 12 * size.intermediate) * b / 2 + mask + ends,
+        host=offloaded,
+    )
+
+
+def _layer_bytes(size: ModelSize, dtype_bytes: int) -> tuple[float, float]:
+    """Bytes per token that one layer keeps for its backward pass, and that it takes at its peak."""
+    h, i = size.hidden, size.intermediate
+    if dtype_bytes == 4:
+        return 33 * h + 16 * i, 33 * h + 24 * i
+    return 40 * h + 10 * i, 48 * h + 14 * i
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What of `VLLMEngine` decides its memory.
+
+    Args:
+        share: bytes it may take (`gpu_memory_utilization` x the GPU's memory); on a CPU the KV cache alone.
+        bits: per weight of linear layers.
+        dtype_bytes: of all else.
+        kv_bytes: per number in the KV cache.
+        concurrency: responses at once.
+        max_model_len: longest prompt plus response.
+        lora_rank: the largest adapter rank; 0 where adapters are merged.
+        graphs: CUDA graphs are captured.
+    """
+
+    share: float
+    bits: float
+    dtype_bytes: int
+    kv_bytes: int
+    concurrency: int
+    max_model_len: int
+    lora_rank: int
+    graphs: bool
+
+
+@dataclass(frozen=True)
+class EngineMemory:
+    """Bytes inside the engine's share, and what its KV cache holds."""
+
+    weights: float
+    adapter: float
+    activations: float
+    graphs: float
+    kv_cache: float
+    kv_per_token: float
+
+    @property
+    def kv_tokens(self) -> int:
+        """Tokens whose keys and values fit at once."""
+        return max(0, math.floor(self.kv_cache / self.kv_per_token))
+
+
+def engine_memory(size: ModelSize, run: EngineSettings, adapter_rank: int) -> EngineMemory:
+    """How vLLM divides its share: what weights, adapter slot, activations and graphs leave is the KV cache.
+
+    Args:
+        size: of the model.
+        run: the engine's settings.
+        adapter_rank: the rank that `size.adapter` was counted with.
+    """
+    weights = weight_bytes(size, run.bits, run.dtype_bytes)
+    adapter = size.adapter * run.lora_rank / adapter_rank * run.dtype_bytes
+    # A prefill step's widest layer, and the sampler's copies of the logits (float32, sorted with indices).
+    step = ENGINE_STEP_TOKENS * (3 * size.intermediate + 6 * size.hidden) * run.dtype_bytes
+    activations = step + run.concurrency * size.vocabulary * 4 * 5
+    graphs = CUDA_GRAPHS if run.graphs else 0.0
+    return EngineMemory(
+        weights=weights,
+        adapter=adapter,
+        activations=activations,
+        graphs=graphs,
+        kv_cache=run.share - weights - adapter - activations - graphs,
+        kv_per_token=size.kv_values * run.kv_bytes,
+    )

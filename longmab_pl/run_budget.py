@@ -1,0 +1,218 @@
+"""The memory budget of a configured run: what its phases hold, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from longmab_pl.dpo.module import DPOModule
+from longmab_pl.engine.vllm import VLLMEngine
+from longmab_pl.memory_budget import (
+    CUDA_CONTEXT,
+    CUDA_GRAPHS,
+    ENGINE_BITS,
+    GIB,
+    PROCESS,
+    EngineMemory,
+    EngineSettings,
+    ModelSize,
+    TrainingSettings,
+    engine_memory,
+    trainer_memory,
+    weight_bytes,
+)
+
+MARGIN = 0.05
+"""Share of the memory that should stay free: fragmentation, and what the formulae do not see."""
+
+PHASES = ("rollout", "reference", "training")
+"""Rollout or evaluation (engine awake), the reference pass and the training step (engine asleep)."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing in memory: bytes in each of `PHASES`, and the settings that decide them."""
+
+    name: str
+    phases: tuple[float, float, float]
+    settings: str = ""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a device holds by phase.
+
+    Args:
+        device: "GPU" or "host memory".
+        lines: what is in it.
+        total: bytes of the device.
+        capacity: of those, bytes that this run may use.
+        engine: how vLLM divides its share, or None without an engine in this process.
+        engine_settings: what that was worked out from.
+        training: the trainer's settings.
+        size: the model's.
+        host: bytes of host memory that a GPU run needs besides; 0 on a CPU.
+    """
+
+    device: str
+    lines: tuple[Line, ...]
+    total: float
+    capacity: float
+    engine: EngineMemory | None
+    engine_settings: EngineSettings | None
+    training: TrainingSettings
+    size: ModelSize
+    host: float = 0.0
+
+    @property
+    def totals(self) -> tuple[float, ...]:
+        """Bytes by phase."""
+        return tuple(sum(line.phases[i] for line in self.lines) for i in range(len(PHASES)))
+
+    @property
+    def longest_batch(self) -> int:
+        """The most tokens of a packed batch with which the training step still fits, with the margin."""
+        others = self.totals[2] - trainer_memory(self.size, self.training).step
+        room = self.capacity * (1 - MARGIN) - others
+
+        def fits(tokens: int) -> bool:
+            return trainer_memory(self.size, replace(self.training, tokens=tokens)).step <= room
+
+        low, high = 0, 1
+        while fits(high) and high < 2**24:
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if fits(middle) else (low, middle)
+        return low
+
+
+def batch_tokens(data: Any) -> int | None:
+    """Tokens of the largest packed batch that a data module's settings allow, or None where it does not say.
+
+    A pair's prompt and its longer answer share `max_prompt_length`; the other answer comes behind them.
+    """
+    plan: Any = getattr(data, "plan", None)
+    longest = getattr(getattr(plan, "pairs", None), "max_prompt_length", None)
+    if longest is None:
+        return None
+    sampling = getattr(plan.strategy, "sampling", None)
+    return int(data.batch_size * (longest + (sampling.max_tokens if sampling is not None else 1024)))
+
+
+def training_settings(model: DPOModule, tokens: int, on_gpu: bool) -> TrainingSettings:
+    """What of the module decides its memory."""
+    return TrainingSettings(
+        tokens=tokens,
+        nf4=model.quantization == "nf4",
+        dtype_bytes=4 if model.dtype_name == "fp32" else 2,
+        gradient_checkpointing=model.gradient_checkpointing,
+        offload=bool(getattr(model, "activation_offload", False)) and on_gpu,
+        paged_8bit=model.optimizer_name == "paged_adamw_8bit",
+        adapter_copies=2 if model.reference == "round_start" else 1,
+        chunk=model.logprob_chunk,
+        dense_mask=model.attention == "eager",
+    )
+
+
+def _engine_settings(engine: VLLMEngine, size: ModelSize, share: float, on_cpu: bool) -> EngineSettings:
+    settings = engine.settings
+    length = settings.max_model_len or size.context or 4096
+    return EngineSettings(
+        share=share,
+        bits=ENGINE_BITS.get(settings.quantization or "", 8.0 * (bytes_of := _dtype_bytes(settings, on_cpu))),
+        dtype_bytes=bytes_of,
+        kv_bytes=bytes_of,
+        concurrency=settings.concurrency,
+        max_model_len=length,
+        lora_rank=0 if settings.merges(on_cpu) else settings.max_lora_rank,
+        graphs=not on_cpu and not settings.enforce_eager,
+    )
+
+
+def _dtype_bytes(settings: Any, on_cpu: bool) -> int:
+    return 4 if settings.weights_dtype(on_cpu) in ("float32", "float") else 2
+
+
+def gpu_budget(
+    model: DPOModule, engine: Any, size: ModelSize, tokens: int, total: float, capacity: float, embedder: float = 0.0
+) -> Budget:
+    """The budget of one GPU that training shares with the engine, if that runs in this process.
+
+    Args:
+        model: the module, not loaded.
+        engine: of the rollouts; None or one in other processes takes nothing here.
+        size: the model's.
+        tokens: of the largest packed batch.
+        total: bytes of the GPU.
+        capacity: of those, bytes that this run may use.
+        embedder: bytes of the rollout's embedder on this GPU.
+    """
+    training = training_settings(model, tokens, on_gpu=True)
+    trainer = trainer_memory(size, training)
+    inside: EngineMemory | None = None
+    settings: EngineSettings | None = None
+    lines = [Line("CUDA context", (CUDA_CONTEXT,) * 3), *_trainer_lines(model, trainer, size)]
+    if embedder:
+        lines.append(Line("embedder", (embedder,) * 3, "data.embedder.device"))
+    host = PROCESS + trainer.host
+    if isinstance(engine, VLLMEngine):
+        share = engine.settings.gpu_memory_utilization * total
+        settings = _engine_settings(engine, size, share, on_cpu=False)
+        inside = engine_memory(size, settings, model.lora.r)
+        graphs = CUDA_GRAPHS if settings.graphs else 0.0
+        lines += [
+            Line("engine: weights", (inside.weights + inside.adapter, 0, 0), "engine.quantization"),
+            Line("engine: activations", (inside.activations, 0, 0), "engine.concurrency"),
+            Line("engine: CUDA graphs", (graphs,) * 3, "engine.enforce_eager"),
+            Line("engine: KV cache", (inside.kv_cache, 0, 0), "engine.gpu_memory_utilization"),
+        ]
+        host += inside.weights + inside.adapter  # sleep level 1 keeps them in pinned host memory
+    lines += _step_lines(trainer)
+    return Budget("GPU", tuple(lines), total, capacity, inside, settings, training, size, host)
+
+
+def cpu_budget(model: DPOModule, engine: Any, size: ModelSize, tokens: int, capacity: float, embedder: float) -> Budget:
+    """The budget of a run on a CPU, where the engine never sleeps: one memory holds everything."""
+    training = training_settings(model, tokens, on_gpu=False)
+    trainer = trainer_memory(size, training)
+    inside: EngineMemory | None = None
+    settings: EngineSettings | None = None
+    lines = [Line("Python, libraries", (PROCESS,) * 3), *_trainer_lines(model, trainer, size)]
+    if embedder:
+        lines.append(Line("embedder", (embedder,) * 3, "data.embedder.model"))
+    if isinstance(engine, VLLMEngine):
+        kv_cache = engine.settings.kv_cache_gb * GIB
+        settings = _engine_settings(engine, size, kv_cache, on_cpu=True)
+        inside = replace(engine_memory(size, settings, model.lora.r), kv_cache=kv_cache)
+        # The merge builds the model in float32 beside the engine's own.
+        merge = weight_bytes(size, 32, 4) if settings.lora_rank == 0 else 0.0
+        lines += [
+            Line("engine: weights", (inside.weights + inside.adapter,) * 3, "engine.dtype"),
+            Line("engine: activations", (inside.activations, 0, 0), "engine.concurrency"),
+            Line("engine: KV cache", (kv_cache,) * 3, "engine.kv_cache_gb"),
+            Line("engine: merging the adapter", (merge, 0, 0), "engine.adapter_sync"),
+        ]
+    lines += _step_lines(trainer)
+    return Budget("host memory", tuple(lines), capacity, capacity, inside, settings, training, size)
+
+
+def _trainer_lines(model: DPOModule, trainer: Any, size: ModelSize) -> list[Line]:
+    kind = "NF4" if model.quantization == "nf4" else model.dtype_name
+    return [
+        Line(f"policy: weights ({kind})", (trainer.weights,) * 3, "model.quantization"),
+        Line("policy: adapter, optimizer", (trainer.adapter,) * 3, "model.lora.r, model.optimizer"),
+    ]
+
+
+def _step_lines(trainer: Any) -> list[Line]:
+    return [
+        Line("reference: one layer", (0, trainer.reference_pass, 0), "data.pairs.max_prompt_length"),
+        Line("gradients, optimizer step", (0, 0, trainer.gradients), "model.lora.r"),
+        Line("activations: layer inputs", (0, 0, trainer.layer_inputs), "data.pairs.max_prompt_length"),
+        Line(
+            "activations: one layer" if trainer.layer > trainer.head else "activations: output head",
+            (0, 0, max(trainer.layer, trainer.head)),
+            "data.pairs.max_prompt_length" if trainer.layer > trainer.head else "model.logprob_chunk",
+        ),
+    ]
