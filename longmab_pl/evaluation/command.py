@@ -22,6 +22,8 @@ from longmab_pl.evaluation.subject import Subject, evaluation_tokenizer, subject
 from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.report import wide_console
 
+_DEFAULT_NEEDLES = NeedleSettings()
+
 
 def evaluate(
     *,
@@ -38,7 +40,7 @@ def evaluate(
     max_prompt_tokens: int | None = None,
     max_tokens: int | None = None,
     presence_penalty: float | None = None,
-    needle: NeedleSettings | None = None,
+    needle: NeedleSettings = _DEFAULT_NEEDLES,
     train: str | None = None,
     out: str | None = None,
     overwrite: bool = False,
@@ -75,7 +77,7 @@ def evaluate(
         max_prompt_tokens: cut the middle of longer prompts (qa: contexts). Default: what the model takes.
         max_tokens: longest answer. Default: the task's own (qa: 1024).
         presence_penalty: default: 0 for longbench, as official; 1 for qa, as in the paper.
-        needle: of the needle probe: which haystacks.
+        needle: of the needle probe, where --tasks names it: which haystacks.
         train: training records; warns where evaluation questions or contexts occur in them.
         out: folder for predictions and result.json. Default: runs/evaluations/, named after model and protocol.
         overwrite: throw away predictions in that folder that were made with other settings.
@@ -108,7 +110,7 @@ def evaluate(
     asked = selection.tasks(data, names) if data is not None and names != [] else []
     tokenizer = evaluation_tokenizer(candidate.resolved, needs_chat=probe or protocol == "qa" or chat == "always")
     if probe:
-        asked.append(needle_task(needle or NeedleSettings(), tokenizer))
+        asked.append(needle_task(needle, tokenizer))
     if train is not None:
         training = read_records(train, on_bad_record="skip").records
         overlap = find_contamination(training, {task.name: task.records for task in asked})

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import hashlib
+import http.server
 import json
+import threading
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -137,6 +140,64 @@ def test_a_hub_that_cannot_be_reached_is_one_clear_error(monkeypatch: pytest.Mon
         load_items("THUDM/LongBench", "musique")
     with pytest.raises(ConfigError, match="did you mean 'musique'"):
         load_items("THUDM/LongBench", "musiqe")
+
+
+class _Hub(http.server.BaseHTTPRequestHandler):
+    """A hub's answers for one data set: its files, and "no such entry" for others."""
+
+    files: ClassVar[dict[str, bytes]] = {}
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        name = self.path.split("?")[0].removeprefix("/datasets/owner/bench/resolve/main/")
+        content = self.files.get(name, b"")
+        self.send_response(200 if name in self.files else 404)
+        self.send_header("X-Repo-Commit", "0" * 40)
+        if name in self.files:
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        else:
+            self.send_header("X-Error-Code", "EntryNotFound")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize("layout", ["data.zip", "musique.jsonl", "other.jsonl"])
+def test_a_hub_data_set_as_longbench_and_as_infinitebench_lay_theirs_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, layout: str
+) -> None:
+    file = write(tmp_path / "musique.jsonl", row(1), row(2), row(3))
+    content = file.read_bytes()
+    if layout == "data.zip":
+        with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+            archive.write(file, "data/musique.jsonl")
+        content = (tmp_path / "data.zip").read_bytes()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Hub", (_Hub,), {"files": {layout: content}}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    try:
+        if layout == "other.jsonl":
+            with pytest.raises(
+                DataError, match=r"owner/bench: this hub data set has neither musique.jsonl nor data.zip"
+            ):
+                load_items("owner/bench", "musique")
+        else:
+            items, spec, bad = load_items("owner/bench", "musique")
+            assert (len(items), spec.name, bad) == (3, "musique", [])
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_samples_are_seeded_and_keep_the_order() -> None:
