@@ -1,0 +1,265 @@
+"""Rollouts that are killed (SIGKILL) at random moments and continued by the same call."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from scripted_engine import ScriptedEngine
+from tqdm.auto import tqdm
+
+from longmab_pl.data.records import QARecord
+from longmab_pl.engine.protocol import Completion, Sampling
+from longmab_pl.errors import EngineError, LongMabError
+from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
+from longmab_pl.rollout.embedding import Embedder
+from longmab_pl.rollout.pairs import PairRule
+from longmab_pl.rollout.reading import Direct
+from longmab_pl.rollout.round import Round, RoundPlan
+from longmab_pl.rollout.round_store import RoundStore
+
+RIVERS = [f"River{i} rises in the hills of Land{i}." for i in range(16)]
+RECORDS = [
+    QARecord(f"r{i}", f"Where does River{i % 4} rise?", (f"Land{i % 4}",), " ".join(RIVERS[: 8 + i % 8]))
+    for i in range(24)
+]
+PLAN = RoundPlan(
+    strategy=BanditRollout(
+        rounds=12, top_k=2, init="uniform", chunking=Chunking(60, 0, 1), sampling=Sampling(max_tokens=8)
+    ),
+    reading=Direct(),
+    pairs=PairRule(),
+    embedder=Embedder(),
+)
+RESPONSES = 24 * 12
+
+
+def answer(request, i):
+    return f" Land{random.Random(request.id).randrange(4)}"
+
+
+class SlowEngine(ScriptedEngine):
+    """Takes a millisecond or two a poll, so that there is something to kill."""
+
+    def poll(self):
+        time.sleep(0.0015)
+        return super().poll()
+
+
+def new_round(folder, tokenizer):
+    return Round(PLAN, RoundStore(folder, 0, "f"), RECORDS, tokenizer, {})
+
+
+def files(folder):
+    store = RoundStore(folder, 0, "f")
+    return {p.name: p.read_text() for p in (store.pairs, store.rollouts)}
+
+
+def journalled(path):
+    return [json.loads(line) for line in path.read_text().splitlines()[1:]]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, byte_tokenizer):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    round = new_round(folder, byte_tokenizer)
+    round.roll_out(ScriptedEngine(answer))
+    round.finish("base")
+    assert files(folder)["pairs.jsonl"].count("\n") > 10
+    return files(folder)
+
+
+def in_child(work):
+    """Run `work` in a forked process without its output; returns the process id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        # tqdm's own lock is shared with forked processes: one that is killed in it would stop all others.
+        tqdm.set_lock(threading.RLock())
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            os.dup2(nowhere.fileno(), 2)
+        code = work() or 0
+    finally:
+        os._exit(code)
+
+
+@pytest.mark.timeout(180)
+def test_twenty_kills_at_random_moments_cost_and_change_nothing(tmp_path, byte_tokenizer, uninterrupted):
+    seed = random.SystemRandom().getrandbits(32)
+    print(f"kills at moments of seed {seed}")
+    rng = random.Random(seed)
+    store = RoundStore(tmp_path, 0, "f")
+
+    def work():
+        round = new_round(tmp_path, byte_tokenizer)
+        round.roll_out(SlowEngine(answer))
+        round.finish("base")
+
+    kills = 0
+    while not store.complete:
+        pid = in_child(work)
+        # The moment is a size of the journal, and a bit later: it falls anywhere between two of its writes.
+        size = store.journal.stat().st_size if store.journal.exists() else 0
+        goal = size + rng.randrange(2500) if kills < 20 else float("inf")
+        while os.waitpid(pid, os.WNOHANG) == (0, 0):
+            if store.journal.exists() and store.journal.stat().st_size > goal:
+                time.sleep(rng.random() * 0.004)
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                kills += 1
+                break
+            time.sleep(0.0003)
+        else:
+            assert kills == 20, f"the child ended by itself after {kills} kills"
+    assert kills == 20
+    asked = [row["request_id"] for row in journalled(store.journal)]
+    assert len(asked) == len(set(asked)) == RESPONSES, "a finished completion was asked for again"
+    assert files(tmp_path) == uninterrupted
+
+
+def test_a_disk_that_fills_up_is_a_clear_error_and_the_rest_is_rolled_out_later(
+    tmp_path, byte_tokenizer, uninterrupted
+):
+    """A limit on the size of files stands in for the full disk: both fail in the middle of a write."""
+    store = RoundStore(tmp_path, 0, "f")
+    message = tmp_path / "message"
+
+    def work():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        try:
+            new_round(tmp_path, byte_tokenizer).roll_out(ScriptedEngine(answer))
+        except LongMabError as e:
+            message.write_text(str(e))
+
+    _, status = os.waitpid(in_child(work), 0)
+    assert status == 0
+    assert str(store.folder) in message.read_text()
+    assert "Free some space" in message.read_text()
+    assert "run the same command again" in message.read_text()
+    done = len(journalled(store.journal))
+    assert 10 < done < RESPONSES
+
+    round = new_round(tmp_path, byte_tokenizer)
+    engine = ScriptedEngine(answer)
+    round.roll_out(engine)
+    round.finish("base")
+    assert len(engine.asked) == RESPONSES - done
+    assert files(tmp_path) == uninterrupted
+
+
+@pytest.mark.parametrize("refuses", [False, True], ids=["polled", "submitted to"])
+def test_an_engine_that_dies_is_a_clear_error_and_the_rest_is_rolled_out_later(
+    tmp_path, byte_tokenizer, uninterrupted, refuses
+):
+    class Dying(ScriptedEngine):
+        def submit(self, request):
+            if refuses and len(self.asked) == 100:
+                raise EngineError("the engine died")
+            super().submit(request)
+
+        def abort(self):
+            raise EngineError("dead engines cannot be asked to stop")
+
+    dying = Dying(answer, die_after=None if refuses else 100)
+    with pytest.raises(EngineError, match=r"(?s)the engine died.*completions.jsonl.*run the same command again"):
+        new_round(tmp_path, byte_tokenizer).roll_out(dying)
+    done = len(journalled(RoundStore(tmp_path, 0, "f").journal))
+    assert 80 <= done < 100
+
+    round = new_round(tmp_path, byte_tokenizer)
+    engine = ScriptedEngine(answer)
+    round.roll_out(engine)
+    round.finish("base")
+    assert len(engine.asked) == RESPONSES - done
+    assert files(tmp_path) == uninterrupted
+
+
+REAL = """
+    import sys
+    from pathlib import Path
+    sys.path.insert(0, {here!r})
+    from test_kill import real_round
+    from longmab_pl.engine.vllm import VLLMEngine
+    from longmab_pl.models import resolve_model
+
+    round = real_round(Path(sys.argv[1]))
+    with VLLMEngine(concurrency=4, max_model_len=512, kv_cache_gb=0.5) as engine:
+        engine.start(resolve_model("bundled:smollm2-135m-instruct"))
+        round.roll_out(engine)
+    round.finish("base")
+"""
+
+
+def real_round(folder):
+    from longmab_pl.data.readers import read_records
+    from longmab_pl.dpo.loading import load_tokenizer
+    from longmab_pl.models import resolve_model
+
+    sampling = Sampling(temperature=0.7, top_p=0.95, presence_penalty=0.0, max_tokens=12)
+    strategy = BanditRollout(
+        rounds=5, top_k=1, init="uniform", chunking=Chunking(64, 0, 1), sampling=sampling, samples_per_pull=2
+    )
+    plan = RoundPlan(strategy, Direct(), PairRule(max_prompt_length=512), Embedder())
+    records = read_records("shipped:synthetic_train", limit=8).records
+    tokenizer = load_tokenizer(resolve_model("bundled:smollm2-135m-instruct"))
+    return Round(plan, RoundStore(folder, 0, "f"), records, tokenizer, {})
+
+
+@pytest.mark.slow
+def test_a_real_run_killed_at_random_moments_ends_as_if_nothing_had_happened(tmp_path):
+    """vLLM with the bundled model. That a killed run and one that was not get the same texts is up to the engine
+    (rounding); what is shown here is that the same completions give the same files, each being asked for once."""
+    seed = random.SystemRandom().getrandbits(32)
+    print(f"kills at moments of seed {seed}")
+    rng = random.Random(seed)
+    script = tmp_path / "roll.py"
+    script.write_text(textwrap.dedent(REAL).format(here=str(Path(__file__).parent)))
+    store = RoundStore(tmp_path / "killed", 0, "f")
+    command = [sys.executable, str(script), str(tmp_path / "killed")]
+
+    for last in sorted(rng.sample(range(1, 36), 2)):
+        with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as child:
+            while child.poll() is None and lines(store.journal) < 1 + last:
+                time.sleep(0.02)
+            time.sleep(rng.random() * 0.3)
+            assert child.poll() is None, f"ended before it was killed:\n{(tmp_path / 'log').read_text()}"
+            child.send_signal(signal.SIGKILL)
+    done = lines(store.journal) - 1
+    assert not store.complete
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert f"continued from {done} journalled completions" in finished.stderr
+
+    rows = journalled(store.journal)
+    assert len(rows) == len({row["request_id"] for row in rows}) == 8 * 5, "a completion was asked for again"
+
+    known = {row["request_id"]: Completion.from_json(row) for row in rows}
+
+    class Replaying(ScriptedEngine):
+        def complete(self, request):
+            return known[request.id]
+
+    round = real_round(tmp_path / "whole")
+    round.roll_out(Replaying(answer))
+    round.finish("base")
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
+
+
+def lines(path):
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_bytes().count(b"\n")
+    return 0
