@@ -7,6 +7,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from longmab_pl.dpo.module import DPOModule
 from longmab_pl.errors import ConfigError, LongMabError
 from longmab_pl.evaluation.command import evaluate
 from longmab_pl.evaluation.comparison import compare, paths_as_list
+from longmab_pl.rollout.command import pairs, roll_out_round
 
 
 class LongMabCLI(LightningCLI):
@@ -49,23 +51,46 @@ class LongMabCLI(LightningCLI):
     @staticmethod
     def _set_epochs(config: Any) -> None:
         data = config.data.init_args
-        if "rounds" not in data:
+        if "rounds" in data:
+            epochs, named = data.rounds * data.epochs_per_round, "data.rounds x data.epochs_per_round"
+        elif "epochs" in data:
+            epochs, named = data.epochs, "data.epochs"
+        else:
             return
-        epochs = data.rounds * data.epochs_per_round
         if config.trainer.max_epochs is None:
             config.trainer.max_epochs = epochs
         elif config.trainer.max_epochs != epochs:
             raise ConfigError(
-                f"trainer.max_epochs is {config.trainer.max_epochs}, but data.rounds x data.epochs_per_round is "
-                f"{epochs}; leave trainer.max_epochs out"
+                f"trainer.max_epochs is {config.trainer.max_epochs}, but {named} is {epochs}; "
+                "leave trainer.max_epochs out"
             )
+
+
+class RolloutCLI(LongMabCLI):
+    """The same sections and links for one round without training: nothing is loaded but what a rollout needs."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.add_argument(
+            "--adapter", type=str | None, default=None, help="PEFT folder to answer with (default: the base model)"
+        )
+        parser.add_argument(
+            "--round", type=int, default=1, help="which round, from 1: decides its records and seeds (default: 1)"
+        )
+
+    def before_instantiate_classes(self) -> None:
+        """Nothing of the Trainer is used but its folder."""
+
+    def instantiate_classes(self) -> None:
+        self.config_init = self.parser.instantiate_classes(self.config)
+        self.datamodule, self.model = self.config_init.data, self.config_init.model
 
 
 def shipped_config(name: str) -> str:
     """Path of a config by name: a file as it is, or `demo` / `demo.yaml` among the files that come with the package."""
     if Path(name).exists():
         return name
-    folder = Path(str(__import__("longmab_pl.configs", fromlist=["configs"]).__file__)).parent
+    folder = Path(next(iter(import_module("longmab_pl.configs").__path__)))
     for candidate in (folder / name, folder / f"{name}.yaml", folder / Path(name).name):
         if candidate.is_file():
             return str(candidate)
@@ -108,25 +133,41 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
+_LIGHTNING: dict[str, Any] = {
+    "model_class": DPOModule,
+    "datamodule_class": LightningDataModule,
+    "subclass_mode_data": True,
+    "parser_class": ConfigParser,
+    "seed_everything_default": 0,
+    "save_config_kwargs": {"overwrite": True},
+    "trainer_defaults": {"num_sanity_val_steps": 0, "log_every_n_steps": 1, "default_root_dir": "runs/longmab"},
+}
+
+
 def fit(args: Sequence[str]) -> None:
     """Run LightningCLI on these arguments."""
     _quiet()
     ConfigParser.files = [a.removeprefix("--config=") for a in args if a.endswith((".yaml", ".yml", ".json"))]
-    LongMabCLI(
-        DPOModule,
-        LightningDataModule,
-        subclass_mode_data=True,
-        parser_class=ConfigParser,
-        seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},
-        trainer_defaults={
-            "num_sanity_val_steps": 0,
-            "log_every_n_steps": 1,
-            "default_root_dir": "runs/longmab",
-        },
-        parser_kwargs={"fit": {"default_env": False}},
+    LongMabCLI(**_LIGHTNING, parser_kwargs={"fit": {"default_env": False}}, args=list(args))
+
+
+def rollout(args: Sequence[str]) -> None:
+    """Run one round without training, with the same config file as fit; resumable."""
+    from longmab_pl.datamodule import RolloutDataModule
+
+    _quiet()
+    ConfigParser.files = [a.removeprefix("--config=") for a in args if a.endswith((".yaml", ".yml", ".json"))]
+    cli = RolloutCLI(
+        **_LIGHTNING,
+        parser_kwargs={"prog": "longmab rollout", "description": rollout.__doc__},
         args=list(args),
+        run=False,
     )
+    if not isinstance(cli.datamodule, RolloutDataModule):
+        raise ConfigError(f"data is a {type(cli.datamodule).__name__}; a rollout needs longmab_pl.RolloutDataModule")
+    config = cli.config
+    run = Path(config.trainer.default_root_dir)
+    print(roll_out_round(cli.datamodule, cli.model.model, run, adapter=config.adapter, number=config.round))
 
 
 def synthesize(folder: str, train: int = 240, eval: int = 100, passages: int = 6, seed: int = 0) -> None:
@@ -158,7 +199,13 @@ def report(run: str) -> None:
     console.print(f"picture    {draw(Path(run))}")
 
 
-COMMANDS: dict[str, Any] = {"synthesize": synthesize, "report": report, "evaluate": evaluate, "compare": compare}
+COMMANDS: dict[str, Any] = {
+    "pairs": pairs,
+    "synthesize": synthesize,
+    "report": report,
+    "evaluate": evaluate,
+    "compare": compare,
+}
 
 
 def overview() -> str:
@@ -167,7 +214,7 @@ def overview() -> str:
     lines.append(
         f"  {'fit':<12}Run on-policy rounds: sample, score, pair, train, evaluate. `--config demo` tries it out."
     )
-    for name, command in COMMANDS.items():
+    for name, command in {"rollout": rollout, **COMMANDS}.items():
         lines.append(
             f"  {name:<12}{(inspect.getdoc(command) or '').partition(chr(10) + chr(10))[0]}".replace("\n", " ")
         )
@@ -187,6 +234,8 @@ def main(args: Sequence[str] | None = None) -> None:
             _quiet()
             # jsonargparse takes a positional list only as "[a, b]".
             auto_cli(command, args=paths_as_list(rest) if command is compare else rest, prog=f"longmab {args[0]}")
+        elif args[0] == "rollout":
+            rollout(_resolve_configs(args[1:]))
         else:
             fit(_resolve_configs(args))
     except Exception as error:

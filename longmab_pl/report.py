@@ -38,47 +38,74 @@ def wide_console() -> Console:
 
 
 def round_table(report: dict[str, Any]) -> Table:
-    """The closing table: one row before training and one per round."""
+    """The closing table: one row before training and one per round (or per epoch over pairs that were given)."""
     from rich.table import Table
 
-    table = Table(title="on-policy rounds", title_justify="left", title_style="bold", header_style="bold")
-    for name in (
-        "round",
-        "records",
-        "usable pairs",
-        "reward +",
-        "reward -",
-        "DPO acc",
-        "DPO margin",
-        "EM",
-        "F1",
-        "SubEM",
-    ):
-        table.add_column(name, justify="left" if name == "round" else "right", no_wrap=True)
+    rolled_out = any("folder" in row for row in report["rounds"])
+    what = "round" if rolled_out else "epoch"
+    title = "on-policy rounds" if rolled_out else "epochs over given pairs"
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    columns = {
+        what: lambda row: str(row["round"]),
+        "records": lambda row: f"{row['rollout/records']:.0f}",
+        "usable pairs": lambda row: f"{row['pairs/count']:.0f} ({row['rollout/usable_pair_rate']:.0%})",
+        "reward +": lambda row: f"{row['pairs/chosen_reward']:.2f}",
+        "reward -": lambda row: f"{row['pairs/rejected_reward']:.2f}",
+        "pairs": lambda row: f"{row['pairs/count']:.0f}",
+        "DPO acc": lambda row: f"{row['train/rewards/accuracies']:.0%}",
+        "DPO margin": lambda row: f"{row['train/rewards/margins']:.3f}",
+        "EM": lambda row: _score(report, row, "eval/em"),
+        "F1": lambda row: _score(report, row, "eval/f1"),
+        "SubEM": lambda row: _score(report, row, "eval/subem"),
+    }
+    for name in ("pairs",) if rolled_out else ("records", "usable pairs", "reward +", "reward -"):
+        del columns[name]
+    for name in columns:
+        table.add_column(name, justify="left" if name == what else "right", no_wrap=True)
+    for row in [{"round": 0}, *report["rounds"]]:
+        cells = []
+        for shown in columns.values():
+            try:
+                cells.append(shown(row))
+            except KeyError:  # a metric that this run has not
+                cells.append("")
+        table.add_row("before" if row["round"] == 0 else cells[0], *cells[1:])
+    return table
 
-    def scores(rounds: int) -> list[str]:
-        for e in report["evaluations"]:
-            if e["round"] == rounds:
-                return [f"{e[k]:.1f}" if k in e else "" for k in ("eval/em", "eval/f1", "eval/subem")]
-        return ["", "", ""]
 
-    table.add_row("before", "", "", "", "", "", "", *scores(0))
-    for row in report["rounds"]:
-        table.add_row(
-            str(row["round"]),
-            f"{row['rollout/records']:.0f}",
-            f"{row['pairs/count']:.0f} ({row['rollout/usable_pair_rate']:.0%})",
-            f"{row['pairs/chosen_reward']:.2f}",
-            f"{row['pairs/rejected_reward']:.2f}",
-            f"{row['train/rewards/accuracies']:.0%}" if "train/rewards/accuracies" in row else "",
-            f"{row['train/rewards/margins']:.3f}" if "train/rewards/margins" in row else "",
-            *scores(row["round"]),
-        )
+def _score(report: dict[str, Any], row: dict[str, Any], name: str) -> str:
+    return next((f"{e[name]:.1f}" for e in report["evaluations"] if e["round"] == row["round"] and name in e), "")
+
+
+def statistics_table(statistics: dict[str, float], title: str) -> Table:
+    """What one rollout gave, or what pairs were made of it: a line for each number that a person looks at."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
+    table.add_column("")
+    table.add_column("", justify="right")
+    s = statistics
+    failed = f", {s['rollout/failed_records']:.0f} failed" if s["rollout/failed_records"] else ""
+    rows = [
+        ("records", f"{s['rollout/records']:.0f}{failed}"),
+        ("responses", f"{s['rollout/responses']:.0f}"),
+        ("mean reward, best of a record", f"{s['rollout/reward']:.3f}, {s['rollout/best_reward']:.3f}"),
+        ("in the asked format", f"{s['rollout/answer_format_rate']:.0%}"),
+        ("cut at max_tokens", f"{s['rollout/truncated_rate']:.0%}"),
+        ("probes rejected", f"{s['rollout/probe_rejected_rate']:.0%}"),
+        ("records with a usable pair", f"{s['rollout/usable_pair_rate']:.0%}"),
+        ("pairs", f"{s['pairs/count']:.0f}"),
+        ("pairs per 1,000 responses", f"{1000 * s['pairs/count'] / max(s['rollout/responses'], 1):.0f}"),
+        ("reward of chosen, rejected", f"{s['pairs/chosen_reward']:.2f}, {s['pairs/rejected_reward']:.2f}"),
+    ]
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
 def draw(run: Path) -> Path:
-    """Draw `report.png` in a run folder: reward by pull, pulls by arm, evaluation by round.
+    """Draw `report.png` in a run folder: reward by pull, pulls by arm, evaluation by round; without rollouts the
+    training metrics take the place of the first two.
 
     Returns:
         The picture's path.
@@ -89,28 +116,22 @@ def draw(run: Path) -> Path:
     import matplotlib.pyplot as plt
 
     report = load_report(run)
-    rounds = [(row["round"], _traces(run / "rounds" / row["folder"])) for row in report["rounds"]]
+    rounds = [(row["round"], _traces(run / "rounds" / row["folder"])) for row in report["rounds"] if "folder" in row]
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
-    colours = plt.get_cmap("viridis")([0.15 + 0.7 * i / max(len(rounds) - 1, 1) for i in range(len(rounds))])
-    for (number, traces), colour in zip(rounds, colours, strict=True):
-        means = _reward_by_pull(traces)
-        axes[0].plot(range(1, len(means) + 1), means, marker="o", ms=3, color=colour, label=f"round {number}")
-        shares = _pulls_by_rank(traces)
-        axes[1].plot(range(1, len(shares) + 1), shares, marker="o", ms=3, color=colour, label=f"round {number}")
-    axes[0].set(title="Reward of the sampled answers", xlabel="bandit pull", ylabel="mean reward", ylim=(0, None))
-    axes[1].set(
-        title="Pulls per arm", xlabel="arms of a record, most pulled first", ylabel="share of pulls", ylim=(0, None)
-    )
-    _pulls_of_evidence(axes[1], rounds)
-    for axis in axes[:2]:
-        axis.legend(frameon=False, fontsize=8)
+    if rounds:
+        _draw_rollouts(axes, rounds)
+    else:
+        _draw_training(axes, report["rounds"])
     evaluations = report["evaluations"]
     for key, label in (("eval/subem", "SubEM"), ("eval/f1", "F1"), ("eval/em", "EM")):
         points = [(e["round"], e[key]) for e in evaluations if key in e]
         if points:
             axes[2].plot(*zip(*points, strict=True), marker="o", label=label)
     axes[2].set(
-        title="Evaluation (held-out questions, full context)", xlabel="rounds trained", ylabel="score", ylim=(0, None)
+        title="Evaluation (held-out questions, full context)",
+        xlabel=f"{'rounds' if rounds else 'epochs'} trained",
+        ylabel="score",
+        ylim=(0, None),
     )
     for axis in axes:
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -125,12 +146,47 @@ def draw(run: Path) -> Path:
     return path
 
 
+def _draw_rollouts(axes: Any, rounds: list[tuple[int, list[dict[str, Any]]]]) -> None:
+    import matplotlib.pyplot as plt
+
+    colours = plt.get_cmap("viridis")([0.15 + 0.7 * i / max(len(rounds) - 1, 1) for i in range(len(rounds))])
+    for (number, traces), colour in zip(rounds, colours, strict=True):
+        means = _reward_by_pull(traces)
+        axes[0].plot(range(1, len(means) + 1), means, marker="o", ms=3, color=colour, label=f"round {number}")
+        shares = _pulls_by_rank(traces)
+        axes[1].plot(range(1, len(shares) + 1), shares, marker="o", ms=3, color=colour, label=f"round {number}")
+    axes[0].set(title="Reward of the sampled answers", xlabel="bandit pull", ylabel="mean reward", ylim=(0, None))
+    axes[1].set(
+        title="Pulls per arm", xlabel="arms of a record, most pulled first", ylabel="share of pulls", ylim=(0, None)
+    )
+    _pulls_of_evidence(axes[1], rounds)
+    for axis in axes[:2]:
+        axis.legend(frameon=False, fontsize=8)
+
+
+def _draw_training(axes: Any, epochs: list[dict[str, Any]]) -> None:
+    for axis, name, title in (
+        (axes[0], "train/rewards/accuracies", "Chosen answer preferred (share of pairs)"),
+        (axes[1], "train/rewards/margins", "Reward margin of chosen over rejected"),
+    ):
+        points = [(row["round"], row[name]) for row in epochs if name in row]
+        if points:
+            axis.plot(*zip(*points, strict=True), marker="o", ms=4)
+        axis.set(title=title, xlabel="epoch", ylabel="mean over the epoch", ylim=(0, None))
+
+
 def _traces(folder: Path) -> list[dict[str, Any]]:
+    """A round's rollouts without their texts, which may be many."""
     path = folder / "rollouts.jsonl"
     if not path.exists():
         raise DataError(f"{path} is missing: the report needs the run's rounds folder as the run left it")
+    traces = []
     with path.open(encoding="utf-8") as f:
-        return [row for row in map(json.loads, f) if row["status"] == "ok"]
+        for row in map(json.loads, f):
+            if row["status"] == "ok":
+                row["responses"] = [{"pull": r["pull"], "reward": r["reward"]} for r in row["responses"]]
+                traces.append(row)
+    return traces
 
 
 def _reward_by_pull(traces: list[dict[str, Any]]) -> list[float]:

@@ -156,9 +156,11 @@ class Round:
         try:
             with RolloutSpool(self.store.spool) as spool:
                 scheduler = Scheduler(engine, journal, max_live=max_live, on_progress=bar.show)
-                for key, result in scheduler.run(
-                    record and (record.id, strategy.roll(record, tools)) for record in self._waiting(spool, bar)
-                ):
+                tasks = (
+                    None if record is None else (record.id, strategy.roll(record, tools))
+                    for record in self._waiting(spool, bar)
+                )
+                for key, result in scheduler.run(tasks):
                     self._at_work -= 1
                     if isinstance(result, LongMabError):
                         self.failures[key] = str(result)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from longmab_pl.data.records import QARecord
-from longmab_pl.errors import LongMabError
+from longmab_pl.errors import DataError, LongMabError
 
 PairFormat = Literal["jsonl", "parquet"]
 PAIR_FORMATS: tuple[PairFormat, ...] = ("jsonl", "parquet")
@@ -68,6 +68,10 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
         ) from error
 
 
+ROUNDS = "rounds"
+"""The folder of all rounds in a run folder."""
+
+
 class RoundStore:
     """The files of one round: `rounds/<number>-<fingerprint>/`.
 
@@ -78,8 +82,20 @@ class RoundStore:
     def __init__(self, run_folder: Path, number: int, fingerprint: str, format: PairFormat = "jsonl") -> None:
         self.number = number
         self.fingerprint = fingerprint
-        self.folder = run_folder / "rounds" / f"{number:03d}-{fingerprint}"
+        self.folder = run_folder / ROUNDS / f"{number:03d}-{fingerprint}"
         self._format: PairFormat = format
+
+    @classmethod
+    def at(cls, folder: Path) -> RoundStore:
+        """The round in this folder.
+
+        Raises:
+            DataError: it is no round's folder.
+        """
+        number, _, fingerprint = folder.resolve().name.partition("-")
+        if folder.resolve().parent.name != ROUNDS or not number.isdigit() or not fingerprint:
+            raise DataError(f"{folder} is not the folder of a round (<run folder>/{ROUNDS}/000-...)")
+        return cls(folder.resolve().parent.parent, int(number), fingerprint)
 
     @property
     def journal(self) -> Path:
@@ -119,6 +135,19 @@ class RoundStore:
     def complete(self) -> bool:
         """The summary is written last, so its presence means that the pairs are whole."""
         return self.summary.exists()
+
+    def read_settings(self) -> dict[str, Any]:
+        """
+        Raises:
+            DataError: the round has none, or it is damaged.
+        """
+        try:
+            settings: dict[str, Any] = json.loads(self.settings.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise DataError(f"{self.settings} is missing: give the folder of a round, or of a run") from error
+        except ValueError as error:
+            raise DataError(f"{self.settings} is not JSON: {error}") from error
+        return settings
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -40,13 +40,15 @@ class RolloutSpool:
 
     Args:
         path: the file, continued if it is there.
+        read_only: look at a file as it is, also one that another process is writing, or a round's `rollouts.jsonl`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self._places: dict[str, tuple[int, int]] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
+        if not read_only:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("rb" if read_only else "a+b")
         self._end = 0
         self._file.seek(0)
         for line in self._file:
@@ -55,7 +57,8 @@ class RolloutSpool:
                 break
             self._places[record_id] = (self._end, len(line))
             self._end += len(line)
-        self._file.truncate(self._end)
+        if not read_only:
+            self._file.truncate(self._end)
 
     def add(self, rollout: RecordRollout) -> None:
         """Write one finished record.

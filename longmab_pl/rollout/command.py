@@ -1,0 +1,247 @@
+"""`longmab rollout`: one round without training. `longmab pairs`: a round's pairs again, by another rule."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from longmab_pl.data.readers import read_records
+from longmab_pl.data.records import QARecord
+from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.models import resolve_model
+from longmab_pl.report import statistics_table, wide_console
+from longmab_pl.rollout.pair_files import PairWriter, Style
+from longmab_pl.rollout.pairs import PairRule, build_pairs
+from longmab_pl.rollout.reading import ReadingProtocol
+from longmab_pl.rollout.round_store import ROUNDS, PairFormat, RoundStore, records_digest
+from longmab_pl.rollout.spool import RolloutSpool
+from longmab_pl.rollout.statistics import RoundStatistics
+from longmab_pl.rollout.strategy import derive_seed
+
+if TYPE_CHECKING:
+    from longmab_pl.datamodule import RolloutDataModule
+
+_FORMATS: dict[str, PairFormat] = {".jsonl": "jsonl", ".parquet": "parquet"}
+
+
+def roll_out_round(
+    data: RolloutDataModule, model: str, run: Path, *, adapter: str | None = None, number: int = 1
+) -> Path:
+    """Make one round with a model as it is, without training, and print what it gave.
+
+    The round has the records, seeds and folder that `fit` would give it, so a `fit` with the same settings in the same
+    run folder begins with a first round that was rolled out by the base model here.
+
+    Args:
+        data: the settings of the rollout.
+        model: as in `DPOModule`.
+        run: the run folder.
+        adapter: a PEFT folder to answer with; None: the base model.
+        number: which round, from 1.
+
+    Returns:
+        The round's folder.
+
+    Raises:
+        ConfigError, DataError: the settings, the records or the adapter cannot be used.
+        LongMabError: the engine or the disk failed; the same command continues.
+    """
+    from longmab_pl.evaluation.adapter import fitting_adapter
+
+    if number < 1:
+        raise ConfigError(f"--round is {number}; rounds are counted from 1")
+    data.load(model)
+    folder = resolve_model(model)
+    info = None if adapter is None else fitting_adapter(adapter, folder)
+    making = data.new_round(run, number - 1, model, "base" if info is None else info.digest)
+    store = making.store
+    if store.complete:
+        print(f"round {number} is there already, with the same settings, records and policy")
+        summary = store.read_summary()
+    else:
+        try:
+            data.engine.start(folder)
+            data.engine.wake()
+            data.engine.sync(None if info is None else info.folder)
+            making.roll_out(data.engine, max_live=data.max_live_records, title=f"round {number} rollout")
+        finally:
+            data.engine.close()
+        summary = making.finish("base" if info is None else str(info.folder))
+    console = wide_console()
+    console.print(statistics_table(summary["statistics"], f"round {number}: {store.folder.name}"))
+    console.print(f"pairs      {store.pairs}", soft_wrap=True, markup=False)
+    console.print(f"responses  {store.rollouts}", soft_wrap=True, markup=False)
+    return store.folder
+
+
+def pairs(
+    source: str,
+    *,
+    output: str,
+    format: PairFormat | None = None,
+    style: Style = "conversational",
+    max_prompt_length: int | None = None,
+    min_margin: float | None = None,
+    pairs_per_record: int | None = None,
+    max_length_ratio: float | None = None,
+    max_length_difference: int | None = None,
+    distinct: Literal["text", "answer"] | None = None,
+    max_similarity: float | None = None,
+    train: str | None = None,
+    model: str | None = None,
+) -> None:
+    """Make the preference pairs of rounds again, by another rule or in another form, without asking the model.
+
+    Of a round that is not finished, the finished records count. Every setting that is left out is the round's own.
+
+    Args:
+        source: a run folder (trainer.default_root_dir; all its rounds) or one round's folder in it.
+        output: the file to write, .jsonl or .parquet; datasets.load_dataset reads it and TRL's DPOTrainer takes it.
+        format: jsonl or parquet. Default: by the file's name.
+        style: conversational (messages) or plain (texts, with the chat template written out in the prompt).
+        max_prompt_length: tokens for prompt and longest answer together; the context is cut in the middle.
+        min_margin: the least difference of the two rewards.
+        pairs_per_record: at most so many pairs of a record.
+        max_length_ratio: the longer answer has at most so many times the tokens of the shorter.
+        max_length_difference: the answers differ by at most so many tokens.
+        distinct: pairs count as the same with alike text or with equal answer on both sides.
+        max_similarity: texts are alike above this share of common words.
+        train: the training records, if they are no longer where they were.
+        model: the model whose tokenizer counts, if it is no longer where it was.
+
+    Raises:
+        ConfigError, DataError: no such rounds, changed records, or a setting out of range.
+    """
+    path = Path(output)
+    form = format or _FORMATS.get(path.suffix)
+    if form is None or _FORMATS.get(path.suffix, form) != form:
+        raise ConfigError(f"--output {output}: name it .jsonl or .parquet{f', as --format {format}' if format else ''}")
+    stores = list(_rounds(Path(source)))
+    changes = {
+        "max_prompt_length": max_prompt_length,
+        "min_margin": min_margin,
+        "pairs_per_record": pairs_per_record,
+        "max_length_ratio": max_length_ratio,
+        "max_length_difference": max_length_difference,
+        "distinct": distinct,
+        "max_similarity": max_similarity,
+    }
+    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    settings = [store.read_settings() for store in stores]
+    tokenizer = _tokenizer(model or settings[0]["model"])
+    statistics = RoundStatistics()
+    with PairWriter(path, form, style, tokenizer) as writer:
+        for store, described in zip(stores, settings, strict=True):
+            rule = replace(_rebuilt(described["pairs"], PairRule), **given)
+            _write_round(writer, statistics, store, described, rule, tokenizer, train or described["train"])
+    console = wide_console()
+    console.print(statistics_table(statistics.result(), f"pairs of {len(stores)} round{'s' * (len(stores) > 1)}"))
+    console.print(f"pairs      {path}", soft_wrap=True, markup=False)
+    kind = "json" if form == "jsonl" else form
+    console.print(f'read with  load_dataset("{kind}", data_files="{path}")', soft_wrap=True, markup=False)
+
+
+def _write_round(
+    writer: PairWriter,
+    statistics: RoundStatistics,
+    store: RoundStore,
+    settings: dict[str, Any],
+    rule: PairRule,
+    tokenizer: Any,
+    train: str,
+) -> None:
+    reading = _rebuilt(settings["reading"], ReadingProtocol)
+    records = _records(train, settings["record_digests"])
+    number, seed = settings["round"], derive_seed(settings["seed"], "round", settings["round"])
+    file = store.rollouts if store.complete else store.spool
+    if not file.exists():
+        raise DataError(f"{store.folder}: no record is finished yet; the same `longmab rollout` (or fit) continues it")
+    failed = 0
+    with RolloutSpool(file, read_only=True) as spool:
+        for record_id, record in records.items():
+            if record_id not in spool:
+                continue
+            rollout = spool.read(record_id)
+            try:
+                made = build_pairs(record, rollout, rule, reading, tokenizer, seed=seed, round=number)
+            except DataError as error:
+                print(f"record {record_id!r} failed: {error}", file=sys.stderr)
+                failed += 1
+                continue
+            statistics.add(rollout, made)
+            for pair in made:
+                writer.write(pair)
+        if not store.complete:
+            print(f"round {number + 1} is not finished: {len(spool)} finished records count", file=sys.stderr)
+    statistics.add_failures(failed)
+
+
+def _rounds(source: Path) -> Iterator[RoundStore]:
+    """The rounds of a run folder in their order, or the one of a round's folder."""
+    folder = source / ROUNDS
+    if not folder.is_dir():
+        if not source.is_dir():
+            raise DataError(f"{source}: no such folder; give a run folder, or one of the folders in its {ROUNDS}")
+        yield RoundStore.at(source)
+        return
+    found = sorted(path for path in folder.iterdir() if path.is_dir())
+    if not found:
+        raise DataError(f"{folder} is empty: nothing has been rolled out in this run")
+    seen: dict[int, Path] = {}
+    for path in found:
+        store = RoundStore.at(path)
+        if store.number in seen:
+            raise DataError(
+                f"{source} has round {store.number + 1} with two settings; give one of the folders: "
+                f"{seen[store.number]} or {path}"
+            )
+        seen[store.number] = path
+        yield store
+
+
+def _records(train: str, digests: dict[str, str]) -> dict[str, QARecord]:
+    """A round's records by id, in the round's order.
+
+    Raises:
+        DataError: the source is not there, or holds other records by now.
+    """
+    try:
+        found = {r.id: r for r in read_records(train, on_bad_record="skip").records}
+    except DataError as error:
+        raise DataError(
+            f"{error}\nThe round's records are needed for its pairs; say where they are: --train"
+        ) from error
+    for record_id, digest in digests.items():
+        if record_id not in found or records_digest([found[record_id]]) != digest:
+            what = "has changed" if record_id in found else "is missing"
+            raise DataError(
+                f"{train}: record {record_id!r} of the round {what}; give the file as it was with --train, or roll out "
+                "again"
+            )
+    return {record_id: found[record_id] for record_id in digests}
+
+
+def _rebuilt(described: Any, kind: type) -> Any:
+    """A component out of what `round_store.describe` said of it.
+
+    Raises:
+        DataError: it is of a class that is not there, or that does not say its settings.
+    """
+    try:
+        module, _, name = described["class"].rpartition(".")
+        component = getattr(import_module(module), name)(**{k: v for k, v in described.items() if k != "class"})
+    except (TypeError, KeyError, ImportError, AttributeError) as error:
+        raise DataError(f"cannot make the round's {kind.__name__} again out of {described!r}: {error}") from error
+    if not isinstance(component, kind):
+        raise DataError(f"{described['class']} is not a {kind.__name__}")
+    return component
+
+
+def _tokenizer(model: str) -> Any:
+    from longmab_pl.dpo.loading import load_tokenizer
+
+    return load_tokenizer(resolve_model(model))
