@@ -43,9 +43,13 @@ def results_table(results: Sequence[EvaluationResult], *, test: bool = True) -> 
             table.add_row("", f"  {bucket}", "", cells[0], *blanks)
     if any(len(result.tasks) > 1 for result in results):
         table.add_section()
-        for metric in dict.fromkeys(metric for result in results for metric in result.macro):
+        for metric in _shared_metrics(results):
             cells = [_cell(result.macro, result.macro_intervals, metric) for result in results]
             table.add_row("macro average", metric, "", *_with_differences(cells, results, "macro", metric, test))
+        if any(len({task.metric for task in result.tasks.values()}) > 1 for result in results):
+            # What LongBench calls a model's average: each task's own metric, whatever it is.
+            cells = [_cell({"": result.score}, {"": result.score_interval()}, "") for result in results]
+            table.add_row("average", "each its own", "", *_with_differences(cells, results, "macro", None, test))
     return table
 
 
@@ -73,6 +77,15 @@ def _cell(scores: Mapping[str, float], intervals: Mapping[str, tuple[float, floa
     return f"{scores[metric]:.2f} \\[{low:.1f}, {high:.1f}]"  # the backslash keeps rich from reading a style
 
 
+def _shared_metrics(results: Sequence[EvaluationResult]) -> list[str]:
+    """Metrics that more than one task of a result has."""
+    shared = []
+    for metric in dict.fromkeys(metric for result in results for metric in result.macro):
+        if any(sum(metric in task.scores for task in result.tasks.values()) > 1 for result in results):
+            shared.append(metric)
+    return shared
+
+
 def _bucket(task: TaskResult | None, bucket: str) -> str:
     entry = (task.buckets or {}).get(bucket) if task else None
     if entry is None or entry["score"] is None:
@@ -81,7 +94,7 @@ def _bucket(task: TaskResult | None, bucket: str) -> str:
 
 
 def _with_differences(
-    cells: Sequence[str], results: Sequence[EvaluationResult], name: str, metric: str, test: bool
+    cells: Sequence[str], results: Sequence[EvaluationResult], name: str, metric: str | None, test: bool
 ) -> list[str]:
     if not test:
         return list(cells)

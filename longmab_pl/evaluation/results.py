@@ -116,6 +116,12 @@ class EvaluationResult:
         """Mean over tasks of each task's main metric, in 0..100."""
         return sum(task.score for task in self.tasks.values()) / len(self.tasks)
 
+    def score_interval(self, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
+        """The (low, high) bootstrap interval of `score`; records are resampled within each task."""
+        groups = [[item.scores[task.metric] for item in task.items] for task in self.tasks.values()]
+        low, high = bootstrap_interval(groups, confidence=confidence, resamples=resamples, seed=seed)
+        return 100 * low, 100 * high
+
     def summary(self) -> dict[str, float]:
         """Flat `task/metric` numbers and `macro/metric`, for a logger."""
         flat = {f"{name}/{key}": value for name, task in self.tasks.items() for key, value in task.summary().items()}

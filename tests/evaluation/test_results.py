@@ -86,6 +86,26 @@ def test_the_table_has_intervals_differences_and_the_macro_average() -> None:
     assert "macro average" not in rendered(result(a=[1.0]))
 
 
+def test_tasks_of_different_metrics_have_one_average_and_no_macro_of_one_task() -> None:
+    def mixed(model: str, shift: float) -> EvaluationResult:
+        f1s, rouges = [0.0, 0.5] * 10, [0.1 + shift, 0.3 + shift] * 10
+        made = {
+            "a": task_result("a", ["f1"], items(f1s), {}, None),
+            "b": task_result("b", ["rouge_l"], items(rouges, "rouge_l"), {}, None),
+        }
+        return EvaluationResult(model, made, *macro_average(made))
+
+    base, tuned = mixed("base", 0.0), mixed("tuned", 0.2)
+    assert base.score == pytest.approx(22.5)
+    low, high = base.score_interval()
+    assert 15 < low < 22.5 < high < 30
+    table = rendered(base, tuned)
+    assert "macro average" not in table
+    (line,) = (line for line in table.splitlines() if "average" in line)
+    assert f"22.50 [{low:.1f}, {high:.1f}]" in line
+    assert "+10.00 (p 0.000)" in line
+
+
 def test_a_task_that_one_result_lacks_leaves_its_cell_empty() -> None:
     table = rendered(result(a=[1.0, 0.0]), result("tuned", b=[1.0, 1.0]))
     assert "50.00" in table
