@@ -11,6 +11,7 @@ from typing import Any, cast
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from longmab_pl.distributed import on_rank_zero
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.contamination import find_contamination
 from longmab_pl.evaluation.results import EvaluationResult
@@ -144,8 +145,8 @@ class EngineEvaluation(Callback, ABC):
             return {key: value for key, value in last.items() if key.startswith("eval/")}
         data = trainer.datamodule  # type: ignore[attr-defined]
         entry: dict[str, Any] = {"when": when, "round": rounds, "step": trainer.global_step}
-        scores: dict[str, float] = {}
-        if trainer.is_global_zero:
+
+        def evaluation() -> tuple[dict[str, Any], dict[str, float]]:
             policy, folder = data.policy, self.folder(trainer, name)
             with data.served.awake(policy, data.policy_version()) as engine:
                 result = evaluate(
@@ -160,6 +161,8 @@ class EngineEvaluation(Callback, ABC):
             scores = self.keep(trainer, result, entry, folder)
             for logger in trainer.loggers:
                 logger.log_metrics(scores, step=trainer.global_step)
-        scores = trainer.strategy.broadcast(scores)
+            return entry, scores
+
+        entry, scores = on_rank_zero(evaluation)
         self.history.append({**entry, **scores})
         return scores
