@@ -31,6 +31,8 @@ class RoundStatistics:
         sums["records"] += 1
         sums["usable"] += bool(pairs)
         sums["probe_rejected"] += rollout.status == "probe_rejected"
+        sums["settled"] += rollout.stopped == "settled"
+        sums["hopeless"] += rollout.stopped == "hopeless"
         for pair in pairs:
             sums["pairs"] += 1
             sums["chosen_reward"] += pair.chosen_reward
@@ -69,6 +71,9 @@ class RoundStatistics:
             "rollout/reward": mean("reward", "responses"),
             "rollout/best_reward": mean("best", "answered"),
             "rollout/usable_pair_rate": sums["usable"] / max(records, 1),
+            "rollout/usable_per_1000_responses": 1000 * mean("usable", "responses"),
+            "rollout/settled_rate": mean("settled", "records"),
+            "rollout/hopeless_rate": mean("hopeless", "records"),
             "rollout/answer_format_rate": mean("in_format", "responses"),
             "rollout/truncated_rate": mean("truncated", "responses"),
             "bandit/pull_entropy": mean("entropy", "used"),

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from longmab_pl.rollout.statistics import RoundStatistics, pull_entropy
+from longmab_pl.rollout.strategy import RecordRollout, Response
+
+
+def rollout(name, rewards, stopped="", status="ok"):
+    responses = tuple(Response(f"Answer: {r}", True, t, (0,), r) for t, r in enumerate(rewards))
+    return RecordRollout(name, status, responses, arms=1, pulls=(len(rewards),), stopped=stopped)
+
+
+class Pair:
+    chosen_reward, rejected_reward = 1.0, 0.25
+
+
+def test_what_an_adaptive_budget_did_to_a_round():
+    statistics = RoundStatistics()
+    statistics.add(rollout("a", [0.25, 1.0], "settled"), [Pair()])
+    statistics.add(rollout("b", [0.0] * 5, "hopeless"), [])
+    statistics.add(rollout("c", [0.0, 0.5, 0.0], ""), [Pair(), Pair()])
+    statistics.add(rollout("d", [], "hopeless", "probe_rejected"), [])
+    statistics.add_failures(1)
+    found = statistics.result()
+    assert found["rollout/records"] == 5
+    assert found["rollout/responses"] == 10
+    assert found["rollout/settled_rate"] == 0.25
+    assert found["rollout/hopeless_rate"] == 0.5
+    assert found["rollout/usable_per_1000_responses"] == 200, "records with a pair, however many pairs each has"
+    assert found["pairs/count"] == 3
+    assert found["pairs/margin"] == 0.75
+
+
+def test_a_round_without_responses_has_rates_all_the_same():
+    assert set(RoundStatistics().result().values()) == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("pulls", "entropy"), [([5, 5, 5], 1.0), ([9, 0, 0], 0.0), ([], 0.0), ([4], 0.0), ([2, 2, 0, 0], 0.5)]
+)
+def test_pull_entropy(pulls, entropy):
+    assert pull_entropy(pulls) == pytest.approx(entropy)
