@@ -1,4 +1,4 @@
-"""The batches of an epoch, resumable in the middle."""
+"""The batches of an epoch: which pairs ride together, which rank takes them, and where a resumed run goes on."""
 
 from __future__ import annotations
 
@@ -6,24 +6,45 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from longmab_pl.dpo.batch import PackedBatch, PreferenceExample, collate
+from longmab_pl.dpo.packing import Batch, even_out, token_batches
 
 
 class RoundLoader:
     """The batches of one epoch in a fixed order, resumable in the middle (Lightning saves and restores its state).
 
+    Every rank has the same number of batches and none has another's pairs; what cannot be shared out evenly waits for
+    another epoch, whose order is another.
+
     Args:
-        examples: this rank's examples.
-        batch_size: examples per batch.
-        key: names the epoch; a saved position belongs to the epoch with the same key only.
+        examples: all ranks' examples, in the epoch's order and on every rank the same.
+        batch_size: examples per batch and rank; not used with `max_tokens`.
+        key: names the epoch; a saved position belongs to the epoch with the same key and the same batches only.
         processed: how many batches of the epoch training has finished. Not how many were handed out: after a Ctrl-C in
             the middle of a step that step's batch must come again.
+        max_tokens: pack pairs up to this many tokens per batch, every shared prompt counted once (see
+            `token_batches`); None: `batch_size` pairs.
+        rank: this process.
+        world_size: processes that share the examples.
     """
 
     def __init__(
-        self, examples: Sequence[PreferenceExample], batch_size: int, key: str, processed: Callable[[], int] = lambda: 0
+        self,
+        examples: Sequence[PreferenceExample],
+        batch_size: int,
+        key: str,
+        processed: Callable[[], int] = lambda: 0,
+        *,
+        max_tokens: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        self.batches = [examples[i : i + batch_size] for i in range(0, len(examples), batch_size)]
-        self.key = key
+        if max_tokens is None:
+            own = examples[rank : len(examples) - len(examples) % world_size : world_size]
+            self.batches: list[Batch] = [own[i : i + batch_size] for i in range(0, len(own), batch_size)]
+        else:
+            self.batches = even_out(token_batches(examples, max_tokens), world_size)[rank::world_size]
+        share = f"{batch_size} pairs" if max_tokens is None else f"{max_tokens} tokens"
+        self.key = f"{key}/{share}/{world_size}"
         self.processed = processed
         self._resume_at = 0
 

@@ -19,7 +19,6 @@ from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
 from longmab_pl.rollout.pairs import PairRule
 from longmab_pl.rollout.reading import Direct
-from longmab_pl.round_loader import RoundLoader
 
 
 @pytest.fixture
@@ -256,17 +255,6 @@ def test_bars_are_named_and_end_in_turn(tmp_path, tiny_model, qa_file, capsys):
     last = {line for line in shown.out.replace("\r", "\n").splitlines() if "training: 100%" in line}
     assert {line[:18] for line in last} == {"round 1/2 training", "round 2/2 training"}
     assert all("accuracies=" in line and "v_num" not in line for line in last)
-
-
-def test_loader_position_belongs_to_its_epoch():
-    class Example:
-        pass
-
-    loader = RoundLoader([Example() for _ in range(4)], 1, key="a/0")
-    loader.load_state_dict({"key": "a/1", "processed": 3})
-    assert loader._resume_at == 0
-    loader.load_state_dict({"key": "a/0", "processed": 3})
-    assert loader._resume_at == 3
 
 
 @pytest.mark.parametrize("setting", [{"rounds": 0}, {"val_fraction": 1.0}, {"records_per_round": 0}, {"batch_size": 0}])

@@ -3,7 +3,7 @@ only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -116,6 +116,14 @@ def head_logps(causal: PreTrainedModel, hidden: torch.Tensor, targets: torch.Ten
     for h, t in zip(hidden.split(chunk), targets.split(chunk), strict=True):
         parts.append(checkpoint(rows, h, t, use_reentrant=False) if torch.is_grad_enabled() else rows(h, t))
     return torch.cat(parts)
+
+
+def text_logps(model: PreTrainedModel | PeftModel, ids: Sequence[int], chunk: int = 128) -> torch.Tensor:
+    """Log-probability (nats, float32) of tokens 1..T-1 of one text, each given those before it: [T - 1]."""
+    causal = causal_model(model)
+    tokens = torch.tensor([list(ids)], device=causal.device)
+    hidden = _backbone(causal)(input_ids=tokens, use_cache=False).last_hidden_state[0]  # [T, H]
+    return head_logps(causal, hidden[:-1], tokens[0, 1:], chunk)
 
 
 def causal_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
 
 from longmab_pl.dpo import adapter as adapters
 from longmab_pl.dpo.attention import Attention
 from longmab_pl.dpo.batch import PackedBatch
 from longmab_pl.dpo.loading import LoRASettings, Precision, Quantization, load_policy
-from longmab_pl.dpo.logprobs import Layout, PairLogps, causal_model, check_packing, completion_logps, head_logps
+from longmab_pl.dpo.logprobs import Layout, PairLogps, causal_model, check_packing, completion_logps, text_logps
 from longmab_pl.dpo.losses import PreferenceLoss, SigmoidDPO
+from longmab_pl.dpo.offload import offloaded_activations
+from longmab_pl.dpo.reference import WITHIN_POLICY, load_reference, reference_digest
 from longmab_pl.dpo.schedule import Schedule, lr_factor, run_progress
 from longmab_pl.errors import ConfigError, LongMabError
 from longmab_pl.models import resolve_model
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
 
 class DPOModule(LightningModule):
@@ -39,13 +44,18 @@ class DPOModule(LightningModule):
         attention: "flex" (FlexAttention, CUDA only), "sdpa", "eager" (slow, for debugging), or "auto": flex on CUDA,
             sdpa elsewhere.
         gradient_checkpointing: recompute layers in the backward pass: less memory, about a third more time.
+        activation_offload: keep in the computer's memory what the backward pass needs later (with checkpointing: the
+            layers' inputs), and bring it back when it does. On a GPU; slower, for the longest prompts.
         learning_rate: its peak.
         weight_decay: AdamW's, on the adapter.
         warmup_fraction: fraction of the run with linear warm-up.
         schedule: the learning rate's shape after the warm-up, over the fraction of the run that is done.
         optimizer: "paged_adamw_8bit" (bitsandbytes) needs a CUDA GPU.
         reference: "base" is the adapter switched off; "round_start" is a frozen copy of the adapter as the present
-            round began (see `start_round`).
+            round began (see `start_round`); anything else is a separate model, loaded frozen in the policy's dtype and
+            quantisation (it must have the policy's tokenizer).
+        precompute_reference: compute the reference's log-probabilities once per pair and keep them beside the pairs;
+            "auto" does so where pairs are trained on more than once (see `longmab_pl.dpo.reference_store`).
         logprob_chunk: rows of hidden states that go through the output head at once.
     """
 
@@ -59,12 +69,14 @@ class DPOModule(LightningModule):
         dtype: Precision = "bf16",
         attention: Attention = "auto",
         gradient_checkpointing: bool = True,
+        activation_offload: bool = False,
         learning_rate: float = 2e-5,
         weight_decay: float = 0.0,
         warmup_fraction: float = 0.1,
         schedule: Schedule = "cosine",
         optimizer: Literal["adamw", "paged_adamw_8bit"] = "adamw",
-        reference: Literal["base", "round_start"] = "base",
+        reference: str = "base",
+        precompute_reference: bool | Literal["auto"] = "auto",
         logprob_chunk: int = 128,
     ) -> None:
         super().__init__()
@@ -76,15 +88,20 @@ class DPOModule(LightningModule):
         self.dtype_name: Precision = dtype
         self.attention: Attention = attention
         self.gradient_checkpointing = gradient_checkpointing
+        self.activation_offload = activation_offload
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup_fraction = warmup_fraction
         self.schedule: Schedule = schedule
         self.optimizer_name = optimizer
         self.reference = reference
+        self.precompute_reference = precompute_reference
         self.logprob_chunk = logprob_chunk
         self.policy: PeftModel | None = None
         self.layout: Layout = "packed"
+        # In a tuple, so that it is no submodule: never in a checkpoint, in no optimizer, moved and wrapped by nobody.
+        self._separate: tuple[PreTrainedModel, ...] = ()
+        self._reference_layout: Layout = "packed"
         self._check_settings()
 
     def _check_settings(self) -> None:
@@ -126,15 +143,24 @@ class DPOModule(LightningModule):
         )
         if self.reference == "round_start":
             adapters.add_reference(policy)
-        self.layout = check_packing(policy)
-        if self.layout == "concatenated":
-            from lightning.pytorch.utilities import rank_zero_warn
+        self.layout = self._exact_layout(policy)
+        self._reference_layout = self.layout
+        if self.loss.needs_reference and self.reference not in WITHIN_POLICY:
+            separate = load_reference(
+                self.reference, policy, self.model, self.quantization, self.dtype_name, self.attention, device
+            )
+            self._separate = (separate,)
+            self._reference_layout = self._exact_layout(separate)
+        self.policy = policy
 
+    def _exact_layout(self, model: PeftModel | PreTrainedModel) -> Layout:
+        layout = check_packing(model)
+        if layout == "concatenated":
             rank_zero_warn(
-                f"{type(causal_model(policy)).__name__} cannot take packed pairs exactly; each completion runs with "
+                f"{type(causal_model(model)).__name__} cannot take packed pairs exactly; each completion runs with "
                 "its own copy of the prompt (slower)"
             )
-        self.policy = policy
+        return layout
 
     @property
     def _policy(self) -> PeftModel:
@@ -176,12 +202,21 @@ class DPOModule(LightningModule):
     def reference_logps(self, batch: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probabilities (nats, float32 [P]) of chosen and rejected completions under the reference.
 
-        They may be stored in the pairs (`PreferenceExample.reference_*_logp`) for as long as the reference and the
-        loss stay the same.
+        They may be stored in the pairs (`PreferenceExample.reference_*_logp`) for as long as `reference_digest` stays
+        the same.
         """
-        with adapters.as_reference(self._policy, self.reference):
-            logps = self.pair_logps(batch)
+        options = self.logprob_chunk, self._reference_layout, self.loss.excess_weight
+        if self._separate:
+            logps = completion_logps(self._separate[0], batch, *options)
+        else:
+            with adapters.as_reference(self._policy, self.reference):
+                logps = completion_logps(self._policy, batch, *options)
         return logps.chosen, logps.rejected
+
+    def reference_digest(self) -> str:
+        """Stands for all that a pair's reference log-probabilities depend on besides its tokens."""
+        weights = reference_digest(self._policy, self.reference, self._separate[0] if self._separate else None)
+        return f"{weights}-{self.loss.excess_weight:g}"
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> torch.Tensor:
         loss, metrics = self._loss(batch)
@@ -202,7 +237,8 @@ class DPOModule(LightningModule):
             reference_chosen, reference_rejected = batch.reference_chosen_logps, batch.reference_rejected_logps
         else:
             reference_chosen, reference_rejected = self.reference_logps(batch)
-        logps = self.pair_logps(batch)
+        with offloaded_activations(self._policy) if self.activation_offload else nullcontext():
+            logps = self.pair_logps(batch)
         losses, chosen_rewards, rejected_rewards = self.loss(
             logps.chosen,
             logps.rejected,
@@ -289,19 +325,12 @@ class DPOModule(LightningModule):
         if len(prompt_ids) < 2:
             raise ConfigError(f"token_logps needs at least 2 tokens and was given {len(prompt_ids)}")
         policy = self._policy
-        causal = causal_model(policy)
-        ids = torch.tensor([list(prompt_ids)], device=causal.device)
-
-        def score() -> torch.Tensor:
-            hidden = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state[0]  # [T, H]
-            return head_logps(causal, hidden[:-1], ids[0, 1:], self.logprob_chunk)
-
         if not adapter:
             with adapters.as_reference(policy, "base"):
-                return score().tolist()
+                return text_logps(policy, prompt_ids, self.logprob_chunk).tolist()
         was_training = policy.training
         policy.eval()
         try:
-            return score().tolist()
+            return text_logps(policy, prompt_ids, self.logprob_chunk).tolist()
         finally:
             policy.train(was_training)

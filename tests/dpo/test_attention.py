@@ -127,6 +127,8 @@ def test_log_probabilities_and_gradients_are_those_of_the_plain_form(
 ) -> None:
     if family == "gemma2" and implementation == SEGMENTS:
         pytest.skip("SDPA cannot cap attention scores; load_policy refuses it (tested below)")
+    if family == "gemma2" and implementation == "flex_attention" and checkpointing:
+        pytest.skip("without its kernels FlexAttention cannot trace a score function inside a recomputation")
     policy = load_policy(
         tiny_model(family, **options), LoRASettings(r=2), dtype="fp32", gradient_checkpointing=checkpointing
     )

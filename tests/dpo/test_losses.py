@@ -13,6 +13,7 @@ from longmab_pl.dpo.losses import (
     ORPO,
     APOZero,
     HingeDPO,
+    KTOPair,
     LengthNormalisedDPO,
     PreferenceLoss,
     RobustDPO,
@@ -67,6 +68,13 @@ CASES: list[tuple[PreferenceLoss, list[float], list[float], list[float]]] = [
     (IPO(0.1), [(0.4 + 0.5 - 5) ** 2, (-0.1 - 0.5 - 5) ** 2], [0.04, -0.01], [-0.05, 0.05]),
     (LengthNormalisedDPO(5.0), [nls(2 + 2.5), nls(-0.5 - 2.5)], [2.0, -0.5], [-2.5, 2.5]),
     (APOZero(0.1), [1 - sigmoid(0.2) + sigmoid(-0.4), 1 - sigmoid(-0.1) + sigmoid(0.3)], [0.2, -0.1], [-0.4, 0.3]),
+    # The batch's mean log-ratios are +0.5 (chosen) and -0.5, taken as 0 (rejected).
+    (
+        KTOPair(0.1),
+        [2 - sigmoid(0.1 * 2) - sigmoid(0.1 * (0.5 + 4)), 2 - sigmoid(-0.1 * 1) - sigmoid(0.1 * (0.5 - 3))],
+        [0.2, -0.1],
+        [-0.4, 0.3],
+    ),
     (
         SimPO(2.0, gamma=0.5),
         [nls(-4 + 8.5 - 0.5), nls(-4.2 + 7 / 3 - 0.5)],

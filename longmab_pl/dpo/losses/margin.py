@@ -1,49 +1,12 @@
-"""Preference losses, one small class each.
-
-Every loss takes, per pair, the summed log-probabilities (nats, float [P]) of the chosen and the rejected completion
-under
-the policy and under the reference, with their lengths in tokens (float [P]), and returns the losses [P] and the
-implicit
-rewards of both completions [P], which carry no gradient.
-"""
+"""Losses of the margin between the two log-ratios to the reference: DPO and its nearest kin."""
 
 from __future__ import annotations
-
-from abc import ABC, abstractmethod
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
+from longmab_pl.dpo.losses.base import Losses, PreferenceLoss, error_rate, positive
 from longmab_pl.errors import ConfigError
-
-Losses = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-
-
-class PreferenceLoss(ABC):
-    """A loss over preference pairs; configured by `class_path`."""
-
-    needs_reference: ClassVar[bool] = True
-    """Whether the reference's log-probabilities are used; if not, zeros are given and no reference pass is run."""
-
-    includes_nll: ClassVar[bool] = False
-    """Whether the loss holds its own likelihood term for the chosen completion."""
-
-    excess_weight: float = 1.0
-    """Weight of a completion's tokens beyond the length of the pair's shorter completion (LD-DPO); 1 counts all
-    alike."""
-
-    @abstractmethod
-    def __call__(
-        self,
-        policy_chosen_logps: torch.Tensor,
-        policy_rejected_logps: torch.Tensor,
-        reference_chosen_logps: torch.Tensor,
-        reference_rejected_logps: torch.Tensor,
-        chosen_tokens: torch.Tensor,
-        rejected_tokens: torch.Tensor,
-    ) -> Losses:
-        """Losses, chosen rewards and rejected rewards, each float [P]."""
 
 
 class SigmoidDPO(PreferenceLoss):
@@ -56,8 +19,8 @@ class SigmoidDPO(PreferenceLoss):
     """
 
     def __init__(self, beta: float = 0.1, label_smoothing: float = 0.0) -> None:
-        self.beta = _positive("beta", beta)
-        self.label_smoothing = _error_rate("label_smoothing", label_smoothing)
+        self.beta = positive("beta", beta)
+        self.label_smoothing = error_rate("label_smoothing", label_smoothing)
 
     def __call__(
         self,
@@ -100,8 +63,8 @@ class RobustDPO(PreferenceLoss):
     """
 
     def __init__(self, beta: float = 0.1, flip_probability: float = 0.1) -> None:
-        self.beta = _positive("beta", beta)
-        self.flip_probability = _error_rate("flip_probability", flip_probability)
+        self.beta = positive("beta", beta)
+        self.flip_probability = error_rate("flip_probability", flip_probability)
 
     def __call__(
         self,
@@ -128,7 +91,7 @@ class HingeDPO(PreferenceLoss):
     """
 
     def __init__(self, beta: float = 0.1) -> None:
-        self.beta = _positive("beta", beta)
+        self.beta = positive("beta", beta)
 
     def __call__(
         self,
@@ -155,7 +118,7 @@ class IPO(PreferenceLoss):
     """
 
     def __init__(self, tau: float = 0.1, per_token: bool = True) -> None:
-        self.tau = _positive("tau", tau)
+        self.tau = positive("tau", tau)
         self.per_token = per_token
 
     def __call__(
@@ -183,7 +146,7 @@ class LengthNormalisedDPO(PreferenceLoss):
     """
 
     def __init__(self, beta: float = 5.0) -> None:
-        self.beta = _positive("beta", beta)
+        self.beta = positive("beta", beta)
 
     def __call__(
         self,
@@ -197,111 +160,3 @@ class LengthNormalisedDPO(PreferenceLoss):
         chosen = self.beta * (policy_chosen_logps - reference_chosen_logps) / chosen_tokens
         rejected = self.beta * (policy_rejected_logps - reference_rejected_logps) / rejected_tokens
         return -F.logsigmoid(chosen - rejected), chosen.detach(), rejected.detach()
-
-
-class APOZero(PreferenceLoss):
-    """Anchored preference optimisation, "zero" (arXiv:2408.06266): raise the chosen and lower the rejected completion,
-    each alone.
-
-    The loss is 1 - sigmoid(beta h_chosen) + sigmoid(beta h_rejected), h each completion's log-ratio to the reference.
-
-    Args:
-        beta: as in DPO.
-    """
-
-    def __init__(self, beta: float = 0.1) -> None:
-        self.beta = _positive("beta", beta)
-
-    def __call__(
-        self,
-        policy_chosen_logps: torch.Tensor,
-        policy_rejected_logps: torch.Tensor,
-        reference_chosen_logps: torch.Tensor,
-        reference_rejected_logps: torch.Tensor,
-        chosen_tokens: torch.Tensor,
-        rejected_tokens: torch.Tensor,
-    ) -> Losses:
-        chosen = self.beta * (policy_chosen_logps - reference_chosen_logps)
-        rejected = self.beta * (policy_rejected_logps - reference_rejected_logps)
-        return 1 - torch.sigmoid(chosen) + torch.sigmoid(rejected), chosen.detach(), rejected.detach()
-
-
-class SimPO(PreferenceLoss):
-    """SimPO (arXiv:2405.14734, eq. 6): reference-free, on mean log-probabilities with a target margin.
-
-    Args:
-        beta: scale of the mean log-probability.
-        gamma: the target margin between the two rewards.
-    """
-
-    needs_reference = False
-
-    def __init__(self, beta: float = 2.0, gamma: float = 1.0) -> None:
-        self.beta = _positive("beta", beta)
-        self.gamma = gamma
-
-    def __call__(
-        self,
-        policy_chosen_logps: torch.Tensor,
-        policy_rejected_logps: torch.Tensor,
-        reference_chosen_logps: torch.Tensor,
-        reference_rejected_logps: torch.Tensor,
-        chosen_tokens: torch.Tensor,
-        rejected_tokens: torch.Tensor,
-    ) -> Losses:
-        chosen = self.beta * policy_chosen_logps / chosen_tokens
-        rejected = self.beta * policy_rejected_logps / rejected_tokens
-        return -F.logsigmoid(chosen - rejected - self.gamma), chosen.detach(), rejected.detach()
-
-
-class ORPO(PreferenceLoss):
-    """Odds-ratio preference optimisation (arXiv:2403.07691, eq. 6-7): likelihood of the chosen completion plus the log
-    odds ratio.
-
-    A completion's probability is that of its geometric-mean token, so its log is the mean log-probability. The NLL
-    term is
-    part of the loss (over the completion only): set `nll_weight` to 0.
-
-    Args:
-        weight: of the odds-ratio term (the paper's lambda).
-    """
-
-    needs_reference = False
-    includes_nll = True
-
-    def __init__(self, weight: float = 0.1) -> None:
-        self.weight = _positive("weight", weight)
-
-    def __call__(
-        self,
-        policy_chosen_logps: torch.Tensor,
-        policy_rejected_logps: torch.Tensor,
-        reference_chosen_logps: torch.Tensor,
-        reference_rejected_logps: torch.Tensor,
-        chosen_tokens: torch.Tensor,
-        rejected_tokens: torch.Tensor,
-    ) -> Losses:
-        chosen = policy_chosen_logps / chosen_tokens
-        rejected = policy_rejected_logps / rejected_tokens
-        log_odds_ratio = (chosen - rejected) - (_log1mexp(chosen) - _log1mexp(rejected))
-        losses = -chosen - self.weight * F.logsigmoid(log_odds_ratio)
-        return losses, self.weight * chosen.detach(), self.weight * rejected.detach()
-
-
-def _log1mexp(logp: torch.Tensor) -> torch.Tensor:
-    """log(1 - exp(logp)) for logp < 0, exact at both ends; a probability of 1 is taken as 1 - 1e-6 so that its odds
-    are finite."""
-    logp = logp.clamp(max=-1e-6)
-    return torch.where(logp > -0.693, torch.log(-torch.expm1(logp)), torch.log1p(-torch.exp(logp)))
-
-
-def _positive(name: str, value: float) -> float:
-    if value <= 0:
-        raise ConfigError(f"loss.{name} is {value}; it must be positive")
-    return value
-
-
-def _error_rate(name: str, value: float) -> float:
-    if not 0 <= value < 0.5:
-        raise ConfigError(f"loss.{name} is {value}; it must be in [0, 0.5)")
-    return value

@@ -1,0 +1,40 @@
+"""Activations that wait for the backward pass in the computer's memory instead of the GPU's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+_SMALLEST = 1 << 16
+"""Bytes below which a tensor stays where it is: row statistics and the like are not worth a transfer."""
+
+
+@contextmanager
+def offloaded_activations(model: torch.nn.Module) -> Iterator[None]:
+    """Within: what the backward pass needs later is copied to page-locked memory, and back when it is needed.
+
+    The model's weights stay (PyTorch's `save_on_cpu` would copy them too). With gradient checkpointing only the layers'
+    inputs are kept, so the memory on the GPU no longer grows with layers x tokens. Values are copied, not rounded:
+    results are the same. On CPU tensors it copies and saves nothing, which serves tests.
+    """
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor | tuple[torch.device, torch.Tensor]:
+        is_weight = tensor.untyped_storage().data_ptr() in weights
+        if is_weight or not tensor.is_floating_point() or tensor.nbytes < _SMALLEST:
+            return tensor
+        copy = torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
+        # On the current stream, before whatever reuses the memory; the way back waits for it on the same stream.
+        copy.copy_(tensor, non_blocking=tensor.is_cuda)
+        return tensor.device, copy
+
+    def unpack(packed: torch.Tensor | tuple[torch.device, torch.Tensor]) -> torch.Tensor:
+        if isinstance(packed, torch.Tensor):
+            return packed
+        device, copy = packed
+        return copy.to(device, non_blocking=device.type == "cuda")
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        yield

@@ -1,0 +1,83 @@
+"""Which pairs ride together in one packed sequence, up to a budget of tokens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+from longmab_pl.dpo.batch import PreferenceExample
+
+log = logging.getLogger(__name__)
+
+Batch = Sequence[PreferenceExample]
+
+
+def token_batches(examples: Sequence[PreferenceExample], max_tokens: int) -> list[Batch]:
+    """Batches of at most `max_tokens` packed tokens, in the order of the examples.
+
+    Pairs with the same prompt stay together behind one copy of it, where the first of them stands. Where they are too
+    many for one batch they are split, and each part has its own copy. A single pair over the budget is a batch of its
+    own: the budget bounds memory, but a pair is never cut.
+    """
+    by_prompt: dict[tuple[int, ...], list[PreferenceExample]] = {}
+    for example in examples:
+        by_prompt.setdefault(example.prompt_ids, []).append(example)
+    batches: list[list[PreferenceExample]] = []
+    free = 0
+    over = 0
+    for group in by_prompt.values():
+        for part in _parts(group, max_tokens):
+            tokens = packed_tokens(part)
+            over += tokens > max_tokens
+            if not batches or tokens > free:
+                batches.append([])
+                free = max_tokens
+            batches[-1] += part
+            free -= tokens
+    if over:
+        log.warning(
+            "%d pairs take more than max_tokens_per_batch (%d tokens) and ride alone; the longest pair sets the peak "
+            "memory: lower the pairs' max_prompt_length or raise the budget",
+            over,
+            max_tokens,
+        )
+    return list(batches)
+
+
+def packed_tokens(examples: Batch) -> int:
+    """Tokens that pairs with one prompt take in a packed sequence."""
+    completions = {(e.chosen_ids, e.chosen_mask) for e in examples} | {
+        (e.rejected_ids, e.rejected_mask) for e in examples
+    }
+    return len(examples[0].prompt_ids) + sum(len(ids) for ids, _ in completions)
+
+
+def even_out(batches: Sequence[Batch], world_size: int) -> list[Batch]:
+    """As many batches as every rank can take equally many of: the largest are halved, or, where none can be, the last
+    ones wait for another epoch."""
+    even = list(batches)
+    while len(even) % world_size:
+        largest = max(range(len(even)), key=lambda i: len(even[i]))
+        if len(even[largest]) < 2:
+            return even[: len(even) - len(even) % world_size]
+        batch = even[largest]
+        middle = _middle(batch)
+        even[largest : largest + 1] = [batch[:middle], batch[middle:]]
+    return even
+
+
+def _middle(batch: Batch) -> int:
+    """Where to halve a batch: between two prompts if it has several, at most one prompt is then computed twice."""
+    borders = [i for i in range(1, len(batch)) if batch[i].prompt_ids != batch[i - 1].prompt_ids]
+    return min(borders or range(1, len(batch)), key=lambda i: abs(2 * i - len(batch)))
+
+
+def _parts(group: Sequence[PreferenceExample], max_tokens: int) -> Iterator[list[PreferenceExample]]:
+    """Pairs of one prompt in parts of at most `max_tokens` packed tokens."""
+    part: list[PreferenceExample] = []
+    for example in group:
+        if part and packed_tokens([*part, example]) > max_tokens:
+            yield part
+            part = []
+        part.append(example)
+    yield part

@@ -1,0 +1,140 @@
+"""Reference log-probabilities computed once per pair and kept beside the pairs.
+
+With several epochs over the same pairs the reference says the same each time, so one forward pass per pair is enough.
+A file belongs to one reference, recognised by a digest of its weights and of how the loss sums tokens; a pair is
+recognised by its tokens and masks. So a changed reference, tokenizer, template or pair is computed anew, and a pass
+that was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm.auto import tqdm
+
+from longmab_pl.dpo.batch import PreferenceExample, collate
+from longmab_pl.dpo.packing import packed_tokens, token_batches
+from longmab_pl.errors import LongMabError
+
+if TYPE_CHECKING:
+    from longmab_pl.dpo.module import DPOModule
+
+Logps = tuple[float, float]
+"""Log-probabilities (nats) of a pair's chosen and rejected completion."""
+
+
+def with_reference(
+    module: DPOModule, examples: Sequence[PreferenceExample], folder: Path, epochs: int
+) -> list[PreferenceExample]:
+    """The examples with their reference log-probabilities, from the folder's files or computed now.
+
+    Under several processes each computes a share, and all of them must call this with the same examples and a folder
+    that all can see.
+
+    Args:
+        module: loaded, on its device.
+        examples: pairs; one that brings its reference log-probabilities keeps them.
+        folder: holds `reference_logps-<rank>.jsonl` afterwards.
+        epochs: passes over these pairs; with `precompute_reference: auto`, one pass computes nothing ahead.
+
+    Returns:
+        The examples, as they were where nothing is to be computed ahead.
+
+    Raises:
+        LongMabError: the file cannot be written.
+    """
+    wanted = module.precompute_reference is True or (module.precompute_reference == "auto" and epochs > 1)
+    if not wanted or not module.loss.needs_reference or not examples:
+        return list(examples)
+    trainer = module._trainer
+    rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+    reference = module.reference_digest()
+    if trainer is not None:
+        # Under FSDP every rank sees its own share of the weights.
+        reference = trainer.strategy.broadcast(reference)
+    known = _read(folder, reference)
+    if trainer is not None:
+        # Nobody writes before all have read: they must agree on what is missing.
+        trainer.strategy.barrier("reference read")
+    missing = [e for e in examples if e.reference_chosen_logp is None and pair_key(e) not in known]
+    share = missing[rank::world]
+    if share:
+        known.update(_compute(module, share, folder / f"reference_logps-{rank}.jsonl", reference, rank))
+    if trainer is not None and missing:
+        trainer.strategy.barrier("reference written")
+        known = _read(folder, reference)
+    return [_with(e, known) for e in examples]
+
+
+def pair_key(example: PreferenceExample) -> str:
+    """16 hexadecimal digits that stand for a pair's tokens and masks."""
+    h = hashlib.blake2b(digest_size=8)
+    for part in (
+        example.prompt_ids,
+        example.chosen_ids,
+        example.rejected_ids,
+        example.chosen_mask,
+        example.rejected_mask,
+    ):
+        h.update(repr(part).encode())
+    return h.hexdigest()
+
+
+def _with(example: PreferenceExample, known: dict[str, Logps]) -> PreferenceExample:
+    if example.reference_chosen_logp is not None:
+        return example
+    chosen, rejected = known[pair_key(example)]
+    return replace(example, reference_chosen_logp=chosen, reference_rejected_logp=rejected)
+
+
+def _read(folder: Path, reference: str) -> dict[str, Logps]:
+    """What all ranks' files hold for this reference; a line that a crash cut off counts as missing."""
+    known: dict[str, Logps] = {}
+    for file in sorted(folder.glob("reference_logps-*.jsonl")):
+        rows = _rows(file)
+        if next(rows, {}).get("reference") == reference:
+            known.update({row["pair"]: (row["chosen"], row["rejected"]) for row in rows})
+    return known
+
+
+def _rows(file: Path) -> Iterator[dict]:
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
+
+
+def _compute(
+    module: DPOModule, examples: Sequence[PreferenceExample], file: Path, reference: str, rank: int
+) -> Iterator[tuple[str, Logps]]:
+    """Log-probabilities of this rank's pairs, each written before it is used."""
+    kept = list(_rows(file)) if file.exists() else []
+    if not kept or kept[0].get("reference") != reference:
+        kept = [{"reference": reference}]
+    # No more at once than the longest pair takes: training on it must fit anyway.
+    batches = token_batches(examples, max(packed_tokens([e]) for e in examples))
+    bar = tqdm(total=len(examples), desc="reference", unit="pair", dynamic_ncols=True, disable=rank != 0)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Written anew: a line that a crash cut off would spoil the next one.
+        with file.open("w", encoding="utf-8") as out, bar:
+            out.writelines(json.dumps(row) + "\n" for row in kept)
+            for batch in batches:
+                chosen, rejected = module.reference_logps(collate(batch).to(module.device))
+                for example, c, r in zip(batch, chosen.tolist(), rejected.tolist(), strict=True):
+                    row = {"pair": pair_key(example), "id": example.id, "chosen": c, "rejected": r}
+                    out.write(json.dumps(row) + "\n")
+                    yield row["pair"], (c, r)
+                out.flush()
+                bar.update(len(batch))
+    except OSError as error:
+        raise LongMabError(
+            f"cannot write {file}: {error.strerror}. Free some space (or fix the permissions) and run the same command "
+            "again, or set model.precompute_reference to false."
+        ) from error
