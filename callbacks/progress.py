@@ -7,6 +7,8 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 
+from longmab_pl.pair_datamodule import PairDataModule
+
 
 class RoundProgressBar(TQDMProgressBar):
     """Lightning's tqdm bar, one for each epoch and named after the round; rollout and evaluation draw bars of the same
@@ -24,10 +26,8 @@ class RoundProgressBar(TQDMProgressBar):
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         super().on_train_epoch_start(trainer)
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if hasattr(data, "rounds"):
-            epoch = data.epochs_done % data.epochs_per_round
-            part = f", epoch {epoch + 1}/{data.epochs_per_round}" if data.epochs_per_round > 1 else ""
-            self.train_progress_bar.set_description(f"round {data.round + 1}/{data.rounds} training{part}")
+        if isinstance(data, PairDataModule):
+            self.train_progress_bar.set_description(data.stage_name())
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: Any) -> None:
         super().on_train_batch_end(trainer, pl_module, *rest)

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from longmab_pl.callbacks.qa_evaluation import QAEvaluation
 
 from longmab_pl.report import draw, round_table, wide_console
+from longmab_pl.rollout.round_store import ROUNDS
 
 WATCHED = ("loss", "rewards/accuracies", "rewards/margins", "rewards/chosen", "rewards/rejected", "nll_loss")
 """Training metrics whose mean over the epoch goes into the report."""
@@ -45,12 +46,7 @@ class RoundReport(Callback):
                 self._sums[name] = self._sums.get(name, 0.0) + float(trainer.callback_metrics[name])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        row = {
-            "round": data.store.number + 1,
-            "folder": data.store.folder.name,
-            **data.store.read_summary()["statistics"],
-        }
+        row = trainer.datamodule.report_row()  # type: ignore[attr-defined]
         row |= {f"train/{name}": total / max(self._batches, 1) for name, total in self._sums.items()}
         self._sums, self._batches = {}, 0
         if self.rows and self.rows[-1]["round"] == row["round"]:
@@ -70,5 +66,6 @@ class RoundReport(Callback):
         console.print(round_table(report))
         if self.picture:
             console.print(f"picture    {draw(run)}")
-        console.print(f"pairs      {run / 'rounds'}")
+        if (run / ROUNDS).is_dir():
+            console.print(f"pairs      {run / ROUNDS}")
         console.print(f"adapter    {run / 'adapter'}")

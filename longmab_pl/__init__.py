@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from longmab_pl.data.truncation import cut_middle
     from longmab_pl.datamodule import RolloutDataModule
     from longmab_pl.dpo.module import DPOModule
+    from longmab_pl.preference_datamodule import PreferenceDataModule
     from longmab_pl.reward.answer_match import answer_scores, extract_answer, pair_reward, rollout_reward
 
 __version__ = "0.1.0"
@@ -21,6 +22,7 @@ _HOME = {
     "cut_middle": "longmab_pl.data.truncation",
     "RolloutDataModule": "longmab_pl.datamodule",
     "DPOModule": "longmab_pl.dpo.module",
+    "PreferenceDataModule": "longmab_pl.preference_datamodule",
     "answer_scores": "longmab_pl.reward.answer_match",
     "extract_answer": "longmab_pl.reward.answer_match",
     "pair_reward": "longmab_pl.reward.answer_match",
@@ -30,6 +32,7 @@ _HOME = {
 __all__ = [
     "UCB1",
     "DPOModule",
+    "PreferenceDataModule",
     "RolloutDataModule",
     "answer_scores",
     "chunk_text",

@@ -26,6 +26,7 @@ _NOISE = re.compile(
 )
 _CLASSES = (
     "longmab_pl.datamodule.RolloutDataModule",
+    "longmab_pl.preference_datamodule.PreferenceDataModule",
     "longmab_pl.dpo.module.DPOModule",
     "longmab_pl.dpo.loading.LoRASettings",
     "longmab_pl.engine.vllm.VLLMEngine",

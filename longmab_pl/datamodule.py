@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
+from longmab_pl.distributed import on_rank_zero
 from longmab_pl.dpo.batch import PreferenceExample
 from longmab_pl.dpo.loading import context_limit, load_tokenizer
 from longmab_pl.dpo.tokenization import tokenize_pair
@@ -51,6 +52,8 @@ class RolloutDataModule(PairDataModule):
         limit: use only this many records of the file.
         on_bad_record: `error` refuses a file with bad records, `skip` reports and skips them.
         batch_size: pairs per batch (packed behind one another; use gradient accumulation for more).
+        max_tokens_per_batch: instead of `batch_size`: pack pairs up to this many tokens per batch, every shared prompt
+            counted once (pairs of one prompt stay together).
         val_fraction: share of records whose pairs are held out for validation.
         max_live_records: records at work at once (None: twice what fills the engine).
         pair_format: of the rounds' pairs files: `jsonl` or `parquet`.
@@ -73,13 +76,14 @@ class RolloutDataModule(PairDataModule):
         limit: int | None = None,
         on_bad_record: Literal["error", "skip"] = "error",
         batch_size: int = 1,
+        max_tokens_per_batch: int | None = None,
         val_fraction: float = 0.0,
         max_live_records: int | None = None,
         pair_format: PairFormat = "jsonl",
         verify_sync: bool = True,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size, val_fraction, seed)
+        super().__init__(batch_size, val_fraction, seed, max_tokens_per_batch)
         for name, value in (("rounds", rounds), ("epochs_per_round", epochs_per_round)):
             if value < 1:
                 raise ConfigError(f"data.{name} is {value}; it must be at least 1")
@@ -178,6 +182,18 @@ class RolloutDataModule(PairDataModule):
         """The current round, from 0."""
         return min(self.epochs_done // self.epochs_per_round, self.rounds - 1)
 
+    def stage_name(self) -> str:
+        """For the training bar."""
+        epoch = self.epochs_done % self.epochs_per_round + 1
+        part = f", epoch {epoch}/{self.epochs_per_round}" if self.epochs_per_round > 1 else ""
+        return f"round {self.round + 1}/{self.rounds} training{part}"
+
+    def report_row(self) -> dict[str, Any]:
+        """What a report says of the round under way, beside its training."""
+        assert self.store is not None
+        folder = self.store.folder.name
+        return {"round": self.store.number + 1, "folder": folder, **self.store.read_summary()["statistics"]}
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "round": self.store.number if self.store else None,
@@ -207,14 +223,7 @@ class RolloutDataModule(PairDataModule):
             self.policy.start_round()
             making = self.new_round(self.run_folder, number, self.policy.model, self.policy.adapter_digest())
             self.store = making.store
-            if self.trainer.is_global_zero:
-                if self.store.complete:
-                    print(
-                        f"round {number + 1}: same settings, records and policy as {self.store.folder}; its pairs count"
-                    )
-                else:
-                    self._make(making)
-        self.trainer.strategy.barrier("rollout")
+            on_rank_zero(lambda: self._make_or_find(making))
         self._load_pairs(self.store)
         statistics = self.store.read_summary()["statistics"]
         for logger in self.trainer.loggers:
@@ -227,6 +236,15 @@ class RolloutDataModule(PairDataModule):
                 f"{statistics['rollout/answer_format_rate']:.0%}). See {self.store.rollouts}. "
                 "A small model usually needs `reading: Direct`; a higher temperature or more rounds give variety."
             )
+        self.add_reference(self.store.folder, self.epochs_per_round)
+
+    def _make_or_find(self, making: Round) -> None:
+        """Rank 0 makes the round; the others wait, without a limit, and read its files."""
+        if making.store.complete:
+            number = making.store.number + 1
+            print(f"round {number}: same settings, records and policy as {making.store.folder}; its pairs count")
+        else:
+            self._make(making)
 
     def new_round(self, run_folder: Path, number: int, model: str, policy: str) -> Round:
         """A round to be made, or already made, by a policy.

@@ -14,6 +14,7 @@ from lightning import LightningDataModule
 
 from longmab_pl.dpo.batch import PreferenceExample
 from longmab_pl.dpo.module import DPOModule
+from longmab_pl.dpo.reference_store import with_reference
 from longmab_pl.errors import ConfigError
 from longmab_pl.rollout.served_policy import ServedPolicy
 from longmab_pl.rollout.strategy import derive_seed
@@ -28,7 +29,8 @@ class PairDataModule(LightningDataModule, ABC):
     A subclass fills `training` and `held_out` in `ensure_pairs`.
 
     Args:
-        batch_size: pairs per batch.
+        batch_size: pairs per batch; not used with `max_tokens_per_batch`.
+        max_tokens_per_batch: pack pairs up to this many tokens per batch, every shared prompt counted once.
         val_fraction: share of the pairs' records that is held out for validation.
         seed: of order and held-out share.
 
@@ -39,13 +41,18 @@ class PairDataModule(LightningDataModule, ABC):
         tokenizer: the policy's, once `setup` has run.
     """
 
-    def __init__(self, batch_size: int, val_fraction: float, seed: int) -> None:
+    def __init__(
+        self, batch_size: int, val_fraction: float, seed: int, max_tokens_per_batch: int | None = None
+    ) -> None:
         super().__init__()
         if batch_size < 1:
             raise ConfigError(f"data.batch_size is {batch_size}; it must be at least 1")
+        if max_tokens_per_batch is not None and max_tokens_per_batch < 1:
+            raise ConfigError(f"data.max_tokens_per_batch is {max_tokens_per_batch}; it must be at least 1 or null")
         if not 0 <= val_fraction < 1:
             raise ConfigError(f"data.val_fraction is {val_fraction}; it must be in [0, 1)")
         self.batch_size = batch_size
+        self.max_tokens_per_batch = max_tokens_per_batch
         self.val_fraction = val_fraction
         self.seed = seed
         self.training: list[PreferenceExample] = []
@@ -62,6 +69,14 @@ class PairDataModule(LightningDataModule, ABC):
     @abstractmethod
     def pairs_digest(self) -> str:
         """Stands for the present pairs, so that a saved position is used with the same ones only."""
+
+    @abstractmethod
+    def stage_name(self) -> str:
+        """What the present epoch is called on the training bar."""
+
+    @abstractmethod
+    def report_row(self) -> dict[str, Any]:
+        """At an epoch's end: what a report says of its round (`round`, from 1) beside its training metrics."""
 
     # the run
 
@@ -93,20 +108,30 @@ class PairDataModule(LightningDataModule, ABC):
         self.ensure_pairs()
         examples = list(self.training)
         random.Random(derive_seed(self.seed, "order", self.epochs_done)).shuffle(examples)
-        world, rank = self.trainer.world_size, self.trainer.global_rank
-        # Every rank takes the same number of pairs, none takes another's: the remainder waits for another epoch.
-        examples = examples[rank : len(examples) - len(examples) % world : world]
-        return self.loader(examples, f"{self.pairs_digest()}/{self.epochs_done}")
+        return RoundLoader(
+            examples,
+            self.batch_size,
+            f"{self.pairs_digest()}/{self.epochs_done}",
+            self._batches_done,
+            max_tokens=self.max_tokens_per_batch,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+        )
 
     def val_dataloader(self) -> RoundLoader:
         self.ensure_pairs()
-        return self.loader(self.held_out, "validation")
+        # Every rank sees all of them: their mean is the same everywhere.
+        return RoundLoader(self.held_out, self.batch_size, "validation", max_tokens=self.max_tokens_per_batch)
 
-    def loader(self, examples: list[PreferenceExample], key: str) -> RoundLoader:
-        """The one place where examples become batches."""
-        if key == "validation":
-            return RoundLoader(examples, self.batch_size, key)
-        return RoundLoader(examples, self.batch_size, key, self._batches_done)
+    def add_reference(self, folder: Path, epochs: int) -> None:
+        """Give `training` and `held_out` the reference's log-probabilities where computing them ahead pays.
+
+        Args:
+            folder: where they are kept, beside the pairs.
+            epochs: passes over these pairs.
+        """
+        examples = with_reference(self.policy, [*self.training, *self.held_out], folder, epochs)
+        self.training, self.held_out = examples[: len(self.training)], examples[len(self.training) :]
 
     def _batches_done(self) -> int:
         """Finished batches of the epoch under way. Until an epoch has started, the counter is still the last one's."""

@@ -89,7 +89,7 @@ def _preference(row: RawRow, number: int) -> Preference:
         )
     chosen, rejected = _side(fields, "chosen"), _side(fields, "rejected")
     prompt = _side(fields, "prompt") if fields.get("prompt") is not None else None
-    if isinstance(chosen, str) and isinstance(rejected, str):
+    if isinstance(chosen, str) and isinstance(rejected, str) and not isinstance(prompt, list):
         if prompt is None:
             prompt, chosen, rejected = _common_text(chosen, rejected)
     else:

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from longmab_pl.data.preferences import Preference, read_preferences
+from longmab_pl.data.readers import BadRecord
+from longmab_pl.errors import DataError
+
+
+def read(tmp_path, *rows):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return list(read_preferences(str(path)))
+
+
+def user(text):
+    return {"role": "user", "content": text}
+
+
+def assistant(text):
+    return {"role": "assistant", "content": text}
+
+
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({"prompt": [user("Q")], "chosen": [assistant("a")], "rejected": [assistant("b")]}, (user("Q"),)),
+        ({"prompt": [user("Q")], "chosen": "a", "rejected": "b"}, (user("Q"),)),
+        ({"prompt": [SYSTEM, user("Q")], "chosen": [assistant("a")], "rejected": "b"}, (SYSTEM, user("Q"))),
+        ({"prompt": "Q", "chosen": [assistant("a")], "rejected": [assistant("b")]}, (user("Q"),)),
+        ({"chosen": [user("Q"), assistant("a")], "rejected": [user("Q"), assistant("b")]}, (user("Q"),)),
+        ({"prompt": "Q", "chosen": [user("Q"), assistant("a")], "rejected": [user("Q"), assistant("b")]}, (user("Q"),)),
+        (
+            {
+                "prompt": "Q",
+                "chosen": [SYSTEM, user("Q"), assistant("a")],
+                "rejected": [SYSTEM, user("Q"), assistant("b")],
+            },
+            (SYSTEM, user("Q")),
+        ),
+        (
+            {
+                "chosen": [user("1"), assistant("x"), user("Q"), assistant("a")],
+                "rejected": [user("1"), assistant("x"), user("Q"), assistant("b")],
+            },
+            (user("1"), assistant("x"), user("Q")),
+        ),
+        ({"prompt": "Text:", "chosen": "a", "rejected": "b"}, "Text:"),
+    ],
+)
+def test_every_form_is_read(tmp_path, row, prompt):
+    (found,) = read(tmp_path, row)
+    assert isinstance(found, Preference)
+    assert found.prompt == prompt
+    assert (found.chosen, found.rejected) == ("a", "b")
+    assert (found.chosen_ended, found.rejected_ended, found.chosen_reward) == (True, True, 0.0)
+    assert found.id == "1"
+
+
+def test_texts_without_a_prompt_are_cut_where_they_part(tmp_path):
+    start = "\n\nHuman: Which?\n\nAssistant:"
+    (found,) = read(tmp_path, {"chosen": start + " The Elbe", "rejected": start + " The Elk"})
+    assert (found.prompt, found.chosen, found.rejected) == (start + " The", " Elbe", " Elk")
+    (found,) = read(tmp_path, {"chosen": start + " Yes", "rejected": start + " No"})
+    assert (found.prompt, found.chosen, found.rejected) == (start, " Yes", " No")
+
+
+def test_rewards_ends_and_names_are_taken_over(tmp_path):
+    row = {"id": 7, "prompt": [user("Q")], "chosen": "a", "rejected": "b", "rejected_ended": False}
+    first, second = read(tmp_path, {**row, "chosen_reward": 1, "rejected_reward": 0.25}, {**row, "score_chosen": 8.5})
+    assert (first.id, first.chosen_reward, first.rejected_reward, first.rejected_ended) == ("7", 1.0, 0.25, False)
+    assert (second.chosen_reward, second.rejected_reward) == (8.5, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "what"),
+    [
+        ("{not json", "", "not JSON"),
+        ("[1]", "", "the row is a list"),
+        ({"prompt": "Q", "rejected": "b"}, "chosen", "missing.*the row has prompt, rejected"),
+        ({"prompt": 3, "chosen": "a", "rejected": "b"}, "prompt", "is 3"),
+        ({"prompt": "Q", "chosen": [], "rejected": "b"}, "chosen", "empty list"),
+        ({"prompt": "Q", "chosen": ["a"], "rejected": "b"}, "chosen[0]", "a message has a role"),
+        ({"prompt": "Q", "chosen": [{"role": "assistant"}], "rejected": "b"}, "chosen[0].content", "only texts"),
+        ({"chosen": "a", "rejected": "b"}, "prompt", "no beginning in common"),
+        ({"chosen": [assistant("a")], "rejected": [assistant("b")]}, "prompt", "no turn in common"),
+        (
+            {"prompt": [user("Q")], "chosen": [assistant("a"), user("?"), assistant("c")], "rejected": "b"},
+            "chosen",
+            "turns assistant, user, assistant",
+        ),
+        ({"prompt": [user("Q"), assistant("x")], "chosen": "a", "rejected": "b"}, "prompt", "ends with an assistant"),
+        ({"prompt": "Q", "chosen": "a", "rejected": "b", "chosen_reward": "high"}, "chosen_reward", "give a number"),
+        ({"prompt": "Q", "chosen": "a", "rejected": "b", "chosen_ended": 1}, "chosen_ended", "true or false"),
+        ({"id": [1], "prompt": "Q", "chosen": "a", "rejected": "b"}, "id", "text or an integer"),
+    ],
+)
+def test_a_malformed_row_is_named_by_file_line_and_field(tmp_path, row, field, what):
+    good = {"prompt": "Q", "chosen": "a", "rejected": "b"}
+    first, bad, last = read(tmp_path, good, row, good)
+    assert isinstance(first, Preference)
+    assert isinstance(last, Preference)
+    assert isinstance(bad, BadRecord)
+    assert bad.line == 2
+    assert bad.field == field
+    import re
+
+    assert re.search(what, bad.message), bad.message
+
+
+def test_our_own_pairs_are_read_from_both_formats(tmp_path):
+    from longmab_pl.rollout.pair_files import PairWriter
+    from longmab_pl.rollout.pairs import PreferencePair
+
+    pair = PreferencePair(
+        "q", 1, "Q?", "A", (user("Q"),), (assistant("Answer: a"),), (assistant("Answer: b"),),
+        1.0, 0.5, 0, 1, 0, 1, (0,), (1,), True, False, 0,
+    )  # fmt: skip
+    for format in ("jsonl", "parquet"):
+        with PairWriter(tmp_path / f"p.{format}", format) as writer:
+            writer.write(pair)
+        (found,) = read_preferences(str(tmp_path / f"p.{format}"))
+        assert isinstance(found, Preference)
+        assert (found.id, found.prompt, found.chosen, found.rejected) == ("q", pair.prompt, "Answer: a", "Answer: b")
+        assert (found.chosen_ended, found.rejected_ended) == (True, False)
+        assert (found.chosen_reward, found.rejected_reward) == (1.0, 0.5)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        list(read_preferences(str(tmp_path / "none.jsonl")))
