@@ -121,6 +121,7 @@ class Scheduler:
         self.on_progress = on_progress
         self.progress = Progress()
         self._taken = 0
+        self._next: tuple[str, Asking[Any]] | None = None  # the task to begin next
         self._exhausted = False  # there are no more tasks
         self._ending = False  # all that are left are at work
         self._live: dict[str, _Live] = {}
@@ -145,7 +146,7 @@ class Scheduler:
         """
         waiting = iter(tasks)
         try:
-            while self._live or not self._exhausted:
+            while self._live or self._next or not self._exhausted:
                 self._take_up(waiting)
                 yield from self._settle(0)
                 yield from self._submit()
@@ -167,20 +168,23 @@ class Scheduler:
             self._thread.close()
             for live in self._live.values():
                 live.asking.close()
+            if self._next:
+                self._next[1].close()
 
     def _take_up(self, waiting: Iterator[tuple[str, Asking[R]] | None]) -> None:
-        """Begin new records while there is room for them."""
-        while not self._exhausted and len(self._live) < self.max_live:
-            try:
-                task = next(waiting)
-            except StopIteration:
-                self._exhausted = True
-                self._queue = [(live.answered, a, b, live, request) for _, a, b, live, request in self._queue]
-                heapq.heapify(self._queue)
+        """Begin new records while there is room for them; one is held ready, to know in time that it is the last."""
+        while True:
+            if self._next is None and not self._exhausted:
+                try:
+                    self._next = next(waiting)
+                except StopIteration:
+                    self._exhausted = True
+            if self._next is None:
+                self._last_records()
                 return
-            if task is None:
+            if len(self._live) >= self.max_live:
                 return
-            key, asking = task
+            (key, asking), self._next = self._next, None
             if key in self._live:
                 raise DataError(f"two records have the id {key!r}; ids must be unique")
             live = self._live[key] = _Live(self._taken, key, asking)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import tracemalloc
 
 import pytest
 
@@ -88,6 +89,62 @@ def test_another_rollouts_journal_is_refused(tmp_path):
         Journal(tmp_path / "d.jsonl", "f1")
 
 
+def test_a_journal_of_another_format_is_refused(tmp_path):
+    (tmp_path / "c.jsonl").write_text(json.dumps({"journal": 1, "fingerprint": "f1"}) + "\n")
+    with pytest.raises(DataError, match="line 1: a journal of format 1"):
+        Journal(tmp_path / "c.jsonl", "f1")
+
+
+def test_two_at_once_are_refused_and_one_after_the_other_is_not(tmp_path):
+    first = Journal(tmp_path / "c.jsonl", "f1")
+    with pytest.raises(DataError, match="written by another process"):
+        Journal(tmp_path / "c.jsonl", "f1")
+    first.append([(request(0), completion(0))])
+    first.close()
+    second = Journal(tmp_path / "c.jsonl", "f1")
+    assert second.get(request(0)) == completion(0)
+    second.close()
+
+
+def test_of_two_answers_to_one_id_each_belongs_to_its_prompt(tmp_path):
+    journal = Journal(tmp_path / "c.jsonl", "f1")
+    journal.append([(request(0), completion(0, "old")), (request(1), completion(1))])
+    journal.append([(request(0, prompt=(7,)), completion(0, "new"))])
+    journal.close()
+    journal = Journal(tmp_path / "c.jsonl", "f1")
+    assert journal.resumed == len(journal) == 2
+    assert journal.get(request(0)) == completion(0, "old")
+    assert journal.get(request(0, prompt=(7,))) == completion(0, "new")
+    journal.close()
+
+
+def test_texts_of_any_length_stay_on_the_disk_until_they_are_asked_for(tmp_path):
+    path = tmp_path / "c.jsonl"
+    texts = [f"{i} " * (1 + i * i) for i in range(200)]  # up to 160 kB, more than one block
+    journal = Journal(path, "f1")
+    journal.append((request(i), completion(i, text)) for i, text in enumerate(texts))
+    journal.close()
+    tracemalloc.start()
+    journal = Journal(path, "f1")
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < path.stat().st_size / 100
+    assert [journal.get(request(i)).texts[0] for i in range(200)] == texts
+    journal.close()
+
+
+def test_what_is_written_is_read_back_while_more_is_written(tmp_path):
+    filled(tmp_path / "c.jsonl")
+    journal = Journal(tmp_path / "c.jsonl", "f1")
+    ticket = journal.write([(request(5), completion(5))])
+    assert journal.get(request(2)) == completion(2)
+    journal.wait(ticket)
+    assert journal.is_durable(ticket)
+    journal.write([(request(6), completion(6))])
+    journal.close()
+    assert Journal(tmp_path / "c.jsonl", "f1").resumed == 7
+
+
 def test_a_full_disk_is_a_clear_error(tmp_path, monkeypatch):
     journal = Journal(tmp_path / "c.jsonl", "f1")
 
@@ -97,3 +154,33 @@ def test_a_full_disk_is_a_clear_error(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(LongMabError, match=r"No space left on device.*run the same command again"):
         journal.append([(request(0), completion(0))])
+
+
+def test_half_a_line_does_not_stay_in_front_of_the_next(tmp_path):
+    """The disk is full for one line's second half and has room again later."""
+    path = tmp_path / "c.jsonl"
+    filled(path)
+    journal = Journal(path, "f1")
+
+    class Full:
+        def __init__(self, file):
+            self.file, self.fileno, self.close = file, file.fileno, file.close
+            self.left = 40
+
+        def write(self, data):
+            if not self.left:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written = self.file.write(data[: self.left])
+            self.left -= written
+            return written
+
+    real = journal._file
+    journal._file = Full(real)
+    with pytest.raises(LongMabError, match="No space left on device"):
+        journal.append([(request(5), completion(5))])
+    journal._file = real
+    journal.append([(request(6), completion(6))])
+    journal.close()
+    journal = Journal(path, "f1")
+    assert journal.resumed == 6
+    assert journal.get(request(6)) == completion(6)
