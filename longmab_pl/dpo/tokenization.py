@@ -66,6 +66,8 @@ def tokenize_pair(
     rejected_reward: float = 0.0,
     opened: str = "",
     max_length: int | None = None,
+    chosen_compared: tuple[int, int] | None = None,
+    rejected_compared: tuple[int, int] | None = None,
 ) -> PreferenceExample:
     """Tokenise one preference pair.
 
@@ -82,26 +84,51 @@ def tokenize_pair(
         rejected_reward: score of the rejected answer.
         opened: text with which the assistant's turn stands opened before either answer.
         max_length: most tokens that prompt + longer answer may take.
+        chosen_compared: characters [start, end) of the chosen answer that are compared, the rest is only read
+            (step-wise preferences: one block of a longer answer); None: all of it. The end-of-turn token belongs to the
+            answer's last character. Blocks that both answers share before the compared one are better put into
+            `opened`, where they are computed once.
+        rejected_compared: likewise of the rejected answer.
 
     Raises:
-        DataError: an empty or identical answer, or a pair longer than `max_length`; the message names the pair.
+        DataError: an empty or identical answer, a pair longer than `max_length`, or compared characters that are not
+            there; the message names the pair.
+        ConfigError: compared characters with a slow tokenizer, which does not say where its tokens stand.
     """
     prompt_ids = encode_prompt(tokenizer, messages, opened)
     end = end_of_turn_id(tokenizer)
 
-    def completion(text: str, ended: bool) -> tuple[int, ...]:
-        return (*tokenizer.encode(text, add_special_tokens=False), *((end,) if ended else ()))
+    def completion(
+        text: str, ended: bool, compared: tuple[int, int] | None
+    ) -> tuple[tuple[int, ...], tuple[bool, ...] | None]:
+        closing = (end,) if ended else ()
+        if compared is None:
+            return (*tokenizer.encode(text, add_special_tokens=False), *closing), None
+        first, last = compared
+        if not 0 <= first < last <= len(text):
+            raise DataError(f"pair {id!r}: characters {first} to {last} are to be compared in an answer of {len(text)}")
+        if not tokenizer.is_fast:
+            raise ConfigError(
+                "comparing a part of an answer needs a fast tokenizer (a tokenizer.json in the model folder)"
+            )
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        mask = [start < last and stop > first for start, stop in encoded["offset_mapping"]]
+        return (*encoded["input_ids"], *closing), (*mask, *([last == len(text)] if ended else []))
 
     for name, text in (("chosen", chosen), ("rejected", rejected)):
         if not text.strip():
             raise DataError(f"pair {id!r}: the {name} answer is empty; leave the pair out")
+    chosen_ids, chosen_mask = completion(chosen, chosen_ended, chosen_compared)
+    rejected_ids, rejected_mask = completion(rejected, rejected_ended, rejected_compared)
     example = PreferenceExample(
         id=id,
         prompt_ids=prompt_ids,
-        chosen_ids=completion(chosen, chosen_ended),
-        rejected_ids=completion(rejected, rejected_ended),
+        chosen_ids=chosen_ids,
+        rejected_ids=rejected_ids,
         chosen_reward=chosen_reward,
         rejected_reward=rejected_reward,
+        chosen_mask=chosen_mask,
+        rejected_mask=rejected_mask,
     )
     longest = len(prompt_ids) + max(len(example.chosen_ids), len(example.rejected_ids))
     if max_length is not None and longest > max_length:

@@ -108,6 +108,41 @@ def test_loss_and_gradients_equal_the_plain_form(
         torch.testing.assert_close(gradient, plain_gradients[name], rtol=1e-5, atol=1e-5, msg=name)
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(
+    ("settings", "quantization"),
+    [
+        (LoRASettings(r=4, dora=True), "none"),
+        (LoRASettings(r=4, rslora=True), "none"),
+        (LoRASettings(r=4), "nf4"),
+        (LoRASettings(r=4, dora=True, rslora=True), "nf4"),
+    ],
+    ids=["dora", "rslora", "nf4", "nf4-dora"],
+)
+def test_every_kind_of_adapter_and_base_packs_exactly(
+    tiny_model: TinyModel, settings: LoRASettings, quantization: str, checkpointing: bool
+) -> None:
+    folder = tiny_model("llama", initializer_range=0.1)
+    policy = load_policy(
+        folder, settings, quantization=quantization, dtype="fp32", gradient_checkpointing=checkpointing
+    )
+    torch.manual_seed(1)
+    for name, parameter in policy.named_parameters():
+        if parameter.requires_grad and "magnitude" not in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    found = {}
+    for layout in ("packed", "concatenated"):
+        logps = completion_logps(policy, collate(ragged_pairs()), layout=layout)
+        found[layout] = logps.chosen.detach(), *loss_and_gradients(policy, logps.chosen, logps.rejected)
+    for packed, plain in zip(found["packed"][:2], found["concatenated"][:2], strict=True):
+        torch.testing.assert_close(packed, plain, rtol=1e-4, atol=1e-4)
+    gradients, plain_gradients = found["packed"][2], found["concatenated"][2]
+    assert gradients.keys() == {n for n, p in policy.named_parameters() if p.requires_grad}
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, plain_gradients[name], rtol=1e-3, atol=1e-4, msg=name)
+    assert max(float(g.abs().max()) for g in gradients.values()) > 1e-2
+
+
 def test_chosen_and_rejected_are_blind_to_each_other(tiny_model: TinyModel) -> None:
     policy = load_policy(tiny_model("llama"), dtype="fp32").eval()
     prompt, rejected = (5, 6, 7, 8), (11, 12, 13)

@@ -107,3 +107,46 @@ def test_the_limit_itself_fits() -> None:
         tokenizer(LLAMA_LIKE), id="q", messages=MESSAGES, chosen="Paris", rejected="London Paris", max_length=10
     )
     assert len(pair.prompt_ids) + len(pair.rejected_ids) == 10
+
+
+def test_one_block_of_an_answer_is_compared() -> None:
+    first, better, worse = "think think", " Answer: Paris", " London"
+    pair = tokenize_pair(
+        tokenizer(LLAMA_LIKE),
+        id="q",
+        messages=MESSAGES,
+        chosen=first + better,
+        rejected=first + worse,
+        rejected_ended=False,
+        chosen_compared=(len(first), len(first + better)),
+        rejected_compared=(len(first), len(first + worse)),
+    )
+    assert [WORDS[i] for i in pair.chosen_ids] == ["think", "think", "Answer", ":", "Paris", "<eot>"]
+    # The end token belongs to the last block.
+    assert pair.chosen_mask == (False, False, True, True, True, True)
+    assert pair.rejected_mask == (False, False, True)
+    middle = tokenize_pair(
+        tokenizer(LLAMA_LIKE),
+        id="q",
+        messages=MESSAGES,
+        chosen="think Paris",
+        rejected="think London",
+        chosen_compared=(0, 5),
+        rejected_compared=(6, 7),
+    )
+    assert middle.chosen_mask == (True, False, False)
+    # A token counts as soon as one of its characters does.
+    assert middle.rejected_mask == (False, True, False)
+
+
+@pytest.mark.parametrize("compared", [(3, 3), (-1, 2), (0, 99)])
+def test_a_block_that_is_not_there(compared: tuple[int, int]) -> None:
+    with pytest.raises(DataError, match=r"pair 'q': characters .* in an answer of 5"):
+        tokenize_pair(
+            tokenizer(LLAMA_LIKE),
+            id="q",
+            messages=MESSAGES,
+            chosen="Paris",
+            rejected="London",
+            chosen_compared=compared,
+        )
