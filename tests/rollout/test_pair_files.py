@@ -87,10 +87,15 @@ def test_a_start_token_that_the_tokenizer_adds_is_not_written(tmp_path):
 
 def test_nothing_half_written_has_the_files_name(tmp_path):
     path = tmp_path / "pairs.jsonl"
-    with pytest.raises(KeyboardInterrupt), PairWriter(path) as writer:
-        for _ in range(100):
-            writer.write(PAIR)
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with PairWriter(path) as writer:
+            for _ in range(100):
+                writer.write(PAIR)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert not path.exists()
 
 
@@ -102,3 +107,29 @@ def test_a_damaged_pairs_file_is_named_with_its_line(tmp_path):
     path.write_text("\n{\n")
     with pytest.raises(DataError, match=r"pairs\.jsonl:2: not JSON"):
         list(read_pairs(path))
+
+
+@pytest.mark.parametrize("style", ["conversational", "plain"])
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_trls_dpo_trainer_takes_the_file_as_it_is(tmp_path, tiny_model, byte_tokenizer, style, format):
+    from datasets import load_dataset
+    from transformers import AutoModelForCausalLM
+    from trl import DPOConfig, DPOTrainer
+
+    path = tmp_path / f"pairs.{format}"
+    write(path, format, style, byte_tokenizer)
+    kind = {"jsonl": "json"}.get(format, format)
+    trainer = DPOTrainer(
+        AutoModelForCausalLM.from_pretrained(tiny_model),
+        args=DPOConfig(str(tmp_path / "out"), report_to=[], bf16=False, use_cpu=True, max_length=None),
+        train_dataset=load_dataset(kind, data_files=str(path), split="train", cache_dir=str(tmp_path / "cache")),
+        processing_class=byte_tokenizer,
+    )
+    row = trainer.train_dataset[0]
+    prompt = "[user]" + PAIR.prompt[0]["content"] + "<end>[assistant]"
+    decoded = {name: byte_tokenizer.decode(row[name]) for name in ("prompt_ids", "chosen_ids", "rejected_ids")}
+    assert decoded == {
+        "prompt_ids": prompt,
+        "chosen_ids": "Answer: Ombra<end>",
+        "rejected_ids": "Answer: Elbe<end>",
+    }

@@ -1,4 +1,4 @@
-"""A round without a Trainer: its files, its memory, going on after a crash, and what stopped records leave to others."""
+"""A round without a Trainer: its files, its memory, going on after a crash, what stopped records leave to others."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_finished_records_are_not_even_replayed(tmp_path, byte_tokenizer):
 def test_a_record_that_fails_is_counted_and_costs_no_other(tmp_path, byte_tokenizer, capsys):
     records = [*RECORDS[:5], replace(RECORDS[5], context="Very long. " * 2000), *RECORDS[6:]]
     strategy = replace(STRATEGY, chunking=Chunking(9000, 0, 1))
-    making, summary = done(
+    _, summary = done(
         tmp_path, byte_tokenizer, ScriptedEngine(answer, max_model_len=5000), records=records, strategy=strategy
     )
     assert [name for name, _ in summary["failures"]] == ["r5"]

@@ -1,0 +1,178 @@
+"""`longmab rollout` and `longmab pairs` as a person runs them, with scripted answers; `fit` on what they leave."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from longmab_pl.cli import main
+from longmab_pl.rollout.pair_files import read_pairs
+
+CONFIG = """
+trainer: {{accelerator: cpu, default_root_dir: {run}, logger: false, enable_progress_bar: false}}
+report: {{picture: false}}
+model: {{model: {model}, dtype: fp32, gradient_checkpointing: false, learning_rate: 1.0e-2, lora: {{r: 2, alpha: 4}}}}
+data:
+  class_path: longmab_pl.RolloutDataModule
+  init_args:
+    train: {train}
+    rounds: 1
+    verify_sync: false
+    engine: {{class_path: scripted_engine.ScriptedEngine, init_args: {{answer: scripted_engine.numbered}}}}
+    reading: longmab_pl.rollout.reading.Direct
+    strategy:
+      class_path: longmab_pl.rollout.bandit_rollout.BanditRollout
+      init_args:
+        rounds: 4
+        top_k: 2
+        init: uniform
+        chunking: {{chunk_size: 60, overlap: 0, min_sentences: 1}}
+        sampling: {{max_tokens: 16, presence_penalty: 0.0}}
+    pairs: {{max_prompt_length: 500}}
+"""
+
+
+@pytest.fixture
+def config(tmp_path, tiny_model):
+    train = tmp_path / "qa.jsonl"
+    with train.open("w") as f:
+        for i in range(6):
+            context = " ".join(f"Place {j} lies on river number {i * 10 + j}." for j in range(8))
+            row = {"id": i, "input": f"Which river at {i}?", "answer": f"number {i * 10}", "context": context}
+            f.write(json.dumps(row) + "\n")
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG.format(run=tmp_path / "run", model=tiny_model, train=train))
+    return path
+
+
+def error_of(capsys, args) -> str:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main([str(a) for a in args])
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
+
+
+def round_folder(tmp_path):
+    (folder,) = (tmp_path / "run" / "rounds").iterdir()
+    return folder
+
+
+def test_rollout_makes_a_round_that_fit_begins_with(tmp_path, config, capsys):
+    main(["rollout", "--config", str(config)])
+    shown = capsys.readouterr()
+    folder = round_folder(tmp_path)
+    assert "round 1 rollout: 100%" in shown.err
+    assert "records with a usable pair" in shown.out
+    assert str(folder / "pairs.jsonl") in shown.out
+    assert shown.out.splitlines()[-1] == str(folder)
+    assert len(list(read_pairs(folder / "pairs.jsonl"))) == 6
+    before = (folder / "pairs.jsonl").read_bytes()
+    main(["rollout", "--config", str(config)])
+    assert "is there already" in capsys.readouterr().out
+    main(["fit", "--config", str(config)])
+    assert "its pairs count" in capsys.readouterr().out
+    assert round_folder(tmp_path) == folder
+    assert (folder / "pairs.jsonl").read_bytes() == before
+    adapter = tmp_path / "run" / "adapter"
+    main(["rollout", "--config", str(config), "--adapter", str(adapter), "--round", "2"])
+    second = sorted((tmp_path / "run" / "rounds").iterdir())[1]
+    assert second.name.startswith("001-")
+    assert json.loads((second / "round.json").read_text())["policy"] == str(adapter)
+
+
+def test_a_rollout_that_was_stopped_goes_on(tmp_path, config, capsys):
+    dying = ["--data.init_args.engine.init_args.die_after", "10"]
+    assert "the engine died" in error_of(capsys, ["rollout", "--config", config, *dying])
+    main(["rollout", "--config", str(config)])
+    shown = capsys.readouterr()
+    assert "continued from" in shown.err
+    main(["rollout", "--config", str(config), "--trainer.default_root_dir", str(tmp_path / "whole")])
+    (whole,) = (tmp_path / "whole" / "rounds").iterdir()
+    assert (whole / "pairs.jsonl").read_bytes() == (round_folder(tmp_path) / "pairs.jsonl").read_bytes()
+
+
+def test_wrong_settings_are_named(tmp_path, config, capsys):
+    text = config.read_text()
+    config.write_text(text.replace("top_k: 2", "topk: 2"))
+    line = next(n for n, row in enumerate(config.read_text().splitlines(), 1) if "topk" in row)
+    message = error_of(capsys, ["rollout", "--config", config])
+    assert message.strip() == (
+        f"error: {config}:{line}: data.strategy.topk: there is no such option; did you mean `top_k`?"
+    )
+    config.write_text(text)
+    assert "--round is 0" in error_of(capsys, ["rollout", "--config", config, "--round", "0"])
+    assert "does not exist" in error_of(capsys, ["rollout", "--config", config, "--adapter", tmp_path / "none"])
+    preferences = ["--data", "longmab_pl.PreferenceDataModule", "--data.train", "x.jsonl"]
+    assert "needs longmab_pl.RolloutDataModule" in error_of(
+        capsys, ["rollout", "--model.model", "bundled:smollm2-135m-instruct", *preferences]
+    )
+
+
+def test_pairs_again_by_the_same_rule_and_by_others(tmp_path, config, capsys):
+    main(["rollout", "--config", str(config)])
+    folder, out = round_folder(tmp_path), tmp_path / "again.jsonl"
+    main(["pairs", str(tmp_path / "run"), "--output", str(out)])
+    assert out.read_bytes() == (folder / "pairs.jsonl").read_bytes()
+    capsys.readouterr()
+    out = tmp_path / "new" / "more.parquet"
+    main(["pairs", str(folder), "--output", str(out), "--pairs_per_record", "3", "--style", "plain"])
+    assert "load_dataset" in capsys.readouterr().out
+    from datasets import load_dataset
+
+    rows = load_dataset("parquet", data_files=str(out), split="train", cache_dir=str(tmp_path / "cache"))
+    assert len(rows) > 6
+    assert all(row["prompt"].startswith("[user]") for row in rows)
+    main(["pairs", str(folder), "--output", str(tmp_path / "none.jsonl"), "--min_margin", "1.0"])
+    assert all(p.chosen_reward - p.rejected_reward == 1.0 for p in read_pairs(tmp_path / "none.jsonl"))
+
+
+def test_pairs_of_a_round_that_is_not_finished(tmp_path, config, capsys):
+    error_of(
+        capsys, ["rollout", "--config", config, "--data.max_live_records", 1, "--data.engine.init_args.die_after", 14]
+    )
+    main(["pairs", str(tmp_path / "run"), "--output", str(tmp_path / "part.jsonl")])
+    assert "not finished: 3 finished records count" in capsys.readouterr().err
+    part = {p.id: p for p in read_pairs(tmp_path / "part.jsonl")}
+    main(["rollout", "--config", str(config)])
+    whole = {p.id: p for p in read_pairs(round_folder(tmp_path) / "pairs.jsonl")}
+    assert len(part) == 3
+    assert all(whole[name] == pair for name, pair in part.items())
+
+
+def test_pairs_says_what_is_wrong(tmp_path, config, capsys):
+    main(["rollout", "--config", str(config)])
+    run, folder, out = tmp_path / "run", round_folder(tmp_path), tmp_path / "out.jsonl"
+    assert "no such folder" in error_of(capsys, ["pairs", tmp_path / "none", "--output", out])
+    assert "not the folder of a round" in error_of(capsys, ["pairs", tmp_path, "--output", out])
+    assert "name it .jsonl or .parquet" in error_of(capsys, ["pairs", run, "--output", tmp_path / "out.csv"])
+    assert "as --format parquet" in error_of(capsys, ["pairs", run, "--output", out, "--format", "parquet"])
+    assert "pairs.min_margin is 3.0" in error_of(capsys, ["pairs", run, "--output", out, "--min_margin", "3"])
+    train = tmp_path / "qa.jsonl"
+    good = train.read_text()
+    train.write_text(good.replace("Which river at 3?", "Which river at three?"))
+    assert "record '3' of the round has changed" in error_of(capsys, ["pairs", run, "--output", out])
+    train.rename(tmp_path / "moved.jsonl")
+    assert "--train" in error_of(capsys, ["pairs", run, "--output", out])
+    (tmp_path / "moved.jsonl").write_text(good)
+    main(["pairs", str(run), "--output", str(out), "--train", str(tmp_path / "moved.jsonl")])
+    shutil.copytree(folder, folder.with_name("000-other"))
+    assert "two settings" in error_of(capsys, ["pairs", run, "--output", out])
+
+
+def test_fit_takes_the_pairs_in_place_of_rollouts(tmp_path, config, tiny_model, capsys):
+    main(["rollout", "--config", str(config)])
+    out = tmp_path / "pairs.parquet"
+    main(["pairs", str(tmp_path / "run"), "--output", str(out), "--pairs_per_record", "2"])
+    capsys.readouterr()
+    args = ["fit", "--config", "preferences", "--data.train", str(out), "--model.model", tiny_model]
+    args += ["--trainer.default_root_dir", str(tmp_path / "fit"), "--trainer.accelerator", "cpu"]
+    args += ["--trainer.logger", "false", "--data.val_fraction", "0"]
+    main(args)
+    shown = capsys.readouterr().out
+    assert "epochs over given pairs" in shown
+    assert (tmp_path / "fit" / "adapter" / "adapter_config.json").exists()
+    assert "data.epochs is 2" in error_of(capsys, [*args, "--trainer.max_epochs", "5"])
+    assert "did you mean `val_fraction`" in error_of(capsys, [*args, "--data.val_fractoin", "0.1"])
