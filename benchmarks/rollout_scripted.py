@@ -1,22 +1,25 @@
 """The scheduler's own cost: `python benchmarks/rollout.py --scripted`. No model runs.
 
-A scripted engine answers after a random number of polls, so what is left is the work of this package: scheduling, the
-journal, and (in the second table) the real strategy with its chunking and tokenising. Every size runs in a process of
-its own, so that resident memory is its own.
+A scripted engine answers after a random number of polls, so what is left is the work of this package: scheduling and
+the journal, in the last table also the real strategy with its chunking and tokenising. Between them stands how much of
+a record's prompts repeats. Every row comes from a process of its own, so that resident memory is its own.
 """
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import random
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
+from longmab_pl.bandit import BanditSettings
 from longmab_pl.engine.protocol import Completion, Request, Sampling
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.scheduler import Asking, Scheduler
@@ -216,35 +219,71 @@ def bandit(records: int, rounds: int, context_tokens: int) -> dict[str, Any]:
     }
 
 
+def prefixes(policy: str, arms: int, rounds: int = 30, top_k: int = 4, records: int = 30) -> dict[str, Any]:
+    """Share of the chosen chunks that stand at the front of a prompt as they did in an earlier one of the record.
+
+    These are the chunks that a large enough prefix cache saves, for three ways to order a prompt's chunks: as in the
+    document (the method's), those of the pull before first, and those played most often first. Rewards are random,
+    better where one of two gold chunks is shown.
+    """
+    orders: dict[str, Callable[[list[int], list[int], Counter[int]], list[int]]] = {
+        "document": lambda chosen, last, played: chosen,
+        "repeated first": lambda chosen, last, played: sorted(
+            chosen, key=lambda a: last.index(a) if a in last else len(last) + a
+        ),
+        "most played first": lambda chosen, last, played: sorted(chosen, key=lambda a: (-played[a], a)),
+    }
+    row: dict[str, Any] = {"policy": policy, "arms": arms}
+    for name, order in orders.items():
+        found = 0
+        for record in range(records):
+            rng = np.random.default_rng(record)
+            bandit = BanditSettings(policy).start(rng.uniform(0.3, 0.6, arms), top_k, record)
+            gold = set(rng.choice(arms, 2, replace=False).tolist())
+            seen: set[tuple[int, ...]] = set()
+            played: Counter[int] = Counter()
+            last: list[int] = []
+            for _ in range(rounds):
+                last = order(list(bandit.select()), last, played)
+                fronts = [tuple(last[: i + 1]) for i in range(len(last))]
+                found += sum(front in seen for front in fronts)
+                seen.update(fronts)
+                played.update(last)
+                bandit.update(sorted(last), float(rng.random() < (0.05, 0.25, 0.6)[len(gold & set(last))]))
+        row[name] = found / (records * rounds * min(top_k, arms))
+    return row
+
+
 def measure(sizes: list[int], rounds: int, prompt_tokens: int, long: list[tuple[int, int]]) -> dict[str, Any]:
-    """Both tables, printed as they come.
+    """The tables, printed as they come.
 
     Args:
         sizes: records of each row of the first.
-        rounds: requests per record in the first.
+        rounds: requests per record in the first, fewer where that makes more than 300,000.
         prompt_tokens: of each request in the first.
         long: (records, rounds) of each row of the second, over contexts of 16,000 tokens.
     """
-    rows = list(_apart(scheduling, [(n, rounds, prompt_tokens) for n in sizes]))
+    rows = list(_apart(scheduling, [(n, max(min(rounds, 300_000 // n), 1), prompt_tokens) for n in sizes]))
     first, last = rows[0], rows[-1]
     if len(rows) > 1:
         ratio = last["scheduler_us"] / first["scheduler_us"]
         print(f"{last['records']:,} against {first['records']:,} records: {ratio:.2f}x the cost per response")
+    orders = list(_apart(prefixes, [(p, n) for p in ("ucb1", "kl_ucb", "thompson_beta") for n in (6, 12, 40)]))
     longs = list(_apart(bandit, [(n, r, 16_000) for n, r in long]))
-    return {"scheduling": rows, "bandit": longs}
+    return {"scheduling": rows, "prefixes": orders, "bandit": longs}
 
 
-def _apart(function: Callable[..., dict[str, Any]], jobs: list[tuple[int, ...]]) -> Iterator[dict[str, Any]]:
+def _apart(function: Callable[..., dict[str, Any]], jobs: Sequence[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
     """Each job in a fresh process, one after the other."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
         for job in jobs:
             row = pool.submit(function, *job).result()
-            print(
-                "  ".join(f"{k} {v:,.1f}" if isinstance(v, float) else f"{k} {v:,}" for k, v in row.items()), flush=True
-            )
+            print("  ".join(f"{k} {_written(v)}" for k, v in row.items()), flush=True)
             yield row
 
 
-if __name__ == "__main__":
-    print(json.dumps(measure([100, 1000], 30, 1500, []), indent=1))
+def _written(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.1f}" if value >= 1 else f"{value:.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
