@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from longmab_pl.dpo.module import DPOModule
 from longmab_pl.memory_budget import GIB
@@ -19,13 +19,13 @@ class Finding:
     text: str
 
 
-def judge(budget: Budget, model: DPOModule, batch_size: int) -> list[Finding]:
+def judge(budget: Budget, model: DPOModule, data: Any) -> list[Finding]:
     """Which phases do not fit, and which setting to change to what.
 
     Args:
         budget: of the run.
         model: the module.
-        batch_size: pairs per batch.
+        data: the data module.
     """
     findings = []
     for index, (phase, needed) in enumerate(zip(PHASES, budget.totals, strict=True)):
@@ -35,7 +35,7 @@ def judge(budget: Budget, model: DPOModule, batch_size: int) -> list[Finding]:
         text = (
             f"{phase} needs {needed / GIB:.1f} GiB of {budget.capacity / GIB:.1f} GiB {budget.device}"
             f"{': it will run out of memory' if over else ', which leaves little for fragmentation'}; "
-            f"{_mend(index, budget, model, batch_size)}"
+            f"{_mend(index, budget, model, data)}"
         )
         findings.append(Finding("fail" if over else "warn", text))
     return [*findings, *_judge_engine(budget)]
@@ -66,7 +66,7 @@ def _judge_engine(budget: Budget) -> list[Finding]:
     return [Finding("ok", f"{text} (engine.concurrency {settings.concurrency} where prompts are shorter)")]
 
 
-def _mend(phase: int, budget: Budget, model: DPOModule, batch_size: int) -> str:
+def _mend(phase: int, budget: Budget, model: DPOModule, data: Any) -> str:
     """The change that brings one phase below the margin."""
     goal = budget.capacity * (1 - MARGIN)
     if phase == 0:
@@ -85,19 +85,27 @@ def _mend(phase: int, budget: Budget, model: DPOModule, batch_size: int) -> str:
         return f"use {' and '.join(cures)}, then lower engine.gpu_memory_utilization"
     if not model.gradient_checkpointing:
         return "set model.gradient_checkpointing: true"
-    longest = budget.longest_batch
-    if longest >= 512 * batch_size:
-        if batch_size > 1:
-            return "lower data.batch_size and raise trainer.accumulate_grad_batches instead"
-        answers = budget.training.tokens - longest
-        return f"lower data.pairs.max_prompt_length by {_rounded(answers)} tokens (batches of {longest:,} tokens fit)"
+    if (shorter := _shorter(budget, data)) is not None:
+        offload = budget.device == "GPU" and not budget.training.offload
+        return shorter + (" or set model.activation_offload: true" if offload else "")
     if model.quantization != "nf4":
         return "set model.quantization: nf4"
     return "use a smaller model or a larger GPU"
 
 
-def _rounded(tokens: int) -> str:
-    return f"{math.ceil(tokens / 256) * 256:,}"
+def _shorter(budget: Budget, data: Any) -> str | None:
+    """The change that makes batches short enough, or None if that would leave next to nothing of them."""
+    longest = budget.longest_batch
+    if longest < 512:
+        return None
+    fits = f"(batches of {longest:,} tokens fit)"
+    packed = getattr(data, "max_tokens_per_batch", None)
+    if packed is not None and packed >= budget.training.tokens:
+        return f"lower data.max_tokens_per_batch to {longest // 256 * 256:,}"
+    if packed is None and data.batch_size > 1:
+        return f"lower data.batch_size and raise trainer.accumulate_grad_batches {fits}"
+    name = "pairs.max_prompt_length" if hasattr(data, "plan") else "max_length"
+    return f"lower data.{name} by {math.ceil((budget.training.tokens - longest) / 256) * 256:,} tokens {fits}"
 
 
 def _rounded_up(share: float) -> str:

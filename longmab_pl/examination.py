@@ -13,8 +13,9 @@ from longmab_pl.engine.vllm import VLLMEngine
 from longmab_pl.errors import LongMabError
 from longmab_pl.hardware import Machine, free_disk
 from longmab_pl.memory_budget import ENGINE_BITS, GIB, ModelSize, model_size
-from longmab_pl.models import resolve_embedder, resolve_model
+from longmab_pl.models import resolve_embedder
 from longmab_pl.run_budget import Budget, batch_tokens, cpu_budget, gpu_budget
+from longmab_pl.sources_check import look_at_data, look_at_model
 from longmab_pl.versions import version_rows
 
 PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -44,9 +45,6 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 """Published dimensions of the models that `configs/` is made for: their budget needs no hub."""
-
-RECORDS_LOOKED_AT = 100
-"""Enough to find a wrong field name; a run reads all of them before it loads anything."""
 
 
 class Examination:
@@ -82,7 +80,7 @@ class Examination:
         self.size: ModelSize | None = None
         self.budget: Budget | None = None
         self.versions = version_rows(bool(machine.gpus), vllm=isinstance(self.engine, VLLMEngine))
-        self.findings += map(self._here, (*self._software(), *self._hardware(), *self._model(), *self._data()))
+        self.findings += map(self._here, (*self._software(), *self._hardware(), *self._model(), *look_at_data(data)))
         self.findings += (*self._settings(), *self._lengths(), *self._memory())
         self.findings += map(self._here, self._disk())
 
@@ -120,49 +118,14 @@ class Examination:
                 yield Finding("warn", f"{gpu.name} has no bf16 units (Ampere and later have); training will be slow")
 
     def _model(self) -> Iterator[Finding]:
-        from longmab_pl.dpo.loading import load_tokenizer
-
-        name = self.model.model
-        config: Any = None
-        try:
-            folder = resolve_model(name)
-            config = _config(folder)
-            tokenizer = load_tokenizer(folder)
-        except LongMabError as error:
-            yield Finding("fail", str(error))
-            if config is None and name in PUBLISHED:
-                config = _published(name)
-                yield Finding("ok", f"the budget is worked out from the published dimensions of {name}")
-        else:
-            yield Finding(
-                "ok", f"model and tokenizer of {name}: found, with a chat template ({len(tokenizer):,} tokens)"
-            )
-            yield from _weights(folder)
+        config, found = look_at_model(self.model.model)
+        yield from found
         if config is None:
             return
         try:
             self.size = model_size(config, self.model.lora)
         except ValueError as error:
-            yield Finding("fail", f"model.lora does not fit {name}: {error}")
-
-    def _data(self) -> Iterator[Finding]:
-        from longmab_pl.data.readers import read_records
-
-        source = getattr(self.data, "train_source", None)
-        if source is None:
-            return
-        if _on_hub(source):
-            yield Finding("warn", f"data.train {source} is a hub data set; it is downloaded when the run starts")
-            return
-        limit = min(self.data.limit or RECORDS_LOOKED_AT, RECORDS_LOOKED_AT)
-        try:
-            found = read_records(source, on_bad_record="skip", limit=limit)
-        except LongMabError as error:
-            yield Finding("fail", f"data.train: {error}")
-            return
-        if found.bad:
-            yield Finding("fail" if self.data.on_bad_record == "error" else "warn", f"data.train: {found.skipped()}")
-        yield Finding("ok", f"data.train {source}: the first {len(found.records)} records can be read")
+            yield Finding("fail", f"model.lora does not fit {self.model.model}: {error}")
 
     def _settings(self) -> Iterator[Finding]:
         if self.trainer.precision not in (None, "32-true", 32, "32"):
@@ -241,11 +204,10 @@ class Examination:
         embedder, note = self._embedder_bytes()
         if note:
             yield Finding("warn", note)
-        batch_size = getattr(self.data, "batch_size", 1)
         if self.on_gpu:
             total, capacity = self._gpu_memory()
             self.budget = gpu_budget(self.model, self.engine, self.size, tokens, total, capacity, embedder)
-            yield from judge(self.budget, self.model, batch_size)
+            yield from judge(self.budget, self.model, self.data)
             if not self.elsewhere and self.budget.host > self.machine.available:
                 yield Finding(
                     "fail",
@@ -254,7 +216,7 @@ class Examination:
                 )
         else:
             self.budget = cpu_budget(self.model, self.engine, self.size, tokens, self.machine.available, embedder)
-            yield from judge(self.budget, self.model, batch_size)
+            yield from judge(self.budget, self.model, self.data)
         longest = self.budget.longest_batch
         if tokens <= longest:
             yield Finding("ok", f"training: batches of at most {tokens:,} tokens; up to about {longest:,} would fit")
@@ -304,45 +266,3 @@ class Examination:
             "fail" if free < needed else "ok",
             f"disk of {self.run_folder}: about {needed / GIB:.1f} GiB needed, {free / GIB:.1f} GiB free",
         )
-
-
-def _config(folder: str) -> Any:
-    """The model's Transformers config.
-
-    Raises:
-        ConfigError: it cannot be found.
-    """
-    from transformers import AutoConfig
-
-    from longmab_pl.dpo.loading import context_limit
-
-    context_limit(folder)  # says in the package's own words what is wrong
-    return AutoConfig.from_pretrained(folder)
-
-
-def _published(name: str) -> Any:
-    from transformers import AutoConfig
-
-    kind, dimensions = PUBLISHED[name]
-    return AutoConfig.for_model(kind, **dimensions)
-
-
-def _weights(folder: str) -> Iterator[Finding]:
-    """Whether the weights of a model are on this machine; its config and tokenizer are."""
-    path = Path(folder)
-    if path.is_dir():
-        if not any(path.glob("*.safetensors")) and not any(path.glob("pytorch_model*.bin")):
-            yield Finding("fail", f"the model folder {folder} holds no weights (*.safetensors); download it completely")
-        return
-    from huggingface_hub import try_to_load_from_cache
-
-    names = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-    if not any(isinstance(try_to_load_from_cache(folder, name), str) for name in names):
-        yield Finding("warn", f"the weights of {folder} are not on this machine yet; they are downloaded at the start")
-
-
-def _on_hub(source: str) -> bool:
-    """Whether a data source can only be a hub data set, owner/name."""
-    path = Path(source)
-    local = path.exists() or path.parent.is_dir() or path.suffix in (".jsonl", ".json", ".gz", ".parquet")
-    return not source.startswith("shipped:") and source.partition(":")[0].count("/") == 1 and not local

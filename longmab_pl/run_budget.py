@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from longmab_pl.dpo.module import DPOModule
+from longmab_pl.dpo.reference import WITHIN_POLICY
 from longmab_pl.engine.vllm import VLLMEngine
 from longmab_pl.memory_budget import (
     CUDA_CONTEXT,
     CUDA_GRAPHS,
     ENGINE_BITS,
     GIB,
+    NF4_BITS,
     PROCESS,
     EngineMemory,
     EngineSettings,
@@ -90,26 +92,33 @@ class Budget:
 def batch_tokens(data: Any) -> int | None:
     """Tokens of the largest packed batch that a data module's settings allow, or None where it does not say.
 
-    A pair's prompt and its longer answer share `max_prompt_length`; the other answer comes behind them.
+    A pair's prompt and its longer answer share `max_prompt_length` (`max_length` of pairs that are there already); the
+    other answer comes behind them. A pair over `max_tokens_per_batch` rides alone.
     """
     plan: Any = getattr(data, "plan", None)
-    longest = getattr(getattr(plan, "pairs", None), "max_prompt_length", None)
+    longest = getattr(getattr(plan, "pairs", None), "max_prompt_length", None) or getattr(data, "max_length", None)
     if longest is None:
         return None
-    sampling = getattr(plan.strategy, "sampling", None)
-    return int(data.batch_size * (longest + (sampling.max_tokens if sampling is not None else 1024)))
+    sampling = getattr(getattr(plan, "strategy", None), "sampling", None)
+    pair = int(longest) + (sampling.max_tokens if sampling is not None else min(1024, int(longest)))
+    packed = data.max_tokens_per_batch
+    return max(pair, packed) if packed is not None else pair * int(data.batch_size)
 
 
-def training_settings(model: DPOModule, tokens: int, on_gpu: bool) -> TrainingSettings:
-    """What of the module decides its memory."""
+def training_settings(model: DPOModule, size: ModelSize, tokens: int, on_gpu: bool) -> TrainingSettings:
+    """What of the module decides its memory. A separate reference model is taken to be as large as the policy."""
+    nf4 = model.quantization == "nf4"
+    dtype_bytes = 4 if model.dtype_name == "fp32" else 2
+    separate = model.loss.needs_reference and model.reference not in WITHIN_POLICY
     return TrainingSettings(
         tokens=tokens,
-        nf4=model.quantization == "nf4",
-        dtype_bytes=4 if model.dtype_name == "fp32" else 2,
+        nf4=nf4,
+        dtype_bytes=dtype_bytes,
         gradient_checkpointing=model.gradient_checkpointing,
-        offload=bool(getattr(model, "activation_offload", False)) and on_gpu,
+        offload=model.activation_offload and on_gpu,
         paged_8bit=model.optimizer_name == "paged_adamw_8bit",
         adapter_copies=2 if model.reference == "round_start" else 1,
+        separate_reference=weight_bytes(size, NF4_BITS if nf4 else 8 * dtype_bytes, dtype_bytes) if separate else 0.0,
         chunk=model.logprob_chunk,
         dense_mask=model.attention == "eager",
     )
@@ -148,7 +157,7 @@ def gpu_budget(
         capacity: of those, bytes that this run may use.
         embedder: bytes of the rollout's embedder on this GPU.
     """
-    training = training_settings(model, tokens, on_gpu=True)
+    training = training_settings(model, size, tokens, on_gpu=True)
     trainer = trainer_memory(size, training)
     inside: EngineMemory | None = None
     settings: EngineSettings | None = None
@@ -174,7 +183,7 @@ def gpu_budget(
 
 def cpu_budget(model: DPOModule, engine: Any, size: ModelSize, tokens: int, capacity: float, embedder: float) -> Budget:
     """The budget of a run on a CPU, where the engine never sleeps: one memory holds everything."""
-    training = training_settings(model, tokens, on_gpu=False)
+    training = training_settings(model, size, tokens, on_gpu=False)
     trainer = trainer_memory(size, training)
     inside: EngineMemory | None = None
     settings: EngineSettings | None = None

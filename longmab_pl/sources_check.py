@@ -1,0 +1,126 @@
+"""What a configured run reads, as far as a quick look goes: the model's config, tokenizer and weights, the data."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from longmab_pl.budget_advice import Finding
+from longmab_pl.errors import LongMabError
+from longmab_pl.models import resolve_model
+
+RECORDS_LOOKED_AT = 100
+"""Enough to find a wrong field name; a run reads all of them before it loads anything."""
+
+PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
+    "meta-llama/Llama-3.1-8B-Instruct": (
+        "llama",
+        {
+            "vocab_size": 128256,
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 131072,
+        },
+    ),
+    "Qwen/Qwen2.5-7B-Instruct": (
+        "qwen2",
+        {
+            "vocab_size": 152064,
+            "hidden_size": 3584,
+            "intermediate_size": 18944,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 28,
+            "num_key_value_heads": 4,
+            "max_position_embeddings": 32768,
+        },
+    ),
+}
+"""Published dimensions of the models that `configs/` is made for: their budget needs no hub."""
+
+
+def look_at_model(name: str) -> tuple[Any, list[Finding]]:
+    """The model's Transformers config (None: unknown), and whether config, tokenizer and weights are there."""
+    from transformers import AutoConfig
+
+    from longmab_pl.dpo.loading import context_limit, load_tokenizer
+
+    config: Any = None
+    try:
+        folder = resolve_model(name)
+        context_limit(folder)  # says in the package's own words what is wrong
+        config = AutoConfig.from_pretrained(folder)
+        tokenizer = load_tokenizer(folder)
+    except LongMabError as error:
+        found = [Finding("fail", str(error))]
+        if config is None and name in PUBLISHED:
+            kind, dimensions = PUBLISHED[name]
+            config = AutoConfig.for_model(kind, **dimensions)
+            found.append(Finding("ok", f"the budget is worked out from the published dimensions of {name}"))
+        return config, found
+    text = f"model and tokenizer of {name}: found, with a chat template ({len(tokenizer):,} tokens)"
+    return config, [Finding("ok", text), *_weights(folder)]
+
+
+def _weights(folder: str) -> Iterator[Finding]:
+    """Whether the weights of a model are on this machine; its config and tokenizer are."""
+    path = Path(folder)
+    if path.is_dir():
+        if not any(path.glob("*.safetensors")) and not any(path.glob("pytorch_model*.bin")):
+            yield Finding("fail", f"the model folder {folder} holds no weights (*.safetensors); download it completely")
+        return
+    from huggingface_hub import try_to_load_from_cache
+
+    names = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    if not any(isinstance(try_to_load_from_cache(folder, name), str) for name in names):
+        yield Finding("warn", f"the weights of {folder} are not on this machine yet; they are downloaded at the start")
+
+
+def look_at_data(data: Any) -> Iterator[Finding]:
+    """Whether the training records or pairs of a data module can be read: the first of them."""
+    from longmab_pl.preference_datamodule import PreferenceDataModule
+
+    source = getattr(data, "train_source", None)
+    if source is None:
+        return
+    if _on_hub(source):
+        yield Finding("warn", f"data.train {source} is a hub data set; it is downloaded when the run starts")
+        return
+    try:
+        good, bad = (_pairs if isinstance(data, PreferenceDataModule) else _records)(source, data.limit)
+    except LongMabError as error:
+        yield Finding("fail", f"data.train: {error}")
+        return
+    if bad:
+        yield Finding("fail" if data.on_bad_record == "error" else "warn", f"data.train: {bad[0]}")
+    if good:
+        yield Finding("ok", f"data.train {source}: of the first {good + len(bad)} rows {good} can be read")
+    else:
+        yield Finding("fail", f"data.train {source} holds no row that can be read")
+
+
+def _records(source: str, limit: int | None) -> tuple[int, list[Any]]:
+    from longmab_pl.data.readers import read_records
+
+    found = read_records(source, on_bad_record="skip", limit=min(limit or RECORDS_LOOKED_AT, RECORDS_LOOKED_AT))
+    return len(found.records), list(found.bad)
+
+
+def _pairs(source: str, limit: int | None) -> tuple[int, list[Any]]:
+    from longmab_pl.data.preferences import read_preferences
+    from longmab_pl.data.readers import BadRecord
+
+    rows = list(itertools.islice(read_preferences(source), min(limit or RECORDS_LOOKED_AT, RECORDS_LOOKED_AT)))
+    bad = [row for row in rows if isinstance(row, BadRecord)]
+    return len(rows) - len(bad), bad
+
+
+def _on_hub(source: str) -> bool:
+    """Whether a data source can only be a hub data set, owner/name."""
+    path = Path(source)
+    local = path.exists() or path.parent.is_dir() or path.suffix in (".jsonl", ".json", ".gz", ".parquet")
+    return not source.startswith("shipped:") and source.partition(":")[0].count("/") == 1 and not local
