@@ -107,6 +107,7 @@ class RolloutDataModule(PairDataModule):
         self.pair_format: PairFormat = pair_format
         self.verify_sync = verify_sync
         self.records: list[QARecord] = []
+        self.context_limit: int | None = None
         self.store: RoundStore | None = None
         self._loaded_round: int | None = None
         self._restored: dict[str, Any] | None = None
@@ -147,7 +148,8 @@ class RolloutDataModule(PairDataModule):
             print(found.skipped(), file=sys.stderr)
         folder = resolve_model(model)
         self.tokenizer = load_tokenizer(folder)
-        self._check_lengths(model, context_limit(folder))
+        self.context_limit = context_limit(folder)
+        self._check_lengths(model, self.context_limit)
 
     def _check_lengths(self, model: str, limit: int | None) -> None:
         """Refuse settings under which every long record would fail, before anything is loaded."""
@@ -296,6 +298,7 @@ class RolloutDataModule(PairDataModule):
 
     def _tokenize(self, pairs: Iterable[PreferencePair]) -> Iterator[tuple[str, PreferenceExample]]:
         """Record and token form of each pair; one that cannot be trained on is reported and costs no other."""
+        left_out = 0
         for p in pairs:
             try:
                 example = tokenize_pair(
@@ -308,11 +311,15 @@ class RolloutDataModule(PairDataModule):
                     rejected_ended=p.rejected_ended,
                     chosen_reward=p.chosen_reward,
                     rejected_reward=p.rejected_reward,
+                    max_length=self.context_limit,
                 )
             except DataError as e:
+                left_out += 1
                 log.warning("pair left out: %s", e)
                 continue
             yield p.id, example
+        if left_out:
+            log.warning("%d pairs of this round left out of training, see above", left_out)
 
     # the end
 

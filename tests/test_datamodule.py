@@ -261,3 +261,46 @@ def test_bars_are_named_and_end_in_turn(tmp_path, tiny_model, qa_file, capsys):
 def test_settings_are_checked(setting):
     with pytest.raises(ConfigError, match=next(iter(setting))):
         RolloutDataModule(ScriptedEngine(sometimes_right), **setting)
+
+
+@pytest.mark.parametrize("reference", ["base", "round_start"])
+def test_two_epochs_over_a_round_ask_the_reference_once_a_pair(tmp_path, tiny_model, qa_file, reference):
+    passes = []
+
+    class Count(DPOModule):
+        def reference_logps(self, batch):
+            passes.append(len(batch))
+            return super().reference_logps(batch)
+
+    curves = []
+    for precompute in ("auto", False):
+        trainer, module, data, _, losses = make(
+            tmp_path / str(precompute), tiny_model, qa_file, reference=reference, rounds=2, epochs_per_round=2
+        )
+        module.__class__ = Count
+        module.precompute_reference = precompute
+        passes.clear()
+        torch.manual_seed(0)
+        trainer.fit(module, datamodule=data)
+        rounds = sorted((tmp_path / str(precompute) / "rounds").iterdir())
+        pairs = sum(len((folder / "pairs.jsonl").read_text().splitlines()) for folder in rounds)
+        assert sum(passes) == (pairs if precompute else 2 * pairs)
+        stored = [folder / "reference_logps-0.jsonl" for folder in rounds]
+        assert [file.exists() for file in stored] == [bool(precompute)] * 2
+        curves.append(losses.seen)
+    assert curves[0] == pytest.approx(curves[1], abs=1e-5)
+
+
+def test_batches_by_tokens_hold_every_pair_of_the_round(tmp_path, tiny_model, qa_file):
+    trainer, module, data, _, _ = make(tmp_path / "run", tiny_model, qa_file, rounds=1, max_tokens_per_batch=900)
+    seen = []
+
+    class Batches(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            seen.append((batch.tokens, batch.ids))
+
+    trainer.callbacks.append(Batches())
+    trainer.fit(module, datamodule=data)
+    assert sorted(name for _, names in seen for name in names) == sorted(e.id for e in data.training)
+    assert max(tokens for tokens, _ in seen) <= 900
+    assert max(len(names) for _, names in seen) > 1

@@ -29,7 +29,8 @@ Attention = Literal["auto", "flex", "sdpa", "eager"]
 SEGMENTS = "longmab_segments"
 """Name under which Transformers knows `segment_attention`."""
 
-_FLEX = "flex_attention"
+FLEX = "flex_attention"
+"""Transformers' own name of FlexAttention."""
 
 _BLOCK = 128
 """Side of FlexAttention's mask blocks; sequences are padded to a multiple of it."""
@@ -64,8 +65,8 @@ def choose_attention(setting: Attention, config: PreTrainedConfig, device: torch
             "leaves out; use auto"
         )
     if setting != "auto":
-        return [{"flex": _FLEX, "sdpa": "sdpa", "eager": "eager"}[setting]]
-    return [*([_FLEX] if cuda and not dropout else []), *([] if capped else ["sdpa"]), "eager"]
+        return [{"flex": FLEX, "sdpa": "sdpa", "eager": "eager"}[setting]]
+    return [*([FLEX] if cuda and not dropout else []), *([] if capped else ["sdpa"]), "eager"]
 
 
 def use_segments(model: PreTrainedModel) -> None:
@@ -80,6 +81,16 @@ def use_segments(model: PreTrainedModel) -> None:
         model.set_attn_implementation(SEGMENTS)
 
 
+def leave_flex(model: PreTrainedModel) -> str:
+    """Give a model that was loaded with FlexAttention the next best attention, and say which."""
+    implementation = choose_attention("auto", model.config, "cpu")[0]
+    if implementation == "sdpa":
+        use_segments(model)
+    else:
+        model.set_attn_implementation(implementation)
+    return implementation
+
+
 def backbone_inputs(causal: PreTrainedModel, batch: PackedBatch) -> dict[str, Any]:
     """Keyword arguments with which the model's backbone computes a packed batch.
 
@@ -87,7 +98,7 @@ def backbone_inputs(causal: PreTrainedModel, batch: PackedBatch) -> dict[str, An
         ConfigError: the architecture has layers whose packed form is not exact, or an attention without masks.
     """
     implementation = causal.config._attn_implementation
-    if implementation == _FLEX:
+    if implementation == FLEX:
         batch = _padded(batch)
     return {
         "input_ids": batch.input_ids,
@@ -103,7 +114,7 @@ def _masks(causal: PreTrainedModel, batch: PackedBatch, implementation: str) -> 
     def mask(window: int | None) -> Any:
         if implementation == SEGMENTS:
             return PackedMask.of(batch, window)
-        if implementation == _FLEX:
+        if implementation == FLEX:
             return block_mask(batch, window)
         allowed = batch.attention_mask(window)
         if implementation == "sdpa":

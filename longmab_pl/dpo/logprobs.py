@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from longmab_pl.dpo.attention import backbone_inputs
+from longmab_pl.dpo.attention import FLEX, backbone_inputs
 from longmab_pl.dpo.batch import PackedBatch, PreferenceExample, collate
 from longmab_pl.errors import ConfigError
 
@@ -129,6 +129,28 @@ def text_logps(model: PreTrainedModel | PeftModel, ids: Sequence[int], chunk: in
 def causal_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     """The Transformers model under a PEFT wrapper (adapters stay in place), or the model itself."""
     return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
+
+
+def flex_failure(model: PreTrainedModel | PeftModel) -> str | None:
+    """Why FlexAttention's kernels do not run for this model on this device, forward and backward; None if they do.
+
+    Kernels are compiled for the device at hand, and some do not fit it (shared memory, head sizes): better found on a
+    short pair than at the first step.
+    """
+    causal = causal_model(model)
+    if causal.config._attn_implementation != FLEX:
+        return None
+    pair = PreferenceExample("probe", tuple(range(1, 150)), tuple(range(1, 20)), tuple(range(2, 30)))
+    try:
+        with torch.enable_grad():
+            logps = token_logps(model, collate([pair]).to(causal.device))
+            if logps.requires_grad:
+                logps.sum().backward()
+    except Exception as error:
+        return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    finally:
+        model.zero_grad()
+    return None
 
 
 @torch.no_grad()

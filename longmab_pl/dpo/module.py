@@ -12,10 +12,18 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 
 from longmab_pl.dpo import adapter as adapters
-from longmab_pl.dpo.attention import Attention
+from longmab_pl.dpo.attention import Attention, leave_flex
 from longmab_pl.dpo.batch import PackedBatch
 from longmab_pl.dpo.loading import LoRASettings, Precision, Quantization, load_policy
-from longmab_pl.dpo.logprobs import Layout, PairLogps, causal_model, check_packing, completion_logps, text_logps
+from longmab_pl.dpo.logprobs import (
+    Layout,
+    PairLogps,
+    causal_model,
+    check_packing,
+    completion_logps,
+    flex_failure,
+    text_logps,
+)
 from longmab_pl.dpo.losses import PreferenceLoss, SigmoidDPO
 from longmab_pl.dpo.offload import offloaded_activations
 from longmab_pl.dpo.reference import WITHIN_POLICY, load_reference, reference_digest
@@ -154,6 +162,10 @@ class DPOModule(LightningModule):
         self.policy = policy
 
     def _exact_layout(self, model: PeftModel | PreTrainedModel) -> Layout:
+        """Settle on an attention that runs here and a layout that is exact with it."""
+        if self.attention == "auto" and (reason := flex_failure(model)) is not None:
+            fallback = leave_flex(causal_model(model))
+            rank_zero_warn(f"FlexAttention does not run here ({reason}); attention is {fallback} instead")
         layout = check_packing(model)
         if layout == "concatenated":
             rank_zero_warn(

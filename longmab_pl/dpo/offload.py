@@ -19,7 +19,8 @@ def offloaded_activations(model: torch.nn.Module) -> Iterator[None]:
     inputs are kept, so the memory on the GPU no longer grows with layers x tokens. Values are copied, not rounded:
     results are the same. On CPU tensors it copies and saves nothing, which serves tests.
     """
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    local = (p.to_local() if hasattr(p, "to_local") else p for p in model.parameters())  # DTensors under FSDP
+    weights = {p.untyped_storage().data_ptr() for p in local}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor | tuple[torch.device, torch.Tensor]:
         is_weight = tensor.untyped_storage().data_ptr() in weights

@@ -182,6 +182,29 @@ def test_auto_on_this_machine(tiny_model: TinyModel) -> None:
     assert check_packing(gemma) == "packed"
 
 
+@pytest.mark.parametrize(("family", "fallback"), [("llama", SEGMENTS), ("gemma2", "eager")])
+def test_where_flex_does_not_run_the_next_best_does(
+    tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch, family: str, fallback: str
+) -> None:
+    """On a CPU it really does not run: its backward pass is missing."""
+    from longmab_pl.dpo import attention
+    from longmab_pl.dpo.module import DPOModule
+
+    as_on_cuda = attention.choose_attention
+
+    def choose(setting: str, config: object, device: object) -> list[str]:
+        return ["flex_attention"] if device == torch.device("cpu") else as_on_cuda(setting, config, device)
+
+    monkeypatch.setattr("longmab_pl.dpo.loading.choose_attention", choose)
+    module = DPOModule(tiny_model(family), dtype="fp32")
+    with torch.compiler.set_stance("force_eager"), pytest.warns(UserWarning, match="does not support backward on CPU"):
+        module.configure_model()
+    assert module.policy.get_base_model().config._attn_implementation == fallback
+    assert module.layout == "packed"
+    loss, _ = module._loss(collate(long_pairs()))
+    loss.backward()
+
+
 def test_sequences_that_are_not_packed_run_as_plain_sdpa(tiny_model: TinyModel) -> None:
     policy = load_policy(tiny_model("llama"), dtype="fp32").eval()
     # A padded batch: the registered mask function must serve this attention too.
