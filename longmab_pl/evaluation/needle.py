@@ -54,7 +54,7 @@ class NeedleSettings:
     depths: list[float] = field(default_factory=lambda: [0, 25, 50, 75, 100])
     needles: int = 8
     rivals: int = 0
-    max_new_tokens: int = 24
+    max_new_tokens: int = 32
     seed: int = 0
 
     def __post_init__(self) -> None:
