@@ -7,10 +7,10 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from pathlib import Path
@@ -19,8 +19,9 @@ import pytest
 from scripted_engine import ScriptedEngine
 from tqdm.auto import tqdm
 
+from longmab_pl.cli import main
 from longmab_pl.data.records import QARecord
-from longmab_pl.engine.protocol import Completion, Sampling
+from longmab_pl.engine.protocol import Sampling
 from longmab_pl.errors import EngineError, LongMabError
 from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
 from longmab_pl.rollout.embedding import Embedder
@@ -189,74 +190,72 @@ def test_an_engine_that_dies_is_a_clear_error_and_the_rest_is_rolled_out_later(
 
 
 REAL = """
-    import sys
-    from pathlib import Path
-    sys.path.insert(0, {here!r})
-    from test_kill import real_round
-    from longmab_pl.engine.vllm import VLLMEngine
-    from longmab_pl.models import resolve_model
-
-    round = real_round(Path(sys.argv[1]))
-    with VLLMEngine(concurrency=4, max_model_len=512, kv_cache_gb=0.5) as engine:
-        engine.start(resolve_model("bundled:smollm2-135m-instruct"))
-        round.roll_out(engine)
-    round.finish("base")
+trainer: {accelerator: cpu}
+model: {model: "bundled:smollm2-135m-instruct", dtype: fp32}
+data:
+  class_path: longmab_pl.RolloutDataModule
+  init_args:
+    records_per_round: 8
+    engine: {class_path: longmab_pl.engine.vllm.VLLMEngine, init_args: {concurrency: 4, max_model_len: 512}}
+    reading: longmab_pl.rollout.reading.Direct
+    strategy:
+      class_path: longmab_pl.rollout.bandit_rollout.BanditRollout
+      init_args:
+        rounds: 5
+        top_k: 1
+        samples_per_pull: 2
+        init: uniform
+        chunking: {chunk_size: 64, overlap: 0, min_sentences: 1}
+        sampling: {temperature: 0.7, presence_penalty: 0.0, max_tokens: 12}
+    pairs: {max_prompt_length: 512}
 """
 
 
-def real_round(folder):
-    from longmab_pl.data.readers import read_records
-    from longmab_pl.dpo.loading import load_tokenizer
-    from longmab_pl.models import resolve_model
-
-    sampling = Sampling(temperature=0.7, top_p=0.95, presence_penalty=0.0, max_tokens=12)
-    strategy = BanditRollout(
-        rounds=5, top_k=1, init="uniform", chunking=Chunking(64, 0, 1), sampling=sampling, samples_per_pull=2
-    )
-    plan = RoundPlan(strategy, Direct(), PairRule(max_prompt_length=512), Embedder())
-    records = read_records("shipped:synthetic_train", limit=8).records
-    tokenizer = load_tokenizer(resolve_model("bundled:smollm2-135m-instruct"))
-    return Round(plan, RoundStore(folder, 0, "f"), records, tokenizer, {})
-
-
 @pytest.mark.slow
-def test_a_real_run_killed_at_random_moments_ends_as_if_nothing_had_happened(tmp_path):
-    """vLLM with the bundled model. That a killed run and one that was not get the same texts is up to the engine
-    (rounding); what is shown here is that the same completions give the same files, each being asked for once."""
+def test_the_command_killed_at_random_moments_ends_as_if_nothing_had_happened(tmp_path):
+    """`longmab rollout` with vLLM and the bundled model. That a killed run and another get the same texts is up to the
+    engine (rounding); here the same completions give the same files, and each of them has been asked for once."""
     seed = random.SystemRandom().getrandbits(32)
     print(f"kills at moments of seed {seed}")
     rng = random.Random(seed)
-    script = tmp_path / "roll.py"
-    script.write_text(textwrap.dedent(REAL).format(here=str(Path(__file__).parent)))
-    store = RoundStore(tmp_path / "killed", 0, "f")
-    command = [sys.executable, str(script), str(tmp_path / "killed")]
+    config = tmp_path / "rollout.yaml"
+    config.write_text(REAL)
 
-    for last in sorted(rng.sample(range(1, 36), 2)):
-        with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as child:
-            while child.poll() is None and lines(store.journal) < 1 + last:
+    def command(run):
+        return [
+            *(sys.executable, "-m", "longmab_pl", "rollout", "--config", str(config)),
+            *("--trainer.default_root_dir", str(tmp_path / run)),
+        ]
+
+    def journal(run="killed"):
+        return next((tmp_path / run).glob("rounds/*/completions.jsonl"), tmp_path / "none yet")
+
+    for moment in sorted(rng.sample(range(1, 36), 2)):
+        with (tmp_path / "log").open("w") as log, subprocess.Popen(command("killed"), stdout=log, stderr=log) as child:
+            while child.poll() is None and lines(journal()) < 1 + moment:
                 time.sleep(0.02)
             time.sleep(rng.random() * 0.3)
-            assert child.poll() is None, f"ended before it was killed:\n{(tmp_path / 'log').read_text()}"
+            assert child.poll() is None, f"it ended before it was killed:\n{(tmp_path / 'log').read_text()}"
             child.send_signal(signal.SIGKILL)
-    done = lines(store.journal) - 1
-    assert not store.complete
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = lines(journal()) - 1
+    folder = journal().parent
+    assert not (folder / "pairs.jsonl").exists()
+    finished = subprocess.run(command("killed"), capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     assert f"continued from {done} journalled completions" in finished.stderr
 
-    rows = journalled(store.journal)
+    rows = journalled(journal())
     assert len(rows) == len({row["request_id"] for row in rows}) == 8 * 5, "a completion was asked for again"
 
-    known = {row["request_id"]: Completion.from_json(row) for row in rows}
-
-    class Replaying(ScriptedEngine):
-        def complete(self, request):
-            return known[request.id]
-
-    round = real_round(tmp_path / "whole")
-    round.roll_out(Replaying(answer))
-    round.finish("base")
-    assert files(tmp_path / "killed") == files(tmp_path / "whole")
+    # An uninterrupted run over the same completions: with an engine that answers nothing, all come from the journal.
+    again = tmp_path / "whole" / "rounds" / folder.name
+    again.mkdir(parents=True)
+    shutil.copy(journal(), again)
+    silent = {"class_path": "scripted_engine.ScriptedEngine", "init_args": {"answer": "scripted_engine.numbered"}}
+    silent["init_args"] |= {"max_model_len": 512, "die_after": 0}
+    main([*command("whole")[3:], "--data.init_args.engine", json.dumps(silent)])
+    for name in ("pairs.jsonl", "rollouts.jsonl"):
+        assert (again / name).read_bytes() == (folder / name).read_bytes()
 
 
 def lines(path):
