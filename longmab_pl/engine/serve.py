@@ -102,6 +102,8 @@ def server_environment(key: str, device: str | None, on_gpu: bool, sleep: bool) 
         environment["CUDA_VISIBLE_DEVICES"] = device
     if not on_gpu:
         environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")  # GiB
+        # Each server would bind its threads to the same cores, all but one, whoever else uses them.
+        environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     return environment
 
 

@@ -101,7 +101,11 @@ def test_environment_of_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment["CUDA_VISIBLE_DEVICES"] == "2,3"
     assert environment["VLLM_SERVER_DEV_MODE"] == "1"
     assert environment["HF_HOME"] == "/models"
-    assert "VLLM_SERVER_DEV_MODE" not in server_environment("key", None, on_gpu=False, sleep=False)
+    on_cpu = server_environment("key", None, on_gpu=False, sleep=False)
+    assert "VLLM_SERVER_DEV_MODE" not in on_cpu
+    assert on_cpu["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0-3")
+    assert server_environment("key", None, on_gpu=False, sleep=False)["VLLM_CPU_OMP_THREADS_BIND"] == "0-3"
 
 
 def test_ports_are_free_and_different() -> None:

@@ -80,7 +80,7 @@ def launched(model: str) -> Iterator[ServerEngine]:
         assert len(family) >= 3  # the supervisor, the API server, vLLM's engine core
         yield engine
         logs = engine._children.logs
-    assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in family if running(pid)]
     assert not logs.exists()
 
 
@@ -90,6 +90,14 @@ def engine(launched: ServerEngine) -> Iterator[ServerEngine]:
     yield launched
     launched.abort()
     launched.sync(None)
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there, and more than an exit status that nobody has asked for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def descendants(pid: int) -> list[int]:
