@@ -12,7 +12,9 @@ from typing import Any, Literal
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from longmab_pl.dpo.module import DPOModule
 from longmab_pl.errors import ConfigError
+from longmab_pl.export import DESCRIPTION, describe_adapter
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,7 @@ class AdapterCheckpoint(ModelCheckpoint):
     The best is chosen at the end of an epoch, after validation and evaluations: `val/loss`, `val/rewards/accuracies`
     and their like exist with `data.val_fraction` above 0, `eval/f1` with a QAEvaluation, `eval/<name>/score` with a
     LongBenchEvaluation. Held-out pairs are made anew in each round, so `val/...` compares epochs of one round better
-    than rounds; an evaluation's questions stay the same.
+    than rounds; an evaluation's questions stay the same. `longmab export` takes the best one where there is one.
 
     Args:
         dirpath: folder; None is `checkpoints` in the run folder.
@@ -117,6 +119,10 @@ class AdapterCheckpoint(ModelCheckpoint):
             f" (did you mean {close[0]}?)" if close else "",
             ", ".join(names),
         )
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if isinstance(pl_module, DPOModule) and pl_module.policy is not None:
+            checkpoint[DESCRIPTION] = describe_adapter(pl_module.policy, pl_module.model)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         super().on_exception(trainer, pl_module, exception)

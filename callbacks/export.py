@@ -7,13 +7,16 @@ from typing import cast
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities import rank_zero_only
 
+from longmab_pl.dpo import adapter as adapters
 from longmab_pl.dpo.module import DPOModule
+from longmab_pl.model_card import read_run, write_card
 
 
 class AdapterExport(Callback):
-    """Writes the final adapter where Transformers, PEFT and vLLM load it as it is.
+    """Writes the final adapter, with its model card, where Transformers, PEFT and vLLM load it as it is.
+
+    For the best adapter of a run, or a merged model, see `longmab export`.
 
     Args:
         folder: where; None is `adapter` in the run folder.
@@ -25,7 +28,19 @@ class AdapterExport(Callback):
     def path(self, trainer: Trainer) -> Path:
         return Path(self.folder) if self.folder else Path(trainer.default_root_dir) / "adapter"
 
-    @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.global_step > 0:
-            cast(DPOModule, pl_module).save_adapter(self.path(trainer))
+        module = cast(DPOModule, pl_module)
+        if trainer.global_step == 0 or module.policy is None:
+            return
+        module.gather_adapter()
+        if not trainer.is_global_zero:
+            return
+        folder = module.save_adapter(self.path(trainer))
+        facts = read_run(
+            Path(trainer.default_root_dir),
+            base_model=module.model,
+            digest=module.adapter_digest(),
+            lora=module.policy.peft_config[adapters.POLICY].to_dict(),
+            step=trainer.global_step,
+        )
+        write_card(folder, facts)
