@@ -68,29 +68,43 @@ def _judge_engine(budget: Budget) -> list[Finding]:
 
 def _mend(phase: int, budget: Budget, model: DPOModule, data: Any) -> str:
     """The change that brings one phase below the margin."""
-    goal = budget.capacity * (1 - MARGIN)
+    over = budget.totals[phase] - budget.capacity * (1 - MARGIN)
+    if budget.device != "GPU" and (smaller := _smaller_cache(budget, over)) is not None:
+        return smaller
     if phase == 0:
-        if budget.engine is None or budget.engine_settings is None:
-            return "set model.quantization: nf4" if model.quantization != "nf4" else "use a smaller model"
-        if budget.device != "GPU":
-            return "lower engine.kv_cache_gb, or use a smaller model"
-        utilization = (budget.engine_settings.share - (budget.totals[0] - goal)) / budget.total
-        fixed = budget.engine_settings.share - budget.engine.kv_cache
-        if utilization * budget.total > fixed + budget.engine_settings.max_model_len * budget.engine.kv_per_token:
-            return f"lower engine.gpu_memory_utilization to {math.floor(utilization * 100) / 100:.2f}"
-        cures = [] if model.quantization == "nf4" else ["model.quantization: nf4"]
-        cures += ["engine.quantization: fp8"] if budget.engine_settings.bits > 8 else []
-        if not cures:
-            cures = ["a shorter engine.max_model_len", "an engine on other GPUs (ServerEngine)"]
-        return f"use {' and '.join(cures)}, then lower engine.gpu_memory_utilization"
-    if not model.gradient_checkpointing:
+        return _mend_rollout(budget, model, over)
+    if phase == 2 and not model.gradient_checkpointing:
         return "set model.gradient_checkpointing: true"
     if (shorter := _shorter(budget, data)) is not None:
         offload = budget.device == "GPU" and not budget.training.offload
         return shorter + (" or set model.activation_offload: true" if offload else "")
     if model.quantization != "nf4":
         return "set model.quantization: nf4"
-    return "use a smaller model or a larger GPU"
+    return f"use a smaller model or more {budget.device}"
+
+
+def _smaller_cache(budget: Budget, over: float) -> str | None:
+    """On a CPU the KV cache stays all the time, so it can give way in every phase, if one answer still fits."""
+    if budget.engine is None or budget.engine_settings is None:
+        return None
+    smaller = budget.engine.kv_cache - over
+    if smaller < budget.engine_settings.max_model_len * budget.engine.kv_per_token:
+        return None
+    return f"lower engine.kv_cache_gb to {math.floor(smaller / GIB * 10) / 10:.1f}"
+
+
+def _mend_rollout(budget: Budget, model: DPOModule, over: float) -> str:
+    inside, settings = budget.engine, budget.engine_settings
+    if inside is None or settings is None or budget.device != "GPU":
+        return "set model.quantization: nf4" if model.quantization != "nf4" else "use a smaller model"
+    share = settings.share - over
+    if inside.kv_cache - over >= settings.max_model_len * inside.kv_per_token:
+        return f"lower engine.gpu_memory_utilization to {math.floor(share / budget.total * 100) / 100:.2f}"
+    cures = [] if model.quantization == "nf4" else ["model.quantization: nf4"]
+    cures += ["engine.quantization: fp8"] if settings.bits > 8 else []
+    if not cures:
+        cures = ["a shorter engine.max_model_len", "an engine on another GPU (ServerEngine)"]
+    return f"use {' and '.join(cures)}, then lower engine.gpu_memory_utilization"
 
 
 def _shorter(budget: Budget, data: Any) -> str | None:

@@ -43,7 +43,7 @@ class DoctorCLI(LongMabCLI):
         self.datamodule, self.model = self.config_init.data, self.config_init.model
 
 
-def doctor(args: Sequence[str]) -> int:
+def examine(args: Sequence[str]) -> int:
     """Check a configuration and this machine, and print the memory budget of each phase.
 
     Args:

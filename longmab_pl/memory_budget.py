@@ -179,6 +179,7 @@ def trainer_memory(size: ModelSize, run: TrainingSettings) -> TrainerMemory:
     Per token and layer, in bytes, with H and I the widths (bf16 base, float32 adapter on all linear layers): 40 H +
     10 I are kept for the backward pass, mostly each adapter's float32 input; recomputing and going back takes 48 H +
     14 I at its peak. With a float32 base: 33 H + 16 I and 33 H + 24 I. Checkpointing keeps H values per layer.
+    The reference pass takes 12 H + 12 I (16 and 16) of one layer.
     """
     t, b = run.tokens, run.dtype_bytes
     kept, peak = _layer_bytes(size, b)
@@ -199,7 +200,7 @@ def trainer_memory(size: ModelSize, run: TrainingSettings) -> TrainerMemory:
         layer_inputs=inputs - offloaded + ends + mask,
         layer=layer,
         head=run.chunk * size.vocabulary * (b + 3 * 4),
-        reference_pass=t * (12 * size.hidden + 12 * size.intermediate) * b / 2 + mask + ends,
+        reference_pass=t * (16 if b == 4 else 12) * (size.hidden + size.intermediate) + mask,
         host=offloaded,
     )
 
