@@ -23,6 +23,7 @@ from longmab_pl.dpo.module import DPOModule
 from longmab_pl.errors import ConfigError, LongMabError
 from longmab_pl.evaluation.command import evaluate
 from longmab_pl.evaluation.comparison import compare, paths_as_list
+from longmab_pl.export import export
 from longmab_pl.rollout.command import pairs, roll_out_round
 
 
@@ -36,7 +37,10 @@ class LongMabCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"}}
+        return {
+            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"},
+            "validate": {"model", "dataloaders", "datamodule"},
+        }
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
@@ -144,11 +148,13 @@ _LIGHTNING: dict[str, Any] = {
 }
 
 
-def fit(args: Sequence[str]) -> None:
-    """Run LightningCLI on these arguments."""
+def lightning(args: Sequence[str]) -> None:
+    """Run LightningCLI on these arguments: `fit` or `validate` first."""
     _quiet()
     ConfigParser.files = [a.removeprefix("--config=") for a in args if a.endswith((".yaml", ".yml", ".json"))]
-    LongMabCLI(**_LIGHTNING, parser_kwargs={"fit": {"default_env": False}}, args=list(args))
+    LongMabCLI(
+        **_LIGHTNING, parser_kwargs={"fit": {"default_env": False}, "validate": {"default_env": False}}, args=list(args)
+    )
 
 
 def rollout(args: Sequence[str]) -> None:
@@ -168,6 +174,14 @@ def rollout(args: Sequence[str]) -> None:
     config = cli.config
     run = Path(config.trainer.default_root_dir)
     print(roll_out_round(cli.datamodule, cli.model.model, run, adapter=config.adapter, number=config.round))
+
+
+def doctor(args: Sequence[str]) -> None:
+    """Check a config and this machine before fit: versions, model, data, and the memory of each phase."""
+    from longmab_pl.doctor import examine  # it imports this module
+
+    _quiet()
+    raise SystemExit(examine(args))
 
 
 def synthesize(folder: str, train: int = 240, eval: int = 100, passages: int = 6, seed: int = 0) -> None:
@@ -205,6 +219,7 @@ COMMANDS: dict[str, Any] = {
     "report": report,
     "evaluate": evaluate,
     "compare": compare,
+    "export": export,
 }
 
 
@@ -214,7 +229,10 @@ def overview() -> str:
     lines.append(
         f"  {'fit':<12}Run on-policy rounds: sample, score, pair, train, evaluate. `--config demo` tries it out."
     )
-    for name, command in {"rollout": rollout, **COMMANDS}.items():
+    lines.append(
+        f"  {'validate':<12}DPO metrics of a checkpoint or the base model on given pairs (PreferenceDataModule)."
+    )
+    for name, command in {"rollout": rollout, "doctor": doctor, **COMMANDS}.items():
         lines.append(
             f"  {name:<12}{(inspect.getdoc(command) or '').partition(chr(10) + chr(10))[0]}".replace("\n", " ")
         )
@@ -236,8 +254,10 @@ def main(args: Sequence[str] | None = None) -> None:
             auto_cli(command, args=paths_as_list(rest) if command is compare else rest, prog=f"longmab {args[0]}")
         elif args[0] == "rollout":
             rollout(_resolve_configs(args[1:]))
+        elif args[0] == "doctor":
+            doctor(_resolve_configs(args[1:]))
         else:
-            fit(_resolve_configs(args))
+            lightning(_resolve_configs(args))
     except Exception as error:
         known = _longmab_error(error)
         if known is None:

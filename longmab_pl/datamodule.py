@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
+
+from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.utilities import rank_zero_info
 
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
 from longmab_pl.distributed import on_rank_zero
-from longmab_pl.dpo.batch import PreferenceExample
 from longmab_pl.dpo.loading import context_limit, load_tokenizer
-from longmab_pl.dpo.tokenization import tokenize_pair
 from longmab_pl.engine.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models import resolve_model
-from longmab_pl.pair_datamodule import PairDataModule, share_prompts
+from longmab_pl.pair_datamodule import PairDataModule, share_prompts, tokenized
 from longmab_pl.rollout.bandit_rollout import BanditRollout
 from longmab_pl.rollout.embedding import Embedder
 from longmab_pl.rollout.pair_files import read_pairs
-from longmab_pl.rollout.pairs import PairRule, PreferencePair
+from longmab_pl.rollout.pairs import PairRule
 from longmab_pl.rollout.reading import ReadingProtocol, ReasonThenAnswer
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_store import PairFormat, RoundStore, digest, records_digest
@@ -121,15 +121,23 @@ class RolloutDataModule(PairDataModule):
 
     def setup(self, stage: str) -> None:
         assert self.trainer is not None
-        if stage != "fit" or self.records:
+        if self.records:
             return
+        if stage != "fit":
+            raise ConfigError(
+                f"{stage} needs pairs that are there already: use longmab_pl.PreferenceDataModule as data"
+            )
         # Rounds differ in length, so Lightning must ask for a loader every epoch; which round it is, the clock says.
         self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
         if self.val_fraction == 0:
             self.trainer.limit_val_batches = 0
         self.load(self.policy.model, show=self.trainer.is_global_zero)
         self.served = ServedPolicy(self.engine, self.run_folder / "adapters")
-        if self.verify_sync:
+        if self.verify_sync and isinstance(self.trainer.strategy, ModelParallelStrategy):
+            rank_zero_info(
+                "data.verify_sync: not under FSDP, where no rank alone can say the policy's log-probabilities"
+            )
+        elif self.verify_sync:
             self.served.watch(self._canary_texts)
 
     def load(self, model: str, show: bool = True) -> None:
@@ -149,24 +157,7 @@ class RolloutDataModule(PairDataModule):
         folder = resolve_model(model)
         self.tokenizer = load_tokenizer(folder)
         self.context_limit = context_limit(folder)
-        self._check_lengths(model, self.context_limit)
-
-    def _check_lengths(self, model: str, limit: int | None) -> None:
-        """Refuse settings under which every long record would fail, before anything is loaded."""
-        if limit is None:
-            return
-        pairs, strategy = self.plan.pairs, self.plan.strategy
-        if pairs.max_prompt_length > limit:
-            raise ConfigError(
-                f"data.pairs.max_prompt_length is {pairs.max_prompt_length}, but {model} takes {limit} tokens; lower it"
-            )
-        served = min(self.engine.max_model_len or limit, limit)
-        if strategy.needed_model_len() > served:
-            raise ConfigError(
-                f"data.strategy asks for prompts and answers of about {strategy.needed_model_len()} tokens "
-                f"(chunks x chunk_size + max_tokens), but the engine takes {served}; lower top_k, chunk_size or "
-                "max_tokens, or raise engine.max_model_len"
-            )
+        self.plan.check_lengths(model, self.context_limit, self.engine.max_model_len)
 
     def _canary_texts(self) -> list[tuple[list[int], int]]:
         """A few short prompts with their gold answers, where training moves the policy, and where the answers begin."""
@@ -223,6 +214,7 @@ class RolloutDataModule(PairDataModule):
         self.store = self._resumed_store(number)
         if self.store is None:
             self.policy.start_round()
+            self.policy.gather_adapter()
             making = self.new_round(self.run_folder, number, self.policy.model, self.policy.adapter_digest())
             self.store = making.store
             on_rank_zero(lambda: self._make_or_find(making))
@@ -290,36 +282,11 @@ class RolloutDataModule(PairDataModule):
 
     def _load_pairs(self, store: RoundStore) -> None:
         self.training, self.held_out = [], []
-        for record_id, example in share_prompts(self._tokenize(read_pairs(store.pairs))):
+        for record_id, example in share_prompts(tokenized(self.tokenizer, read_pairs(store.pairs))):
             (self.held_out if self.is_held_out(record_id) else self.training).append(example)
 
     def pairs_digest(self) -> str:
         return self.store.fingerprint if self.store else ""
-
-    def _tokenize(self, pairs: Iterable[PreferencePair]) -> Iterator[tuple[str, PreferenceExample]]:
-        """Record and token form of each pair; one that cannot be trained on is reported and costs no other."""
-        left_out = 0
-        for p in pairs:
-            try:
-                example = tokenize_pair(
-                    self.tokenizer,
-                    id=p.name,
-                    messages=p.prompt,
-                    chosen=p.chosen_text,
-                    rejected=p.rejected_text,
-                    chosen_ended=p.chosen_ended,
-                    rejected_ended=p.rejected_ended,
-                    chosen_reward=p.chosen_reward,
-                    rejected_reward=p.rejected_reward,
-                    max_length=self.context_limit,
-                )
-            except DataError as e:
-                left_out += 1
-                log.warning("pair left out: %s", e)
-                continue
-            yield p.id, example
-        if left_out:
-            log.warning("%d pairs of this round left out of training, see above", left_out)
 
     # the end
 

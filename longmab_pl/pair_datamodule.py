@@ -15,7 +15,9 @@ from lightning import LightningDataModule
 from longmab_pl.dpo.batch import PreferenceExample
 from longmab_pl.dpo.module import DPOModule
 from longmab_pl.dpo.reference_store import with_reference
-from longmab_pl.errors import ConfigError
+from longmab_pl.dpo.tokenization import tokenize_pair
+from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.rollout.pairs import PreferencePair
 from longmab_pl.rollout.served_policy import ServedPolicy
 from longmab_pl.rollout.strategy import derive_seed
 from longmab_pl.round_loader import RoundLoader
@@ -156,6 +158,27 @@ class PairDataModule(LightningDataModule, ABC):
     def _close_engine(self) -> None:
         if self.served is not None:
             self.served.engine.close()
+
+
+def tokenized(tokenizer: Any, pairs: Iterable[PreferencePair]) -> Iterator[tuple[str, PreferenceExample]]:
+    """Record and token form of each pair; one that cannot be trained on is reported and costs no other."""
+    for p in pairs:
+        try:
+            example = tokenize_pair(
+                tokenizer,
+                id=p.name,
+                messages=p.prompt,
+                chosen=p.chosen_text,
+                rejected=p.rejected_text,
+                chosen_ended=p.chosen_ended,
+                rejected_ended=p.rejected_ended,
+                chosen_reward=p.chosen_reward,
+                rejected_reward=p.rejected_reward,
+            )
+        except DataError as error:
+            log.warning("pair left out: %s", error)
+            continue
+        yield p.id, example
 
 
 def share_prompts(examples: Iterable[tuple[str, PreferenceExample]]) -> Iterator[tuple[str, PreferenceExample]]:

@@ -102,6 +102,8 @@ class PreferenceDataModule(PairDataModule):
         if self.max_length is not None and limit is not None and self.max_length > limit:
             raise ConfigError(f"data.max_length is {self.max_length}, but {self.policy.model} takes {limit}; lower it")
         show = self.trainer.is_global_zero
+        if stage != "fit" and self.val_source is None and self.val_fraction == 0:
+            raise ConfigError("there is nothing to validate on; set data.val, or data.val_fraction as in training")
         for record_id, example in self._read(self.train_source, self.max_length or limit, self.limit, show):
             held_out = self.val_source is None and self.is_held_out(record_id)
             (self.held_out if held_out else self.training).append(example)
@@ -117,7 +119,8 @@ class PreferenceDataModule(PairDataModule):
         if self._begun:
             return
         self._begun = True
-        if not self._restored:
+        assert self.trainer is not None
+        if not self._restored and self.trainer.state.fn == "fit":
             self.policy.start_round()
         self.add_reference(self.run_folder, self.epochs)
 

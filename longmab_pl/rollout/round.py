@@ -14,7 +14,7 @@ from typing import Any
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.engine.protocol import Engine
-from longmab_pl.errors import DataError, LongMabError
+from longmab_pl.errors import ConfigError, DataError, LongMabError
 from longmab_pl.rollout.bar import RolloutBar
 from longmab_pl.rollout.embedding import Embedder
 from longmab_pl.rollout.journal import Journal
@@ -64,6 +64,32 @@ class RoundPlan:
         random.Random(derive_seed(self.seed, "records")).shuffle(order)
         walk = [records[order[(number * n + i) % total]] for i in range(total)]
         return walk[:n], walk[n:]
+
+    def check_lengths(self, model: str, limit: int | None, engine_limit: int | None) -> None:
+        """Refuse settings under which every long record would fail, before anything is loaded.
+
+        Args:
+            model: its name, for the message.
+            limit: most tokens that it takes, None: unknown.
+            engine_limit: most tokens that the engine takes, None or 0: unknown before it starts.
+
+        Raises:
+            ConfigError: pairs or prompts would be longer.
+        """
+        if limit is None:
+            return
+        if self.pairs.max_prompt_length > limit:
+            raise ConfigError(
+                f"data.pairs.max_prompt_length is {self.pairs.max_prompt_length}, but {model} takes {limit} tokens; "
+                "lower it"
+            )
+        served, needed = min(engine_limit or limit, limit), self.strategy.needed_model_len()
+        if needed > served:
+            raise ConfigError(
+                f"data.strategy asks for prompts and answers of about {needed} tokens (chunks x chunk_size + "
+                f"max_tokens), but the engine takes {served}; lower top_k, chunk_size or max_tokens, or raise "
+                "engine.max_model_len"
+            )
 
     def settings(self, number: int, records: Sequence[QARecord], model: str, policy: str) -> dict[str, Any]:
         """All that a round's answers and pairs depend on, as JSON values; their digest is the round's fingerprint.
