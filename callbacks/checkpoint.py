@@ -69,8 +69,9 @@ class AdapterCheckpoint(ModelCheckpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.dirpath is None:
             self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
-        fraction = getattr(trainer.datamodule, "val_fraction", None)  # type: ignore[attr-defined]
-        if self.best_by is not None and self.best_by.startswith("val/") and fraction == 0:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        validates = getattr(data, "val_fraction", None) != 0 or getattr(data, "val_source", None) is not None
+        if stage == "fit" and self.best_by is not None and self.best_by.startswith("val/") and not validates:
             raise ConfigError(
                 f"checkpoint.monitor is {self.best_by}, but data.val_fraction is 0, so no pair is held out for "
                 "validation; set data.init_args.val_fraction (e.g. 0.1), or monitor an evaluation such as eval/f1"

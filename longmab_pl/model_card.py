@@ -278,12 +278,12 @@ def _scores(facts: RunFacts) -> str:
 
 
 def _training(facts: RunFacts) -> str:
-    if not facts.rounds:
+    if not facts.config and not facts.rounds:
         return ""
     data = _init_args(facts.config.get("data"))
     lines = ["## Data and method", ""]
-    if data.get("train"):
-        lines.append(f"- Records: `{data['train']}`.")
+    if isinstance(data.get("train"), str):
+        lines.append(f"- {'Records' if facts.rounds else 'Preference pairs'}: `{_public(data['train'])}`.")
     if data.get("strategy"):
         lines.append(f"- Answers: {_described(data['strategy'])}")
         bandit = _class_and_args(data["strategy"])[1].get("bandit")
@@ -293,6 +293,8 @@ def _training(facts: RunFacts) -> str:
         lines.append(f"- Reward: {_described(data['reward'])}")
     loss = _section(facts.config, "model").get("loss") or {"class_path": "longmab_pl.dpo.losses.SigmoidDPO"}
     lines.append(f"- Loss: {_described(loss)}")
+    if not facts.rounds:
+        return "\n".join(lines) + "\n"
     columns = {
         "records": ("rollout/records", "{:.0f}"),
         "answers": ("rollout/responses", "{:.0f}"),

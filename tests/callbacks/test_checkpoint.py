@@ -170,3 +170,16 @@ def test_monitoring_validation_without_held_out_pairs_is_refused_before_the_roll
     with pytest.raises(ConfigError, match=r"val_fraction is 0"):
         fit(tmp_path / "run", tiny_model, qa_file, AdapterCheckpoint(monitor="val/loss"))
     assert not (tmp_path / "run" / "rounds").exists()
+
+
+def test_pairs_to_validate_on_may_come_from_a_file_of_their_own(tmp_path):
+    class Data:
+        val_fraction = 0.0
+        val_source = "held_out.jsonl"
+
+    trainer = Trainer(default_root_dir=str(tmp_path), logger=False, accelerator="cpu")
+    trainer.datamodule = Data()
+    AdapterCheckpoint(monitor="val/loss").setup(trainer, None, "fit")
+    Data.val_source = None
+    with pytest.raises(ConfigError, match="val_fraction is 0"):
+        AdapterCheckpoint(monitor="val/loss").setup(trainer, None, "fit")
