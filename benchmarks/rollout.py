@@ -200,12 +200,13 @@ def compare_modes(setting: Setting, records: Sequence[QARecord], repeats: int, s
     runs: dict[str, list[dict[str, Any]]] = {mode: [] for mode in MODES}
     common = []
     for repeat in range(repeats):
-        free = roll(setting, records, "free", seed + repeat, [])
-        lockstep = roll(setting, records, "lockstep", seed + repeat, [])
-        at_once = roll(setting, records, "all at once", seed + repeat, free.requests)
-        for mode, meter in zip(MODES, (lockstep, free, at_once), strict=True):
-            runs[mode].append(meter.figures)
-            show(f"{repeat + 1}: {mode}", meter.figures)
+        meters: dict[str, Meter] = {}
+        for mode in ("free", "lockstep", "all at once"):
+            replay = meters["free"].requests if mode == "all at once" else []
+            meters[mode] = roll(setting, records, mode, seed + repeat, replay)
+            runs[mode].append(meters[mode].figures)
+            show(f"{repeat + 1}: {mode}", meters[mode].figures)
+        free, lockstep = meters["free"], meters["lockstep"]
         asked = {(r.id, r.prompt_ids) for r in free.requests}
         common.append(sum((r.id, r.prompt_ids) in asked for r in lockstep.requests) / len(lockstep.requests))
 
