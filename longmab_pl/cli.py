@@ -173,7 +173,11 @@ def rollout(args: Sequence[str]) -> None:
         raise ConfigError(f"data is a {type(cli.datamodule).__name__}; a rollout needs longmab_pl.RolloutDataModule")
     config = cli.config
     run = Path(config.trainer.default_root_dir)
-    print(roll_out_round(cli.datamodule, cli.model.model, run, adapter=config.adapter, number=config.round))
+    try:
+        print(roll_out_round(cli.datamodule, cli.model.model, run, adapter=config.adapter, number=config.round))
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def doctor(args: Sequence[str]) -> None:

@@ -60,16 +60,21 @@ def round_table(report: dict[str, Any]) -> Table:
     }
     for name in ("pairs",) if rolled_out else ("records", "usable pairs", "reward +", "reward -"):
         del columns[name]
-    for name in columns:
-        table.add_column(name, justify="left" if name == what else "right", no_wrap=True)
+    rows = []
     for row in [{"round": 0}, *report["rounds"]]:
-        cells = []
-        for shown in columns.values():
+        cells = {}
+        for name, shown in columns.items():
             try:
-                cells.append(shown(row))
+                cells[name] = shown(row)
             except KeyError:  # a metric that this run has not
-                cells.append("")
-        table.add_row("before" if row["round"] == 0 else cells[0], *cells[1:])
+                cells[name] = ""
+        rows.append(cells | {what: cells[what] if row["round"] else "before"})
+    filled = [name for name in columns if any(cells[name] for cells in rows)]
+    for name in filled:
+        table.add_column(name, justify="left" if name == what else "right", no_wrap=True)
+    for cells in rows:
+        if any(cells[name] for name in filled if name != what):
+            table.add_row(*(cells[name] for name in filled))
     return table
 
 
@@ -86,6 +91,8 @@ def statistics_table(statistics: dict[str, float], title: str) -> Table:
     table.add_column("", justify="right")
     s = statistics
     failed = f", {s['rollout/failed_records']:.0f} failed" if s["rollout/failed_records"] else ""
+    settled, hopeless = s.get("rollout/settled_rate", 0.0), s.get("rollout/hopeless_rate", 0.0)
+    stopped = [("stopped early", f"{settled:.0%} settled, {hopeless:.0%} hopeless")] if settled or hopeless else []
     rows = [
         ("records", f"{s['rollout/records']:.0f}{failed}"),
         ("responses", f"{s['rollout/responses']:.0f}"),
@@ -93,6 +100,7 @@ def statistics_table(statistics: dict[str, float], title: str) -> Table:
         ("in the asked format", f"{s['rollout/answer_format_rate']:.0%}"),
         ("cut at max_tokens", f"{s['rollout/truncated_rate']:.0%}"),
         ("probes rejected", f"{s['rollout/probe_rejected_rate']:.0%}"),
+        *stopped,
         ("records with a usable pair", f"{s['rollout/usable_pair_rate']:.0%}"),
         ("pairs", f"{s['pairs/count']:.0f}"),
         ("pairs per 1,000 responses", f"{1000 * s['pairs/count'] / max(s['rollout/responses'], 1):.0f}"),
@@ -117,26 +125,17 @@ def draw(run: Path) -> Path:
 
     report = load_report(run)
     rounds = [(row["round"], _traces(run / "rounds" / row["folder"])) for row in report["rounds"] if "folder" in row]
-    figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+    evaluations = report["evaluations"]
+    panels = 3 if rounds or evaluations else 2
+    figure, axes = plt.subplots(1, panels, figsize=(4.3 * panels, 3.8), layout="constrained")
     if rounds:
         _draw_rollouts(axes, rounds)
     else:
         _draw_training(axes, report["rounds"])
-    evaluations = report["evaluations"]
-    for key, label in (("eval/subem", "SubEM"), ("eval/f1", "F1"), ("eval/em", "EM")):
-        points = [(e["round"], e[key]) for e in evaluations if key in e]
-        if points:
-            axes[2].plot(*zip(*points, strict=True), marker="o", label=label)
-    axes[2].set(
-        title="Evaluation (held-out questions, full context)",
-        xlabel=f"{'rounds' if rounds else 'epochs'} trained",
-        ylabel="score",
-        ylim=(0, None),
-    )
+    if panels == 3:
+        _draw_evaluations(axes[2], evaluations, "rounds" if rounds else "epochs")
     for axis in axes:
         axis.xaxis.get_major_locator().set_params(integer=True)
-    if axes[2].lines:
-        axes[2].legend(frameon=False, fontsize=8)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
@@ -144,6 +143,21 @@ def draw(run: Path) -> Path:
     figure.savefig(path, dpi=130)
     plt.close(figure)
     return path
+
+
+def _draw_evaluations(axis: Any, evaluations: list[dict[str, Any]], unit: str) -> None:
+    for key, label in (("eval/subem", "SubEM"), ("eval/f1", "F1"), ("eval/em", "EM")):
+        points = [(e["round"], e[key]) for e in evaluations if key in e]
+        if points:
+            axis.plot(*zip(*points, strict=True), marker="o", label=label)
+    axis.set(
+        title="Evaluation (held-out questions, full context)",
+        xlabel=f"{unit} trained",
+        ylabel="score",
+        ylim=(0, None),
+    )
+    if axis.lines:
+        axis.legend(frameon=False, fontsize=8)
 
 
 def _draw_rollouts(axes: Any, rounds: list[tuple[int, list[dict[str, Any]]]]) -> None:
