@@ -98,8 +98,10 @@ class EngineEvaluation(Callback, ABC):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.before_training or self.history:
             return
+        policy = trainer.datamodule.policy  # type: ignore[attr-defined]
+        policy.gather_adapter()
         # A callback that is new in a resumed run has no history either, and the policy is no longer the base model.
-        if trainer.ckpt_path is None or trainer.datamodule.policy.adapter_is_identity():  # type: ignore[attr-defined]
+        if trainer.ckpt_path is None or policy.adapter_is_identity():
             self.run(trainer, "before training", 0, "after-round-0")
 
     def on_train_batch_end(
@@ -145,6 +147,8 @@ class EngineEvaluation(Callback, ABC):
             return {key: value for key, value in last.items() if key.startswith("eval/")}
         data = trainer.datamodule  # type: ignore[attr-defined]
         entry: dict[str, Any] = {"when": when, "round": rounds, "step": trainer.global_step}
+
+        data.policy.gather_adapter()
 
         def evaluation() -> tuple[dict[str, Any], dict[str, float]]:
             policy, folder = data.policy, self.folder(trainer, name)

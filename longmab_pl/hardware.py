@@ -8,6 +8,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+_CGROUP = Path("/sys/fs/cgroup")
+
 _NO_LIMIT = 2**60
 """Control groups without a limit name a number near 2^63."""
 
@@ -67,7 +69,7 @@ def host_memory() -> tuple[int, int]:
     else:
         page = os.sysconf("SC_PAGE_SIZE")
         total = available = os.sysconf("SC_PHYS_PAGES") * page
-    root = Path("/sys/fs/cgroup")
+    root = _CGROUP
     for limit_file, used_file in (
         (root / "memory.max", root / "memory.current"),
         (root / "memory/memory.limit_in_bytes", root / "memory/memory.usage_in_bytes"),

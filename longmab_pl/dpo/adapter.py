@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
@@ -44,23 +45,55 @@ def copy_to_reference(policy: PeftModel) -> None:
             parameter.copy_(parameters[name.replace(f".{REFERENCE}.", f".{POLICY}.")])
 
 
-def is_identity(policy: PeftModel) -> bool:
+Whole = Mapping[str, torch.Tensor]
+"""A sharded adapter's weights by name, gathered from all ranks; empty where every rank has all of them anyway."""
+
+
+def gather(policy: PeftModel) -> dict[str, torch.Tensor]:
+    """The policy adapter's weights where they are sharded (FSDP); all ranks must call this. Else nothing."""
+    from torch.distributed.tensor import DTensor
+
+    whole = {}
+    for name, parameter in policy.named_parameters():
+        if f".{POLICY}." in name and isinstance(parameter, DTensor):
+            whole[name] = parameter.full_tensor().detach().cpu()
+    return whole
+
+
+def _weights(policy: PeftModel, whole: Whole) -> dict[str, torch.Tensor]:
+    """The policy adapter's weights by name.
+
+    Raises:
+        LongMabError: they are sharded and were not gathered.
+    """
+    from torch.distributed.tensor import DTensor
+
+    found = {}
+    for name, parameter in policy.named_parameters():
+        if f".{POLICY}." not in name:
+            continue
+        if name not in whole and isinstance(parameter, DTensor):
+            raise LongMabError("the adapter is sharded over the ranks; call gather_adapter() on all of them first")
+        found[name] = whole.get(name, parameter).detach()
+    return found
+
+
+def is_identity(policy: PeftModel, whole: Whole = MappingProxyType({})) -> bool:
     """Whether the adapter changes nothing: every B is zero, as before the first step (with DoRA: never said)."""
     if policy.peft_config[POLICY].use_dora:
         return False
-    updates = [p for name, p in policy.named_parameters() if f".lora_B.{POLICY}." in name]
-    return bool(updates) and not any(bool(p.detach().any()) for p in updates)
+    updates = [p for name, p in _weights(policy, whole).items() if f".lora_B.{POLICY}." in name]
+    return bool(updates) and not any(bool(p.any()) for p in updates)
 
 
-def digest(policy: PeftModel) -> str:
+def digest(policy: PeftModel, whole: Whole = MappingProxyType({})) -> str:
     """16 hexadecimal digits that stand for the policy's adapter weights; "base" while they change nothing."""
-    if is_identity(policy):
+    if is_identity(policy, whole):
         return "base"
     h = hashlib.blake2b(digest_size=8)
-    for name, parameter in sorted(policy.named_parameters()):
-        if f".{POLICY}." in name:
-            h.update(name.encode())
-            h.update(parameter.detach().to("cpu", torch.float32).numpy().tobytes())
+    for name, parameter in sorted(_weights(policy, whole).items()):
+        h.update(name.encode())
+        h.update(parameter.to("cpu", torch.float32).numpy().tobytes())
     return h.hexdigest()
 
 
@@ -125,7 +158,7 @@ def verify_checkpoint(expected: Mapping[str, torch.Tensor], found: Mapping[str, 
             )
 
 
-def save_adapter(policy: PeftModel, folder: Path, base_model: str) -> Path:
+def save_adapter(policy: PeftModel, folder: Path, base_model: str, whole: Whole = MappingProxyType({})) -> Path:
     """Write the policy's adapter as a plain PEFT folder that Transformers, PEFT and vLLM load.
 
     The folder appears complete or not at all (written beside, then renamed); an existing one is replaced. Under several
@@ -135,6 +168,7 @@ def save_adapter(policy: PeftModel, folder: Path, base_model: str) -> Path:
         policy: whose "default" adapter is written, without the reference.
         folder: holds `adapter_config.json` and `adapter_model.safetensors` afterwards.
         base_model: folder or hub name of the base model, for `adapter_config.json`.
+        whole: the weights of a sharded adapter, see `gather`.
 
     Returns:
         The folder.
@@ -151,7 +185,12 @@ def save_adapter(policy: PeftModel, folder: Path, base_model: str) -> Path:
     try:
         unfinished.mkdir(parents=True)
         # Embeddings are never trained; "auto" would ask the hub whether they were resized.
-        policy.save_pretrained(str(unfinished), selected_adapters=[POLICY], save_embedding_layers=False)
+        policy.save_pretrained(
+            str(unfinished),
+            selected_adapters=[POLICY],
+            save_embedding_layers=False,
+            state_dict=_weights(policy, whole),
+        )
         if folder.exists():
             replaced = unfinished.with_suffix(".old")
             folder.rename(replaced)

@@ -28,6 +28,7 @@ from longmab_pl.dpo.losses import PreferenceLoss, SigmoidDPO
 from longmab_pl.dpo.offload import offloaded_activations
 from longmab_pl.dpo.reference import WITHIN_POLICY, load_reference, reference_digest
 from longmab_pl.dpo.schedule import Schedule, lr_factor, run_progress
+from longmab_pl.dpo.sharding import shard
 from longmab_pl.errors import ConfigError, LongMabError
 from longmab_pl.models import resolve_model
 
@@ -110,6 +111,7 @@ class DPOModule(LightningModule):
         # In a tuple, so that it is no submodule: never in a checkpoint, in no optimizer, moved and wrapped by nobody.
         self._separate: tuple[PreTrainedModel, ...] = ()
         self._reference_layout: Layout = "packed"
+        self._whole: dict[str, torch.Tensor] = {}
         self._check_settings()
 
     def _check_settings(self) -> None:
@@ -160,6 +162,13 @@ class DPOModule(LightningModule):
             self._separate = (separate,)
             self._reference_layout = self._exact_layout(separate)
         self.policy = policy
+        if trainer is not None and (mesh := self.device_mesh) is not None:  # ModelParallelStrategy
+            if self.quantization == "nf4":
+                raise ConfigError(
+                    "model.quantization is nf4, whose packed weights cannot be sharded; use trainer.strategy: ddp "
+                    "(every GPU holds the 4-bit base) or model.quantization: none"
+                )
+            shard(policy, mesh)
 
     def _exact_layout(self, model: PeftModel | PreTrainedModel) -> Layout:
         """Settle on an attention that runs here and a layout that is exact with it."""
@@ -282,6 +291,7 @@ class DPOModule(LightningModule):
     def on_train_batch_start(self, batch: PackedBatch, batch_idx: int) -> None:
         """Set the learning rate from the fraction of the run that is done (exact on resume: it depends on nothing
         else)."""
+        self._whole = {}
         progress = run_progress(self.trainer, batch_idx)
         rate = self.learning_rate * lr_factor(progress, self.warmup_fraction, self.schedule)
         for group in self.trainer.optimizers[0].param_groups:
@@ -313,15 +323,22 @@ class DPOModule(LightningModule):
 
     def save_adapter(self, folder: Path) -> Path:
         """Write the policy's adapter as a plain PEFT folder (see `longmab_pl.dpo.adapter.save_adapter`)."""
-        return adapters.save_adapter(self._policy, Path(folder), resolve_model(self.model))
+        return adapters.save_adapter(self._policy, Path(folder), resolve_model(self.model), self._whole)
+
+    def gather_adapter(self) -> None:
+        """Bring a sharded adapter (FSDP) together, so that any rank may save it or say its digest until the next batch.
+
+        All ranks must call it; where the adapter is not sharded it does nothing.
+        """
+        self._whole = adapters.gather(self._policy)
 
     def adapter_is_identity(self) -> bool:
         """Whether the adapter changes nothing, as before the first step."""
-        return adapters.is_identity(self._policy)
+        return adapters.is_identity(self._policy, self._whole)
 
     def adapter_digest(self) -> str:
         """Stands for the adapter's weights in file names and fingerprints; "base" while they change nothing."""
-        return adapters.digest(self._policy)
+        return adapters.digest(self._policy, self._whole)
 
     @torch.no_grad()
     def token_logps(self, prompt_ids: Sequence[int], adapter: bool = True) -> list[float]:
@@ -337,6 +354,8 @@ class DPOModule(LightningModule):
         if len(prompt_ids) < 2:
             raise ConfigError(f"token_logps needs at least 2 tokens and was given {len(prompt_ids)}")
         policy = self._policy
+        if self._trainer is not None and self.device_mesh is not None:
+            raise LongMabError("one rank alone cannot compute log-probabilities with a sharded model (FSDP)")
         if not adapter:
             with adapters.as_reference(policy, "base"):
                 return text_logps(policy, prompt_ids, self.logprob_chunk).tolist()
