@@ -143,17 +143,17 @@ class Fleet:
         raise EngineError(self.dispatcher.no_server())
 
     async def _scores_of(self, server: RemoteServer, prompts: Sequence[Sequence[int]]) -> list[list[float]] | None:
+        """One after the other: vLLM's LoRA layers on CPU cannot give prompt log-probabilities to two at once, and the
+        server dies of it ("einsum(): ... does not broadcast")."""
         assert server.model is not None
         name, started = server.adapter or server.model.name, self._now()
-        at_once = asyncio.Semaphore(server.capacity)
-
-        async def one(prompt: Sequence[int]) -> list[float]:
-            async with at_once:
-                body = score_body(prompt, name)
-                return parse_score(prompt, await server.post("/v1/completions", body, self._retry.request_timeout))
-
         try:
-            return list(await asyncio.gather(*(one(prompt) for prompt in prompts)))
+            return [
+                parse_score(
+                    prompt, await server.post("/v1/completions", score_body(prompt, name), self._retry.request_timeout)
+                )
+                for prompt in prompts
+            ]
         except ServerFailed as error:
             server.failed(error, started, self._now(), self._retry.backoff)
             return None

@@ -41,6 +41,7 @@ class LaunchSettings:
     dtype: str
     quantization: str | None
     enable_prefix_caching: bool
+    kv_block_size: int | None
     max_lora_rank: int
     adapter_sync: Literal["auto", "merge", "lora"]
     enforce_eager: bool | None
@@ -56,6 +57,10 @@ class LaunchSettings:
             raise ConfigError(f"engine.kv_cache_gb is {self.kv_cache_gb}; it must be positive")
         if not 0 < self.gpu_memory_utilization <= 1:
             raise ConfigError(f"engine.gpu_memory_utilization is {self.gpu_memory_utilization}; it must be in (0, 1]")
+        if self.kv_block_size is not None and (self.kv_block_size < 16 or self.kv_block_size % 16):
+            raise ConfigError(
+                f"engine.kv_block_size is {self.kv_block_size}; vLLM takes multiples of 16 (on CPU best of 32), or null"
+            )
         if self.max_lora_rank not in LORA_RANKS:
             raise ConfigError(f"engine.max_lora_rank is {self.max_lora_rank}; vLLM takes one of {LORA_RANKS}")
         if self.adapter_sync not in ("auto", "merge", "lora"):
@@ -108,7 +113,11 @@ class LaunchSettings:
             "use_tqdm_on_load": self.verbose,
             "disable_log_stats": True,
         }
+        if self.kv_block_size is not None:
+            args["block_size"] = self.kv_block_size
         if on_cpu:
+            # Only whole blocks are shared, and vLLM's own 128 tokens on CPU are longer than many a shared beginning.
+            args.setdefault("block_size", 32)
             args["kv_cache_memory_bytes"] = int(self.kv_cache_gb * 2**30)
             # A partial prefill rewinds the request's random generator, which the CPU's cannot do. Without chunked
             # prefill vLLM raises the token budget of a step to max_model_len by itself.

@@ -170,7 +170,8 @@ class ChildServers:
         return ""
 
     def stop(self, keep_logs: bool = False) -> None:
-        """End them all. Safe to call twice."""
+        """End them all. Safe to call twice. The logs stay if one of them had ended before."""
+        keep_logs = keep_logs or any(process.poll() is not None for process in self.processes)
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)

@@ -51,6 +51,8 @@ class VLLMEngine:
             have no bf16 instructions and a young adapter merged into bf16 weights is partly rounded away.
         quantization: vLLM's name of a weight quantisation of the base model, e.g. "fp8", made while the weights load.
         enable_prefix_caching: reuse the KV cache of shared prompt beginnings.
+        kv_block_size: tokens in a block of the KV cache; beginnings are shared in whole blocks. None is 32 on CPU
+            (vLLM's own 128 there would share nothing shorter) and vLLM's choice on GPU.
         max_lora_rank: largest adapter rank (GPU), one of 1, 8, 16, 32, 64, 128, 256, 320, 512.
         adapter_sync: "merge" puts adapter and base together and reloads the weights in place; "lora" hands the adapter
             to vLLM's LoRA kernels. "auto" is merge on CPU, where those kernels are 4-11 times slower than the base
@@ -72,6 +74,7 @@ class VLLMEngine:
         dtype: str = "auto",
         quantization: str | None = None,
         enable_prefix_caching: bool = True,
+        kv_block_size: int | None = None,
         max_lora_rank: int = 16,
         adapter_sync: Literal["auto", "merge", "lora"] = "auto",
         enforce_eager: bool | None = None,
@@ -86,6 +89,7 @@ class VLLMEngine:
             dtype=dtype,
             quantization=quantization,
             enable_prefix_caching=enable_prefix_caching,
+            kv_block_size=kv_block_size,
             max_lora_rank=max_lora_rank,
             adapter_sync=adapter_sync,
             enforce_eager=enforce_eager,
@@ -288,11 +292,15 @@ class VLLMEngine:
         )
         names = [f"score-{next(self._counter)}" for _ in prompts]
         outputs: dict[str, Any] = {}
+        assert self._run is not None
+        # vLLM's LoRA layers on CPU cannot give prompt log-probabilities to two prompts in one step.
+        one_by_one = self._run.on_cpu and self._run.merge_dtype is None
         try:
             for name, prompt in zip(names, prompts, strict=True):
                 self._add(llm, name, prompt, params)
-            while llm.has_unfinished_requests():
-                outputs.update((output.request_id, output) for output in self._step(llm) if output.finished)
+                if one_by_one or name == names[-1]:
+                    while llm.has_unfinished_requests():
+                        outputs.update((output.request_id, output) for output in self._step(llm) if output.finished)
         except EngineError:
             if not self._broken:
                 llm.abort_request(names)

@@ -71,7 +71,7 @@ def tokenizer(model: str) -> Any:
 @pytest.fixture(scope="module")
 def launched(model: str) -> Iterator[ServerEngine]:
     """The engine with a server of its own; closing it must leave no process."""
-    settings = LaunchServers(max_lora_rank=8, args=["--kv-cache-memory-bytes", str(2**29)])
+    settings = LaunchServers(max_lora_rank=8)
     with ServerEngine(launch=settings, concurrency_per_server=8, max_model_len=1024) as engine:
         engine.start(model)
         assert engine._children is not None
