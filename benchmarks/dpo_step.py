@@ -178,7 +178,7 @@ def set_adapter(policy: PeftModel) -> None:
     generator = torch.Generator().manual_seed(0)
     for name, parameter in sorted(policy.named_parameters()):
         if parameter.requires_grad:
-            scale = 0.02 if ".lora_A." in name else 0.002
+            scale = 0.02 if ".lora_A." in name else 0.01
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
 
 

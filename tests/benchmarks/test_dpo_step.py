@@ -1,0 +1,86 @@
+"""The DPO step's benchmark measures the same thing in every system."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+FILE = Path(__file__).parents[2] / "benchmarks" / "dpo_step.py"
+
+
+@pytest.fixture(scope="module")
+def bench():
+    spec = importlib.util.spec_from_file_location("dpo_step_benchmark", FILE)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    module.BETA = 20.0  # a model with random weights barely prefers anything; at log 2 any two systems would agree
+    return module
+
+
+@pytest.fixture(scope="module")
+def results(bench, tiny_model):
+    """All systems on the tiny model, with completions of different lengths (TRL pads them)."""
+    cases = [bench.Case(system, tiny_model, "fp32", "cpu", 40, 7, 5, 1, 2) for system in bench.SYSTEMS]
+    return [bench.measure(case, tiny_model) for case in cases]
+
+
+def test_all_systems_have_the_same_losses(bench, results, capsys):
+    losses = {r["case"]["system"]: r["losses"] for r in results}
+    assert len(losses["trl"]) == 3
+    assert losses["packed"] == pytest.approx(losses["trl"], abs=2e-4)
+    assert losses["concatenated"] == pytest.approx(losses["trl"], abs=2e-4)
+    assert max(abs(loss - 0.693147) for loss in losses["trl"]) > 1e-3
+    assert bench.show(results)
+    table = capsys.readouterr().out
+    assert "| 40+7,5 | packed |" in table
+    assert "| 1.77 |" in table, "2 x 40 + 12 tokens over 40 + 12"
+
+
+def test_different_losses_are_an_error(bench, results, capsys):
+    wrong = json.loads(json.dumps(results))
+    wrong[0]["losses"][1] += 5e-4
+    assert not bench.show(wrong)
+    assert "LOSSES DIFFER" in capsys.readouterr().out
+
+
+def test_steps_after_the_warm_up_are_timed(results):
+    for result in results:
+        assert len(result["seconds"]) == 3
+        assert min(result["seconds"]) > 0
+        assert result["seconds_per_pair"] == pytest.approx(sum(result["seconds"][1:]) / 2)
+
+
+def test_cases_in_the_file_are_not_run_again(bench, results, tmp_path, tiny_model, monkeypatch, capsys):
+    out = tmp_path / "out.json"
+    out.write_text(json.dumps(results))
+    monkeypatch.setattr(bench, "measure_apart", lambda *_: pytest.fail("a case was run again"))
+    monkeypatch.setattr(sys, "argv", ["dpo_step", "--model", tiny_model, "--pairs", "40+7,5", "--out", str(out)])
+    with pytest.raises(SystemExit) as done:
+        bench.main()
+    assert done.value.code == 0
+    assert json.loads(out.read_text()) == results
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_is_the_peak_above_what_was_held(bench):
+    held = bytearray(50_000_000)
+    meter = bench.Meter("cpu")
+    meter.begin()
+    passing = bytearray(80_000_000)
+    passing[::4096] = b"x" * len(passing[::4096])
+    del passing
+    assert 75e6 < meter.peak() < 120e6
+    assert meter.held > len(held)
+
+
+def test_lengths(bench):
+    assert bench.parse_lengths("4096+200") == (4096, 200, 200)
+    assert bench.parse_lengths("4096+200,150") == (4096, 200, 150)
+    with pytest.raises(argparse.ArgumentTypeError, match="PROMPT"):
+        bench.parse_lengths("4096")
