@@ -25,6 +25,7 @@ from longmab_pl.dpo.logprobs import (
     text_logps,
 )
 from longmab_pl.dpo.losses import PreferenceLoss, SigmoidDPO
+from longmab_pl.dpo.objective import objective
 from longmab_pl.dpo.offload import offloaded_activations
 from longmab_pl.dpo.reference import WITHIN_POLICY, load_reference, reference_digest
 from longmab_pl.dpo.schedule import Schedule, lr_factor, run_progress
@@ -253,40 +254,22 @@ class DPOModule(LightningModule):
 
     def _loss(self, batch: PackedBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         if not self.loss.needs_reference:
-            reference_chosen = reference_rejected = torch.zeros(len(batch), device=batch.input_ids.device)
+            zeros = torch.zeros(len(batch), device=batch.input_ids.device)
+            reference = zeros, zeros
         elif batch.reference_chosen_logps is not None and batch.reference_rejected_logps is not None:
-            reference_chosen, reference_rejected = batch.reference_chosen_logps, batch.reference_rejected_logps
+            reference = batch.reference_chosen_logps, batch.reference_rejected_logps
         else:
-            reference_chosen, reference_rejected = self.reference_logps(batch)
+            reference = self.reference_logps(batch)
         with offloaded_activations(self._policy) if self.activation_offload else nullcontext():
             logps = self.pair_logps(batch)
-        losses, chosen_rewards, rejected_rewards = self.loss(
-            logps.chosen,
-            logps.rejected,
-            reference_chosen,
-            reference_rejected,
-            logps.chosen_tokens,
-            logps.rejected_tokens,
-        )
-        losses = losses + self.nll_weight * logps.chosen_nll
-        loss = losses.mean()
-        if not torch.isfinite(loss):
+        losses, metrics = objective(self.loss, self.nll_weight, logps, reference, batch)
+        if not torch.isfinite(losses).all():
             bad = [id for id, finite in zip(batch.ids, torch.isfinite(losses).tolist(), strict=True) if not finite]
             raise LongMabError(
                 f"the loss is not finite for pairs {', '.join(map(repr, bad))} (epoch {self.current_epoch}, step "
                 f"{self.global_step}); lower model.learning_rate or set trainer.gradient_clip_val, and look at them"
             )
-        return loss, {
-            "loss": loss.detach(),
-            "rewards/chosen": chosen_rewards.mean(),
-            "rewards/rejected": rejected_rewards.mean(),
-            "rewards/accuracies": (chosen_rewards > rejected_rewards).float().mean(),
-            "rewards/margins": (chosen_rewards - rejected_rewards).mean(),
-            "logps/chosen": logps.chosen.detach().mean(),
-            "logps/rejected": logps.rejected.detach().mean(),
-            "nll_loss": logps.chosen_nll.detach().mean(),
-            "tokens": torch.tensor(float(batch.tokens)),
-        }
+        return losses.mean(), metrics
 
     def on_train_batch_start(self, batch: PackedBatch, batch_idx: int) -> None:
         """Set the learning rate from the fraction of the run that is done (exact on resume: it depends on nothing
@@ -310,9 +293,13 @@ class DPOModule(LightningModule):
         raise ConfigError("strict_loading cannot be set: checkpoints hold the adapter only")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the adapter (and the round's reference adapter) and drop the base model's weights."""
+        """Keep the adapter (and the round's reference adapter) and drop the base model's weights; name the parameters
+        in the optimizer's state, so that it loads whole and sharded (FSDP)."""
         names = adapters.checkpoint_names(self)
         checkpoint["state_dict"] = {name: t for name, t in checkpoint["state_dict"].items() if name in names}
+        trained = [name for name, p in self.named_parameters() if p.requires_grad]
+        states = checkpoint.get("optimizer_states", [])
+        checkpoint["optimizer_states"] = [adapters.named_state(state, trained) for state in states]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that would load only in part."""
