@@ -163,7 +163,7 @@ def test_adapters_arrive_and_the_canary_sees_it(
 
     torch.manual_seed(0)
     lora = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
-    policy = get_peft_model(AutoModelForCausalLM.from_pretrained(model), lora)
+    policy = get_peft_model(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), lora)
     for name, weight in policy.named_parameters():
         if "lora_B" in name:
             weight.data.normal_(std=0.05)
