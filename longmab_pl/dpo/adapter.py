@@ -6,11 +6,11 @@ from __future__ import annotations
 import hashlib
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -121,27 +121,6 @@ def checkpoint_names(module: torch.nn.Module) -> set[str]:
     """State-dict names that belong in a checkpoint: what is trained and the reference adapter, never the base
     weights."""
     return {name for name, p in module.named_parameters() if p.requires_grad or f".{REFERENCE}." in name}
-
-
-def named_state(state: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """An optimizer's state with its parameters' names in place of their numbers, which only it can count.
-
-    PyTorch's optimizers load either; a sharded one needs names.
-
-    Args:
-        state: as `Optimizer.state_dict` gives it.
-        names: of the optimizer's parameters, in its order.
-    """
-    groups = state["param_groups"]
-    numbers = [number for group in groups for number in group["params"]]
-    if len(numbers) != len(names) or not all(isinstance(number, int) for number in numbers):
-        return dict(state)  # named already
-    known = dict(zip(numbers, names, strict=True))
-    return {
-        **state,
-        "state": {known[number]: values for number, values in state["state"].items()},
-        "param_groups": [{**group, "params": [known[number] for number in group["params"]]} for group in groups],
-    }
 
 
 def verify_checkpoint(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> None:

@@ -293,13 +293,9 @@ class DPOModule(LightningModule):
         raise ConfigError("strict_loading cannot be set: checkpoints hold the adapter only")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the adapter (and the round's reference adapter) and drop the base model's weights; name the parameters
-        in the optimizer's state, so that it loads whole and sharded (FSDP)."""
+        """Keep the adapter (and the round's reference adapter) and drop the base model's weights."""
         names = adapters.checkpoint_names(self)
         checkpoint["state_dict"] = {name: t for name, t in checkpoint["state_dict"].items() if name in names}
-        trained = [name for name, p in self.named_parameters() if p.requires_grad]
-        states = checkpoint.get("optimizer_states", [])
-        checkpoint["optimizer_states"] = [adapters.named_state(state, trained) for state in states]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that would load only in part."""

@@ -1,0 +1,128 @@
+"""A whole fit in one or several processes, for tests: scripted answers, a tiny model, Lightning's own strategies.
+
+Started as a program: `python distributed_fit.py RUN MODEL QA_FILE OPTIONS_JSON`. Every rank writes what it saw to
+`RUN/seen-<rank>.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation, RoundReport
+from scripted_engine import ScriptedEngine
+
+from longmab_pl.datamodule import RolloutDataModule
+from longmab_pl.dpo.loading import LoRASettings
+from longmab_pl.dpo.module import DPOModule
+from longmab_pl.engine.protocol import Request, Sampling
+from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
+from longmab_pl.rollout.pairs import PairRule
+from longmab_pl.rollout.reading import Direct
+
+
+def sometimes_right(request: Request, i: int) -> str:
+    record, _, pull = request.id.partition("/")
+    if not (record.isdigit() and pull.isdigit()):  # an evaluation asks
+        return " number 1"
+    number = int(record) * 10 + int(record) % 4
+    return f" number {number}" if (int(record) + int(pull)) % 3 == 0 else f" number {number + 1} or so"
+
+
+class Seen(Callback):
+    """Losses and pairs of every batch of this rank."""
+
+    def __init__(self) -> None:
+        self.batches: list[dict] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        row = {"step": trainer.global_step, "loss": float(outputs["loss"]), "pairs": list(batch.ids)}
+        self.batches.append(row | {"epoch": trainer.current_epoch})
+
+
+class StopAfter(Callback):
+    """Ends the run after so many epochs, as if it had been stopped there."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer, pl_module) -> None:
+        if trainer.current_epoch + 1 == self.epochs:
+            trainer.should_stop = True
+
+
+def fit(run: Path, model: str, qa_file: Path, options: dict) -> None:
+    """Train as the options say; see the keys read here."""
+    seed_everything(options.get("seed", 0))
+    torch.set_num_threads(1)
+    devices = options.get("devices", 1)
+    engine = ScriptedEngine(sometimes_right)
+    module = DPOModule(
+        model,
+        lora=LoRASettings(r=2, alpha=4),
+        dtype="fp32",
+        learning_rate=1e-2,
+        reference=options.get("reference", "base"),
+        gradient_checkpointing=options.get("gradient_checkpointing", False),
+    )
+    strategy = BanditRollout(
+        rounds=4,
+        top_k=2,
+        init="uniform",
+        chunking=Chunking(60, 0, 1),
+        sampling=Sampling(max_tokens=16, presence_penalty=0.0),
+    )
+    data = RolloutDataModule(
+        engine,
+        str(qa_file),
+        strategy=strategy,
+        reading=Direct(),
+        pairs=PairRule(max_prompt_length=1500),
+        rounds=options.get("rounds", 2),
+        epochs_per_round=options.get("epochs_per_round", 1),
+        records_per_round=8,
+        batch_size=options.get("batch_size", 1),
+        verify_sync=False,
+    )
+    seen = Seen()
+    callbacks: list[Callback] = [seen, AdapterCheckpoint(), AdapterExport(), RoundReport(picture=False)]
+    if options.get("stop_after_epochs"):
+        callbacks.append(StopAfter(options["stop_after_epochs"]))
+    if options.get("evaluate"):
+        callbacks.append(QAEvaluation(str(qa_file), limit=4, sampling=Sampling(temperature=0.0, max_tokens=8)))
+    patience = {"process_group_backend": "gloo", "timeout": timedelta(seconds=120)}
+    strategies: dict[str, Any] = {
+        "auto": lambda: "auto",
+        "ddp": lambda: DDPStrategy(**patience),
+        "fsdp": lambda: ModelParallelStrategy(devices, 1, save_distributed_checkpoint=False, **patience),
+    }
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=devices,
+        strategy=strategies[options.get("strategy", "auto")](),
+        default_root_dir=str(run),
+        max_epochs=data.rounds * data.epochs_per_round,
+        max_steps=options.get("max_steps", -1),
+        accumulate_grad_batches=options.get("accumulate", 1),
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+    trainer.fit(module, datamodule=data, ckpt_path=options.get("ckpt_path"))
+    trained = ((name, p.detach()) for name, p in module.named_parameters() if p.requires_grad)
+    adapter = {name: (p.full_tensor() if hasattr(p, "full_tensor") else p).tolist() for name, p in trained}
+    row = {"batches": seen.batches, "adapter": adapter, "asked": len(engine.asked), "steps": trainer.global_step}
+    (run / f"seen-{trainer.global_rank}.json").write_text(json.dumps(row))
+
+
+if __name__ == "__main__":
+    fit(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), json.loads(sys.argv[4]))
