@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from longmab_pl.evaluation.contamination import find_contamination
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.runner import evaluate
 from longmab_pl.evaluation.task import EvaluationTask
+from longmab_pl.models import BUNDLED_PREFIX
 
 log = logging.getLogger(__name__)
 
@@ -162,6 +164,8 @@ class EngineEvaluation(Callback, ABC):
                     overwrite=True,
                     desc=f"evaluation {when}",
                 )
+            # For tables: whose result it is, in words; predictions on disk are told apart by the adapter's digest.
+            result = replace(result, model=f"{Path(policy.model).name.removeprefix(BUNDLED_PREFIX)}, {when}")
             scores = self.keep(trainer, result, entry, folder)
             for logger in trainer.loggers:
                 logger.log_metrics(scores, step=trainer.global_step)

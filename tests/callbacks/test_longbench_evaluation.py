@@ -42,7 +42,9 @@ def test_scores_by_round_predictions_best_adapter_and_test_against_the_first(tmp
     predictions = [json.loads(line) for line in (folder / "hotpotqa.jsonl").read_text().splitlines()]
     assert sorted(p["id"] for p in predictions) == [f"b{i}" for i in range(100, 108)]
     assert sum(p["pred"].startswith("river") for p in predictions) == 4
-    assert json.loads((folder / "result.json").read_text())["macro"] == {"f1": 50.0}
+    result = json.loads((folder / "result.json").read_text())
+    assert result["macro"] == {"f1": 50.0}
+    assert result["model"] == "tiny, after round 2"
     tests = json.loads((folder / "against_first.json").read_text())
     assert tests["musique"]["difference"] == tests["macro"]["difference"] == 25.0
     assert tests["macro"]["n"] == 16
