@@ -182,14 +182,15 @@ def test_adapters_arrive_and_the_canary_sees_it(
     with pytest.raises(EngineError, match="still answers with the base model"):
         canary.check(engine.score(prompts), expected)
 
-    before = answers(engine, [Request("r", prompts[0], GREEDY)])["r"].texts
+    question = chat(tokenizer, QUESTIONS[0])
+    before = answers(engine, [Request("r", question, GREEDY)])["r"].texts
     engine.sync(tmp_path / "adapter")
     result = canary.check(engine.score(prompts), expected)
     assert result.verdict == "match"
     assert result.cosine > 0.99
-    assert answers(engine, [Request("r", prompts[0], GREEDY)])["r"].texts != before
+    assert answers(engine, [Request("r", question, GREEDY)])["r"].texts != before
     engine.sync(None)
-    assert answers(engine, [Request("r", prompts[0], GREEDY)])["r"].texts == before
+    assert answers(engine, [Request("r", question, GREEDY)])["r"].texts == before
 
     large = get_peft_model(AutoModelForCausalLM.from_pretrained(model), LoraConfig(r=16, target_modules=["q_proj"]))
     large.save_pretrained(tmp_path / "large")
