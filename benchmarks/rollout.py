@@ -247,6 +247,7 @@ def compare_worth(base: Setting, records: Sequence[QARecord], repeats: int, seed
     variants: dict[str, Setting] = {
         "as it stands": base,
         "no prefix cache": dataclasses.replace(base, engine={**base.engine, "enable_prefix_caching": False}),
+        "cache blocks of 128 tokens": dataclasses.replace(base, engine={**base.engine, "kv_block_size": 128}),
         "question before document": dataclasses.replace(base, reading=ReasonThenAnswer(QUESTION_FIRST)),
         "repeated chunks first": strategy(bandit=RepeatsFirst(s.bandit)),
         "2 samples per pull": strategy(samples_per_pull=2, rounds=max(s.rounds // 2, 1)),
