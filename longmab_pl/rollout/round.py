@@ -91,7 +91,13 @@ class RoundPlan:
                 "engine.max_model_len"
             )
 
-    def settings(self, number: int, records: Sequence[QARecord], model: str, policy: str) -> dict[str, Any]:
+    def reserve_of(self, following: Sequence[QARecord]) -> Sequence[QARecord]:
+        """The records that an adaptive budget may let in, of those that follow a round's own; none for a fixed one."""
+        return following if getattr(self.strategy, "budget", "fixed") == "adaptive" else ()
+
+    def settings(
+        self, number: int, records: Sequence[QARecord], model: str, policy: str, reserve: Sequence[QARecord] = ()
+    ) -> dict[str, Any]:
         """All that a round's answers and pairs depend on, as JSON values; their digest is the round's fingerprint.
 
         Args:
@@ -99,13 +105,14 @@ class RoundPlan:
             records: its records.
             model: name of the base model.
             policy: stands for the adapter's weights (`base`: none).
+            reserve: records that may be let in (see `reserve_of`).
         """
         return {
             "format": FORMAT,
             "round": number,
             "model": model,
             "policy": policy,
-            "records": records_digest(records),
+            "records": records_digest([*records, *reserve]),
             "strategy": describe(self.strategy),
             "reading": describe(self.reading),
             "pairs": describe(self.pairs),
@@ -145,7 +152,7 @@ class Round:
         self.records = records
         self.tokenizer = tokenizer
         self.origin = origin
-        self.reserve = reserve if getattr(plan.strategy, "budget", "fixed") == "adaptive" else ()
+        self.reserve = plan.reserve_of(reserve)
         self.failures: dict[str, str] = {}
         self._spare = 0  # responses that stopped records left
         self._at_work = 0  # records under way

@@ -187,3 +187,13 @@ def test_memory_holds_no_finished_record(tmp_path, byte_tokenizer):
     making = make(tmp_path, byte_tokenizer, records=records)
     making.roll_out(ScriptedEngine(watching, concurrency=4), max_live=8)
     assert 0 < most <= 8 * 4 + 4, "only records at work have their responses in memory (800 were made)"
+
+
+def test_the_fingerprint_covers_the_records_that_an_adaptive_budget_may_let_in():
+    def fingerprint(strategy, following):
+        plan = RoundPlan(strategy, Direct(), PairRule(max_prompt_length=400), Embedder(), seed=5)
+        return digest(plan.settings(0, RECORDS[:4], "tiny", "base", plan.reserve_of(following)))
+
+    adaptive = replace(STRATEGY, budget="adaptive")
+    assert fingerprint(STRATEGY, RECORDS[4:8]) == fingerprint(STRATEGY, RECORDS[8:])
+    assert fingerprint(adaptive, RECORDS[4:8]) != fingerprint(adaptive, RECORDS[8:])
