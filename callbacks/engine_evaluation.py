@@ -154,18 +154,20 @@ class EngineEvaluation(Callback, ABC):
 
         def evaluation() -> tuple[dict[str, Any], dict[str, float]]:
             policy, folder = data.policy, self.folder(trainer, name)
+            answering = f"{policy.model} + {policy.adapter_digest()}"
             with data.served.awake(policy, data.policy_version()) as engine:
                 result = evaluate(
                     self.tasks,
                     engine,
                     data.tokenizer,
-                    model=f"{policy.model} + {policy.adapter_digest()}",
+                    model=answering,
                     predictions=folder,
                     overwrite=True,
                     desc=f"evaluation {when}",
                 )
             # For tables: whose result it is, in words; predictions on disk are told apart by the adapter's digest.
-            result = replace(result, model=f"{Path(policy.model).name.removeprefix(BUNDLED_PREFIX)}, {when}")
+            label = f"{Path(policy.model).name.removeprefix(BUNDLED_PREFIX)}, {when}"
+            result = replace(result, model=label, policy=answering)
             scores = self.keep(trainer, result, entry, folder)
             for logger in trainer.loggers:
                 logger.log_metrics(scores, step=trainer.global_step)

@@ -31,7 +31,7 @@ class Evaluation:
     Args:
         when: its folder in the run's evaluations, e.g. "after-round-2".
         task: what was asked.
-        model: label of model and adapter; ends with the adapter's digest.
+        model: stands for model and adapter; ends with the adapter's digest.
         scores: metric to (score, low, high) in 0..100, main metric first.
         n: questions.
     """
@@ -133,7 +133,7 @@ def _evaluations(when: str, row: Mapping[str, Any]) -> list[Evaluation]:
         for metric, score in task["scores"].items():
             low, high = task.get("intervals", {}).get(metric, (score, score))
             scores[metric] = (float(score), float(low), float(high))
-        found.append(Evaluation(when, name, str(row.get("model", "")), scores, int(task["n"])))
+        found.append(Evaluation(when, name, str(row.get("policy") or row.get("model", "")), scores, int(task["n"])))
     return found
 
 

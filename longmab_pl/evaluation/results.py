@@ -99,6 +99,7 @@ class EvaluationResult:
         macro_intervals: metric to its (low, high) bootstrap interval; records are resampled within each task.
         seconds: wall-clock time, predictions that were already on disk not counted.
         prompt_tokens, cached_tokens, completion_tokens: totals of what was asked in this run (not of what was resumed).
+        policy: stands for the weights that answered, where `model` does not: model and adapter digest.
     """
 
     model: str
@@ -110,6 +111,7 @@ class EvaluationResult:
     cached_tokens: int = 0
     completion_tokens: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
+    policy: str = ""
 
     @property
     def score(self) -> float:
