@@ -149,9 +149,9 @@ def logps(model: Any, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
 
 @pytest.mark.slow
 def test_start_is_idempotent_and_keeps_its_model(engine: VLLMEngine, model_path: str) -> None:
-    running = engine._llm
+    running = engine._run
     engine.start(model_path)
-    assert engine._llm is running
+    assert engine._run is running
     assert engine.started
     assert engine.max_model_len == 1024
     with pytest.raises(EngineError, match="already runs"):
@@ -354,11 +354,19 @@ if __name__ == "__main__":
     engine.start(model)
     for i in range(16):
         engine.submit(Request(f"r{i}", prompt, Sampling(max_tokens=450)))
-    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    over = threading.Event()
+
+    def press_ctrl_c():  # again if a callback of a library swallowed it
+        while not over.wait(1.0):
+            os.kill(os.getpid(), signal.SIGINT)
+            over.wait(20.0)
+
+    threading.Thread(target=press_ctrl_c, daemon=True).start()
     try:
         while True:
             engine.poll()
     except KeyboardInterrupt:
+        over.set()
         print("interrupted")
     engine.close()
 
