@@ -43,13 +43,24 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def heed_ctrl_c() -> None:
+    """A shell's background jobs ignore Ctrl-C, and so would whatever the tests start when they are one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture(scope="module")
 def interrupted_run(tmp_path_factory) -> tuple[Path, str, int]:
     """A run that got a Ctrl-C after its first optimizer step, its output and exit status."""
     run = tmp_path_factory.mktemp("run")
     log = run / "first.log"
     with log.open("wb") as out:
-        process = subprocess.Popen(command(run), stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command(run),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=heed_ctrl_c,
+        )
         deadline = time.monotonic() + 600
         while not (run / "checkpoints" / "last.ckpt").exists():
             assert process.poll() is None, log.read_text()

@@ -354,19 +354,12 @@ if __name__ == "__main__":
     engine.start(model)
     for i in range(16):
         engine.submit(Request(f"r{i}", prompt, Sampling(max_tokens=450)))
-    over = threading.Event()
-
-    def press_ctrl_c():  # again if a callback of a library swallowed it
-        while not over.wait(1.0):
-            os.kill(os.getpid(), signal.SIGINT)
-            over.wait(20.0)
-
-    threading.Thread(target=press_ctrl_c, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
         while True:
             engine.poll()
     except KeyboardInterrupt:
-        over.set()
         print("interrupted")
     engine.close()
 
