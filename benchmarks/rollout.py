@@ -236,8 +236,14 @@ def compare_modes(setting: Setting, records: Sequence[QARecord], repeats: int, s
     return result
 
 
-def compare_worth(base: Setting, records: Sequence[QARecord], repeats: int, seed: int) -> dict[str, Any]:
-    """The free run with one thing changed at a time, against the run as it stands."""
+def compare_worth(
+    base: Setting, records: Sequence[QARecord], repeats: int, seed: int, only: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The free run with one thing changed at a time, against the run as it stands.
+
+    Args:
+        only: parts of the names of the changes to run; none: all.
+    """
     s, limit = base.strategy, base.engine["concurrency"]
     small = {**base.engine, "kv_cache_gb": 0.25}
 
@@ -256,6 +262,8 @@ def compare_worth(base: Setting, records: Sequence[QARecord], repeats: int, seed
         "small cache, all records live": dataclasses.replace(base, engine=small, max_live=len(records)),
         f"small cache, {limit} live": dataclasses.replace(base, engine=small, max_live=limit),
     }
+    if only:
+        variants = {n: v for n, v in variants.items() if v is base or any(part in n for part in only)}
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in variants}
     for repeat in range(repeats):
         for name, setting in variants.items():
@@ -272,6 +280,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add: Callable[..., Any] = parser.add_argument
     add("--worth", action="store_true", help="what each way to save prefill is worth")
+    add("--only", nargs="+", default=[], metavar="NAME", help="with --worth: the changes whose names hold one of these")
     add("--scripted", action="store_true", help="the scheduler's own cost; no model runs")
     add("--data", help="QA records: a file, or a data set's name (default: made like the shipped set, but longer)")
     add("--passages", type=int, default=24, help="passages of about 50 tokens in a made context")
@@ -318,8 +327,10 @@ def main() -> None:
         print(
             f"{len(records)} records x {args.rounds} rounds, {args.concurrency} at once, up to {args.max_tokens} tokens"
         )
-        compare = compare_worth if args.worth else compare_modes
-        result = compare(setting, records, args.repeats, args.seed)
+        if args.worth:
+            result = compare_worth(setting, records, args.repeats, args.seed, args.only)
+        else:
+            result = compare_modes(setting, records, args.repeats, args.seed)
     if args.json:
         settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
         args.json.write_text(json.dumps({"settings": settings, **result}, indent=1) + "\n", encoding="utf-8")
