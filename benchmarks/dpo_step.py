@@ -41,7 +41,7 @@ from longmab_pl.dpo.batch import PreferenceExample, collate
 from longmab_pl.dpo.loading import LoRASettings
 from longmab_pl.dpo.losses import SigmoidDPO
 from longmab_pl.dpo.module import DPOModule
-from longmab_pl.models import resolve_model
+from longmab_pl.models import nf4_config, resolve_model
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -238,7 +238,7 @@ def run_trl(case: Case, folder: str, pairs: Sequence[PreferenceExample], meter: 
     from datasets import Dataset
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedTokenizerFast, TrainerCallback
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, TrainerCallback
     from trl import DPOConfig, DPOTrainer
 
     class Measure(TrainerCallback):
@@ -266,14 +266,7 @@ def run_trl(case: Case, folder: str, pairs: Sequence[PreferenceExample], meter: 
             meter.losses.append(float(loss))
             return loss
 
-    quantization = None
-    if case.precision == "nf4":
-        quantization = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
-        )
+    quantization = nf4_config(torch.bfloat16) if case.precision == "nf4" else None
     model = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=case.dtype,

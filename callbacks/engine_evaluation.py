@@ -138,6 +138,10 @@ class EngineEvaluation(Callback, ABC):
         data = trainer.datamodule  # type: ignore[attr-defined]
         return cast(int, data.epochs_done // data.epochs_per_round)
 
+    def first_and_last(self) -> dict[str, str]:
+        """Folder and name of the first and the last evaluation, once where they are the same; there is one."""
+        return {entry["folder"]: entry["when"] for entry in (self.history[0], self.history[-1])}
+
     # what
 
     def run(self, trainer: Trainer, when: str, rounds: int, name: str) -> dict[str, float]:

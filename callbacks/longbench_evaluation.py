@@ -175,12 +175,10 @@ class LongBenchEvaluation(EngineEvaluation):
         if not self.history:
             return
         run = Path(trainer.default_root_dir)
-        # The first and the last, once each where they are the same.
-        shown = {entry["folder"]: entry["when"] for entry in (self.history[0], self.history[-1])}
         try:
             results = [
                 replace(EvaluationResult.load(run / folder / "result.json"), model=when)
-                for folder, when in shown.items()
+                for folder, when in self.first_and_last().items()
             ]
         except LongMabError as error:
             log.warning("no closing table: %s", error)

@@ -88,10 +88,10 @@ class NeedleProbe(EngineEvaluation):
         if not self.history:
             return
         run = Path(trainer.default_root_dir)
-        # The first and the last, once where they are the same.
-        shown = {entry["folder"]: entry["when"] for entry in (self.history[0], self.history[-1])}
         try:
-            maps = {when: NeedleMap.load(run / folder / "needle_map.json") for folder, when in shown.items()}
+            maps = {
+                when: NeedleMap.load(run / folder / "needle_map.json") for folder, when in self.first_and_last().items()
+            }
         except LongMabError as error:
             log.warning("no closing needle map: %s", error)
             return

@@ -250,12 +250,11 @@ class RolloutDataModule(PairDataModule):
             policy: stands for the adapter's weights, as `DPOModule.adapter_digest` says it.
         """
         records, following = self.plan.records_of(self.records, number, self.records_per_round)
-        reserve = self.plan.reserve_of(following)
-        settings = self.plan.settings(number, records, model, policy, reserve)
+        settings = self.plan.settings(number, records, model, policy, following)
         store = RoundStore(run_folder, number, digest(settings), self.pair_format)
         source = Path(self.train_source).expanduser()
         origin = {**settings, "train": str(source.resolve()) if source.exists() else self.train_source}
-        return Round(self.plan, store, records, self.tokenizer, origin, reserve)
+        return Round(self.plan, store, records, self.tokenizer, origin, reserve=following)
 
     def _resumed_store(self, number: int) -> RoundStore | None:
         """The files of the round that a checkpoint was taken in the middle of, or None for a new round.

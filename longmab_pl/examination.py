@@ -18,34 +18,6 @@ from longmab_pl.run_budget import Budget, batch_tokens, cpu_budget, gpu_budget
 from longmab_pl.sources_check import look_at_data, look_at_model
 from longmab_pl.versions import version_rows
 
-PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
-    "meta-llama/Llama-3.1-8B-Instruct": (
-        "llama",
-        {
-            "vocab_size": 128256,
-            "hidden_size": 4096,
-            "intermediate_size": 14336,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 8,
-            "max_position_embeddings": 131072,
-        },
-    ),
-    "Qwen/Qwen2.5-7B-Instruct": (
-        "qwen2",
-        {
-            "vocab_size": 152064,
-            "hidden_size": 3584,
-            "intermediate_size": 18944,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 28,
-            "num_key_value_heads": 4,
-            "max_position_embeddings": 32768,
-        },
-    ),
-}
-"""Published dimensions of the models that `configs/` is made for: their budget needs no hub."""
-
 
 class Examination:
     """What was found, in the order in which it is shown.

@@ -10,6 +10,7 @@ import torch
 
 from longmab_pl.dpo.attention import Attention, choose_attention, use_segments
 from longmab_pl.errors import ConfigError
+from longmab_pl.models import nf4_config
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -84,16 +85,11 @@ def load_base(
     Raises:
         ConfigError: the model cannot be found, read or loaded completely.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     options: dict[str, Any] = {}
     if quantization == "nf4":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=_DTYPES[dtype],
-        )
+        options["quantization_config"] = nf4_config(_DTYPES[dtype])
     _refuse_missing_folder(model)
 
     def attempt(implementation: str) -> tuple[PreTrainedModel, dict[str, Any]]:

@@ -21,6 +21,7 @@ from longmab_pl.engine.merge import check_adapter
 from longmab_pl.engine.protocol import Completion, Request
 from longmab_pl.engine.request_checks import Seeds, check_request, check_scorable
 from longmab_pl.errors import ConfigError, EngineError
+from longmab_pl.models import nf4_config
 
 SCORE_ROWS = 512
 """Positions whose log-probabilities over the vocabulary are held at once."""
@@ -154,14 +155,7 @@ class TransformersEngine:
         if self._attention is not None:
             arguments["attn_implementation"] = self._attention
         if self._quantization is not None:
-            from transformers import BitsAndBytesConfig
-
-            arguments["quantization_config"] = BitsAndBytesConfig(
-                load_in_4bit=True,
-                bnb_4bit_quant_type="nf4",
-                bnb_4bit_use_double_quant=True,
-                bnb_4bit_compute_dtype=dtype,
-            )
+            arguments["quantization_config"] = nf4_config(dtype)
         return arguments
 
     def close(self) -> None:

@@ -96,7 +96,7 @@ class RoundPlan:
         return following if getattr(self.strategy, "budget", "fixed") == "adaptive" else ()
 
     def settings(
-        self, number: int, records: Sequence[QARecord], model: str, policy: str, reserve: Sequence[QARecord] = ()
+        self, number: int, records: Sequence[QARecord], model: str, policy: str, following: Sequence[QARecord] = ()
     ) -> dict[str, Any]:
         """All that a round's answers and pairs depend on, as JSON values; their digest is the round's fingerprint.
 
@@ -105,14 +105,14 @@ class RoundPlan:
             records: its records.
             model: name of the base model.
             policy: stands for the adapter's weights (`base`: none).
-            reserve: records that may be let in (see `reserve_of`).
+            following: the records after them, which count as far as they may be let in (see `reserve_of`).
         """
         return {
             "format": FORMAT,
             "round": number,
             "model": model,
             "policy": policy,
-            "records": records_digest([*records, *reserve]),
+            "records": records_digest([*records, *self.reserve_of(following)]),
             "strategy": describe(self.strategy),
             "reading": describe(self.reading),
             "pairs": describe(self.pairs),

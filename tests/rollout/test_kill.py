@@ -67,6 +67,15 @@ def files(folder):
     return {p.name: p.read_text() for p in (store.pairs, store.rollouts)}
 
 
+def the_rest_is_asked_for_once(folder, tokenizer, done, uninterrupted):
+    round = new_round(folder, tokenizer)
+    engine = ScriptedEngine(answer)
+    round.roll_out(engine)
+    round.finish("base")
+    assert len(engine.asked) == RESPONSES - done
+    assert files(folder) == uninterrupted
+
+
 def journalled(path):
     return [json.loads(line) for line in path.read_text().splitlines()[1:]]
 
@@ -154,12 +163,7 @@ def test_a_disk_that_fills_up_is_a_clear_error_and_the_rest_is_rolled_out_later(
     done = len(journalled(store.journal))
     assert 10 < done < RESPONSES
 
-    round = new_round(tmp_path, byte_tokenizer)
-    engine = ScriptedEngine(answer)
-    round.roll_out(engine)
-    round.finish("base")
-    assert len(engine.asked) == RESPONSES - done
-    assert files(tmp_path) == uninterrupted
+    the_rest_is_asked_for_once(tmp_path, byte_tokenizer, done, uninterrupted)
 
 
 @pytest.mark.parametrize("refuses", [False, True], ids=["polled", "submitted to"])
@@ -181,12 +185,7 @@ def test_an_engine_that_dies_is_a_clear_error_and_the_rest_is_rolled_out_later(
     done = len(journalled(RoundStore(tmp_path, 0, "f").journal))
     assert 80 <= done < 100
 
-    round = new_round(tmp_path, byte_tokenizer)
-    engine = ScriptedEngine(answer)
-    round.roll_out(engine)
-    round.finish("base")
-    assert len(engine.asked) == RESPONSES - done
-    assert files(tmp_path) == uninterrupted
+    the_rest_is_asked_for_once(tmp_path, byte_tokenizer, done, uninterrupted)
 
 
 REAL = """

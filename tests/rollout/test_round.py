@@ -192,7 +192,7 @@ def test_memory_holds_no_finished_record(tmp_path, byte_tokenizer):
 def test_the_fingerprint_covers_the_records_that_an_adaptive_budget_may_let_in():
     def fingerprint(strategy, following):
         plan = RoundPlan(strategy, Direct(), PairRule(max_prompt_length=400), Embedder(), seed=5)
-        return digest(plan.settings(0, RECORDS[:4], "tiny", "base", plan.reserve_of(following)))
+        return digest(plan.settings(0, RECORDS[:4], "tiny", "base", following))
 
     adaptive = replace(STRATEGY, budget="adaptive")
     assert fingerprint(STRATEGY, RECORDS[4:8]) == fingerprint(STRATEGY, RECORDS[8:])
