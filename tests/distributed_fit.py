@@ -16,23 +16,18 @@ import torch
 from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation, RoundReport
+from river_rounds import small_rounds, sometimes_right
 from scripted_engine import ScriptedEngine
 
-from longmab_pl.datamodule import RolloutDataModule
 from longmab_pl.dpo.loading import LoRASettings
 from longmab_pl.dpo.module import DPOModule
 from longmab_pl.engine.protocol import Request, Sampling
-from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
-from longmab_pl.rollout.pairs import PairRule
-from longmab_pl.rollout.reading import Direct
 
 
-def sometimes_right(request: Request, i: int) -> str:
-    record, _, pull = request.id.partition("/")
-    if not (record.isdigit() and pull.isdigit()):  # an evaluation asks
+def answer(request: Request, i: int) -> str:
+    if not all(part.isdigit() for part in request.id.split("/")):  # an evaluation asks
         return " number 1"
-    number = int(record) * 10 + int(record) % 4
-    return f" number {number}" if (int(record) + int(pull)) % 3 == 0 else f" number {number + 1} or so"
+    return sometimes_right(request, i)
 
 
 class Seen(Callback):
@@ -62,7 +57,7 @@ def fit(run: Path, model: str, qa_file: Path, options: dict) -> None:
     seed_everything(options.get("seed", 0))
     torch.set_num_threads(1)
     devices = options.get("devices", 1)
-    engine = ScriptedEngine(sometimes_right)
+    engine = ScriptedEngine(answer)
     module = DPOModule(
         model,
         lora=LoRASettings(r=2, alpha=4),
@@ -71,24 +66,12 @@ def fit(run: Path, model: str, qa_file: Path, options: dict) -> None:
         reference=options.get("reference", "base"),
         gradient_checkpointing=options.get("gradient_checkpointing", False),
     )
-    strategy = BanditRollout(
-        rounds=4,
-        top_k=2,
-        init="uniform",
-        chunking=Chunking(60, 0, 1),
-        sampling=Sampling(max_tokens=16, presence_penalty=0.0),
-    )
-    data = RolloutDataModule(
+    data = small_rounds(
         engine,
-        str(qa_file),
-        strategy=strategy,
-        reading=Direct(),
-        pairs=PairRule(max_prompt_length=1500),
+        qa_file,
         rounds=options.get("rounds", 2),
         epochs_per_round=options.get("epochs_per_round", 1),
-        records_per_round=8,
         batch_size=options.get("batch_size", 1),
-        verify_sync=False,
     )
     seen = Seen()
     callbacks: list[Callback] = [seen, AdapterCheckpoint(), AdapterExport(), RoundReport(picture=False)]

@@ -6,15 +6,12 @@ import json
 
 from lightning import Trainer
 from longmab_pl.callbacks import AdapterCheckpoint
+from river_rounds import small_rounds, sometimes_right
 from scripted_engine import ScriptedEngine
 
-from longmab_pl.datamodule import RolloutDataModule
 from longmab_pl.dpo.loading import LoRASettings
 from longmab_pl.dpo.module import DPOModule
-from longmab_pl.engine.protocol import Request, Sampling
-from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
-from longmab_pl.rollout.pairs import PairRule
-from longmab_pl.rollout.reading import Direct
+from longmab_pl.engine.protocol import Request
 
 
 def rows(n, start=0):
@@ -42,9 +39,7 @@ class LearningEngine(ScriptedEngine):
             known = self.right[min(len(self.synced), len(self.right) - 1)]
             number = {"hotpotqa": 100, "musique": 200}.get(task, 0) + int(position)
             return f"river {number}" if int(position) < known else "no idea"
-        record, pull = request.id.split("/")
-        number = int(record) * 10 + int(record) % 4
-        return f" number {number}" if (int(record) + int(pull)) % 3 == 0 else f" number {number + 1} or so"
+        return sometimes_right(request, i)
 
     @property
     def evaluated(self):
@@ -56,21 +51,7 @@ def fit(run, model, qa_file, *callbacks, engine=None, ckpt=None, logger=False, a
     module = DPOModule(
         model, lora=LoRASettings(r=2, alpha=4), dtype="fp32", learning_rate=1e-2, gradient_checkpointing=False
     )
-    strategy = BanditRollout(
-        rounds=4,
-        top_k=2,
-        init="uniform",
-        chunking=Chunking(60, 0, 1),
-        sampling=Sampling(max_tokens=16, presence_penalty=0.0),
-    )
-    datamodule = RolloutDataModule(
-        engine,
-        str(qa_file),
-        strategy=strategy,
-        reading=Direct(),
-        pairs=PairRule(max_prompt_length=1500),
-        **({"rounds": 3, "records_per_round": 8, "verify_sync": False} | data),
-    )
+    datamodule = small_rounds(engine, qa_file, **data)
     trainer = Trainer(
         accelerator="cpu",
         default_root_dir=str(run),

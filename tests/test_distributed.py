@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from river_rounds import write_rivers
 
 pytestmark = pytest.mark.slow
 
@@ -19,18 +20,7 @@ TESTS = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def qa_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "qa.jsonl"
-    with path.open("w") as f:
-        for i in range(12):
-            context = " ".join(f"The town of place {j} lies on river number {i * 10 + j}. It is old." for j in range(4))
-            row = {
-                "id": i,
-                "input": f"Which river at place {i % 4}?",
-                "answer": f"number {i * 10 + i % 4}",
-                "context": context,
-            }
-            f.write(json.dumps(row) + "\n")
-    return path
+    return write_rivers(tmp_path_factory.mktemp("data") / "qa.jsonl")
 
 
 def environment(**more: str) -> dict[str, str]:
