@@ -30,6 +30,10 @@ def long_work() -> dict[str, int]:
 
 try:
     print(on_rank_zero(long_work), on_rank_zero(lambda: "again"))
+    code = 0
 except Exception as error:
     print(type(error).__name__, error)
-    sys.exit(1)
+    code = 1
+sys.stdout.flush()
+# Not `sys.exit`: gloo's threads may still wait for the other process, and the interpreter's end would abort them.
+os._exit(code)

@@ -9,49 +9,31 @@ import torch
 from lightning import Callback, Trainer
 from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, RoundProgressBar, RoundReport
 from power_cut import PowerCut
+from river_rounds import small_rounds, sometimes_right, write_rivers
 from scripted_engine import ScriptedEngine
 
 from longmab_pl.datamodule import RolloutDataModule
 from longmab_pl.dpo.loading import LoRASettings
 from longmab_pl.dpo.module import DPOModule
-from longmab_pl.engine.protocol import Request, Sampling
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
-from longmab_pl.rollout.pairs import PairRule
-from longmab_pl.rollout.reading import Direct
 
 
 @pytest.fixture
 def qa_file(tmp_path):
-    path = tmp_path / "qa.jsonl"
-    with path.open("w") as f:
-        for i in range(12):
-            context = " ".join(f"The town of place {j} lies on river number {i * 10 + j}. It is old." for j in range(4))
-            row = {
-                "id": i,
-                "input": f"Which river at place {i % 4}?",
-                "answer": f"number {i * 10 + i % 4}",
-                "context": context,
-            }
-            f.write(json.dumps(row) + "\n")
-    return path
-
-
-def sometimes_right(request: Request, i: int) -> str:
-    record, pull = request.id.split("/")
-    number = int(record) * 10 + int(record) % 4
-    return f" number {number}" if (int(record) + int(pull)) % 3 == 0 else f" number {number + 1} or so"
+    return write_rivers(tmp_path / "qa.jsonl")
 
 
 class Losses(Callback):
+    """The loss of every batch by epoch and place."""
+
     def __init__(self):
-        self.seen: dict[int, float] = {}
+        self.seen: dict[tuple[int, int], float] = {}
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        self.seen[trainer.global_step] = float(outputs["loss"])
+        self.seen[trainer.current_epoch, batch_idx] = float(outputs["loss"])
 
 
-def make(run, model, qa_file, *callbacks, engine=None, reference="base", lr=1e-2, **data):
+def make(run, model, qa_file, *callbacks, engine=None, reference="base", lr=1e-2, accumulate=1, **data):
     engine = engine or ScriptedEngine(sometimes_right)
     module = DPOModule(
         model,
@@ -61,22 +43,13 @@ def make(run, model, qa_file, *callbacks, engine=None, reference="base", lr=1e-2
         reference=reference,
         gradient_checkpointing=False,
     )
-    strategy = BanditRollout(
-        rounds=4,
-        top_k=2,
-        init="uniform",
-        chunking=Chunking(60, 0, 1),
-        sampling=Sampling(max_tokens=16, presence_penalty=0.0),
-    )
-    settings = {"rounds": 3, "records_per_round": 8, "verify_sync": False} | data
-    datamodule = RolloutDataModule(
-        engine, str(qa_file), strategy=strategy, reading=Direct(), pairs=PairRule(max_prompt_length=1500), **settings
-    )
+    datamodule = small_rounds(engine, qa_file, **data)
     losses = Losses()
     trainer = Trainer(
         accelerator="cpu",
         default_root_dir=str(run),
         max_epochs=datamodule.rounds * datamodule.epochs_per_round,
+        accumulate_grad_batches=accumulate,
         callbacks=[losses, *callbacks],
         logger=False,
         enable_checkpointing=any(isinstance(c, AdapterCheckpoint) for c in callbacks),
@@ -151,6 +124,36 @@ def test_resumed_in_the_middle_of_a_round_equals_uninterrupted(
         state = adapter_state(module)
         for name, tensor in uninterrupted.items():
             torch.testing.assert_close(state[name], tensor, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("stop", [0, 3, 4, 5, 6, 7])
+def test_resumed_between_accumulated_batches_equals_uninterrupted(tmp_path, tiny_model, qa_file, stop):
+    """Also in an epoch's last step, which has fewer batches than the others."""
+    options = {"rounds": 2, "accumulate": 3}
+    trainer, module, data, _, losses = make(tmp_path / "a", tiny_model, qa_file, **options)
+    torch.manual_seed(1)
+    trainer.fit(module, datamodule=data)
+    batches = len([place for place in losses.seen if place[0] == 0])
+    assert batches > 7
+    assert batches % 3
+
+    class StopAt(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if (trainer.current_epoch, batch_idx) == (1, stop):
+                raise RuntimeError("power cut")
+
+    run = tmp_path / "b"
+    interrupted = make(run, tiny_model, qa_file, AdapterCheckpoint(), StopAt(), **options)
+    torch.manual_seed(1)
+    with pytest.raises(RuntimeError, match="power cut"):
+        interrupted[0].fit(interrupted[1], datamodule=interrupted[2])
+    resumed = make(run, tiny_model, qa_file, AdapterCheckpoint(), **options)
+    resumed[0].fit(resumed[1], datamodule=resumed[2], ckpt_path=str(run / "checkpoints" / "last.ckpt"))
+    assert resumed[0].global_step == trainer.global_step
+    assert {**interrupted[4].seen, **resumed[4].seen} == pytest.approx(losses.seen, rel=1e-5)
+    state = adapter_state(resumed[1])
+    for name, tensor in adapter_state(module).items():
+        torch.testing.assert_close(state[name], tensor, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_resume_at_the_end_of_an_epoch_begins_the_next_round_once(tmp_path, tiny_model, qa_file):

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 
 from longmab_pl.dpo import adapter as adapters
+from longmab_pl.dpo.accumulation import begin_step_anew
 from longmab_pl.dpo.attention import Attention, leave_flex
 from longmab_pl.dpo.batch import PackedBatch
 from longmab_pl.dpo.loading import LoRASettings, Precision, Quantization, load_policy
@@ -293,7 +294,10 @@ class DPOModule(LightningModule):
         raise ConfigError("strict_loading cannot be set: checkpoints hold the adapter only")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the adapter (and the round's reference adapter) and drop the base model's weights."""
+        """Keep the adapter (and the round's reference adapter) and drop the base model's weights; an optimizer step
+        that is half accumulated begins anew on resume."""
+        if "loops" in checkpoint:
+            begin_step_anew(checkpoint, self.trainer.num_training_batches, self.trainer.accumulate_grad_batches)
         names = adapters.checkpoint_names(self)
         checkpoint["state_dict"] = {name: t for name, t in checkpoint["state_dict"].items() if name in names}
 
