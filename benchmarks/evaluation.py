@@ -120,13 +120,13 @@ def main() -> None:
                 "seconds": times,
                 "median_s": median,
                 "prompt_tokens_per_s": count["prompt"] / median,
-                "cached": count["cached"] / count["prompt"],
+                "from_cache": count["cached"] / count["prompt"],
                 **count,
             }
         )
     print(f"\n{'system':20}{'median s':>10}{'prompt tok/s':>14}{'from cache':>12}")
     for row in rows:
-        print(f"{row['system']:20}{row['median_s']:10.1f}{row['prompt_tokens_per_s']:14.0f}{row['cached']:12.0%}")
+        print(f"{row['system']:20}{row['median_s']:10.1f}{row['prompt_tokens_per_s']:14.0f}{row['from_cache']:12.0%}")
     by_name = {row["system"]: row["median_s"] for row in rows}
     ratios = {
         "runner / vllm, grouped": by_name["vllm, grouped"] / by_name["runner"],

@@ -61,6 +61,7 @@ class ScriptedEngine:
 
     concurrency = CONCURRENCY
     started = True
+    weights = "scripted"
 
     def __init__(self, max_model_len: int = 32_768) -> None:
         self.max_model_len = max_model_len

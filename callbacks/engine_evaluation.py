@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from longmab_pl.distributed import on_rank_zero
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.contamination import find_contamination
+from longmab_pl.evaluation.predictions import record_digest
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.runner import evaluate
 from longmab_pl.evaluation.task import EvaluationTask
@@ -77,10 +79,25 @@ class EngineEvaluation(Callback, ABC):
     # when
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history}
+        return {"history": self.history, "asked": self._asked()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if self.tasks and state_dict["asked"] != self._asked():
+            log.warning(
+                "%s asks other questions, or asks them otherwise, than before the checkpoint: its history begins anew",
+                type(self).__name__,
+            )
+            return
         self.history = state_dict["history"]
+
+    def _asked(self) -> str:
+        """Stands for records and settings of all tasks: scores on others are another history."""
+        h = hashlib.blake2b(digest_size=8)
+        for task in self.tasks:
+            h.update(repr((task.name, task.settings())).encode("utf-8", "surrogatepass"))
+            for record in task.records:
+                h.update(repr((record.id, record.answers, record_digest(record))).encode("utf-8", "surrogatepass"))
+        return h.hexdigest()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit" or self.tasks:
@@ -113,8 +130,8 @@ class EngineEvaluation(Callback, ABC):
         due = self.every_n_steps is not None and step > 0 and step % self.every_n_steps == 0
         # With gradient accumulation the same step ends several batches.
         if due and not self._is_evaluated(step):
-            scores = self.run(trainer, f"after step {step}", self._rounds_done(trainer), f"step-{step:06d}")
-            pl_module.log_dict(scores, on_step=True, on_epoch=False, logger=False, batch_size=1)
+            # Not through Lightning's own log: an epoch's end would take the score of an earlier step for its own.
+            self.run(trainer, f"after step {step}", self._rounds_done(trainer), f"step-{step:06d}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
@@ -164,7 +181,7 @@ class EngineEvaluation(Callback, ABC):
                     self.tasks,
                     engine,
                     data.tokenizer,
-                    model=answering,
+                    model=f"{answering}, {engine.weights}",
                     predictions=folder,
                     overwrite=True,
                     desc=f"evaluation {when}",

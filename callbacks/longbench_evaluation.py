@@ -85,7 +85,6 @@ class LongBenchEvaluation(EngineEvaluation):
 
     @property
     def state_key(self) -> str:
-        # Scores on other tasks are another history.
         return self._generate_state_key(name=self.name, data=self.data, tasks=self.task_names)
 
     @property

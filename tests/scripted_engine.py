@@ -23,12 +23,14 @@ class ScriptedEngine:
         max_model_len: int = 100_000,
         jitter: int = 5,
         die_after: int | None = None,
+        weights: str = "scripted",
     ) -> None:
         self.answer = answer
         self._concurrency = concurrency
         self._max_model_len = max_model_len
         self.jitter = jitter
         self.die_after = die_after
+        self.weights = weights
         self.asked: list[Request] = []
         self.occupancy: list[int] = []
         self.synced: list[Path | None] = []

@@ -94,6 +94,11 @@ class TransformersEngine:
     # ------------------------------------------------------------------ life
 
     @property
+    def weights(self) -> str:
+        """Transformers, dtype and quantisation as configured."""
+        return ", ".join(part for part in ("Transformers", self._dtype, self._quantization) if part)
+
+    @property
     def concurrency(self) -> int:
         """How many responses make a batch."""
         return self._concurrency

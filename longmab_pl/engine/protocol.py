@@ -101,6 +101,11 @@ class Engine(Protocol):
         """Longest prompt plus response, in tokens. Valid after `start`."""
 
     @property
+    def weights(self) -> str:
+        """How weights are held (kind of engine, dtype, quantisation), as far as the settings say: answers found on disk
+        count only for the same."""
+
+    @property
     def started(self) -> bool: ...
 
     def start(self, model: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any, Literal
 
 from longmab_pl.data.readers import read_records
 from longmab_pl.engine.protocol import Engine
-from longmab_pl.errors import ConfigError
+from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.evaluation import runner
 from longmab_pl.evaluation.contamination import find_contamination
 from longmab_pl.evaluation.needle import NeedleSettings, NeedleTask, needle_task
@@ -119,10 +120,9 @@ def evaluate(
     folder = Path(out or Path("runs/evaluations") / f"{candidate.file_name}-{protocol if names != [] else NEEDLE}")
     if engine is None:
         engine = vllm_engine(candidate.adapter, dtype, concurrency, max_model_len, kv_cache_gb, gpu_memory_utilization)
-    else:
-        dtype = type(engine).__name__
-    result = _predicted(asked, candidate, engine, tokenizer, dtype, folder, overwrite, seed)
+    result = _predicted(asked, candidate, engine, tokenizer, folder, overwrite, seed)
     result = replace(result, model=candidate.label)
+    _say_what_is_replaced(folder / "result.json", result)
     result.save(folder / "result.json")
     _show(result, folder)
     for task in asked:
@@ -137,7 +137,6 @@ def _predicted(
     candidate: Subject,
     engine: Engine,
     tokenizer: Any,
-    weights: str,
     folder: Path,
     overwrite: bool,
     seed: int,
@@ -146,13 +145,16 @@ def _predicted(
     from longmab_pl.dpo.loading import context_limit
 
     # Predictions are found again under this, so it names the weights too, not only the folder.
-    model = candidate.identity(weights)
+    model = candidate.identity(engine.weights)
     options: dict[str, Any] = {"model": model, "predictions": folder, "overwrite": overwrite, "seed": seed}
     limit = engine.max_model_len or context_limit(candidate.resolved) or 0
-    done = runner.rescore(tasks, tokenizer, max_model_len=limit, **options)
+    known = engine.max_model_len > 0
+    done = runner.rescore(
+        tasks, tokenizer, max_model_len=limit, limit_is_known=known, weights=engine.weights, **options
+    )
     if done is not None:
         print(f"all predictions are in {folder} already: scored again, nothing asked", file=sys.stderr)
-        return done
+        return _with_costs_of(folder / "result.json", done)
     counts = ", ".join(f"{task.name} {len(task.records)}" for task in tasks)
     print(f"evaluating {candidate.label} on {counts}; loading it takes a while", file=sys.stderr, flush=True)
     try:
@@ -161,6 +163,36 @@ def _predicted(
         return runner.evaluate(tasks, engine, tokenizer, **options)
     finally:
         engine.close()
+
+
+def _with_costs_of(file: Path, result: EvaluationResult) -> EvaluationResult:
+    """The result with the time and tokens of the run that made its predictions, if that run wrote them down."""
+    try:
+        earlier = EvaluationResult.load(file)
+    except DataError:
+        return result
+    written = json.loads(json.dumps(result.settings))  # as the file's are: lists where there were tuples
+    if earlier.settings != written or _asked(earlier) != _asked(result):
+        return result
+    costs = ("seconds", "prompt_tokens", "cached_tokens", "completion_tokens")
+    return replace(result, **{cost: getattr(earlier, cost) for cost in costs})
+
+
+def _asked(result: EvaluationResult) -> dict[str, list[str]]:
+    return {name: [item.id for item in task.items] for name, task in result.tasks.items()}
+
+
+def _say_what_is_replaced(file: Path, result: EvaluationResult) -> None:
+    try:
+        lost = EvaluationResult.load(file).tasks.keys() - result.tasks.keys()
+    except DataError:
+        return
+    if lost:
+        print(
+            f"note: {file} held {', '.join(sorted(lost))} and is replaced; their predictions stay, and --out keeps "
+            "several results apart",
+            file=sys.stderr,
+        )
 
 
 def _show(result: EvaluationResult, folder: Path) -> None:

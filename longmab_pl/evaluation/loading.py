@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import DataError
-from longmab_pl.evaluation.tasks import LONGBENCH, LONGBENCH_E, TASKS, TaskSpec, custom_spec, task_spec
+from longmab_pl.evaluation.tasks import INFINITEBENCH, LONGBENCH, LONGBENCH_E, TASKS, TaskSpec, custom_spec, task_spec
 
 T = TypeVar("T")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -89,7 +89,11 @@ def load_items(data: Path | str, task: str) -> tuple[list[LongBenchItem], TaskSp
 
 
 def tasks_there(data: Path | str) -> list[str]:
-    """Names of the tasks that a folder, zip or JSONL file holds, those of the table first; for a hub name LongBench's.
+    """Names of the tasks that a folder, zip or JSONL file holds, those of the table first; for a hub name LongBench's,
+    or InfiniteBench's where it is called so.
+
+    A LongBench-E task whose LongBench task is there too is left out: its records are drawn from the same ones, and
+    would count twice in averages.
 
     Raises:
         DataError: a local folder or zip without a JSONL file.
@@ -103,11 +107,12 @@ def tasks_there(data: Path | str) -> list[str]:
     elif path.is_file():
         return [path.stem]
     else:
-        return list(LONGBENCH)
+        return list(INFINITEBENCH if "infinitebench" in str(data).lower() else LONGBENCH)
     if not names:
         raise DataError(f"{data}: holds no JSONL file; give the folder or zip of LongBench's `data`")
-    known = [name for name in (*TASKS, *LONGBENCH_E) if name in names]
-    return known + sorted(names - set(known))
+    twins = {name for name in LONGBENCH_E if name.removesuffix("_e") in names}
+    known = [name for name in (*TASKS, *LONGBENCH_E) if name in names - twins]
+    return known + sorted(names - twins - set(known))
 
 
 def sample(items: Sequence[T], limit: int | None, seed: int) -> list[T]:
@@ -183,8 +188,13 @@ def _parse(line: bytes, number: int, spec: TaskSpec, needs_length: bool) -> Long
     if (length is not None or needs_length) and (not isinstance(length, int) or isinstance(length, bool)):
         return "length", f"{_shown(length)}; it must be a whole number (LongBench-E puts records in buckets by it)"
     language = row.get("language")
+    name = str(row.get("_id", row.get("id", number)))
+    texts = {"_id": [name], "input": [question], "context": [context], "answers": answers, "all_classes": classes or []}
+    for field, values in texts.items():
+        if any("\ud800" <= character <= "\udfff" for value in values for character in value):
+            return field, "holds half a surrogate pair (a character cut in two); write the character itself"
     return LongBenchItem(
-        id=str(row.get("_id", row.get("id", number))),
+        id=name,
         question=question,
         answers=tuple(answers),
         context=context,
@@ -246,20 +256,30 @@ def _from_hub(name: str, task: str) -> tuple[list[LongBenchItem], TaskSpec, list
     `datasets.load_dataset` cannot read the former any more, because it no longer runs loading scripts.
     """
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import RemoteEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
+    unreachable: Exception | None = None
     for file in (f"{task}.jsonl", f"data/{task}.jsonl", "data.zip"):
         try:
             path = Path(hf_hub_download(name, file, repo_type="dataset"))
         except RemoteEntryNotFoundError:
             continue
+        except LocalEntryNotFoundError as error:  # offline: another of the files may have been fetched before
+            unreachable = error
+            continue
         except Exception as error:  # network, authentication, unknown repository: all mean "not from there"
-            raise DataError(
-                f"{name}: no such local file or folder, and the hub did not provide it "
-                f"({type(error).__name__}: {_first_line(error)}); give a folder or zip of the JSONL files"
-            ) from error
+            raise _not_from_hub(name, error) from error
         return _from_zip(path, task, True) if path.suffix == ".zip" else _checked(_lines(path), str(path), task, True)
+    if unreachable is not None:
+        raise _not_from_hub(name, unreachable) from unreachable
     raise DataError(f"{name}: this hub data set has neither {task}.jsonl nor data.zip; give another, or a local folder")
+
+
+def _not_from_hub(name: str, error: Exception) -> DataError:
+    return DataError(
+        f"{name}: no such local file or folder, and the hub did not provide it "
+        f"({type(error).__name__}: {_first_line(error)}); give a folder or zip of the JSONL files"
+    )
 
 
 def _no_file(where: str, task: str, there: list[str]) -> DataError:

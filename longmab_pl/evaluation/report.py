@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.results import EvaluationResult, TaskResult, compare
 
 if TYPE_CHECKING:
@@ -41,15 +42,18 @@ def results_table(results: Sequence[EvaluationResult], *, test: bool = True) -> 
             cells = [_bucket(task, bucket) for task in present]
             blanks = [part for cell in cells[1:] for part in ((cell, "") if test else (cell,))]
             table.add_row("", f"  {bucket}", "", cells[0], *blanks)
-    if any(len(result.tasks) > 1 for result in results):
+    # Averages over other tasks cannot be compared.
+    shared = set.intersection(*(set(result.tasks) for result in results))
+    of = "" if all(set(result.tasks) == shared for result in results) else " of shared tasks"
+    averaged = [result.only(shared) for result in results]
+    if len(shared) > 1:
         table.add_section()
-        for metric in _shared_metrics(results):
-            cells = [_cell(result.macro, result.macro_intervals, metric) for result in results]
-            table.add_row("macro average", metric, "", *_with_differences(cells, results, "macro", metric, test))
-        if any(len({task.metric for task in result.tasks.values()}) > 1 for result in results):
-            # What LongBench calls a model's average: each task's own metric, whatever it is.
-            cells = [_cell({"": result.score}, {"": result.score_interval()}, "") for result in results]
-            table.add_row("average", "each its own", "", *_with_differences(cells, results, "macro", None, test))
+        for metric in _shared_metrics(averaged):
+            cells = [_cell(result.macro, result.macro_intervals, metric) for result in averaged]
+            table.add_row(f"macro average{of}", metric, "", *_with_differences(cells, averaged, "macro", metric, test))
+        if any(len({task.metric for task in result.tasks.values()}) > 1 for result in averaged):
+            cells = [_cell({"": result.score}, {"": result.score_interval()}, "") for result in averaged]
+            table.add_row(f"average{of}", "each its own", "", *_with_differences(cells, averaged, "macro", None, test))
     return table
 
 
@@ -102,6 +106,9 @@ def _with_differences(
     for cell, result in zip(cells[1:], results[1:], strict=True):
         row.append(cell)
         both = bool(cell and cells[0])
-        found = compare(results[0], result, metric=metric).get(name) if both else None
+        try:
+            found = compare(results[0], result, metric=metric).get(name) if both else None
+        except ConfigError:  # the same task without a record in common
+            found = None
         row.append(f"{found.difference:+.2f} (p {found.p_value:.3f})" if found else "")
     return row

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,14 @@ class EvaluationResult:
         groups = [[item.scores[task.metric] for item in task.items] for task in self.tasks.values()]
         low, high = bootstrap_interval(groups, confidence=confidence, resamples=resamples, seed=seed)
         return 100 * low, 100 * high
+
+    def only(self, names: Collection[str]) -> EvaluationResult:
+        """The result on these of its tasks, averages and their intervals included."""
+        tasks = {name: task for name, task in self.tasks.items() if name in names}
+        if len(tasks) == len(self.tasks):
+            return self
+        macro, intervals = macro_average(tasks) if tasks else ({}, {})
+        return replace(self, tasks=tasks, macro=macro, macro_intervals=intervals)
 
     def summary(self) -> dict[str, float]:
         """Flat `task/metric` numbers and `macro/metric`, for a logger."""

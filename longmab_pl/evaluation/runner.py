@@ -82,7 +82,8 @@ def evaluate(
         for work in run.works:
             if work.file is not None:
                 work.file.close()
-    result = _result(run.works, model, confidence, resamples, seed)
+    held = {"max_model_len": engine.max_model_len, "weights": engine.weights}
+    result = _result(run.works, model, held, confidence, resamples, seed)
     return replace(
         result,
         seconds=time.monotonic() - started,
@@ -99,6 +100,8 @@ def rescore(
     model: str,
     predictions: Path | str,
     max_model_len: int,
+    limit_is_known: bool = False,
+    weights: str = "",
     overwrite: bool = False,
     confidence: float = 0.95,
     resamples: int = 2000,
@@ -111,9 +114,11 @@ def rescore(
     Args:
         tasks, tokenizer, model, predictions, overwrite, confidence, resamples, seed: as of `evaluate`.
         max_model_len: what the engine would take, in tokens; other predictions than those are not used.
+        limit_is_known: whether that is configured; a guess is never the reason for a refusal.
+        weights: how the engine would hold them (`Engine.weights`).
 
     Raises:
-        ConfigError: as `evaluate`, for settings beside `max_model_len`.
+        ConfigError: as `evaluate`.
         DataError: as `evaluate`.
     """
     folder = Path(predictions)
@@ -124,8 +129,7 @@ def rescore(
         changed = changed_settings(folder, work.task.name, settings)
         if changed is not None:
             complete = False
-            # The limit is a guess as long as no engine runs: only the engine may refuse because of it.
-            if not overwrite and changed != ["max_model_len"]:
+            if not overwrite and (limit_is_known or changed != ["max_model_len"]):
                 refuse_other_settings(folder, work.task.name, settings)
     if not complete:
         return None
@@ -140,7 +144,8 @@ def rescore(
                     work.skipped[record.id] = str(error)
                 else:
                     return None
-    return _result(works, model, confidence, resamples, seed)
+    held = {"max_model_len": max_model_len, "weights": weights}
+    return _result(works, model, held, confidence, resamples, seed)
 
 
 def _settings(task: EvaluationTask, model: str, max_model_len: int) -> dict[str, Any]:
@@ -148,7 +153,9 @@ def _settings(task: EvaluationTask, model: str, max_model_len: int) -> dict[str,
     return {"model": model, "max_model_len": max_model_len, **task.settings()}
 
 
-def _result(works: Sequence[_Work], model: str, confidence: float, resamples: int, seed: int) -> EvaluationResult:
+def _result(
+    works: Sequence[_Work], model: str, held: dict[str, Any], confidence: float, resamples: int, seed: int
+) -> EvaluationResult:
     bootstrap: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
     results = {}
     for work in works:
@@ -165,7 +172,7 @@ def _result(works: Sequence[_Work], model: str, confidence: float, resamples: in
         tasks=results,
         macro=macro,
         macro_intervals=macro_intervals,
-        settings={work.task.name: work.task.settings() for work in works},
+        settings={work.task.name: held | work.task.settings() for work in works},
     )
 
 

@@ -137,6 +137,31 @@ def test_a_resumed_run_keeps_its_history_and_asks_nothing_twice(tmp_path, tiny_m
     assert "eval/longbench/p_value" in second.history[-1], "the first evaluation is found again on disk"
 
 
+def test_other_questions_begin_another_history(tmp_path, tiny_model, qa_file, benchmark, caplog):
+    run = tmp_path / "run"
+    first = LongBenchEvaluation(str(benchmark), limit=2)
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit(run, tiny_model, qa_file, first, AdapterCheckpoint(every_n_train_steps=1), PowerCut(2), rounds=1)
+    assert when(first) == ["before training"]
+    other = LongBenchEvaluation(str(benchmark), limit=1)
+    with caplog.at_level(logging.WARNING, logger="longmab_pl"):
+        fit(run, tiny_model, qa_file, other, ckpt=str(run / "checkpoints" / "last.ckpt"), rounds=1)
+    assert when(other) == ["after round 1"]
+    assert "its history begins anew" in caplog.text
+
+
+def test_a_steps_score_is_not_taken_for_the_epochs_end(tmp_path, tiny_model, qa_file, benchmark):
+    run = tmp_path / "run"
+    by_steps = LongBenchEvaluation(
+        str(benchmark), limit=1, before_training=False, every_n_rounds=None, at_end=False, every_n_steps=2
+    )
+    checkpoint = AdapterCheckpoint(monitor="eval/longbench/score")
+    trainer, _ = fit(run, tiny_model, qa_file, by_steps, checkpoint, rounds=1)
+    assert len(by_steps.history) == trainer.global_step // 2 > 0
+    assert checkpoint.best == {}
+    assert not (run / "checkpoints" / "best.ckpt").exists()
+
+
 def test_an_evaluation_that_is_new_in_a_resumed_run_does_not_call_the_trained_policy_untrained(
     tmp_path, tiny_model, qa_file, benchmark
 ):

@@ -52,6 +52,7 @@ class ScriptedEngine:
         self.max_model_len = max_model_len
         self.fail_after = fail_after
         self.started = True
+        self.weights = "scripted"
         self.asked: list[Request] = []
         self.most_in_flight = 0
         self.aborted = False

@@ -106,7 +106,9 @@ def test_help_and_what_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     assert "model" in capsys.readouterr().err
 
 
-def test_a_killed_run_continues_with_the_same_command(tiny_model: str, bench: Path, tmp_path: Path) -> None:
+def test_a_killed_run_continues_with_the_same_command(
+    tiny_model: str, bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     dying = ScriptedEngine(half_right, die_after=6, concurrency=2)
     with pytest.raises(EngineError, match="died"):
         run(tiny_model, bench, tmp_path / "out", tasks="musique,mine", engine=dying)
@@ -122,6 +124,7 @@ def test_a_killed_run_continues_with_the_same_command(tiny_model: str, bench: Pa
     assert again.tasks == result.tasks
     _, engine = run(tiny_model, bench, tmp_path / "out", tasks=["musique", "trec"])
     assert {r.id.split("/")[1] for r in engine.asked} == {"trec"}, "another task beside what is there"
+    assert "result.json held mine and is replaced" in capsys.readouterr().err
 
 
 def test_a_finished_evaluation_asked_for_again_does_not_start_the_engine(
@@ -142,10 +145,16 @@ def test_a_finished_evaluation_asked_for_again_does_not_start_the_engine(
     assert not again.started
     assert again.asked == []
     assert second.tasks == first.tasks
+    assert second.seconds == first.seconds > 0, "what the predictions cost is not forgotten"
+    assert second.prompt_tokens == first.prompt_tokens > 0
     assert "scored again, nothing asked" in capsys.readouterr().err
     roomier = ScriptedEngine(half_right, max_model_len=200_000)
+    held_otherwise = ScriptedEngine(half_right, max_model_len=2000, weights="scripted, fp8")
+    with pytest.raises(ConfigError, match=r"made with other settings"):
+        run(tiny_model, bench, tmp_path / "out", tasks="mine", engine=held_otherwise, protocol="qa", max_tokens=50)
     with pytest.raises(ConfigError, match="max_model_len: 2000 there, 200000 now"):
         run(tiny_model, bench, tmp_path / "out", tasks="musique,mine", engine=roomier, protocol="qa", max_tokens=50)
+    assert not roomier.started, "a limit that is configured is known before the model is loaded"
 
 
 def test_other_settings_are_refused_before_the_engine_starts(tiny_model: str, bench: Path, tmp_path: Path) -> None:
@@ -407,7 +416,7 @@ def test_compare_sets_results_side_by_side(
     args += ["--out", str(tmp_path / "tests.json")]
     auto_cli(compare, args=paths_as_list(args), prog="longmab compare")
     shown = capsys.readouterr().out
-    for part in ("tiny (base)", "tiny (other)", "tiny + trained", "100.00 [100.0, 100.0]", "macro average", "+50.00 ("):
+    for part in ("tiny (base)", "tiny (other)", "tiny + trained", "100.00 [100.0, 100.0]", "+50.00 ("):
         assert part in " ".join(shown.split()), part
     assert "musique was asked with other settings in tiny (other)" in shown
     tests = json.loads((tmp_path / "tests.json").read_text())

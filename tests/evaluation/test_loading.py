@@ -104,6 +104,30 @@ def test_a_bad_row_is_reported_with_its_place_and_the_rest_is_kept(
     assert problem in str(reported[0])
 
 
+def test_half_a_character_is_a_bad_row_and_not_the_end(tmp_path: Path) -> None:
+    whole = json.dumps(row(1))
+    halves = [json.dumps(row(2, **{field: value})) for field, value in HALVES.items()]
+    items, _, bad = load_items(write(tmp_path / "musique.jsonl", whole, *halves), "musique")
+    assert [item.id for item in items] == ["id1"]
+    assert [b.field for b in bad] == list(HALVES)
+    assert all("half a surrogate pair" in b.problem for b in bad)
+
+
+HALVES = {"_id": "a\ud83d", "input": "Who\ud83d?", "context": "Text \ude00.", "answers": ["Ada", "A\ud83d"]}
+
+
+def test_longbench_e_is_not_asked_beside_the_same_tasks_unless_it_is_named(tmp_path: Path) -> None:
+    for name in ("qasper", "qasper_e", "trec_e", "mine_e"):
+        write(tmp_path / f"{name}.jsonl", row(1, all_classes=["Ada", "Bob"]))
+    assert tasks_there(tmp_path) == ["qasper", "trec_e", "mine_e"]
+    assert [task.name for task in longbench_tasks(tmp_path, ["qasper_e"])[0]] == ["qasper_e"]
+
+
+def test_what_a_hub_name_stands_for() -> None:
+    assert len(tasks_there("THUDM/LongBench")) == 21
+    assert tasks_there("xinrongzhang2022/InfiniteBench") == ["longbook_qa_eng"]
+
+
 def test_tasks_without_a_question_take_an_empty_input(tmp_path: Path) -> None:
     write(tmp_path / "multi_news.jsonl", row(input=""))
     assert load_items(tmp_path, "multi_news")[0][0].question == ""
@@ -198,6 +222,9 @@ def test_a_hub_data_set_as_longbench_and_as_infinitebench_lay_theirs_out(
     finally:
         server.shutdown()
         server.server_close()
+    if layout != "other.jsonl":
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        assert load_items("owner/bench", "musique")[0] == items, "what was fetched once is found without a network"
 
 
 def test_samples_are_seeded_and_keep_the_order() -> None:

@@ -112,6 +112,24 @@ def test_a_task_that_one_result_lacks_leaves_its_cell_empty() -> None:
     assert "(p" not in table
 
 
+def test_averages_are_over_the_tasks_that_all_results_have() -> None:
+    shown = rendered(result(a=[1.0, 0.0], b=[1.0], c=[0.0]), result("other", a=[1.0, 1.0], b=[1.0], d=[0.3]))
+    (average,) = (line for line in shown.splitlines() if "macro average" in line)
+    assert "macro average of shared tasks" in average
+    assert "75.00 [" in average
+    assert "100.00 [" in average
+    assert "+25.00 (p" in average
+
+
+def test_results_with_one_task_in_common_have_no_average_and_no_quarrel() -> None:
+    by_rouge = task_result("b", ["rouge_l"], items([1.0], "rouge_l"), {}, None)
+    made = {**result(a=[1.0]).tasks, "b": by_rouge}
+    first = EvaluationResult("first", made, *macro_average(made))
+    shown = rendered(first, EvaluationResult("other", {"b": by_rouge}, *macro_average({"b": by_rouge})))
+    assert "average" not in shown
+    assert "+0.00 (p" in shown
+
+
 def test_buckets_have_their_own_rows() -> None:
     task = task_result("t_e", ["f1"], items([0.25]), {}, {"0-4k": ["0"], "8k+": []})
     table = rendered(EvaluationResult("m", {"t_e": task}, *macro_average({"t_e": task})))
