@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_warn
 
 from longmab_pl.dpo.module import DPOModule
-from longmab_pl.errors import ConfigError
+from longmab_pl.errors import ConfigError, NonFiniteLoss
 from longmab_pl.export import DESCRIPTION, describe_adapter
 
 log = logging.getLogger(__name__)
@@ -56,11 +57,13 @@ class AdapterCheckpoint(ModelCheckpoint):
             save_last=True,
             every_n_train_steps=every_n_train_steps,
             train_time_interval=train_time_interval,
-            save_on_train_epoch_end=None if every_n_train_steps or train_time_interval else True,
+            save_on_train_epoch_end=True,
             save_on_exception=True,
             # `last.ckpt` is the last one, also when the folder holds an earlier run's.
             enable_version_counter=False,
         )
+        # At an epoch's end too: Lightning's constructor refuses both, its hooks do both.
+        self._every_n_epochs = 1
         self.best_by = monitor
         self.best_mode = mode or ("min" if monitor is not None and "loss" in monitor.rpartition("/")[2] else "max")
         self.best: dict[str, Any] = {}
@@ -77,6 +80,12 @@ class AdapterCheckpoint(ModelCheckpoint):
                 "validation; set data.init_args.val_fraction (e.g. 0.1), or monitor an evaluation such as eval/f1"
             )
         super().setup(trainer, pl_module, stage)
+        last = Path(self.dirpath) / "last.ckpt"
+        if stage == "fit" and trainer.ckpt_path is None and last.is_file():
+            rank_zero_warn(
+                f"{last} is an earlier run's, and this one begins anew: it will be replaced. To go on from it, stop "
+                f"and give --ckpt_path {last}"
+            )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.best_by is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -126,6 +135,8 @@ class AdapterCheckpoint(ModelCheckpoint):
             checkpoint[DESCRIPTION] = describe_adapter(pl_module.policy, pl_module.model)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, NonFiniteLoss):
+            return  # the last checkpoint is better than these weights
         super().on_exception(trainer, pl_module, exception)
         if isinstance(exception, KeyboardInterrupt) and self.last_model_path and trainer.is_global_zero:
             print(f"\nStopped. The same command with --ckpt_path {self.last_model_path} goes on from here.")

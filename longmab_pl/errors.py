@@ -15,6 +15,10 @@ class DataError(LongMabError):
     """An input file or record cannot be used."""
 
 
+class NonFiniteLoss(LongMabError):
+    """Training has left the numbers: the weights of this step are not worth keeping."""
+
+
 class EngineError(LongMabError):
     """The inference engine failed, refused a request, or does not answer with the adapter it was given."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
+from datetime import timedelta
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from longmab_pl.datamodule import RolloutDataModule
 from longmab_pl.dpo.loading import LoRASettings
 from longmab_pl.dpo.module import DPOModule
 from longmab_pl.engine.protocol import Request, Sampling
-from longmab_pl.errors import ConfigError
+from longmab_pl.errors import ConfigError, NonFiniteLoss
 from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
 from longmab_pl.rollout.pairs import PairRule
 from longmab_pl.rollout.reading import Direct
@@ -82,6 +84,19 @@ def fit(run, model, qa_file, *callbacks, epochs=4, ckpt_path=None, **data):
     )
     trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path)
     return trainer
+
+
+class Diverges(Callback):
+    """Spoils the adapter after a step, as a far too large step does."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            for parameter in pl_module.parameters():
+                if parameter.requires_grad:
+                    parameter.data.fill_(float("nan"))
 
 
 def load(run, name):
@@ -183,3 +198,30 @@ def test_pairs_to_validate_on_may_come_from_a_file_of_their_own(tmp_path):
     Data.val_source = None
     with pytest.raises(ConfigError, match="val_fraction is 0"):
         AdapterCheckpoint(monitor="val/loss").setup(trainer, None, "fit")
+
+
+@pytest.mark.parametrize("within", [{"every_n_train_steps": 1000}, {"train_time_interval": timedelta(hours=1)}])
+def test_a_round_that_ends_between_two_checkpoints_has_one_all_the_same(tmp_path, tiny_model, qa_file, within):
+    run = tmp_path / "run"
+    trainer = fit(run, tiny_model, qa_file, AdapterCheckpoint(**within), epochs=2)
+    last = load(run, "last.ckpt")
+    assert last["global_step"] == trainer.global_step
+    assert last["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] == 2
+
+
+def test_a_run_that_begins_anew_says_whose_checkpoint_it_replaces(tmp_path, tiny_model, qa_file):
+    run = tmp_path / "run"
+    with warnings.catch_warnings(record=True) as said:
+        fit(run, tiny_model, qa_file, AdapterCheckpoint(), epochs=1)
+    assert not any("earlier run's" in str(w.message) for w in said)
+    with pytest.warns(UserWarning, match=r"last.ckpt is an earlier run's.*give --ckpt_path"):
+        fit(run, tiny_model, qa_file, AdapterCheckpoint(), epochs=1)
+
+
+def test_weights_whose_loss_is_not_finite_do_not_replace_the_last_checkpoint(tmp_path, tiny_model, qa_file):
+    run = tmp_path / "run"
+    with pytest.raises(NonFiniteLoss, match="Go on from the last one"):
+        fit(run, tiny_model, qa_file, AdapterCheckpoint(every_n_train_steps=2), Diverges(5))
+    last = load(run, "last.ckpt")
+    assert last["global_step"] == 4
+    assert all(torch.isfinite(tensor).all() for tensor in last["state_dict"].values())
