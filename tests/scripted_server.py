@@ -40,6 +40,8 @@ class ScriptedServer:
         self.asleep = False
         self.adapters: dict[str, str] = {}
         self.load_error: tuple[int, str] | None = None
+        self.lost_replies = 0
+        """So many adapters are loaded without the client hearing of it."""
         self.logprob = -1.0
         self.asked: list[dict[str, Any]] = []
         self.told: list[str] = []
@@ -168,8 +170,14 @@ class ScriptedServer:
             status, said = self.load_error
             return web.json_response({"error": {"message": said}}, status=status)
         body = await request.json()
-        assert body["lora_name"] not in self.adapters
+        if body["lora_name"] in self.adapters:
+            said = f"The lora adapter '{body['lora_name']}' has already been loaded."
+            return web.json_response({"error": {"message": said}}, status=400)
         self.adapters[body["lora_name"]] = body["lora_path"]
+        if self.lost_replies:
+            self.lost_replies -= 1
+            assert request.transport is not None
+            request.transport.abort()
         return web.Response(text="Success")
 
     async def _unload(self, request: web.Request) -> web.Response:

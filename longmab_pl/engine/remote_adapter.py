@@ -39,6 +39,8 @@ async def load_adapter(server: RemoteServer, name: str, folder: Path) -> None:
             raise
         raise EngineError(f"it did not load the adapter {folder}: {_mend(str(error))}") from error
     except EngineError as error:
+        if "already been loaded" in str(error):
+            return  # by a request whose reply was lost: the name is this run's own
         raise EngineError(f"it did not load the adapter {folder}: {_mend(str(error))}") from error
 
 

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import queue
+import re
 import secrets
 import weakref
 from collections.abc import Sequence
@@ -99,6 +100,12 @@ class ServerEngine:
         for name, seconds in (("request_timeout_s", request_timeout_s), ("patience_s", patience_s)):
             if seconds <= 0:
                 raise ConfigError(f"engine.{name} is {seconds}; it must be positive")
+        if api_key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", api_key_env):
+            # Not repeated: it may be the key itself.
+            raise ConfigError(
+                "engine.api_key_env must be the name of an environment variable that holds the key (letters, digits "
+                "and _), such as VLLM_API_KEY; keys themselves never go into a config"
+            )
         self._launch = launch
         self._concurrency_per_server = concurrency_per_server
         self._configured_len = max_model_len
@@ -147,6 +154,13 @@ class ServerEngine:
         """Longest prompt plus response, in tokens: the smallest limit of the servers. Before `start`: as configured,
         0 where the servers' own limit counts."""
         return self._max_model_len or self._configured_len or 0
+
+    @property
+    def weights(self) -> str:
+        """What the servers are started with, or, of servers that run already, the name of what they serve."""
+        if self._launch is None:
+            return f"servers, {self._served_model}" if self._served_model else "servers"
+        return " ".join(["servers,", self._launch.dtype, *(self._launch.args or ())])
 
     @property
     def started(self) -> bool:

@@ -12,6 +12,9 @@ from longmab_pl.errors import DataError
 # Tried in this order: an earlier prefix wins even where a later one stands further on in the text.
 ANSWER_PREFIXES = ("answer:", "the answer is:", "final answer is:")
 
+ROUNDING = 1e-9
+"""Differences of rewards are compared with a margin up to this: 0.7 - 0.2 is less than 0.5 in floating point."""
+
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
 

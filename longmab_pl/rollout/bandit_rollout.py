@@ -88,8 +88,18 @@ class BanditRollout:
         if self.budget not in ("fixed", "adaptive"):
             raise ConfigError(f"strategy.budget is {self.budget!r}; it is fixed or adaptive")
 
+    @property
+    def probes(self) -> int:
+        """Responses asked for before the first pull."""
+        return int(self.init == "probe")
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it needs the embedder."""
+        return self.init != "uniform" or self.credit == "embedding"
+
     def expected_responses(self) -> int:
-        return self.rounds * self.samples_per_pull + (self.init == "probe")
+        return self.rounds * self.samples_per_pull + self.probes
 
     def needed_model_len(self) -> int:
         return self.top_k * self.chunking.chunk_size + self.sampling.max_tokens

@@ -123,6 +123,14 @@ class Embedder:
             start = stop
         return windows
 
+    def load(self) -> None:
+        """Load the model now instead of at the first text.
+
+        Raises:
+            ConfigError: it cannot be loaded.
+        """
+        self._load()
+
     def _load(self) -> Any:
         if self._loaded is None:
             from sentence_transformers import SentenceTransformer

@@ -21,6 +21,7 @@ import numpy as np
 
 from longmab_pl.engine.protocol import Completion, Request
 from longmab_pl.errors import DataError, LongMabError
+from longmab_pl.rollout.durable import settle_folder
 
 FORMAT = 2
 """Of the file; it stands in the header line. 2: prompt digests of the ids as 32-bit integers (1: as decimal text)."""
@@ -66,7 +67,7 @@ class Journal:
             if self._end == 0:
                 self._put(json.dumps({"journal": FORMAT, "fingerprint": fingerprint}).encode() + b"\n")
                 os.fsync(self._file.fileno())
-                self._sync_folder()
+                settle_folder(self.path.parent)
             self._durable = self._end
         except OSError as e:
             self.close()
@@ -238,15 +239,6 @@ class Journal:
             with self._changed:
                 self._durable = end
                 self._changed.notify_all()
-
-    def _sync_folder(self) -> None:
-        """A new file is safe from a power cut only when its folder's entry is on disk too."""
-        with contextlib.suppress(OSError):
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
 
     def _failed(self, error: OSError) -> LongMabError:
         return LongMabError(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from longmab_pl.data.sources import open_source
 from longmab_pl.errors import ConfigError, DataError, LongMabError
+from longmab_pl.rollout.durable import settle, settle_folder
 from longmab_pl.rollout.pairs import PreferencePair
 from longmab_pl.rollout.reading import render
 from longmab_pl.rollout.round_store import PairFormat
@@ -98,8 +99,10 @@ class PairWriter:
         try:
             if self._parquet is not None:
                 self._parquet.close()
+            settle(self._file)
             self._file.close()
             self._partial.replace(self.path)
+            settle_folder(self.path.parent)
         except OSError as error:
             raise self._cannot_write(error) from error
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import cut_middle, pair_context_budget
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.reward.answer_match import extract_answer, normalise_answer, pair_reward
+from longmab_pl.reward.answer_match import ROUNDING, extract_answer, normalise_answer, pair_reward
 from longmab_pl.rollout.reading import Message, ReadingProtocol
 from longmab_pl.rollout.strategy import RecordRollout, derive_seed
 
@@ -144,7 +144,7 @@ def choose(rewards: Sequence[float | None], seed: int, min_margin: float = 0.0) 
     if not known:
         return None
     best, worst = max(known), min(known)
-    if best == worst or best - worst < min_margin:
+    if best == worst or best - worst < min_margin - ROUNDING:
         return None
     rng = random.Random(seed)
     chosen = rng.choice([i for i, r in enumerate(rewards) if r == best])
@@ -176,7 +176,7 @@ def choose_pairs(
         (i, j)
         for i, better in enumerate(rewards)
         for j, worse in enumerate(rewards)
-        if better is not None and worse is not None and better > worse and better - worse >= rule.min_margin
+        if better is not None and worse is not None and better > worse and better - worse >= rule.min_margin - ROUNDING
         if not rule.controls_length or rule.length_matched(lengths[i], lengths[j])
     ]
     random.Random(derive_seed(seed, "further")).shuffle(candidates)
@@ -202,12 +202,19 @@ class _Likeness:
     """Which of a record's responses say the same, by the rule's `distinct`."""
 
     def __init__(self, texts: Sequence[str], rule: PairRule) -> None:
+        self.known: dict[tuple[int, int], bool] = {}
         self.limit = rule.max_similarity
         self.words = [Counter(normalise_answer(text).split()) for text in texts]
         stated = [extract_answer(text) if rule.distinct == "answer" else None for text in texts]
         self.answers = [None if answer is None else normalise_answer(answer) for answer in stated]
 
     def __call__(self, i: int, j: int) -> bool:
+        pair = min(i, j), max(i, j)
+        if pair not in self.known:
+            self.known[pair] = self._compare(*pair)
+        return self.known[pair]
+
+    def _compare(self, i: int, j: int) -> bool:
         if i == j:
             return True
         if self.answers[i] is not None and self.answers[j] is not None:
@@ -246,7 +253,10 @@ def build_pairs(
     if not indices:
         return []
     longest = max(count(responses[i].text) for pair in indices for i in pair)
-    budget = pair_context_budget(rule.max_prompt_length, count(record.question), longest, longest)
+    # As in the authors' program each text counts with what the tokenizer adds to it (Llama: a first token).
+    added = tokenizer.num_special_tokens_to_add()
+    longest += added
+    budget = pair_context_budget(rule.max_prompt_length, count(record.question) + added, longest, longest)
     if budget < 1:
         raise DataError(
             f"record {record.id!r}: question and answers alone take pairs.max_prompt_length = {rule.max_prompt_length} "

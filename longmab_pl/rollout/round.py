@@ -171,8 +171,11 @@ class Round:
 
         Raises:
             LongMabError: the engine or the disk failed; call it again to continue.
+            ConfigError: the embedder cannot be loaded; nothing has been asked.
         """
         strategy = self.plan.strategy
+        if getattr(strategy, "embeds", False):
+            self.plan.embedder.load()
         tools = Tools(
             tokenizer=self.tokenizer,
             reading=self.plan.reading,
@@ -235,8 +238,7 @@ class Round:
 
     def _finished(self, rollout: RecordRollout, bar: RolloutBar) -> int:
         """Note a finished record; how many responses it asked for."""
-        # A probe, where there is one, is asked for beside the responses.
-        asked = min(len(rollout.responses) + 1, self._cost)
+        asked = min(len(rollout.responses) + getattr(self.plan.strategy, "probes", 0), self._cost)
         if rollout.stopped:
             self._spare += self._cost - asked
         bar.finished(rollout, asked)
@@ -252,11 +254,14 @@ class Round:
 
         Args:
             policy: names the weights that answered, for the summary.
+
+        Raises:
+            LongMabError: every record failed, or the disk is full; the round is not complete then.
         """
         statistics = RoundStatistics()
         everyone = [*self.records, *self.reserve]
         with (
-            RolloutSpool(self.store.spool) as spool,
+            self._some_finished(RolloutSpool(self.store.spool)) as spool,
             whole_file(self.store.rollouts) as rollouts,
             PairWriter(self.store.pairs, self.store.format) as pairs,
         ):
@@ -285,6 +290,12 @@ class Round:
         statistics.add_failures(len(failures))
         for record_id, message in failures[:10]:
             print(f"record {record_id!r} failed: {message}", file=sys.stderr)
+        if failures:
+            print(
+                f"{len(failures)} records failed. To try them again once the cause is mended, remove "
+                f"{self.store.summary} and run the same command: what was answered is in the journal",
+                file=sys.stderr,
+            )
         summary = {
             "round": self.store.number,
             "fingerprint": self.store.fingerprint,
@@ -295,3 +306,12 @@ class Round:
         self.store.write_summary(summary)
         self.store.spool.unlink()
         return summary
+
+    def _some_finished(self, spool: RolloutSpool) -> RolloutSpool:
+        if self.failures and not any(r.id in spool for r in [*self.records, *self.reserve]):
+            record_id, message = next(iter(self.failures.items()))
+            raise LongMabError(
+                f"all {len(self.failures)} records failed; the first, {record_id!r}: {message}\nMend it and run the "
+                "same command again: what was answered is in the journal"
+            )
+        return spool

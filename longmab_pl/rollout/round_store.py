@@ -12,6 +12,7 @@ from typing import IO, Any, Literal
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import DataError, LongMabError
+from longmab_pl.rollout.durable import settle, settle_folder
 
 PairFormat = Literal["jsonl", "parquet"]
 PAIR_FORMATS: tuple[PairFormat, ...] = ("jsonl", "parquet")
@@ -60,7 +61,9 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
     try:
         with partial.open("w", encoding="utf-8") as file:
             yield file
+            settle(file)
         partial.replace(path)
+        settle_folder(path.parent)
     except OSError as error:
         raise LongMabError(
             f"cannot write {path}: {error.strerror}. Free some space (or fix the permissions) and run the same command "

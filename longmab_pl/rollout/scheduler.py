@@ -245,7 +245,8 @@ class Scheduler:
             return error
         return EngineError(
             f"{error}\nEverything finished so far is in {self.journal.path}: when the cause is mended, run the same "
-            "command again and it continues from there."
+            "command again and it continues from there (a training run in a later round: with --ckpt_path "
+            "<run>/checkpoints/last.ckpt)."
         )
 
     def _land(self, completions: list[Completion]) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from longmab_pl.errors import ConfigError
+from longmab_pl.reward.answer_match import ROUNDING
 
 Verdict = Literal["", "settled", "hopeless"]
-_ROUNDING = 1e-9  # 0.7 - 0.2 is less than 0.5
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Stopping:
             pulls: how many pulls they came from.
         """
         ranked = sorted(rewards)
-        if len(ranked) >= 2 * self.pairs and ranked[-self.pairs] - ranked[self.pairs - 1] >= self.margin - _ROUNDING:
+        if len(ranked) >= 2 * self.pairs and ranked[-self.pairs] - ranked[self.pairs - 1] >= self.margin - ROUNDING:
             return "settled"
         if self.patience is not None and pulls >= self.patience and (not ranked or ranked[0] == ranked[-1]):
             return "hopeless"

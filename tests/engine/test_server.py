@@ -102,6 +102,12 @@ def test_wrong_settings_are_refused(setting: dict[str, Any], says: str) -> None:
         ServerEngine(**setting)
 
 
+def test_a_key_in_the_place_of_its_name_is_refused_without_repeating_it() -> None:
+    with pytest.raises(ConfigError, match="must be the name of an environment variable") as caught:
+        ServerEngine(servers=["http://a:1"], api_key_env="sk-hunter2")
+    assert "hunter2" not in everything_said(caught.value)
+
+
 def test_an_address_with_a_password_is_refused_without_repeating_it() -> None:
     with pytest.raises(ConfigError, match="api_key_env") as caught:
         ServerEngine(servers=["http://me:hunter2@host:8000"])
@@ -331,6 +337,18 @@ def test_a_server_that_forgot_the_adapter_is_given_it_again(
     assert all(completion.texts[0].startswith(f"{tmp_path / 'a1'}|") for completion in done.values())
 
 
+def test_an_adapter_whose_loading_was_not_heard_of_is_loaded(
+    server: ScriptedServer, tiny_model: str, tmp_path: Path
+) -> None:
+    with engine_over([server]) as engine:
+        engine.start(tiny_model)
+        server.lost_replies = 1
+        engine.sync(adapter_folder(tmp_path / "a1"))
+        assert server.lost_replies == 0
+        done = answers(engine, requests(8))
+    assert all(completion.texts[0].startswith(f"{tmp_path / 'a1'}|") for completion in done.values())
+
+
 def test_a_silent_server_loses_its_requests_to_another(
     pair: list[ScriptedServer], tiny_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -387,15 +405,15 @@ def test_all_dead_is_a_clear_error_and_a_resumable_run(
 
 def test_patience_begins_when_a_server_fails(server: ScriptedServer, tiny_model: str) -> None:
     """Not at the last answer, which may lie longer back than patience when answers are long."""
-    with engine_over([server], patience_s=1.0) as engine:
+    with engine_over([server], patience_s=3.0) as engine:
         engine.start(tiny_model)
-        server.delay = 1.5
+        server.delay = 4.5
         engine.submit(requests(1)[0])
-        time.sleep(1.2)
+        time.sleep(3.4)
         server.kill()
         server.delay = 0.0
         threading.Timer(0.4, server.start).start()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while not (done := engine.poll()):
             assert time.monotonic() < deadline
         assert done[0].request_id == "r0"

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import copy
 from collections import Counter
 
 import pytest
+from tokenizers import processors
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.rollout.pairs import PairRule, build_pairs, choose, choose_pairs
 from longmab_pl.rollout.reading import Direct, ReasonThenAnswer
+from longmab_pl.rollout.stopping import Stopping
 from longmab_pl.rollout.strategy import RecordRollout, Response
 
 RECORD = QARecord("q1", "Which river?", ("Ombra",), "The town lies on the river Ombra. " * 200)
@@ -28,6 +31,15 @@ def test_choose_draws_among_the_best_and_among_the_worst():
     assert set(drawn) == {(1, 2), (1, 4), (3, 2), (3, 4)}
     assert min(drawn.values()) > 60
     assert choose(rewards, 7) == choose(rewards, 7)
+
+
+def test_a_margin_is_reached_by_what_equals_it():
+    rewards = [0.7, 0.2]
+    assert rewards[0] - rewards[1] < 0.5, "in floating point"
+    assert choose(rewards, 1, min_margin=0.5) == (0, 1)
+    rule = PairRule(min_margin=0.5, max_length_ratio=2.0)
+    assert choose_pairs(["a", "b"], rewards, [1, 1], rule, 1) == [(0, 1)]
+    assert Stopping(margin=0.5).verdict(rewards, 2) == "settled"
 
 
 def test_choose_needs_a_difference():
@@ -128,6 +140,19 @@ def test_the_pair_shows_the_whole_context_cut_in_the_middle(byte_tokenizer):
     assert message["content"].count("The town lies on the river Ombra.") in (14, 15, 16)
     shown = 600 - 32 - len(RECORD.question) - len("Answer: Ombra")
     assert RECORD.context[: shown // 2] + RECORD.context[-(shown // 2) :] in message["content"]
+
+
+def test_the_budget_counts_what_the_tokenizer_adds(byte_tokenizer):
+    texts = ("Answer: Elbe", "Answer: Ombra")
+    (plain,) = build(byte_tokenizer, *texts, max_prompt_length=600)
+    beginning = copy.deepcopy(byte_tokenizer)
+    end = byte_tokenizer.eos_token
+    beginning.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{end} $A", special_tokens=[(end, byte_tokenizer.eos_token_id)]
+    )
+    (shorter,) = build(beginning, *texts, max_prompt_length=600)
+    lost = len(plain.prompt[0]["content"]) - len(shorter.prompt[0]["content"])
+    assert lost == 3, "one each for question, answer and context"
 
 
 def test_alike_responses_make_no_pair(byte_tokenizer):

@@ -11,7 +11,7 @@ from scripted_engine import ScriptedEngine
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.engine.protocol import Request, Sampling
-from longmab_pl.errors import EngineError
+from longmab_pl.errors import ConfigError, EngineError, LongMabError
 from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
 from longmab_pl.rollout.embedding import Embedder
 from longmab_pl.rollout.pair_files import read_pairs
@@ -122,7 +122,35 @@ def test_a_record_that_fails_is_counted_and_costs_no_other(tmp_path, byte_tokeni
     assert [name for name, _ in summary["failures"]] == ["r5"]
     assert summary["statistics"]["rollout/failed_records"] == 1
     assert summary["statistics"]["rollout/records"] == 12
-    assert "record 'r5' failed" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "record 'r5' failed" in said
+    assert "1 records failed. To try them again" in said
+    # As it says: what failed is tried again, and what was answered is not asked again.
+    roomier = ScriptedEngine(answer)
+    making = make(tmp_path, byte_tokenizer, records=records, strategy=strategy)
+    making.store.summary.unlink()
+    making.roll_out(roomier)
+    assert making.finish("step-0")["failures"] == []
+    assert {r.id.split("/")[0] for r in roomier.asked} == {"r5"}
+
+
+def test_a_round_whose_records_all_failed_is_not_complete(tmp_path, byte_tokenizer):
+    making = make(tmp_path, byte_tokenizer)
+    making.roll_out(ScriptedEngine(answer, max_model_len=30))
+    with pytest.raises(LongMabError, match=r"all 12 records failed; the first, 'r\d+': .*too long"):
+        making.finish("step-0")
+    assert not making.store.complete
+    again, _ = done(tmp_path, byte_tokenizer)
+    assert again.store.complete
+
+
+def test_an_embedder_that_cannot_be_loaded_is_said_before_anything_is_asked(tmp_path, byte_tokenizer):
+    making = make(tmp_path, byte_tokenizer, strategy=replace(STRATEGY, init="query"))
+    making.plan = replace(making.plan, embedder=Embedder(str(tmp_path / "nothing")))
+    engine = ScriptedEngine(answer)
+    with pytest.raises(ConfigError, match="embedder"):
+        making.roll_out(engine)
+    assert engine.asked == []
 
 
 @dataclass(frozen=True)
