@@ -11,6 +11,10 @@ Every case is a process of its own; its time is the median over steps after a wa
 above what the process held before the first (CPU: resident memory; GPU: PyTorch's allocated memory). In float32 the
 losses of every step must agree to 1e-4.
 
+On a CPU the C library (glibc) keeps freed tensors of up to 32 MiB in its heap, and the peak is then mostly gaps between
+them. So every system runs with MALLOC_MMAP_THRESHOLD_=1048576, with which freed tensors go back to the system, unless
+that is set already: MALLOC_MMAP_THRESHOLD_=33554432 in front of the command measures with a heap.
+
 `bound` is what sharing the prompt can give where every token costs the same: 2 (P + C) / (P + 2 C).
 
 Cases already in the `--out` file are kept, so a table can be measured in pieces. The models `random-1b` and `random-8b`
@@ -22,6 +26,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import random
 import re
 import shutil
@@ -384,7 +389,8 @@ def measure_apart(case: Case, folder: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "result.json"
         command = [sys.executable, __file__, "--one", json.dumps(asdict(case)), "--folder", folder, "--out", str(out)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        environment = {"MALLOC_MMAP_THRESHOLD_": "1048576"} | os.environ
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode != 0:
             tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-12:])
             raise RuntimeError(f"{case.system} at {case.lengths} ended with code {done.returncode}:\n{tail}")

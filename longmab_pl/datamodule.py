@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch.strategies import ModelParallelStrategy
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
@@ -282,8 +282,12 @@ class RolloutDataModule(PairDataModule):
 
     def _load_pairs(self, store: RoundStore) -> None:
         self.training, self.held_out = [], []
-        for record_id, example in share_prompts(tokenized(self.tokenizer, read_pairs(store.pairs))):
+        left_out: list[str] = []
+        pairs = tokenized(self.tokenizer, read_pairs(store.pairs), self.context_limit, left_out)
+        for record_id, example in share_prompts(pairs):
             (self.held_out if self.is_held_out(record_id) else self.training).append(example)
+        if left_out:
+            rank_zero_warn(f"round {store.number + 1}: {len(left_out)} pairs left out; the first: {left_out[0]}")
 
     def pairs_digest(self) -> str:
         return self.store.fingerprint if self.store else ""

@@ -102,6 +102,7 @@ class Examination:
     def _settings(self) -> Iterator[Finding]:
         if self.trainer.precision not in (None, "32-true", 32, "32"):
             yield Finding("fail", f"trainer.precision is {self.trainer.precision}; use 32-true and set model.dtype")
+        yield from self._sharding()
         processes = self._processes()
         if processes > 1:
             yield Finding("ok", f"{processes} processes: the budget is that of one of them, the others hold the same")
@@ -126,6 +127,28 @@ class Examination:
                 "fail",
                 f"VLLMEngine runs inside one training process, and trainer.devices asks for {processes}; use "
                 "longmab_pl.engine.server.ServerEngine (servers of their own)",
+            )
+        elif self.on_gpu and self._devices() not in ([], [0]):
+            yield Finding(
+                "fail",
+                f"VLLMEngine takes the first GPU, and trainer.devices asks for GPU {self._devices()[0]}; set "
+                f"CUDA_VISIBLE_DEVICES={self._devices()[0]} in front of the command and trainer.devices: 1",
+            )
+
+    def _sharding(self) -> Iterator[Finding]:
+        strategy = self.trainer.strategy
+        name = str(getattr(strategy, "class_path", strategy)).rpartition(".")[2]
+        if name != "ModelParallelStrategy":
+            return
+        if self.model.quantization == "nf4":
+            yield Finding(
+                "fail",
+                "model.quantization is nf4, whose packed weights cannot be sharded; set trainer.strategy: ddp, or "
+                "model.quantization: none",
+            )
+        if self.model.optimizer_name == "paged_adamw_8bit":
+            yield Finding(
+                "fail", "model.optimizer paged_adamw_8bit takes no sharded weights; set model.optimizer: adamw"
             )
 
     def _lengths(self) -> Iterator[Finding]:
@@ -154,24 +177,29 @@ class Examination:
             if asked is not None and asked > limit:
                 yield Finding("fail", f"engine.max_model_len is {asked:,}, but the model takes {limit:,}; lower it")
 
-    def _processes(self) -> int:
+    def _devices(self) -> list[int]:
+        """Indices of the GPUs that the trainer will take, or as many numbers as it starts processes on CPUs."""
         devices = self.trainer.devices
-        if isinstance(devices, list):
-            count = len(devices)
-        elif str(devices) in ("auto", "-1"):
-            count = len(self.machine.gpus) if self.on_gpu and not self.elsewhere else 1
-        else:
-            count = int(devices)
-        return max(1, count) * int(self.trainer.num_nodes or 1)
+        if isinstance(devices, str) and "," in devices:
+            devices = [int(index) for index in devices.split(",") if index.strip()]
+        if isinstance(devices, list | tuple):
+            return list(devices)
+        if str(devices) in ("auto", "-1"):
+            return list(range(len(self.machine.gpus) if self.on_gpu and not self.elsewhere else 1))
+        return list(range(int(devices)))
+
+    def _processes(self) -> int:
+        return max(1, len(self._devices())) * int(self.trainer.num_nodes or 1)
 
     def _memory(self) -> Iterator[Finding]:
-        tokens = batch_tokens(self.data)
         if self.size is None:
             return
+        tokens = batch_tokens(self.data)
         if tokens is None:
-            tokens = min(self.size.context or 8192, 8192) + 1024
+            pair = min(self.size.context or 8192, 8192) + 1024
+            tokens = batch_tokens(self.data, pair) or pair
             yield Finding(
-                "warn", f"the length of the pairs is not known before they are read; taken as {tokens:,} tokens"
+                "warn", f"the length of the pairs is not known before they are read; taken as {pair:,} tokens each"
             )
         embedder, note = self._embedder_bytes()
         if note:
@@ -197,7 +225,8 @@ class Examination:
         """Bytes of the GPU, and what of it this run may use."""
         if self.gpu_memory_gb is not None:
             return self.gpu_memory_gb * GIB, self.gpu_memory_gb * GIB
-        gpu = min(self.machine.gpus, key=lambda g: g.free)
+        chosen = [self.machine.gpus[i] for i in self._devices() if i < len(self.machine.gpus)]
+        gpu = min(chosen or self.machine.gpus, key=lambda g: g.free)
         return gpu.total, gpu.free
 
     def _embedder_bytes(self) -> tuple[float, str]:
@@ -210,14 +239,14 @@ class Examination:
             folder = Path(resolve_embedder(name))
         except LongMabError as error:
             return 0.0, f"data.embedder: {error}"
-        files = [f for pattern in ("*.safetensors", "pytorch_model*.bin") for f in folder.glob(pattern)]
+        files = list(folder.glob("*.safetensors")) or list(folder.glob("pytorch_model*.bin"))
         if not files:
             return (
                 0.0,
                 f"the size of data.embedder {name} is not known here and not in the budget; set data.embedder.device: "
                 "cpu to keep it off the GPU",
             )
-        return 2.0 * sum(f.stat().st_size for f in files[:1]), ""
+        return 2.0 * sum(f.stat().st_size for f in files), ""
 
     def _disk(self) -> Iterator[Finding]:
         try:

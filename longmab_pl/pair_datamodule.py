@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -21,8 +20,6 @@ from longmab_pl.rollout.pairs import PreferencePair
 from longmab_pl.rollout.served_policy import ServedPolicy
 from longmab_pl.rollout.strategy import derive_seed
 from longmab_pl.round_loader import RoundLoader
-
-log = logging.getLogger(__name__)
 
 
 class PairDataModule(LightningDataModule, ABC):
@@ -160,8 +157,17 @@ class PairDataModule(LightningDataModule, ABC):
             self.served.engine.close()
 
 
-def tokenized(tokenizer: Any, pairs: Iterable[PreferencePair]) -> Iterator[tuple[str, PreferenceExample]]:
-    """Record and token form of each pair; one that cannot be trained on is reported and costs no other."""
+def tokenized(
+    tokenizer: Any, pairs: Iterable[PreferencePair], max_length: int | None, left_out: list[str]
+) -> Iterator[tuple[str, PreferenceExample]]:
+    """Record and token form of each pair.
+
+    Args:
+        tokenizer: with a chat template.
+        pairs: as a round made them.
+        max_length: most tokens that prompt and longer answer may take.
+        left_out: gets the reason of each pair that cannot be trained on.
+    """
     for p in pairs:
         try:
             example = tokenize_pair(
@@ -174,9 +180,10 @@ def tokenized(tokenizer: Any, pairs: Iterable[PreferencePair]) -> Iterator[tuple
                 rejected_ended=p.rejected_ended,
                 chosen_reward=p.chosen_reward,
                 rejected_reward=p.rejected_reward,
+                max_length=max_length,
             )
         except DataError as error:
-            log.warning("pair left out: %s", error)
+            left_out.append(str(error))
             continue
         yield p.id, example
 

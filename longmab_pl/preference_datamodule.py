@@ -122,7 +122,8 @@ class PreferenceDataModule(PairDataModule):
         assert self.trainer is not None
         if not self._restored and self.trainer.state.fn == "fit":
             self.policy.start_round()
-        self.add_reference(self.run_folder, self.epochs)
+        if self.trainer.state.fn == "fit":
+            self.add_reference(self.run_folder, self.epochs)
 
     def pairs_digest(self) -> str:
         return self._digest

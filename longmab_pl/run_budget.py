@@ -89,18 +89,23 @@ class Budget:
         return low
 
 
-def batch_tokens(data: Any) -> int | None:
+def batch_tokens(data: Any, pair: int | None = None) -> int | None:
     """Tokens of the largest packed batch that a data module's settings allow, or None where it does not say.
 
     A pair's prompt and its longer answer share `max_prompt_length` (`max_length` of pairs that are there already); the
     other answer comes behind them. A pair over `max_tokens_per_batch` rides alone.
+
+    Args:
+        data: the data module.
+        pair: tokens of the longest pair, where they are known or guessed.
     """
-    plan: Any = getattr(data, "plan", None)
-    longest = getattr(getattr(plan, "pairs", None), "max_prompt_length", None) or getattr(data, "max_length", None)
-    if longest is None:
-        return None
-    sampling = getattr(getattr(plan, "strategy", None), "sampling", None)
-    pair = int(longest) + (sampling.max_tokens if sampling is not None else min(1024, int(longest)))
+    if pair is None:
+        plan: Any = getattr(data, "plan", None)
+        longest = getattr(getattr(plan, "pairs", None), "max_prompt_length", None) or getattr(data, "max_length", None)
+        if longest is None:
+            return None
+        sampling = getattr(getattr(plan, "strategy", None), "sampling", None)
+        pair = int(longest) + (sampling.max_tokens if sampling is not None else min(1024, int(longest)))
     packed = data.max_tokens_per_batch
     return max(pair, packed) if packed is not None else pair * int(data.batch_size)
 

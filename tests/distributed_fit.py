@@ -38,7 +38,8 @@ class Seen(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         row = {"step": trainer.global_step, "loss": float(outputs["loss"]), "pairs": list(batch.ids)}
-        self.batches.append(row | {"epoch": trainer.current_epoch})
+        logged = float(trainer.callback_metrics["loss"])
+        self.batches.append(row | {"epoch": trainer.current_epoch, "logged": logged})
 
 
 class StopAfter(Callback):

@@ -219,6 +219,28 @@ def test_resuming_without_the_rounds_files_is_refused(tmp_path, tiny_model, qa_f
         trainer.fit(module, datamodule=data, ckpt_path=str(tmp_path / "run" / "checkpoints" / "last.ckpt"))
 
 
+def test_pairs_beyond_the_models_positions_are_left_out_and_counted(tmp_path, tiny_model, qa_file):
+    def longest(examples):
+        return [len(e.prompt_ids) + max(len(e.chosen_ids), len(e.rejected_ids)) for e in examples]
+
+    class Shorter(Callback):
+        def on_fit_start(self, trainer, pl_module):
+            trainer.datamodule.context_limit = limit
+
+    options = {"rounds": 1, "records_per_round": 12}
+    trainer, module, data, _, _ = make(tmp_path / "a", tiny_model, qa_file, **options)
+    trainer.fit(module, datamodule=data)
+    lengths = longest(data.training)
+    limit = sorted(lengths)[len(lengths) // 2 - 1]
+    beyond = sum(length > limit for length in lengths)
+    assert beyond
+    trainer, module, data, _, _ = make(tmp_path / "b", tiny_model, qa_file, Shorter(), **options)
+    with pytest.warns(UserWarning, match=rf"round 1: {beyond} pairs left out; the first: pair .* more than {limit}"):
+        trainer.fit(module, datamodule=data)
+    assert len(data.training) == len(lengths) - beyond
+    assert max(longest(data.training)) == limit
+
+
 def test_held_out_pairs_are_validated_and_never_trained_on(tmp_path, tiny_model, qa_file):
     trainer, module, data, _, _ = make(
         tmp_path / "run", tiny_model, qa_file, val_fraction=0.4, records_per_round=12, rounds=1

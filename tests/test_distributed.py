@@ -85,6 +85,7 @@ def test_two_processes_see_the_losses_of_one(alone, together):
     for batch, first, second in zip(one["batches"], ranks[0]["batches"], ranks[1]["batches"], strict=True):
         assert set(batch["pairs"]) == {*first["pairs"], *second["pairs"]}
         assert batch["loss"] == pytest.approx((first["loss"] + second["loss"]) / 2, rel=1e-5)
+        assert batch["loss"] == pytest.approx(first["logged"], rel=1e-5), "what is logged is the mean over ranks"
     assert ranks[0]["adapter"] == ranks[1]["adapter"]
     same_adapter(one["adapter"], ranks[0]["adapter"])
 
@@ -121,6 +122,17 @@ def test_one_process_makes_the_rounds_and_the_files(alone, together):
 ONE = {"batch_size": 2}
 DDP = {"devices": 2, "strategy": "ddp"}
 FSDP = {"devices": 2, "strategy": "fsdp"}
+
+
+@pytest.mark.parametrize("several", [DDP, FSDP], ids=["ddp", "fsdp"])
+def test_a_reference_computed_ahead_by_two_processes_is_that_of_one(tmp_path, tiny_model, qa_file, several):
+    """With an odd number of pairs, where the ranks' shares differ."""
+    options = {"rounds": 1, "epochs_per_round": 2}
+    (one,) = trained(tmp_path / "one", tiny_model, qa_file, batch_size=2, **options)
+    ranks = trained(tmp_path / "two", tiny_model, qa_file, **several, **options)
+    assert len({p for b in one["batches"] for p in b["pairs"]}) % 2
+    for batch, first in zip(one["batches"], ranks[0]["batches"], strict=False):
+        assert batch["loss"] == pytest.approx(first["logged"], rel=1e-5)
 
 
 @pytest.mark.parametrize(("before", "after"), [(DDP, ONE), (ONE, DDP), (FSDP, ONE)])

@@ -43,6 +43,9 @@ def records(tmp_path):
     return str(path)
 
 
+FSDP = ["--trainer.strategy=ModelParallelStrategy"]
+
+
 def diagnose(capsys, *args: str) -> tuple[int, str]:
     """Exit status and report of `longmab doctor`, its lines unwrapped."""
     with pytest.raises(SystemExit) as ended:
@@ -151,6 +154,9 @@ def test_the_mended_setting_mends(capsys, monkeypatch, published_model, records)
         (["--model.lora.target_modules=no_such_layer"], "model.lora does not fit"),
         (["--trainer.precision=bf16-true"], "use 32-true and set model.dtype"),
         (["--trainer.devices=2"], "ServerEngine"),
+        (["--trainer.devices=0,1"], "ServerEngine"),
+        ([*FSDP, "--model.quantization=nf4"], "packed weights cannot be sharded"),
+        ([*FSDP, "--model.optimizer=paged_adamw_8bit"], "takes no sharded weights"),
     ],
 )
 def test_what_will_fail_is_said_and_the_status_is_1(options, complaint, capsys, monkeypatch):
@@ -178,6 +184,29 @@ def test_a_gpu_that_others_use_counts_with_what_is_free(capsys, monkeypatch, pub
     code, report = diagnose(capsys, *args)
     assert code == 1
     assert "of 12.0 GiB GPU: it will run out of memory" in report
+
+
+def test_only_the_chosen_gpu_counts(capsys, monkeypatch, published_model, records):
+    args = ["--config", "llama-3.1-8b-24gb", f"--model.model={published_model(next(iter(PUBLISHED)))}"]
+    args += [f"--data.init_args.train={records}"]
+    free, busy = GPU("a free card", 24 * GIB, 23 * GIB, (8, 9)), GPU("a busy card", 24 * GIB, 3 * GIB, (8, 9))
+    pretend(monkeypatch, gpus=(free, busy))
+    _, report = diagnose(capsys, *args)
+    assert "out of memory" not in report
+    code, report = diagnose(capsys, *args, "--trainer.devices=[1]")
+    assert code == 1
+    assert "out of memory" in report
+    assert "set CUDA_VISIBLE_DEVICES=1 in front of the command and trainer.devices: 1" in report
+
+
+def test_pairs_of_unknown_length_count_as_often_as_a_batch_holds_them(capsys, monkeypatch, records):
+    pretend(monkeypatch)
+    args = ["--config", "preferences", f"--data.init_args.train={records}"]
+    tokens = []
+    for batch_size in (1, 4):
+        _, report = diagnose(capsys, *args, f"--data.init_args.batch_size={batch_size}")
+        tokens.append(int(report.split("batches of at most ")[1].split()[0].replace(",", "")))
+    assert tokens[1] == 4 * tokens[0]
 
 
 def test_the_sleeping_engine_needs_host_memory(capsys, monkeypatch, published_model, records):

@@ -179,6 +179,14 @@ def test_plain_texts_several_pairs_of_one_record_and_validation(tmp_path, tiny_m
     assert [e.id for e in data.held_out] == ["r1"]
 
 
+def test_validate_does_not_compute_the_reference_of_what_it_does_not_look_at(tmp_path, tiny_model):
+    path = write(tmp_path / "pairs.jsonl", [row(i) for i in range(12)])
+    trainer, module, data, _ = make(tmp_path / "run", tiny_model, path, epochs=2, val_fraction=0.3)
+    trainer.validate(module, datamodule=data, verbose=False)
+    assert "val/loss" in trainer.callback_metrics
+    assert not list((tmp_path / "run").glob("reference_logps-*.jsonl"))
+
+
 def test_held_out_rows_are_never_trained_on(tmp_path, tiny_model):
     source = write(tmp_path / "pairs.jsonl", [row(i) for i in range(30)])
     trainer, module, data, losses = make(tmp_path / "run", tiny_model, source, val_fraction=0.3, epochs=1)

@@ -3,6 +3,7 @@ only."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -160,8 +161,7 @@ def check_packing(model: PreTrainedModel | PeftModel) -> Layout:
 
     Returns:
         "packed", or "concatenated" where the packed form differs (recurrent layers, attention that ignores the mask or
-        the
-        position ids, ...).
+        the position ids, ...).
 
     Raises:
         ConfigError: even the concatenated form differs: the output head does something that this module does not know.
@@ -177,8 +177,8 @@ def check_packing(model: PreTrainedModel | PeftModel) -> Layout:
 
 def _exact_layout(model: PreTrainedModel | PeftModel, causal: PreTrainedModel) -> Layout:
     vocabulary = causal.get_input_embeddings().weight.shape[0]
-    draw = torch.Generator().manual_seed(0)
-    prompt, chosen, rejected = (tuple(torch.randint(vocabulary, (n,), generator=draw).tolist()) for n in (24, 9, 7))
+    draw = random.Random(0)
+    prompt, chosen, rejected = (tuple(draw.randrange(vocabulary) for _ in range(n)) for n in (24, 9, 7))
     batch = collate([PreferenceExample("probe", prompt, chosen, rejected)]).to(causal.device)
     truth = []
     for ids in (chosen, rejected):

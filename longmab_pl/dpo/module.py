@@ -31,7 +31,7 @@ from longmab_pl.dpo.offload import offloaded_activations
 from longmab_pl.dpo.reference import WITHIN_POLICY, load_reference, reference_digest
 from longmab_pl.dpo.schedule import Schedule, lr_factor, run_progress
 from longmab_pl.dpo.sharding import shard
-from longmab_pl.errors import ConfigError, LongMabError
+from longmab_pl.errors import ConfigError, LongMabError, NonFiniteLoss
 from longmab_pl.models import resolve_model
 
 if TYPE_CHECKING:
@@ -170,6 +170,11 @@ class DPOModule(LightningModule):
                     "model.quantization is nf4, whose packed weights cannot be sharded; use trainer.strategy: ddp "
                     "(every GPU holds the 4-bit base) or model.quantization: none"
                 )
+            if self.optimizer_name == "paged_adamw_8bit":
+                raise ConfigError(
+                    "model.optimizer is paged_adamw_8bit, which takes no sharded weights (FSDP); use adamw, whose "
+                    "states are sharded as the weights are"
+                )
             shard(policy, mesh)
 
     def _exact_layout(self, model: PeftModel | PreTrainedModel) -> Layout:
@@ -245,7 +250,7 @@ class DPOModule(LightningModule):
         loss, metrics = self._loss(batch)
         shown = {"loss", "rewards/accuracies", "rewards/margins"}
         for name, value in metrics.items():
-            self.log(name, value, prog_bar=name in shown, batch_size=len(batch))
+            self.log(name, value, prog_bar=name in shown, batch_size=len(batch), sync_dist=True)
         return loss
 
     def validation_step(self, batch: PackedBatch, batch_idx: int) -> None:
@@ -266,9 +271,11 @@ class DPOModule(LightningModule):
         losses, metrics = objective(self.loss, self.nll_weight, logps, reference, batch)
         if not torch.isfinite(losses).all():
             bad = [id for id, finite in zip(batch.ids, torch.isfinite(losses).tolist(), strict=True) if not finite]
-            raise LongMabError(
+            raise NonFiniteLoss(
                 f"the loss is not finite for pairs {', '.join(map(repr, bad))} (epoch {self.current_epoch}, step "
-                f"{self.global_step}); lower model.learning_rate or set trainer.gradient_clip_val, and look at them"
+                f"{self.global_step}); no checkpoint is written of these weights. Go on from the last one "
+                "(checkpoints/last.ckpt) with a lower model.learning_rate or a trainer.gradient_clip_val, and look at "
+                "the pairs"
             )
         return losses.mean(), metrics
 
@@ -297,7 +304,8 @@ class DPOModule(LightningModule):
         """Keep the adapter (and the round's reference adapter) and drop the base model's weights; an optimizer step
         that is half accumulated begins anew on resume."""
         if "loops" in checkpoint:
-            begin_step_anew(checkpoint, self.trainer.num_training_batches, self.trainer.accumulate_grad_batches)
+            batches = int(self.trainer.num_training_batches)
+            begin_step_anew(checkpoint, batches, self.trainer.accumulate_grad_batches)
         names = adapters.checkpoint_names(self)
         checkpoint["state_dict"] = {name: t for name, t in checkpoint["state_dict"].items() if name in names}
 

@@ -41,5 +41,5 @@ def objective(
         "logps/chosen": policy.chosen.detach().mean(),
         "logps/rejected": policy.rejected.detach().mean(),
         "nll_loss": policy.chosen_nll.detach().mean(),
-        "tokens": torch.tensor(float(batch.tokens)),
+        "tokens": losses.new_tensor(float(batch.tokens)),
     }

@@ -9,11 +9,12 @@ that was interrupted goes on where it stopped.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
@@ -33,8 +34,8 @@ def with_reference(
 ) -> list[PreferenceExample]:
     """The examples with their reference log-probabilities, from the folder's files or computed now.
 
-    Under several processes each computes a share, and all of them must call this with the same examples and a folder
-    that all can see.
+    Under several processes each computes a share (with a sharded model all compute all, as every forward pass needs
+    all of them), and all must call this with the same examples and a folder that all can see.
 
     Args:
         module: loaded, on its device.
@@ -62,9 +63,11 @@ def with_reference(
         # Nobody writes before all have read: they must agree on what is missing.
         trainer.strategy.barrier("reference read")
     missing = [e for e in examples if e.reference_chosen_logp is None and pair_key(e) not in known]
-    share = missing[rank::world]
+    sharded = trainer is not None and module.device_mesh is not None
+    share = missing if sharded else missing[rank::world]
     if share:
-        known.update(_compute(module, share, folder / f"reference_logps-{rank}.jsonl", reference, rank))
+        file = folder / f"reference_logps-{rank}.jsonl"
+        known.update(_compute(module, share, None if sharded and rank > 0 else file, reference, rank))
     if trainer is not None and missing:
         trainer.strategy.barrier("reference written")
         known = _read(folder, reference)
@@ -111,20 +114,14 @@ def _rows(file: Path) -> Iterator[dict]:
 
 
 def _compute(
-    module: DPOModule, examples: Sequence[PreferenceExample], file: Path, reference: str, rank: int
+    module: DPOModule, examples: Sequence[PreferenceExample], file: Path | None, reference: str, rank: int
 ) -> Iterator[tuple[str, Logps]]:
-    """Log-probabilities of this rank's pairs, each written before it is used."""
-    kept = list(_rows(file)) if file.exists() else []
-    if not kept or kept[0].get("reference") != reference:
-        kept = [{"reference": reference}]
+    """Log-probabilities of this rank's pairs, each written before it is used (`file` None: another rank writes)."""
     # No more at once than the longest pair takes: training on it must fit anyway.
     batches = token_batches(examples, max(packed_tokens([e]) for e in examples))
     bar = tqdm(total=len(examples), desc="reference", unit="pair", dynamic_ncols=True, disable=rank != 0)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        # Written anew: a line that a crash cut off would spoil the next one.
-        with file.open("w", encoding="utf-8") as out, bar:
-            out.writelines(json.dumps(row) + "\n" for row in kept)
+        with _reopened(file, reference) as out, bar:
             for batch in batches:
                 chosen, rejected = module.reference_logps(collate(batch).to(module.device))
                 for example, c, r in zip(batch, chosen.tolist(), rejected.tolist(), strict=True):
@@ -138,3 +135,17 @@ def _compute(
             f"cannot write {file}: {error.strerror}. Free some space (or fix the permissions) and run the same command "
             "again, or set model.precompute_reference to false."
         ) from error
+
+
+def _reopened(file: Path | None, reference: str) -> IO[str]:
+    """The file with what it holds of this reference, ready for more; for None, a place where nothing is kept."""
+    if file is None:
+        return io.StringIO()
+    kept = list(_rows(file)) if file.exists() else []
+    if not kept or kept[0].get("reference") != reference:
+        kept = [{"reference": reference}]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Written anew: a line that a crash cut off would spoil the next one.
+    out = file.open("w", encoding="utf-8")
+    out.writelines(json.dumps(row) + "\n" for row in kept)
+    return out

@@ -212,6 +212,19 @@ def refuse_process_group() -> None:
             )
 
 
+def refuse_other_gpu() -> None:
+    """Refuse to run vLLM beside a policy that is not on the first GPU.
+
+    Raises:
+        EngineError: torch's current GPU is another.
+    """
+    if torch.cuda.is_available() and torch.cuda.is_initialized() and (gpu := torch.cuda.current_device()) != 0:
+        raise EngineError(
+            f"training is on GPU {gpu}, and vLLM in the same process always takes the first: put "
+            f"CUDA_VISIBLE_DEVICES={gpu} in front of the command and set trainer.devices: 1"
+        )
+
+
 def checkpoint_quantization(model: str) -> str | None:
     """How a checkpoint's own weights are quantised ("bitsandbytes", "awq", ...), or None."""
     from transformers import AutoConfig

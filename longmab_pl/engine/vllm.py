@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from longmab_pl.engine.gpu_memory import check_freed, free_memory
 from longmab_pl.engine.isolation import isolated_rng, quiet_output
-from longmab_pl.engine.launch import LaunchSettings, Running, launch, refuse_process_group
+from longmab_pl.engine.launch import LaunchSettings, Running, launch, refuse_other_gpu, refuse_process_group
 from longmab_pl.engine.protocol import Completion, Request, Sampling
 from longmab_pl.engine.request_checks import Seeds, check_request, check_scorable
 from longmab_pl.engine.vllm_adapter import AdapterSlot
@@ -130,6 +130,13 @@ class VLLMEngine:
         return int(self._run.llm.model_config.max_model_len)
 
     @property
+    def weights(self) -> str:
+        """As configured: dtype, quantisation and how adapters get in, as far as they are not left to the engine."""
+        s = self._settings
+        sync = None if s.adapter_sync == "auto" else s.adapter_sync
+        return ", ".join(part for part in (s.dtype, s.quantization, sync) if part)
+
+    @property
     def started(self) -> bool:
         return self._run is not None and not self._broken
 
@@ -145,6 +152,7 @@ class VLLMEngine:
                 raise EngineError(f"the engine already runs {self._model!r}; close it before starting {model!r}")
             return
         refuse_process_group()
+        refuse_other_gpu()
         self.close()
         self._run = launch(model, self._settings)
         self._model = model

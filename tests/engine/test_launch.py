@@ -67,6 +67,13 @@ def test_one_of_several_training_processes_is_sent_to_the_server_engine(tiny_mod
         torch.distributed.destroy_process_group()
 
 
+def test_training_on_another_gpu_is_sent_to_the_first(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("is_available", True), ("is_initialized", True), ("current_device", 1)):
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    with pytest.raises(EngineError, match=r"on GPU 1.*put CUDA_VISIBLE_DEVICES=1 in front of the command"):
+        VLLMEngine().start(tiny_model)
+
+
 def test_a_config_that_cannot_be_read_is_left_to_vllm(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "nobody-knows"}))
     assert checkpoint_quantization(str(tmp_path)) is None

@@ -1,0 +1,38 @@
+"""The loss of a step and its metrics."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from longmab_pl.dpo.batch import PreferenceExample, collate
+from longmab_pl.dpo.logprobs import PairLogps
+from longmab_pl.dpo.losses import SigmoidDPO
+from longmab_pl.dpo.objective import objective
+
+BATCH = collate([PreferenceExample("a", (1, 2, 3), (4, 5), (6,)), PreferenceExample("b", (1, 2), (4,), (6, 7))])
+
+
+def logps(device: str) -> PairLogps:
+    def tensor(*values: float) -> torch.Tensor:
+        return torch.tensor(values, device=device)
+
+    return PairLogps(tensor(-4.0, -6.0), tensor(-8.0, -3.0), tensor(2.0, 1.0), tensor(1.0, 2.0), tensor(2.0, 6.0))
+
+
+def test_preference_loss_and_weighted_likelihood() -> None:
+    zeros = torch.zeros(2)
+    losses, metrics = objective(SigmoidDPO(beta=0.5), 0.1, logps("cpu"), (zeros, zeros), BATCH)
+    by_hand = -torch.nn.functional.logsigmoid(torch.tensor([2.0, -1.5])) + torch.tensor([0.2, 0.6])
+    torch.testing.assert_close(losses, by_hand)
+    assert metrics["loss"] == pytest.approx(float(by_hand.mean()))
+    assert metrics["rewards/accuracies"] == 0.5
+    assert metrics["rewards/margins"] == pytest.approx(0.25)
+    assert metrics["tokens"] == 6 + 5
+
+
+def test_metrics_are_where_the_log_probabilities_are() -> None:
+    """Processes on GPUs average them with NCCL, which takes nothing from a CPU."""
+    zeros = torch.zeros(2, device="meta")
+    _, metrics = objective(SigmoidDPO(), 0.1, logps("meta"), (zeros, zeros), BATCH)
+    assert {name for name, value in metrics.items() if value.device.type != "meta"} == set()
