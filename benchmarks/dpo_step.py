@@ -349,6 +349,10 @@ def model_folder(model: str, workdir: Path) -> str:
         shutil.rmtree(unfinished, ignore_errors=True)
         weights.save_pretrained(unfinished)
         unfinished.rename(folder)
+        del weights
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # the cases run in other processes
     return str(folder)
 
 

@@ -91,6 +91,24 @@ def leave_flex(model: PreTrainedModel) -> str:
     return implementation
 
 
+def plain_options(causal: PreTrainedModel) -> dict[str, Any]:
+    """Keyword arguments for sequences that are not packed, such as short texts.
+
+    FlexAttention without gradients takes another kernel below 128 tokens, which cannot be built for many numbers of
+    heads (torch 2.13: none of its block sizes divides the mask's); its usual kernel can.
+    """
+    return {"kernel_options": {"BACKEND": "TRITON"}} if causal.config._attn_implementation == FLEX else {}
+
+
+def allow_flex_variants() -> None:
+    """Let FlexAttention be compiled for each way in which it is called here: plain and packed, with gradients and
+    without, in training and inference mode, for the policy and a separate reference. Beyond its limit (8) torch would
+    silently go on without the kernels, with T x T scores in memory."""
+    from torch._dynamo import config
+
+    config.recompile_limit = max(config.recompile_limit, 64)
+
+
 def backbone_inputs(causal: PreTrainedModel, batch: PackedBatch) -> dict[str, Any]:
     """Keyword arguments with which the model's backbone computes a packed batch.
 

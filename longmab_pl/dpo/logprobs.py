@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from longmab_pl.dpo.attention import FLEX, backbone_inputs
+from longmab_pl.dpo.attention import FLEX, allow_flex_variants, backbone_inputs, plain_options
 from longmab_pl.dpo.batch import PackedBatch, PreferenceExample, collate
 from longmab_pl.errors import ConfigError
 
@@ -94,7 +94,8 @@ def token_logps(
         hidden = backbone(**backbone_inputs(causal, batch)).last_hidden_state[0]  # [T or more, H]
         hidden = hidden.index_select(0, batch.source_index)  # [N, H]
     else:
-        hidden = torch.cat([_plain_hidden(backbone, batch, c) for c in range(len(batch.completion_lengths))])
+        completions, options = range(len(batch.completion_lengths)), plain_options(causal)
+        hidden = torch.cat([_plain_hidden(backbone, batch, c, options) for c in completions])
     return head_logps(causal, hidden, batch.target_ids, chunk)
 
 
@@ -123,8 +124,8 @@ def text_logps(model: PreTrainedModel | PeftModel, ids: Sequence[int], chunk: in
     """Log-probability (nats, float32) of tokens 1..T-1 of one text, each given those before it: [T - 1]."""
     causal = causal_model(model)
     tokens = torch.tensor([list(ids)], device=causal.device)
-    hidden = _backbone(causal)(input_ids=tokens, use_cache=False).last_hidden_state[0]  # [T, H]
-    return head_logps(causal, hidden[:-1], tokens[0, 1:], chunk)
+    found = _backbone(causal)(input_ids=tokens, use_cache=False, **plain_options(causal))
+    return head_logps(causal, found.last_hidden_state[0, :-1], tokens[0, 1:], chunk)
 
 
 def causal_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
@@ -141,8 +142,11 @@ def flex_failure(model: PreTrainedModel | PeftModel) -> str | None:
     causal = causal_model(model)
     if causal.config._attn_implementation != FLEX:
         return None
+    allow_flex_variants()
     pair = PreferenceExample("probe", tuple(range(1, 150)), tuple(range(1, 20)), tuple(range(2, 30)))
     try:
+        with torch.no_grad():
+            text_logps(model, range(1, 34))
         with torch.enable_grad():
             logps = token_logps(model, collate([pair]).to(causal.device))
             if logps.requires_grad:
@@ -182,7 +186,8 @@ def _exact_layout(model: PreTrainedModel | PeftModel, causal: PreTrainedModel) -
     batch = collate([PreferenceExample("probe", prompt, chosen, rejected)]).to(causal.device)
     truth = []
     for ids in (chosen, rejected):
-        logits = causal(input_ids=torch.tensor([prompt + ids], device=causal.device), use_cache=False).logits[0].float()
+        tokens = torch.tensor([prompt + ids], device=causal.device)
+        logits = causal(input_ids=tokens, use_cache=False, **plain_options(causal)).logits[0].float()
         predicted = logits[len(prompt) - 1 : -1].log_softmax(-1)
         truth.append(predicted.gather(-1, torch.tensor(ids, device=causal.device)[:, None]).squeeze(-1))
     expected = torch.cat(truth)
@@ -204,11 +209,11 @@ def _exact_layout(model: PreTrainedModel | PeftModel, causal: PreTrainedModel) -
     )
 
 
-def _plain_hidden(backbone: Any, batch: PackedBatch, completion: int) -> torch.Tensor:
+def _plain_hidden(backbone: Any, batch: PackedBatch, completion: int, options: dict[str, Any]) -> torch.Tensor:
     """Hidden states that predict one completion, from its plain sequence: [C_len, H]."""
     index = batch.plain_sequence(completion)
     ids = batch.input_ids[:, index]
-    hidden = backbone(input_ids=ids, use_cache=False).last_hidden_state[0]  # [P_len + C_len, H]
+    hidden = backbone(input_ids=ids, use_cache=False, **options).last_hidden_state[0]  # [P_len + C_len, H]
     return hidden[-batch.completion_lengths[completion] - 1 : -1]
 
 

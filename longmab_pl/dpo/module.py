@@ -289,6 +289,12 @@ class DPOModule(LightningModule):
             group["lr"] = rate
         self.log("lr", rate, batch_size=len(batch))
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.optimizer_name == "paged_adamw_8bit":
+            # bitsandbytes steps on CUDA's default stream, and vLLM may have moved this thread, and so the backward
+            # pass, to one of its own: without waiting the step could read a gradient that is not there yet.
+            torch.cuda.synchronize()
+
     # Checkpoints and export
 
     @property

@@ -173,7 +173,10 @@ def launch(model: str, settings: LaunchSettings) -> Running:
             on_cpu = current_platform.is_cpu()
             merges = settings.merges(on_cpu, quantized)
             free_before = 0 if on_cpu else free_memory()
+            threads = torch.get_num_threads()
             llm = LLMEngine.from_engine_args(EngineArgs(**settings.engine_args(model, on_cpu, merges)))
+            if not on_cpu:
+                torch.set_num_threads(threads)  # vLLM leaves one, and the embedder may be on the CPU
         except ImportError as error:
             raise EngineError(f"vLLM cannot be imported ({error}); install it: {INSTALL}") from error
         except BaseException as error:

@@ -30,6 +30,10 @@ OURS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "N
 """Variables of this process's own distributed training, which a server must not take for its own."""
 
 
+SHARED_GPU = 0.5
+"""Share of a GPU for servers that leave it to training while they sleep: the policy stays there."""
+
+
 @dataclass(frozen=True)
 class LaunchServers:
     """Servers that the engine starts itself.
@@ -39,6 +43,8 @@ class LaunchServers:
         devices: CUDA_VISIBLE_DEVICES for each server, such as ["1", "2,3"]; none: all see what this process sees.
         max_lora_rank: largest adapter rank, one of 1, 8, 16, 32, 64, 128, 256, 320, 512.
         dtype: as for `VLLMEngine`: "auto" is bfloat16 on GPU, float32 on CPU.
+        gpu_memory_utilization: share of its GPU's memory that each server may take; None: vLLM's own (most of it), or
+            0.5 where servers sleep while training uses the same GPU.
         args: further arguments of `vllm serve`, which override those that the engine gives.
         startup_timeout_s: seconds until they must answer; large models take minutes.
         log_folder: where each server's output goes; none: a temporary folder, kept only if something goes wrong.
@@ -51,6 +57,7 @@ class LaunchServers:
     devices: list[str] | None = None
     max_lora_rank: int = 16
     dtype: str = "auto"
+    gpu_memory_utilization: float | None = None
     args: list[str] | None = None
     startup_timeout_s: float = 1200.0
     log_folder: str | None = None
@@ -65,6 +72,10 @@ class LaunchServers:
             )
         if self.max_lora_rank not in LORA_RANKS:
             raise ConfigError(f"engine.launch.max_lora_rank is {self.max_lora_rank}; vLLM takes one of {LORA_RANKS}")
+        if self.gpu_memory_utilization is not None and not 0 < self.gpu_memory_utilization <= 1:
+            raise ConfigError(
+                f"engine.launch.gpu_memory_utilization is {self.gpu_memory_utilization}; it must be above 0, at most 1"
+            )
         if self.startup_timeout_s <= 0:
             raise ConfigError(f"engine.launch.startup_timeout_s is {self.startup_timeout_s}; it must be positive")
 
@@ -82,6 +93,9 @@ class LaunchServers:
             command += ["--max-model-len", str(max_model_len)]
         if on_gpu:
             command += ["--enable-sleep-mode"] * sleep
+            share = self.gpu_memory_utilization or (SHARED_GPU if sleep else None)
+            if share is not None:
+                command += ["--gpu-memory-utilization", str(share)]
         else:
             # A partial prefill rewinds the request's random generator, which the CPU's cannot do.
             command += ["--no-enable-chunked-prefill", "--enforce-eager"]

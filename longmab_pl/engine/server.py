@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import torch
 
 from longmab_pl.engine.background import BackgroundLoop
 from longmab_pl.engine.fleet import Fleet
@@ -178,6 +179,7 @@ class ServerEngine:
                 raise EngineError(f"the engine already runs {self._model!r}; close it before starting {model!r}")
             return
         self.close()
+        self._leave_gpu()
         key = self._api_key()
         self._model, self._vocabulary = model, vocabulary_size(model)
         try:
@@ -307,8 +309,14 @@ class ServerEngine:
         """Undo `sleep`."""
         background, fleet = self._running()
         if self._asleep:
+            self._leave_gpu()
             background.run(fleet.tell("/wake_up"))
             self._asleep = False
+
+    def _leave_gpu(self) -> None:
+        """Where servers share the GPU with training: give them the memory that torch here keeps and does not use."""
+        if self._sleeps and torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     # ------------------------------------------------------------------ requests
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from longmab_pl.dpo.attention import (
 )
 from longmab_pl.dpo.batch import PackedBatch, PreferenceExample, collate
 from longmab_pl.dpo.loading import LoRASettings, load_policy
-from longmab_pl.dpo.logprobs import check_packing, completion_logps
+from longmab_pl.dpo.logprobs import check_packing, completion_logps, text_logps
 from longmab_pl.errors import ConfigError
 
 TinyModel = Callable[..., str]
@@ -112,6 +113,29 @@ FAMILIES = [
     ("gemma2", {"sliding_window": 20}),
     ("llama", {"hidden_size": 48, "num_attention_heads": 3, "num_key_value_heads": 1}),
 ]
+
+
+def test_plain_texts_keep_clear_of_the_decoding_kernel(tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below 128 tokens FlexAttention would take it, and on CUDA it cannot be built for four query heads to a key's."""
+    from transformers import AutoModelForCausalLM
+    from transformers.integrations import flex_attention
+
+    used = []
+    real = flex_attention.compile_friendly_flex_attention
+
+    def recorded(*args: Any, kernel_options: Any = None, **kwargs: Any) -> Any:
+        used.append(kernel_options)
+        return real(*args, kernel_options=kernel_options, **kwargs)
+
+    monkeypatch.setattr(flex_attention, "compile_friendly_flex_attention", recorded)
+    logps = {}
+    for implementation in ("flex_attention", "sdpa"):
+        model = AutoModelForCausalLM.from_pretrained(tiny_model("llama"), attn_implementation=implementation).eval()
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            logps[implementation] = text_logps(model, range(1, 34))
+    assert used
+    assert all(options == {"BACKEND": "TRITON"} for options in used)
+    torch.testing.assert_close(logps["flex_attention"], logps["sdpa"], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

@@ -84,7 +84,7 @@ def test_command_line() -> None:
         assert "--max-lora-rank 64" in text
         assert text.endswith("--dtype float16 --tensor-parallel-size 2")  # the person's own come last and win
     assert "--max-model-len 9000" in " ".join(gpu)
-    assert "--enable-sleep-mode" in gpu
+    assert "--enable-sleep-mode --gpu-memory-utilization 0.5" in " ".join(gpu), "the policy is on that GPU too"
     assert "--no-enable-chunked-prefill" in cpu  # seeds need it on CPU
     assert "--max-model-len" not in cpu
 
