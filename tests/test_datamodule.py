@@ -176,7 +176,7 @@ def test_resume_at_the_end_of_an_epoch_begins_the_next_round_once(tmp_path, tiny
 
 def test_a_rollout_cut_off_by_its_engine_continues_from_the_journal(tmp_path, tiny_model, qa_file):
     dying = ScriptedEngine(sometimes_right, die_after=20)
-    trainer, module, data, _, _ = make(tmp_path / "run", tiny_model, qa_file, engine=dying)
+    trainer, module, data, _, _ = make(tmp_path / "run", tiny_model, qa_file, AdapterCheckpoint(), engine=dying)
     with pytest.raises(Exception, match="the engine died"):
         trainer.fit(module, datamodule=data)
     assert dying.closed, "an exception must not leave the engine running"

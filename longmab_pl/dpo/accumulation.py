@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def begin_step_anew(checkpoint: dict[str, Any], batches: int, accumulate: int) -> None:
+def begin_step_anew(checkpoint: dict[str, Any], batches: float, accumulate: int) -> None:
     """Put a checkpoint's position back to the first batch of the optimizer step under way.
 
     Gradients are not saved, so that a run resumed between two batches of a step would take the step without the first
@@ -13,7 +13,7 @@ def begin_step_anew(checkpoint: dict[str, Any], batches: int, accumulate: int) -
 
     Args:
         checkpoint: as Lightning has put it together; loops and data loaders are changed in place.
-        batches: of the epoch.
+        batches: of the epoch; infinite while they are not known.
         accumulate: batches per optimizer step (`trainer.accumulate_grad_batches`); the epoch's last step may have
             fewer.
     """

@@ -310,8 +310,7 @@ class DPOModule(LightningModule):
         """Keep the adapter (and the round's reference adapter) and drop the base model's weights; an optimizer step
         that is half accumulated begins anew on resume."""
         if "loops" in checkpoint:
-            batches = int(self.trainer.num_training_batches)
-            begin_step_anew(checkpoint, batches, self.trainer.accumulate_grad_batches)
+            begin_step_anew(checkpoint, self.trainer.num_training_batches, self.trainer.accumulate_grad_batches)
         names = adapters.checkpoint_names(self)
         checkpoint["state_dict"] = {name: t for name, t in checkpoint["state_dict"].items() if name in names}
 
