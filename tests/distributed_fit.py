@@ -73,6 +73,7 @@ def fit(run: Path, model: str, qa_file: Path, options: dict) -> None:
         rounds=options.get("rounds", 2),
         epochs_per_round=options.get("epochs_per_round", 1),
         batch_size=options.get("batch_size", 1),
+        records_per_round=options.get("records_per_round", 8),
     )
     seen = Seen()
     callbacks: list[Callback] = [seen, AdapterCheckpoint(), AdapterExport(), RoundReport(picture=False)]
