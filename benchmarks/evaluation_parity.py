@@ -57,7 +57,8 @@ def greedy(model: Any, tokenizer: Any, ids: list[int], most: int) -> tuple[str, 
         )
     new = out.sequences[0, len(ids) :].tolist()
     gaps = [float(-logits[0].topk(2).values.diff()) for logits in out.logits]
-    return tokenizer.decode(new, skip_special_tokens=True), new, gaps
+    # Where the token limit cuts a character in two, vLLM leaves the half out and Transformers writes U+FFFD for it.
+    return tokenizer.decode(new, skip_special_tokens=True).rstrip("\ufffd"), new, gaps
 
 
 def parting_gap(tokenizer: Any, new: list[int], gaps: list[float], other: str) -> float:
