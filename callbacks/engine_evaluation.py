@@ -61,6 +61,7 @@ class EngineEvaluation(Callback, ABC):
         self.at_end = at_end
         self.history: list[dict[str, Any]] = []
         self.tasks: Sequence[EvaluationTask] = ()
+        self._asked = ""
 
     # what an evaluation must say
 
@@ -79,25 +80,16 @@ class EngineEvaluation(Callback, ABC):
     # when
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history, "asked": self._asked()}
+        return {"history": self.history, "asked": self._asked}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if self.tasks and state_dict["asked"] != self._asked():
+        if self.tasks and state_dict["asked"] != self._asked:
             log.warning(
                 "%s asks other questions, or asks them otherwise, than before the checkpoint: its history begins anew",
                 type(self).__name__,
             )
             return
         self.history = state_dict["history"]
-
-    def _asked(self) -> str:
-        """Stands for records and settings of all tasks: scores on others are another history."""
-        h = hashlib.blake2b(digest_size=8)
-        for task in self.tasks:
-            h.update(repr((task.name, task.settings())).encode("utf-8", "surrogatepass"))
-            for record in task.records:
-                h.update(repr((record.id, record.answers, record_digest(record))).encode("utf-8", "surrogatepass"))
-        return h.hexdigest()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit" or self.tasks:
@@ -108,6 +100,7 @@ class EngineEvaluation(Callback, ABC):
                 "none; leave the callback out and evaluate the adapter afterwards with `longmab evaluate`"
             )
         self.tasks = self.read_tasks(trainer)
+        self._asked = _digest(self.tasks)
         training = getattr(trainer.datamodule, "records", None)  # type: ignore[attr-defined]
         if training and trainer.is_global_zero:
             found = find_contamination(training, {task.name: task.records for task in self.tasks})
@@ -197,3 +190,13 @@ class EngineEvaluation(Callback, ABC):
         entry, scores = on_rank_zero(evaluation)
         self.history.append({**entry, **scores})
         return scores
+
+
+def _digest(tasks: Sequence[EvaluationTask]) -> str:
+    """Stands for records and settings of all tasks: scores on others are another history."""
+    h = hashlib.blake2b(digest_size=8)
+    for task in tasks:
+        h.update(repr((task.name, task.settings())).encode("utf-8", "surrogatepass"))
+        for record in task.records:
+            h.update(repr((record.id, record.answers, record_digest(record))).encode("utf-8", "surrogatepass"))
+    return h.hexdigest()

@@ -120,10 +120,11 @@ class PreferenceDataModule(PairDataModule):
             return
         self._begun = True
         assert self.trainer is not None
-        if not self._restored and self.trainer.state.fn == "fit":
+        if self.trainer.state.fn != "fit":
+            return
+        if not self._restored:
             self.policy.start_round()
-        if self.trainer.state.fn == "fit":
-            self.add_reference(self.run_folder, self.epochs)
+        self.add_reference(self.run_folder, self.epochs)
 
     def pairs_digest(self) -> str:
         return self._digest

@@ -185,12 +185,17 @@ def _answers(fields: dict[str, Any]) -> tuple[str, ...]:
 def _check_text(name: str, value: str) -> None:
     if not value.strip():
         raise _FieldError(name, "is empty or blank; fill it in or remove the record")
+    if problem := half_character(value):
+        raise _FieldError(name, problem)
+
+
+def half_character(text: str) -> str:
+    """What is wrong with a text that holds half a surrogate pair, so that no file and no tokenizer takes it; else ""."""
     try:
-        value.encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise _FieldError(
-            name, f"holds half a surrogate pair at character {error.start}; write the character itself"
-        ) from error
+        return f"holds half a surrogate pair at character {error.start}; write the character itself"
+    return ""
 
 
 def _kind(value: object) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from longmab_pl.data.readers import half_character
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import DataError
 from longmab_pl.evaluation.tasks import INFINITEBENCH, LONGBENCH, LONGBENCH_E, TASKS, TaskSpec, custom_spec, task_spec
@@ -191,8 +192,8 @@ def _parse(line: bytes, number: int, spec: TaskSpec, needs_length: bool) -> Long
     name = str(row.get("_id", row.get("id", number)))
     texts = {"_id": [name], "input": [question], "context": [context], "answers": answers, "all_classes": classes or []}
     for field, values in texts.items():
-        if any("\ud800" <= character <= "\udfff" for value in values for character in value):
-            return field, "holds half a surrogate pair (a character cut in two); write the character itself"
+        for problem in filter(None, map(half_character, values)):
+            return field, problem
     return LongBenchItem(
         id=name,
         question=question,

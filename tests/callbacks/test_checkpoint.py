@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from datetime import timedelta
@@ -11,32 +10,17 @@ import pytest
 import torch
 from lightning import Callback, Trainer
 from longmab_pl.callbacks import AdapterCheckpoint
+from river_rounds import small_rounds, sometimes_right, write_rivers
 from scripted_engine import ScriptedEngine
 
-from longmab_pl.datamodule import RolloutDataModule
 from longmab_pl.dpo.loading import LoRASettings
 from longmab_pl.dpo.module import DPOModule
-from longmab_pl.engine.protocol import Request, Sampling
 from longmab_pl.errors import ConfigError, NonFiniteLoss
-from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
-from longmab_pl.rollout.pairs import PairRule
-from longmab_pl.rollout.reading import Direct
 
 
 @pytest.fixture
 def qa_file(tmp_path):
-    rows = []
-    for i in range(8):
-        context = " ".join(f"The town of place {j} lies on river number {i * 10 + j}. It is old." for j in range(3))
-        rows.append({"id": i, "input": f"Which river at {i}?", "answer": f"number {i * 10}", "context": context})
-    path = tmp_path / "qa.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def sometimes_right(request: Request, i: int) -> str:
-    record, pull = request.id.split("/")
-    return f" number {int(record) * 10}" if (int(record) + int(pull)) % 2 == 0 else " number 7 or so"
+    return write_rivers(tmp_path / "qa.jsonl")
 
 
 class Scores(Callback):
@@ -55,23 +39,8 @@ class Scores(Callback):
 
 def fit(run, model, qa_file, *callbacks, epochs=4, ckpt_path=None, **data):
     module = DPOModule(model, lora=LoRASettings(r=2, alpha=4), dtype="fp32", learning_rate=1e-2)
-    datamodule = RolloutDataModule(
-        ScriptedEngine(sometimes_right),
-        str(qa_file),
-        strategy=BanditRollout(
-            rounds=3,
-            top_k=1,
-            init="uniform",
-            chunking=Chunking(60, 0, 1),
-            sampling=Sampling(max_tokens=16, presence_penalty=0.0),
-        ),
-        reading=Direct(),
-        pairs=PairRule(max_prompt_length=1500),
-        rounds=1,
-        epochs_per_round=epochs,
-        verify_sync=False,
-        **data,
-    )
+    engine = ScriptedEngine(sometimes_right)
+    datamodule = small_rounds(engine, qa_file, rounds=1, epochs_per_round=epochs, **data)
     trainer = Trainer(
         accelerator="cpu",
         default_root_dir=str(run),
