@@ -54,7 +54,7 @@ class Journal:
         self._places = np.empty(0, np.uint64)  # [resumed], byte offset of each one's line
         self._changed = threading.Condition()
         self._end = self._durable = 0  # bytes written, and bytes that are safe from a power cut
-        self._error: OSError | None = None  # why the thread gave up
+        self._error: BaseException | None = None  # why the thread gave up
         self._closing = False
         self._thread: threading.Thread | None = None
         self._file: IO[bytes] | None = None
@@ -231,7 +231,7 @@ class Journal:
                 end = self._end
             try:
                 os.fsync(descriptor)
-            except OSError as e:
+            except BaseException as e:  # whatever it is, nobody may wait for this thread for ever
                 with self._changed:
                     self._error = e
                     self._changed.notify_all()
@@ -240,9 +240,10 @@ class Journal:
                 self._durable = end
                 self._changed.notify_all()
 
-    def _failed(self, error: OSError) -> LongMabError:
+    def _failed(self, error: BaseException) -> LongMabError:
+        reason = error.strerror if isinstance(error, OSError) else repr(error)
         return LongMabError(
-            f"cannot write the rollout journal {self.path}: {error.strerror}. Free some space (or fix the permissions) "
+            f"cannot write the rollout journal {self.path}: {reason}. Free some space (or fix the permissions) "
             "and run the same command again: it continues after the last journalled completion."
         )
 

@@ -150,13 +150,13 @@ class Scheduler:
                 self._take_up(waiting)
                 yield from self._settle(0)
                 yield from self._submit()
-                if self._has_room() and self._landed:
-                    # Nobody fills the engine but records whose answers are on their way to the disk.
-                    self._use(self._landed.popleft())
-                elif self._has_room() and self._thread.unfinished:
+                if self._has_room() and self._thread.unfinished:
                     progressed = yield from self._settle(_PATIENCE if self._flying else None)
                     if not progressed:
                         self._poll()
+                elif self._has_room() and self._landed:
+                    # Only the answers on their way to the disk can give the engine work.
+                    self._use(self._landed.popleft())
                 elif self._flying:
                     self._poll()
         finally:
