@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from longmab_pl.bandit import POLICIES, BanditSettings
+from longmab_pl.bandits import POLICIES, BanditSettings
 from longmab_pl.rollout.credit import credited
 from longmab_pl.rollout.stopping import Stopping
 

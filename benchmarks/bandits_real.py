@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from longmab_pl.bandit import BanditSettings
+from longmab_pl.bandits import BanditSettings
 from longmab_pl.data.chunking import chunk_spans
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord

@@ -24,7 +24,7 @@ from typing import Any
 
 from rollout_scripted import measure as measure_scripted
 
-from longmab_pl.bandit import BanditSettings
+from longmab_pl.bandits import BanditSettings
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.synthesis import synthesise

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from lightning import Trainer
-from longmab_pl.callbacks.longbench_evaluation import LongBenchEvaluation
 
+from longmab_pl.callbacks.longbench_evaluation import LongBenchEvaluation
 from longmab_pl.engine.protocol import Sampling
 from longmab_pl.evaluation.loading import sample
 from longmab_pl.evaluation.qa import GREEDY, QATask

@@ -12,8 +12,8 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
-from longmab_pl.callbacks.engine_evaluation import EngineEvaluation, log
 
+from longmab_pl.callbacks.engine_evaluation import EngineEvaluation, log
 from longmab_pl.errors import ConfigError, LongMabError
 from longmab_pl.evaluation.loading import BadRow
 from longmab_pl.evaluation.longbench import longbench_tasks

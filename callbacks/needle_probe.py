@@ -9,8 +9,8 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from longmab_pl.callbacks.engine_evaluation import EngineEvaluation, log
 
+from longmab_pl.callbacks.engine_evaluation import EngineEvaluation, log
 from longmab_pl.errors import LongMabError
 from longmab_pl.evaluation.needle import NeedleSettings, NeedleTask, needle_task
 from longmab_pl.evaluation.needle_map import NeedleMap, draw_needle_maps, needle_map, needle_table, write_needle_map

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning import Trainer
-from longmab_pl.callbacks.engine_evaluation import EngineEvaluation
 
+from longmab_pl.callbacks.engine_evaluation import EngineEvaluation
 from longmab_pl.data.readers import read_records
 from longmab_pl.engine.protocol import Sampling
 from longmab_pl.evaluation.qa import QATask

@@ -9,8 +9,8 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
-from longmab_pl.callbacks.qa_evaluation import QAEvaluation
 
+from longmab_pl.callbacks.qa_evaluation import QAEvaluation
 from longmab_pl.report import draw, round_table, wide_console
 from longmab_pl.rollout.round_store import ROUNDS
 

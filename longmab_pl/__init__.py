@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from longmab_pl.bandit.ucb1 import UCB1
+    from longmab_pl.bandits.ucb1 import UCB1
     from longmab_pl.data.chunking import chunk_text
     from longmab_pl.data.truncation import cut_middle
     from longmab_pl.datamodule import RolloutDataModule
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "UCB1": "longmab_pl.bandit.ucb1",
+    "UCB1": "longmab_pl.bandits.ucb1",
     "chunk_text": "longmab_pl.data.chunking",
     "cut_middle": "longmab_pl.data.truncation",
     "RolloutDataModule": "longmab_pl.datamodule",

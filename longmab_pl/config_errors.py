@@ -40,7 +40,7 @@ _CLASSES = (
     "longmab_pl.rollout.stopping.Stopping",
     "longmab_pl.rollout.pairs.PairRule",
     "longmab_pl.rollout.embedding.Embedder",
-    "longmab_pl.bandit.BanditSettings",
+    "longmab_pl.bandits.BanditSettings",
     "longmab_pl.callbacks.QAEvaluation",
     "longmab_pl.callbacks.LongBenchEvaluation",
     "longmab_pl.callbacks.AdapterCheckpoint",

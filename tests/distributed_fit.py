@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
-from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation, RoundReport
 from river_rounds import small_rounds, sometimes_right
 from scripted_engine import ScriptedEngine
 
+from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation, RoundReport
 from longmab_pl.dpo.loading import LoRASettings
 from longmab_pl.dpo.module import DPOModule
 from longmab_pl.engine.protocol import Request, Sampling

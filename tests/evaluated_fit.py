@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 from lightning import Trainer
-from longmab_pl.callbacks import AdapterCheckpoint
 from river_rounds import small_rounds, sometimes_right
 from scripted_engine import ScriptedEngine
 
+from longmab_pl.callbacks import AdapterCheckpoint
 from longmab_pl.dpo.loading import LoRASettings
 from longmab_pl.dpo.module import DPOModule
 from longmab_pl.engine.protocol import Request

@@ -7,11 +7,11 @@ import json
 import pytest
 import torch
 from lightning import Callback, Trainer
-from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, RoundProgressBar, RoundReport
 from power_cut import PowerCut
 from river_rounds import small_rounds, sometimes_right, write_rivers
 from scripted_engine import ScriptedEngine
 
+from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, RoundProgressBar, RoundReport
 from longmab_pl.datamodule import RolloutDataModule
 from longmab_pl.dpo.loading import LoRASettings
 from longmab_pl.dpo.module import DPOModule

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from longmab_pl.configs import __file__ as configs_init
 
 from longmab_pl import hardware
 from longmab_pl.cli import main
+from longmab_pl.configs import __file__ as configs_init
 from longmab_pl.hardware import GPU, Machine
 from longmab_pl.memory_budget import GIB
 from longmab_pl.sources_check import PUBLISHED

@@ -8,9 +8,9 @@ import pytest
 import torch
 import yaml
 from evaluated_fit import fit, rows, write
-from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation
 from safetensors.torch import load_file
 
+from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation
 from longmab_pl.cli import main
 from longmab_pl.dpo import adapter as adapters
 from longmab_pl.dpo.loading import LoRASettings, load_policy

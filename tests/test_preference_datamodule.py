@@ -7,10 +7,10 @@ import json
 import pytest
 import torch
 from lightning import Callback, Trainer
-from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation, RoundProgressBar, RoundReport
 from power_cut import PowerCut
 from scripted_engine import ScriptedEngine
 
+from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation, RoundProgressBar, RoundReport
 from longmab_pl.dpo.loading import LoRASettings
 from longmab_pl.dpo.module import DPOModule
 from longmab_pl.errors import ConfigError, DataError

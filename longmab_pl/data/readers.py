@@ -190,7 +190,7 @@ def _check_text(name: str, value: str) -> None:
 
 
 def half_character(text: str) -> str:
-    """What is wrong with a text that holds half a surrogate pair, so that no file and no tokenizer takes it; else ""."""
+    """What is wrong with a text that holds half a surrogate pair, which no file and no tokenizer takes; else ""."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from longmab_pl.bandit import BanditSettings
+from longmab_pl.bandits import BanditSettings
 from longmab_pl.data.chunking import Chunk, chunk_spans
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import cut_middle

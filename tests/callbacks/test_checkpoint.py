@@ -9,10 +9,10 @@ from datetime import timedelta
 import pytest
 import torch
 from lightning import Callback, Trainer
-from longmab_pl.callbacks import AdapterCheckpoint
 from river_rounds import small_rounds, sometimes_right, write_rivers
 from scripted_engine import ScriptedEngine
 
+from longmab_pl.callbacks import AdapterCheckpoint
 from longmab_pl.dpo.loading import LoRASettings
 from longmab_pl.dpo.module import DPOModule
 from longmab_pl.errors import ConfigError, NonFiniteLoss

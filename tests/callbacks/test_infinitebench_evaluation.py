@@ -6,8 +6,8 @@ import json
 
 import pytest
 from evaluated_fit import LearningEngine, fit, write
-from longmab_pl.callbacks import InfiniteBenchEvaluation
 
+from longmab_pl.callbacks import InfiniteBenchEvaluation
 from longmab_pl.engine.protocol import Sampling
 
 

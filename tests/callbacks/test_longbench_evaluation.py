@@ -9,9 +9,9 @@ import pytest
 import torch
 from evaluated_fit import fit, rows, write
 from lightning.pytorch.loggers import CSVLogger
-from longmab_pl.callbacks import AdapterCheckpoint, LongBenchEvaluation, QAEvaluation, RoundReport
 from power_cut import PowerCut
 
+from longmab_pl.callbacks import AdapterCheckpoint, LongBenchEvaluation, QAEvaluation, RoundReport
 from longmab_pl.engine.protocol import Sampling
 from longmab_pl.errors import ConfigError
 

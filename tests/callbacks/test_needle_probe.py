@@ -7,9 +7,9 @@ import json
 import pytest
 from evaluated_fit import LearningEngine, fit
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from longmab_pl.callbacks import NeedleProbe
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from longmab_pl.callbacks import NeedleProbe
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.needle import NeedleSettings, needle_task
 

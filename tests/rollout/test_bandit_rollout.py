@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scripted_engine import ScriptedEngine
 
-from longmab_pl.bandit import UCB1
+from longmab_pl.bandits import UCB1
 from longmab_pl.data.chunking import chunk_spans
 from longmab_pl.data.records import QARecord
 from longmab_pl.engine.protocol import Sampling

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from longmab_pl.bandit.linear_thompson import LinearThompson
+from longmab_pl.bandits.linear_thompson import LinearThompson
 
 
 def design(plays: list[list[int]], arms: int) -> npt.NDArray[np.float64]:

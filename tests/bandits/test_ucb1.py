@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from longmab_pl.bandit.policy import BanditPolicy
-from longmab_pl.bandit.ucb1 import UCB1
-from longmab_pl.bandit.uniform import Uniform
+from longmab_pl.bandits.policy import BanditPolicy
+from longmab_pl.bandits.ucb1 import UCB1
+from longmab_pl.bandits.uniform import Uniform
 from longmab_pl.errors import ConfigError, DataError, LongMabError
 
 ASSETS = Path(__file__).parents[1] / "assets"

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from longmab_pl.bandit.index_policy import IndexPolicy, Scores, check_unit_reward
-from longmab_pl.bandit.policy import Reward, check_play
+from longmab_pl.bandits.index_policy import IndexPolicy, Scores, check_unit_reward
+from longmab_pl.bandits.policy import Reward, check_play
 from longmab_pl.errors import ConfigError
 
 _MARGIN = 0.01

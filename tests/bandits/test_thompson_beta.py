@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from longmab_pl.bandit.thompson_beta import ThompsonBeta
+from longmab_pl.bandits.thompson_beta import ThompsonBeta
 
 
 def test_draws_follow_the_beta_posterior() -> None:

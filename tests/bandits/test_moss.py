@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from longmab_pl.bandit.moss import MOSS
+from longmab_pl.bandits.moss import MOSS
 
 
 def test_index_by_hand() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from longmab_pl.bandit.policy import Reward, check_arms, check_play
+from longmab_pl.bandits.policy import Reward, check_arms, check_play
 from longmab_pl.errors import ConfigError, DataError
 
 Scores = Sequence[float] | npt.NDArray[np.floating]

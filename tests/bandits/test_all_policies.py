@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from longmab_pl.bandit import POLICIES, BanditPolicy, BanditSettings
+from longmab_pl.bandits import POLICIES, BanditPolicy, BanditSettings
 from longmab_pl.errors import DataError
 
 CHOOSING = [name for name in POLICIES if name != "full_context"]

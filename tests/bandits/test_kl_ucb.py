@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from longmab_pl.bandit.kl_ucb import KLUCB, bernoulli_kl, kl_upper_bound
+from longmab_pl.bandits.kl_ucb import KLUCB, bernoulli_kl, kl_upper_bound
 
 
 def kl(p: float, q: float) -> float:

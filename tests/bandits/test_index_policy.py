@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from longmab_pl.bandit import POLICIES, BanditPolicy, BanditSettings, FullContext, UCBTuned
-from longmab_pl.bandit.index_policy import largest
+from longmab_pl.bandits import POLICIES, BanditPolicy, BanditSettings, FullContext, UCBTuned
+from longmab_pl.bandits.index_policy import largest
 from longmab_pl.errors import ConfigError, DataError
 
 MEANS = ["ucb1", "ucb_tuned", "kl_ucb", "moss", "successive_elimination", "uniform", "full_context"]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from longmab_pl.bandit.successive_elimination import SuccessiveElimination
+from longmab_pl.bandits.successive_elimination import SuccessiveElimination
 
 
 def test_radius_by_hand() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from longmab_pl.bandit.index_policy import IndexPolicy, Scores
+from longmab_pl.bandits.index_policy import IndexPolicy, Scores
 from longmab_pl.errors import ConfigError
 
 

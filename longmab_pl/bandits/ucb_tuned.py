@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from longmab_pl.bandit.index_policy import IndexPolicy, Scores
-from longmab_pl.bandit.policy import Reward, check_play
+from longmab_pl.bandits.index_policy import IndexPolicy, Scores
+from longmab_pl.bandits.policy import Reward, check_play
 
 
 class UCBTuned(IndexPolicy):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from longmab_pl.bandit.ucb_tuned import UCBTuned
+from longmab_pl.bandits.ucb_tuned import UCBTuned
 
 
 def by_hand(observations: list[float], t: int) -> float:

@@ -7,17 +7,17 @@ import importlib
 import inspect
 from typing import Any
 
-from longmab_pl.bandit.full_context import FullContext
-from longmab_pl.bandit.index_policy import Scores
-from longmab_pl.bandit.kl_ucb import KLUCB
-from longmab_pl.bandit.linear_thompson import LinearThompson
-from longmab_pl.bandit.moss import MOSS
-from longmab_pl.bandit.policy import BanditPolicy
-from longmab_pl.bandit.successive_elimination import SuccessiveElimination
-from longmab_pl.bandit.thompson_beta import ThompsonBeta
-from longmab_pl.bandit.ucb1 import UCB1
-from longmab_pl.bandit.ucb_tuned import UCBTuned
-from longmab_pl.bandit.uniform import Uniform
+from longmab_pl.bandits.full_context import FullContext
+from longmab_pl.bandits.index_policy import Scores
+from longmab_pl.bandits.kl_ucb import KLUCB
+from longmab_pl.bandits.linear_thompson import LinearThompson
+from longmab_pl.bandits.moss import MOSS
+from longmab_pl.bandits.policy import BanditPolicy
+from longmab_pl.bandits.successive_elimination import SuccessiveElimination
+from longmab_pl.bandits.thompson_beta import ThompsonBeta
+from longmab_pl.bandits.ucb1 import UCB1
+from longmab_pl.bandits.ucb_tuned import UCBTuned
+from longmab_pl.bandits.uniform import Uniform
 from longmab_pl.errors import ConfigError
 
 POLICIES: dict[str, type] = {
