@@ -35,7 +35,6 @@ from longmab_pl.bandits import BanditSettings
 from longmab_pl.data.chunking import chunk_spans
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
-from longmab_pl.dpo.loading import load_tokenizer
 from longmab_pl.engine.protocol import Completion, Sampling
 from longmab_pl.models import resolve_model
 from longmab_pl.reward.answer_match import pair_reward
@@ -46,6 +45,7 @@ from longmab_pl.rollout.reading import Direct
 from longmab_pl.rollout.scheduler import Asking
 from longmab_pl.rollout.stopping import Stopping
 from longmab_pl.rollout.strategy import RecordRollout, Tools, derive_seed
+from longmab_pl.training.policy import load_tokenizer
 
 Floats = npt.NDArray[np.float64]
 

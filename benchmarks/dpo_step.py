@@ -42,11 +42,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from longmab_pl.dpo.batch import PreferenceExample, collate
-from longmab_pl.dpo.loading import LoRASettings
-from longmab_pl.dpo.losses import SigmoidDPO
-from longmab_pl.dpo.module import DPOModule
 from longmab_pl.models import nf4_config, resolve_model
+from longmab_pl.training.batch import PreferenceExample, collate
+from longmab_pl.training.losses import SigmoidDPO
+from longmab_pl.training.module import DPOModule
+from longmab_pl.training.policy import LoRASettings
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -28,7 +28,6 @@ from longmab_pl.bandits import BanditSettings
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.synthesis import synthesise
-from longmab_pl.dpo.loading import load_tokenizer
 from longmab_pl.engine.protocol import Completion, Request, Sampling
 from longmab_pl.engine.vllm import VLLMEngine
 from longmab_pl.models import resolve_model
@@ -38,6 +37,7 @@ from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.reading import Direct, ReadingProtocol, ReasonThenAnswer
 from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.rollout.strategy import Tools
+from longmab_pl.training.policy import load_tokenizer
 
 MODEL = "bundled:smollm2-135m-instruct"
 MODES = ("lockstep", "free", "all at once")

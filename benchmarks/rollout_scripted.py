@@ -171,12 +171,12 @@ def bandit(records: int, rounds: int, context_tokens: int) -> dict[str, Any]:
     """The real strategy over long contexts: where a response's time goes, and what memory it takes."""
     from longmab_pl.data.records import QARecord
     from longmab_pl.data.synthesis import synthesise
-    from longmab_pl.dpo.loading import load_tokenizer
     from longmab_pl.models import resolve_model
     from longmab_pl.rollout.bandit_rollout import BanditRollout
     from longmab_pl.rollout.embedding import Embedder
     from longmab_pl.rollout.reading import ReasonThenAnswer
     from longmab_pl.rollout.strategy import Tools
+    from longmab_pl.training.policy import load_tokenizer
 
     tokenizer = load_tokenizer(resolve_model("bundled:smollm2-135m-instruct"))
     made = synthesise(n_train=min(records, 64), n_eval=0, passages=context_tokens // 50).train

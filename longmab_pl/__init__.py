@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from longmab_pl.data.chunking import chunk_text
     from longmab_pl.data.truncation import cut_middle
     from longmab_pl.datamodule import RolloutDataModule
-    from longmab_pl.dpo.module import DPOModule
     from longmab_pl.preference_datamodule import PreferenceDataModule
     from longmab_pl.reward.answer_match import answer_scores, extract_answer, pair_reward, rollout_reward
+    from longmab_pl.training.module import DPOModule
 
 __version__ = "0.1.0"
 
@@ -21,7 +21,7 @@ _HOME = {
     "chunk_text": "longmab_pl.data.chunking",
     "cut_middle": "longmab_pl.data.truncation",
     "RolloutDataModule": "longmab_pl.datamodule",
-    "DPOModule": "longmab_pl.dpo.module",
+    "DPOModule": "longmab_pl.training.module",
     "PreferenceDataModule": "longmab_pl.preference_datamodule",
     "answer_scores": "longmab_pl.reward.answer_match",
     "extract_answer": "longmab_pl.reward.answer_match",

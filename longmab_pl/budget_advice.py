@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from longmab_pl.dpo.module import DPOModule
 from longmab_pl.memory_budget import GIB
 from longmab_pl.run_budget import MARGIN, PHASES, Budget
+from longmab_pl.training.module import DPOModule
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ _NOISE = re.compile(
 _CLASSES = (
     "longmab_pl.datamodule.RolloutDataModule",
     "longmab_pl.preference_datamodule.PreferenceDataModule",
-    "longmab_pl.dpo.module.DPOModule",
-    "longmab_pl.dpo.loading.LoRASettings",
+    "longmab_pl.training.module.DPOModule",
+    "longmab_pl.training.policy.LoRASettings",
     "longmab_pl.engine.vllm.VLLMEngine",
     "longmab_pl.engine.server.ServerEngine",
     "longmab_pl.engine.serve.LaunchServers",

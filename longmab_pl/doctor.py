@@ -13,11 +13,11 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from longmab_pl.cli import LongMabCLI
 from longmab_pl.config_errors import ConfigParser
-from longmab_pl.dpo.module import DPOModule
 from longmab_pl.examination import Examination
 from longmab_pl.hardware import this_machine
 from longmab_pl.memory_budget import GIB
 from longmab_pl.run_budget import PHASES, Budget
+from longmab_pl.training.module import DPOModule
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from safetensors import SafetensorError
 
-from longmab_pl.dpo import adapter as adapters
 from longmab_pl.engine.merge import check_adapter
 from longmab_pl.errors import ConfigError
 from longmab_pl.merged_model import Kept, MergedDtype, load_plain, merge
 from longmab_pl.models import resolve_model
+from longmab_pl.training import adapter as adapters
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -307,7 +307,7 @@ def rounding_advice(kept: Kept, dtype: str) -> str:
 
 
 def _tokenizer(model: str) -> PreTrainedTokenizerBase:
-    from longmab_pl.dpo.loading import load_tokenizer
+    from longmab_pl.training.policy import load_tokenizer
 
     return load_tokenizer(model)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from longmab_pl.dpo.loading import LoRASettings
+    from longmab_pl.training.policy import LoRASettings
 
 GIB = 2**30
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from longmab_pl.dpo.adapter import POLICY
-from longmab_pl.dpo.logprobs import causal_model, head_logps
 from longmab_pl.errors import ConfigError
+from longmab_pl.training.adapter import POLICY
+from longmab_pl.training.logprobs import causal_model, head_logps
 
 if TYPE_CHECKING:
     from peft import PeftModel

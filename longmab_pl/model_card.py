@@ -291,7 +291,7 @@ def _training(facts: RunFacts) -> str:
             lines.append(f"- Bandit policy: `{bandit['policy']}`.")
     if data.get("reward"):
         lines.append(f"- Reward: {_described(data['reward'])}")
-    loss = _section(facts.config, "model").get("loss") or {"class_path": "longmab_pl.dpo.losses.SigmoidDPO"}
+    loss = _section(facts.config, "model").get("loss") or {"class_path": "longmab_pl.training.losses.SigmoidDPO"}
     lines.append(f"- Loss: {_described(loss)}")
     if not facts.rounds:
         return "\n".join(lines) + "\n"

@@ -11,15 +11,15 @@ from typing import Any, cast
 
 from lightning import LightningDataModule
 
-from longmab_pl.dpo.batch import PreferenceExample
-from longmab_pl.dpo.module import DPOModule
-from longmab_pl.dpo.reference_store import with_reference
-from longmab_pl.dpo.tokenization import tokenize_pair
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.rollout.pairs import PreferencePair
 from longmab_pl.rollout.served_policy import ServedPolicy
 from longmab_pl.rollout.strategy import derive_seed
 from longmab_pl.round_loader import RoundLoader
+from longmab_pl.training.batch import PreferenceExample
+from longmab_pl.training.module import DPOModule
+from longmab_pl.training.reference_store import with_reference
+from longmab_pl.training.tokenization import tokenize_pair
 
 
 class PairDataModule(LightningDataModule, ABC):

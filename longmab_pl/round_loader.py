@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from longmab_pl.dpo.batch import PackedBatch, PreferenceExample, collate
-from longmab_pl.dpo.packing import Batch, even_out, token_batches
+from longmab_pl.training.batch import PackedBatch, PreferenceExample, collate
+from longmab_pl.training.packing import Batch, even_out, token_batches
 
 
 class RoundLoader:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from longmab_pl.dpo.module import DPOModule
-from longmab_pl.dpo.reference import WITHIN_POLICY
 from longmab_pl.engine.vllm import VLLMEngine
 from longmab_pl.memory_budget import (
     CUDA_CONTEXT,
@@ -23,6 +21,8 @@ from longmab_pl.memory_budget import (
     trainer_memory,
     weight_bytes,
 )
+from longmab_pl.training.module import DPOModule
+from longmab_pl.training.reference import WITHIN_POLICY
 
 MARGIN = 0.05
 """Share of the memory that should stay free: fragmentation, and what the formulae do not see."""

@@ -19,9 +19,9 @@ from river_rounds import small_rounds, sometimes_right
 from scripted_engine import ScriptedEngine
 
 from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation, RoundReport
-from longmab_pl.dpo.loading import LoRASettings
-from longmab_pl.dpo.module import DPOModule
 from longmab_pl.engine.protocol import Request, Sampling
+from longmab_pl.training.module import DPOModule
+from longmab_pl.training.policy import LoRASettings
 
 
 def answer(request: Request, i: int) -> str:

@@ -13,9 +13,9 @@ from scripted_engine import ScriptedEngine
 
 from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, RoundProgressBar, RoundReport
 from longmab_pl.datamodule import RolloutDataModule
-from longmab_pl.dpo.loading import LoRASettings
-from longmab_pl.dpo.module import DPOModule
 from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.training.module import DPOModule
+from longmab_pl.training.policy import LoRASettings
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 
 from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation
 from longmab_pl.cli import main
-from longmab_pl.dpo import adapter as adapters
-from longmab_pl.dpo.loading import LoRASettings, load_policy
 from longmab_pl.engine.protocol import Sampling
 from longmab_pl.errors import ConfigError, LongMabError
 from longmab_pl.export import DESCRIPTION, describe_adapter, export, find_origin, load_adapter
 from longmab_pl.merged_model import Kept, load_plain, merge
+from longmab_pl.training import adapter as adapters
+from longmab_pl.training.policy import LoRASettings, load_policy
 
 STRATEGY = "longmab_pl.rollout.bandit_rollout.BanditRollout"
 

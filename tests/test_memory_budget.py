@@ -8,9 +8,6 @@ from measured_memory import TensorMemory
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from longmab_pl.dpo.batch import PreferenceExample, collate
-from longmab_pl.dpo.loading import LoRASettings, load_policy
-from longmab_pl.dpo.logprobs import completion_logps
 from longmab_pl.memory_budget import (
     NF4_BITS,
     EngineSettings,
@@ -21,6 +18,9 @@ from longmab_pl.memory_budget import (
     weight_bytes,
 )
 from longmab_pl.sources_check import PUBLISHED
+from longmab_pl.training.batch import PreferenceExample, collate
+from longmab_pl.training.logprobs import completion_logps
+from longmab_pl.training.policy import LoRASettings, load_policy
 
 LLAMA, QWEN = PUBLISHED
 

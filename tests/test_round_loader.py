@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from longmab_pl.dpo.batch import PreferenceExample
-from longmab_pl.dpo.packing import even_out, packed_tokens, token_batches
 from longmab_pl.round_loader import RoundLoader
+from longmab_pl.training.batch import PreferenceExample
+from longmab_pl.training.packing import even_out, packed_tokens, token_batches
 
 
 def pair(name: str, prompt: tuple[int, ...], chosen: int = 3, rejected: int = 2) -> PreferenceExample:

@@ -142,7 +142,7 @@ def _predicted(
     seed: int,
 ) -> EvaluationResult:
     """The result from what is on disk and, where that is not all, from the engine; the engine is closed afterwards."""
-    from longmab_pl.dpo.loading import context_limit
+    from longmab_pl.training.policy import context_limit
 
     # Predictions are found again under this, so it names the weights too, not only the folder.
     model = candidate.identity(engine.weights)

@@ -68,7 +68,7 @@ def evaluation_tokenizer(model: str, *, needs_chat: bool) -> Any:
     Raises:
         ConfigError: it cannot be loaded, or lacks the chat template that is needed.
     """
-    from longmab_pl.dpo.loading import load_tokenizer
+    from longmab_pl.training.policy import load_tokenizer
 
     if needs_chat:
         return load_tokenizer(model)

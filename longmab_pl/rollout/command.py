@@ -242,6 +242,6 @@ def _rebuilt(described: Any, kind: type) -> Any:
 
 
 def _tokenizer(model: str) -> Any:
-    from longmab_pl.dpo.loading import load_tokenizer
+    from longmab_pl.training.policy import load_tokenizer
 
     return load_tokenizer(resolve_model(model))

@@ -13,9 +13,9 @@ from river_rounds import small_rounds, sometimes_right, write_rivers
 from scripted_engine import ScriptedEngine
 
 from longmab_pl.callbacks import AdapterCheckpoint
-from longmab_pl.dpo.loading import LoRASettings
-from longmab_pl.dpo.module import DPOModule
 from longmab_pl.errors import ConfigError, NonFiniteLoss
+from longmab_pl.training.module import DPOModule
+from longmab_pl.training.policy import LoRASettings
 
 
 @pytest.fixture

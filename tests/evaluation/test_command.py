@@ -16,14 +16,14 @@ from jsonargparse import auto_cli
 from scripted_engine import ScriptedEngine
 from tiny_models import save_model
 
-from longmab_pl.dpo.loading import LoRASettings
-from longmab_pl.dpo.module import DPOModule
 from longmab_pl.engine.protocol import Request
 from longmab_pl.errors import ConfigError, DataError, EngineError, LongMabError
 from longmab_pl.evaluation import EvaluationResult
 from longmab_pl.evaluation.command import evaluate
 from longmab_pl.evaluation.comparison import compare, paths_as_list
 from longmab_pl.evaluation.needle import NeedleSettings
+from longmab_pl.training.module import DPOModule
+from longmab_pl.training.policy import LoRASettings
 
 
 @pytest.fixture(scope="module")

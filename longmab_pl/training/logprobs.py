@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from longmab_pl.dpo.attention import FLEX, allow_flex_variants, backbone_inputs, plain_options
-from longmab_pl.dpo.batch import PackedBatch, PreferenceExample, collate
 from longmab_pl.errors import ConfigError
+from longmab_pl.training.attention import FLEX, allow_flex_variants, backbone_inputs, plain_options
+from longmab_pl.training.batch import PackedBatch, PreferenceExample, collate
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -205,7 +205,7 @@ def _exact_layout(model: PreTrainedModel | PeftModel, causal: PreTrainedModel) -
         return "concatenated"
     raise ConfigError(
         f"the log-probabilities of {type(causal).__name__} differ from its own logits by {difference:.3g} nats; its "
-        "output head has a step that longmab_pl.dpo.logprobs does not know: use another model family"
+        "output head has a step that longmab_pl.training.logprobs does not know: use another model family"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 
-from longmab_pl.dpo.batch import PreferenceExample
+from longmab_pl.training.batch import PreferenceExample
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from longmab_pl.dpo.adapter import POLICY, REFERENCE
-from longmab_pl.dpo.attention import Attention
-from longmab_pl.dpo.loading import Precision, Quantization, load_base
 from longmab_pl.errors import ConfigError
 from longmab_pl.models import resolve_model
+from longmab_pl.training.adapter import POLICY, REFERENCE
+from longmab_pl.training.attention import Attention
+from longmab_pl.training.policy import Precision, Quantization, load_base
 
 if TYPE_CHECKING:
     from peft import PeftModel

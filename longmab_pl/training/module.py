@@ -11,12 +11,13 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 
-from longmab_pl.dpo import adapter as adapters
-from longmab_pl.dpo.accumulation import begin_step_anew
-from longmab_pl.dpo.attention import Attention, leave_flex
-from longmab_pl.dpo.batch import PackedBatch
-from longmab_pl.dpo.loading import LoRASettings, Precision, Quantization, load_policy
-from longmab_pl.dpo.logprobs import (
+from longmab_pl.errors import ConfigError, LongMabError, NonFiniteLoss
+from longmab_pl.models import resolve_model
+from longmab_pl.training import adapter as adapters
+from longmab_pl.training.accumulation import begin_step_anew
+from longmab_pl.training.attention import Attention, leave_flex
+from longmab_pl.training.batch import PackedBatch
+from longmab_pl.training.logprobs import (
     Layout,
     PairLogps,
     causal_model,
@@ -25,14 +26,13 @@ from longmab_pl.dpo.logprobs import (
     flex_failure,
     text_logps,
 )
-from longmab_pl.dpo.losses import PreferenceLoss, SigmoidDPO
-from longmab_pl.dpo.objective import objective
-from longmab_pl.dpo.offload import offloaded_activations
-from longmab_pl.dpo.reference import WITHIN_POLICY, load_reference, reference_digest
-from longmab_pl.dpo.schedule import Schedule, lr_factor, run_progress
-from longmab_pl.dpo.sharding import shard
-from longmab_pl.errors import ConfigError, LongMabError, NonFiniteLoss
-from longmab_pl.models import resolve_model
+from longmab_pl.training.losses import PreferenceLoss, SigmoidDPO
+from longmab_pl.training.objective import objective
+from longmab_pl.training.offload import offloaded_activations
+from longmab_pl.training.policy import LoRASettings, Precision, Quantization, load_policy
+from longmab_pl.training.reference import WITHIN_POLICY, load_reference, reference_digest
+from longmab_pl.training.schedule import Schedule, lr_factor, run_progress
+from longmab_pl.training.sharding import shard
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -66,7 +66,7 @@ class DPOModule(LightningModule):
             round began (see `start_round`); anything else is a separate model, loaded frozen in the policy's dtype and
             quantisation (it must have the policy's tokenizer).
         precompute_reference: compute the reference's log-probabilities once per pair and keep them beside the pairs;
-            "auto" does so where pairs are trained on more than once (see `longmab_pl.dpo.reference_store`).
+            "auto" does so where pairs are trained on more than once (see `longmab_pl.training.reference_store`).
         logprob_chunk: rows of hidden states that go through the output head at once.
     """
 
@@ -322,7 +322,7 @@ class DPOModule(LightningModule):
         adapters.verify_checkpoint(expected, checkpoint["state_dict"])
 
     def save_adapter(self, folder: Path) -> Path:
-        """Write the policy's adapter as a plain PEFT folder (see `longmab_pl.dpo.adapter.save_adapter`)."""
+        """Write the policy's adapter as a plain PEFT folder (see `longmab_pl.training.adapter.save_adapter`)."""
         return adapters.save_adapter(self._policy, Path(folder), resolve_model(self.model), self._whole)
 
     def gather_adapter(self) -> None:

@@ -9,10 +9,10 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from longmab_pl.dpo.batch import PreferenceExample, collate
-from longmab_pl.dpo.loading import LoRASettings, load_policy, load_tokenizer
-from longmab_pl.dpo.logprobs import check_packing, completion_logps
 from longmab_pl.errors import ConfigError
+from longmab_pl.training.batch import PreferenceExample, collate
+from longmab_pl.training.logprobs import check_packing, completion_logps
+from longmab_pl.training.policy import LoRASettings, load_policy, load_tokenizer
 
 TinyModel = Callable[..., str]
 

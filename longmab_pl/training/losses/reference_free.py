@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from longmab_pl.dpo.losses.base import Losses, PreferenceLoss, positive
+from longmab_pl.training.losses.base import Losses, PreferenceLoss, positive
 
 
 class SimPO(PreferenceLoss):

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from longmab_pl.dpo.losses import (
+from longmab_pl.errors import ConfigError
+from longmab_pl.training.losses import (
     IPO,
     LDDPO,
     ORPO,
@@ -20,7 +21,6 @@ from longmab_pl.dpo.losses import (
     SigmoidDPO,
     SimPO,
 )
-from longmab_pl.errors import ConfigError
 
 # Two pairs. Log-ratios: chosen +2 and -1, rejected -4 and +3; so h = 6 and h = -4.
 POLICY_CHOSEN = [-10.0, -21.0]

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from longmab_pl.dpo.batch import PackedBatch, PreferenceExample, collate
-from longmab_pl.dpo.loading import LoRASettings, load_policy
-from longmab_pl.dpo.logprobs import check_packing, completion_logps
-from longmab_pl.dpo.losses import SigmoidDPO
 from longmab_pl.errors import ConfigError
+from longmab_pl.training.batch import PackedBatch, PreferenceExample, collate
+from longmab_pl.training.logprobs import check_packing, completion_logps
+from longmab_pl.training.losses import SigmoidDPO
+from longmab_pl.training.policy import LoRASettings, load_policy
 
 TinyModel = Callable[..., str]
 

@@ -18,12 +18,12 @@ from typing import IO, TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
-from longmab_pl.dpo.batch import PreferenceExample, collate
-from longmab_pl.dpo.packing import packed_tokens, token_batches
 from longmab_pl.errors import LongMabError
+from longmab_pl.training.batch import PreferenceExample, collate
+from longmab_pl.training.packing import packed_tokens, token_batches
 
 if TYPE_CHECKING:
-    from longmab_pl.dpo.module import DPOModule
+    from longmab_pl.training.module import DPOModule
 
 Logps = tuple[float, float]
 """Log-probabilities (nats) of a pair's chosen and rejected completion."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from longmab_pl.dpo.batch import PreferenceExample
 from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.training.batch import PreferenceExample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

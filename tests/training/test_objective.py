@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from longmab_pl.dpo.batch import PreferenceExample, collate
-from longmab_pl.dpo.logprobs import PairLogps
-from longmab_pl.dpo.losses import SigmoidDPO
-from longmab_pl.dpo.objective import objective
+from longmab_pl.training.batch import PreferenceExample, collate
+from longmab_pl.training.logprobs import PairLogps
+from longmab_pl.training.losses import SigmoidDPO
+from longmab_pl.training.objective import objective
 
 BATCH = collate([PreferenceExample("a", (1, 2, 3), (4, 5), (6,)), PreferenceExample("b", (1, 2), (4,), (6, 7))])
 

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from longmab_pl.dpo.batch import PreferenceExample, collate
-from longmab_pl.dpo.loading import LoRASettings, load_policy
-from longmab_pl.dpo.logprobs import completion_logps
-from longmab_pl.dpo.losses import (
+from longmab_pl.training.batch import PreferenceExample, collate
+from longmab_pl.training.logprobs import completion_logps
+from longmab_pl.training.losses import (
     IPO,
     LDDPO,
     ORPO,
@@ -23,6 +22,7 @@ from longmab_pl.dpo.losses import (
     SigmoidDPO,
     SimPO,
 )
+from longmab_pl.training.policy import LoRASettings, load_policy
 
 trl = pytest.importorskip("trl")
 

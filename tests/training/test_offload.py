@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from longmab_pl.dpo.batch import PreferenceExample, collate
-from longmab_pl.dpo.loading import LoRASettings, load_policy
-from longmab_pl.dpo.logprobs import completion_logps
-from longmab_pl.dpo.offload import offloaded_activations
+from longmab_pl.training.batch import PreferenceExample, collate
+from longmab_pl.training.logprobs import completion_logps
+from longmab_pl.training.offload import offloaded_activations
+from longmab_pl.training.policy import LoRASettings, load_policy
 
 TinyModel = Callable[..., str]
 

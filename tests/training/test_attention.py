@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import create_block_mask
 
-from longmab_pl.dpo.attention import (
+from longmab_pl.errors import ConfigError
+from longmab_pl.training.attention import (
     SEGMENTS,
     PackedMask,
     _padded,
@@ -18,10 +19,9 @@ from longmab_pl.dpo.attention import (
     choose_attention,
     segment_attention,
 )
-from longmab_pl.dpo.batch import PackedBatch, PreferenceExample, collate
-from longmab_pl.dpo.loading import LoRASettings, load_policy
-from longmab_pl.dpo.logprobs import check_packing, completion_logps, text_logps
-from longmab_pl.errors import ConfigError
+from longmab_pl.training.batch import PackedBatch, PreferenceExample, collate
+from longmab_pl.training.logprobs import check_packing, completion_logps, text_logps
+from longmab_pl.training.policy import LoRASettings, load_policy
 
 TinyModel = Callable[..., str]
 
@@ -211,15 +211,15 @@ def test_where_flex_does_not_run_the_next_best_does(
     tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch, family: str, fallback: str
 ) -> None:
     """On a CPU it really does not run: its backward pass is missing."""
-    from longmab_pl.dpo import attention
-    from longmab_pl.dpo.module import DPOModule
+    from longmab_pl.training import attention
+    from longmab_pl.training.module import DPOModule
 
     as_on_cuda = attention.choose_attention
 
     def choose(setting: str, config: object, device: object) -> list[str]:
         return ["flex_attention"] if device == torch.device("cpu") else as_on_cuda(setting, config, device)
 
-    monkeypatch.setattr("longmab_pl.dpo.loading.choose_attention", choose)
+    monkeypatch.setattr("longmab_pl.training.policy.choose_attention", choose)
     module = DPOModule(tiny_model(family), dtype="fp32")
     with torch.compiler.set_stance("force_eager"), pytest.warns(UserWarning, match="does not support backward on CPU"):
         module.configure_model()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from longmab_pl.dpo.losses.base import Losses, PreferenceLoss, positive
+from longmab_pl.training.losses.base import Losses, PreferenceLoss, positive
 
 
 class APOZero(PreferenceLoss):

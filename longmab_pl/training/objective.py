@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from longmab_pl.dpo.batch import PackedBatch
-from longmab_pl.dpo.logprobs import PairLogps
-from longmab_pl.dpo.losses import PreferenceLoss
+from longmab_pl.training.batch import PackedBatch
+from longmab_pl.training.logprobs import PairLogps
+from longmab_pl.training.losses import PreferenceLoss
 
 
 def objective(

@@ -4,8 +4,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from longmab_pl.dpo.tokenization import encode_prompt, end_of_turn_id, tokenize_pair
 from longmab_pl.errors import DataError
+from longmab_pl.training.tokenization import encode_prompt, end_of_turn_id, tokenize_pair
 
 WORDS = [
     "[UNK]",

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 import torch.nn.functional as F
 
-from longmab_pl.dpo.batch import PackedBatch
 from longmab_pl.errors import ConfigError
+from longmab_pl.training.batch import PackedBatch
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from longmab_pl.dpo.batch import PreferenceExample, collate
 from longmab_pl.errors import DataError
+from longmab_pl.training.batch import PreferenceExample, collate
 
 
 def test_layout_of_one_pair() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from longmab_pl.dpo.losses.base import Losses, PreferenceLoss, error_rate, positive
 from longmab_pl.errors import ConfigError
+from longmab_pl.training.losses.base import Losses, PreferenceLoss, error_rate, positive
 
 
 class SigmoidDPO(PreferenceLoss):

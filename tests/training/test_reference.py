@@ -12,14 +12,14 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from longmab_pl.dpo.batch import PreferenceExample, collate
-from longmab_pl.dpo.loading import LoRASettings, load_base
-from longmab_pl.dpo.logprobs import completion_logps
-from longmab_pl.dpo.losses import LDDPO, SimPO
-from longmab_pl.dpo.module import DPOModule
-from longmab_pl.dpo.reference_store import pair_key, with_reference
 from longmab_pl.errors import ConfigError, LongMabError
 from longmab_pl.round_loader import RoundLoader
+from longmab_pl.training.batch import PreferenceExample, collate
+from longmab_pl.training.logprobs import completion_logps
+from longmab_pl.training.losses import LDDPO, SimPO
+from longmab_pl.training.module import DPOModule
+from longmab_pl.training.policy import LoRASettings, load_base
+from longmab_pl.training.reference_store import pair_key, with_reference
 
 TinyModel = Callable[..., str]
 

@@ -12,11 +12,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from longmab_pl.dpo.batch import PackedBatch, PreferenceExample, collate
-from longmab_pl.dpo.loading import LoRASettings
-from longmab_pl.dpo.losses import LDDPO, ORPO, SimPO
-from longmab_pl.dpo.module import DPOModule
 from longmab_pl.errors import ConfigError, LongMabError
+from longmab_pl.training.batch import PackedBatch, PreferenceExample, collate
+from longmab_pl.training.losses import LDDPO, ORPO, SimPO
+from longmab_pl.training.module import DPOModule
+from longmab_pl.training.policy import LoRASettings
 
 TinyModel = Callable[..., str]
 
@@ -344,9 +344,9 @@ def test_settings_that_need_another_machine_or_trainer(tiny_model: TinyModel, tm
 
 @pytest.mark.slow
 def test_the_bundled_model_learns_in_bf16_on_packed_pairs() -> None:
-    from longmab_pl.dpo.loading import load_tokenizer
-    from longmab_pl.dpo.tokenization import tokenize_pair
     from longmab_pl.models import resolve_model
+    from longmab_pl.training.policy import load_tokenizer
+    from longmab_pl.training.tokenization import tokenize_pair
 
     name = "bundled:smollm2-135m-instruct"
     tokenizer = load_tokenizer(resolve_model(name))

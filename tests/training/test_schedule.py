@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from longmab_pl.dpo.schedule import lr_factor
+from longmab_pl.training.schedule import lr_factor
 
 
 def test_warm_up_is_linear_to_the_peak() -> None:
