@@ -21,7 +21,7 @@ import numpy as np
 
 from longmab_pl.engine.protocol import Completion, Request
 from longmab_pl.errors import DataError, LongMabError
-from longmab_pl.rollout.durable import settle_folder
+from longmab_pl.storage.files import settle_folder
 
 FORMAT = 2
 """Of the file; it stands in the header line. 2: prompt digests of the ids as 32-bit integers (1: as decimal text)."""

@@ -12,7 +12,7 @@ from typing import IO, Any, Literal
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import DataError, LongMabError
-from longmab_pl.rollout.durable import settle, settle_folder
+from longmab_pl.storage.files import settle, settle_folder
 
 PairFormat = Literal["jsonl", "parquet"]
 PAIR_FORMATS: tuple[PairFormat, ...] = ("jsonl", "parquet")

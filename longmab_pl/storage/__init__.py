@@ -1,0 +1,1 @@
+"""How files are written so that a crash, a full disk or a power cut costs nothing."""
