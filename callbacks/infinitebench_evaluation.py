@@ -14,7 +14,7 @@ from longmab_pl.evaluation.qa import GREEDY, QATask
 from longmab_pl.evaluation.selection import question_sets
 from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.evaluation.tasks import INFINITEBENCH
-from longmab_pl.rollout.reading import ReadingProtocol, ReasonThenAnswer
+from longmab_pl.prompts.formats import ReadingProtocol, ReasonThenAnswer
 
 
 class InfiniteBenchEvaluation(LongBenchEvaluation):

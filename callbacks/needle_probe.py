@@ -16,8 +16,8 @@ from longmab_pl.evaluation.needle import NeedleSettings, NeedleTask, needle_task
 from longmab_pl.evaluation.needle_map import NeedleMap, draw_needle_maps, needle_map, needle_table, write_needle_map
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.task import EvaluationTask
+from longmab_pl.prompts.formats import ReadingProtocol
 from longmab_pl.report import wide_console
-from longmab_pl.rollout.reading import ReadingProtocol
 
 
 class NeedleProbe(EngineEvaluation):

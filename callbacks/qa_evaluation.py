@@ -16,7 +16,7 @@ from longmab_pl.engine.protocol import Sampling
 from longmab_pl.evaluation.qa import QATask
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.task import EvaluationTask
-from longmab_pl.rollout.reading import ReadingProtocol
+from longmab_pl.prompts.formats import ReadingProtocol
 
 
 class QAEvaluation(EngineEvaluation):

@@ -17,11 +17,11 @@ from longmab_pl.engine.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models import resolve_model
 from longmab_pl.pair_datamodule import PairDataModule, share_prompts, tokenized
+from longmab_pl.prompts.formats import ReadingProtocol, ReasonThenAnswer
 from longmab_pl.rollout.bandit_rollout import BanditRollout
 from longmab_pl.rollout.embedding import Embedder
 from longmab_pl.rollout.pair_files import read_pairs
 from longmab_pl.rollout.pairs import PairRule
-from longmab_pl.rollout.reading import ReadingProtocol, ReasonThenAnswer
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_store import PairFormat, RoundStore, digest, records_digest
 from longmab_pl.rollout.served_policy import ServedPolicy

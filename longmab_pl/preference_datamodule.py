@@ -15,7 +15,7 @@ from longmab_pl.engine.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models import resolve_model
 from longmab_pl.pair_datamodule import PairDataModule, share_prompts
-from longmab_pl.rollout.reading import ReadingProtocol, ReasonThenAnswer
+from longmab_pl.prompts.formats import ReadingProtocol, ReasonThenAnswer
 from longmab_pl.rollout.served_policy import ServedPolicy
 from longmab_pl.training.batch import PreferenceExample
 from longmab_pl.training.policy import context_limit, load_tokenizer

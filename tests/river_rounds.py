@@ -6,9 +6,9 @@ import json
 
 from longmab_pl.datamodule import RolloutDataModule
 from longmab_pl.engine.protocol import Request, Sampling
+from longmab_pl.prompts.formats import Direct
 from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
 from longmab_pl.rollout.pairs import PairRule
-from longmab_pl.rollout.reading import Direct
 
 
 def write_rivers(path):

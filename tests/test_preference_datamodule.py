@@ -13,7 +13,7 @@ from scripted_engine import ScriptedEngine
 from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation, RoundProgressBar, RoundReport
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.preference_datamodule import PreferenceDataModule
-from longmab_pl.rollout.reading import Direct
+from longmab_pl.prompts.formats import Direct
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.policy import LoRASettings
 

@@ -14,7 +14,7 @@ from longmab_pl.evaluation.loading import BadRow, LongBenchItem, load_items, sam
 from longmab_pl.evaluation.task import ItemScores, Prompt
 from longmab_pl.evaluation.tasks import BUCKETS, TaskSpec, expand_tasks, item_score, length_bucket, official_settings
 from longmab_pl.evaluation.truncation import middle_truncated
-from longmab_pl.rollout.reading import render
+from longmab_pl.prompts.formats import render
 
 
 @dataclass(frozen=True)

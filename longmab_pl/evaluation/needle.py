@@ -18,7 +18,7 @@ from longmab_pl.data.synthetic_world import Names, World
 from longmab_pl.engine.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.task import ItemScores, Prompt
-from longmab_pl.rollout.reading import Direct, ReadingProtocol
+from longmab_pl.prompts.formats import Direct, ReadingProtocol
 
 # {name} is invented, {value} a number of five digits; no sentence of the haystack has either.
 NEEDLES = (

@@ -17,7 +17,7 @@ from longmab_pl.evaluation.longbench import longbench_tasks
 from longmab_pl.evaluation.qa import GREEDY, QATask
 from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.evaluation.tasks import expand_tasks
-from longmab_pl.rollout.reading import Direct, ReasonThenAnswer
+from longmab_pl.prompts.formats import Direct, ReasonThenAnswer
 
 NEEDLE = "needle"
 """The name that stands for the needle probe among task names."""

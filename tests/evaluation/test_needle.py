@@ -16,7 +16,7 @@ from longmab_pl.evaluation.needle_map import (
     write_needle_map,
 )
 from longmab_pl.evaluation.runner import evaluate
-from longmab_pl.rollout.reading import ReasonThenAnswer
+from longmab_pl.prompts.formats import ReasonThenAnswer
 
 SMALL = NeedleSettings(lengths=[600, 1200], depths=[0, 50, 100], needles=4, max_new_tokens=20)
 

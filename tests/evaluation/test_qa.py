@@ -8,7 +8,7 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.engine.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.qa import QATask
-from longmab_pl.rollout.reading import Direct, ReasonThenAnswer
+from longmab_pl.prompts.formats import Direct, ReasonThenAnswer
 
 SHORT = Sampling(temperature=0.0, max_tokens=20)
 

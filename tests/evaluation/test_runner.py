@@ -15,7 +15,7 @@ from longmab_pl.evaluation.longbench import LongBenchTask
 from longmab_pl.evaluation.qa import QATask
 from longmab_pl.evaluation.runner import evaluate
 from longmab_pl.evaluation.tasks import TASKS, item_score
-from longmab_pl.rollout.reading import Direct, ReasonThenAnswer
+from longmab_pl.prompts.formats import Direct, ReasonThenAnswer
 
 SHORT = Sampling(temperature=0.0, max_tokens=30)
 

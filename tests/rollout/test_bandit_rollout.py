@@ -9,12 +9,12 @@ from longmab_pl.data.chunking import chunk_spans
 from longmab_pl.data.records import QARecord
 from longmab_pl.engine.protocol import Sampling
 from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.prompts.formats import Direct, ReasonThenAnswer
 from longmab_pl.reward.answer_match import rollout_reward
 from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
 from longmab_pl.rollout.credit import EmbeddingSupport, LexicalSupport, credited
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.probe import Probe
-from longmab_pl.rollout.reading import Direct, ReasonThenAnswer
 from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.rollout.stopping import Stopping
 from longmab_pl.rollout.strategy import Tools, derive_seed

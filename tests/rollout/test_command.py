@@ -21,7 +21,7 @@ data:
     rounds: 1
     verify_sync: false
     engine: {{class_path: scripted_engine.ScriptedEngine, init_args: {{answer: scripted_engine.numbered}}}}
-    reading: longmab_pl.rollout.reading.Direct
+    reading: longmab_pl.prompts.formats.Direct
     strategy:
       class_path: longmab_pl.rollout.bandit_rollout.BanditRollout
       init_args:

@@ -23,10 +23,10 @@ from longmab_pl.cli import main
 from longmab_pl.data.records import QARecord
 from longmab_pl.engine.protocol import Sampling
 from longmab_pl.errors import EngineError, LongMabError
+from longmab_pl.prompts.formats import Direct
 from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
 from longmab_pl.rollout.embedding import Embedder
 from longmab_pl.rollout.pairs import PairRule
-from longmab_pl.rollout.reading import Direct
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_store import RoundStore
 
@@ -196,7 +196,7 @@ data:
   init_args:
     records_per_round: 8
     engine: {class_path: longmab_pl.engine.vllm.VLLMEngine, init_args: {concurrency: 4, max_model_len: 512}}
-    reading: longmab_pl.rollout.reading.Direct
+    reading: longmab_pl.prompts.formats.Direct
     strategy:
       class_path: longmab_pl.rollout.bandit_rollout.BanditRollout
       init_args:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from longmab_pl.rollout.reading import Direct, ReadingProtocol, ReasonThenAnswer, fill
+from longmab_pl.prompts.formats import Direct, ReadingProtocol, ReasonThenAnswer, fill
 
 
 def test_both_are_reading_protocols():

@@ -1,0 +1,1 @@
+"""Prompt formats: how a context and a question become a prompt."""
