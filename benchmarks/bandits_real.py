@@ -36,12 +36,12 @@ from longmab_pl.data.chunking import chunk_spans
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
 from longmab_pl.engine.protocol import Completion, Sampling
-from longmab_pl.models import resolve_model
+from longmab_pl.models.embedder import Embedder
+from longmab_pl.models.hub import resolve_model
 from longmab_pl.prompts.formats import Direct
 from longmab_pl.reward.answer_match import pair_reward
 from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
 from longmab_pl.rollout.credit import EmbeddingSupport, LexicalSupport, Support
-from longmab_pl.rollout.embedding import Embedder
 from longmab_pl.rollout.scheduler import Asking
 from longmab_pl.rollout.stopping import Stopping
 from longmab_pl.rollout.strategy import RecordRollout, Tools, derive_seed

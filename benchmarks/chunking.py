@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 
 from longmab_pl.data.chunking import chunk_text
 from longmab_pl.data.synthesis import synthesise
-from longmab_pl.models import resolve_model
+from longmab_pl.models.hub import resolve_model
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from longmab_pl.models import nf4_config, resolve_model
+from longmab_pl.models.hub import nf4_config, resolve_model
 from longmab_pl.training.batch import PreferenceExample, collate
 from longmab_pl.training.losses import SigmoidDPO
 from longmab_pl.training.module import DPOModule

@@ -30,7 +30,7 @@ from longmab_pl.evaluation import evaluate
 from longmab_pl.evaluation.loading import LongBenchItem
 from longmab_pl.evaluation.longbench import LongBenchTask
 from longmab_pl.evaluation.tasks import custom_spec
-from longmab_pl.models import resolve_model
+from longmab_pl.models.hub import resolve_model
 
 
 def shuffled_task(contexts: int, questions: int, passages: int, new_tokens: int) -> LongBenchTask:

@@ -22,7 +22,7 @@ import torch
 from longmab_pl.evaluation.loading import LongBenchItem, load_items
 from longmab_pl.evaluation.longbench import LongBenchTask
 from longmab_pl.evaluation.tasks import item_score
-from longmab_pl.models import resolve_model
+from longmab_pl.models.hub import resolve_model
 
 TIE = 1e-2
 """Logits of float32 models that differ by less were computed in another order of summation, not differently."""

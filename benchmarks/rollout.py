@@ -30,10 +30,10 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.data.synthesis import synthesise
 from longmab_pl.engine.protocol import Completion, Request, Sampling
 from longmab_pl.engine.vllm import VLLMEngine
-from longmab_pl.models import resolve_model
+from longmab_pl.models.embedder import Embedder
+from longmab_pl.models.hub import resolve_model
 from longmab_pl.prompts.formats import Direct, ReadingProtocol, ReasonThenAnswer
 from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
-from longmab_pl.rollout.embedding import Embedder
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.rollout.strategy import Tools

@@ -171,10 +171,10 @@ def bandit(records: int, rounds: int, context_tokens: int) -> dict[str, Any]:
     """The real strategy over long contexts: where a response's time goes, and what memory it takes."""
     from longmab_pl.data.records import QARecord
     from longmab_pl.data.synthesis import synthesise
-    from longmab_pl.models import resolve_model
+    from longmab_pl.models.embedder import Embedder
+    from longmab_pl.models.hub import resolve_model
     from longmab_pl.prompts.formats import ReasonThenAnswer
     from longmab_pl.rollout.bandit_rollout import BanditRollout
-    from longmab_pl.rollout.embedding import Embedder
     from longmab_pl.rollout.strategy import Tools
     from longmab_pl.training.policy import load_tokenizer
 

@@ -39,7 +39,7 @@ _CLASSES = (
     "longmab_pl.rollout.probe.Probe",
     "longmab_pl.rollout.stopping.Stopping",
     "longmab_pl.rollout.pairs.PairRule",
-    "longmab_pl.rollout.embedding.Embedder",
+    "longmab_pl.models.embedder.Embedder",
     "longmab_pl.bandits.BanditSettings",
     "longmab_pl.callbacks.QAEvaluation",
     "longmab_pl.callbacks.LongBenchEvaluation",

@@ -15,11 +15,11 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.distributed import on_rank_zero
 from longmab_pl.engine.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.models import resolve_model
+from longmab_pl.models.embedder import Embedder
+from longmab_pl.models.hub import resolve_model
 from longmab_pl.pair_datamodule import PairDataModule, share_prompts, tokenized
 from longmab_pl.prompts.formats import ReadingProtocol, ReasonThenAnswer
 from longmab_pl.rollout.bandit_rollout import BanditRollout
-from longmab_pl.rollout.embedding import Embedder
 from longmab_pl.rollout.pair_files import read_pairs
 from longmab_pl.rollout.pairs import PairRule
 from longmab_pl.rollout.round import Round, RoundPlan

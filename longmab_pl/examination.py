@@ -12,7 +12,7 @@ from longmab_pl.engine.vllm import VLLMEngine
 from longmab_pl.errors import LongMabError
 from longmab_pl.hardware import Machine, free_disk
 from longmab_pl.memory_budget import ENGINE_BITS, GIB, ModelSize, model_size
-from longmab_pl.models import resolve_embedder
+from longmab_pl.models.hub import resolve_embedder
 from longmab_pl.run_budget import Budget, batch_tokens, cpu_budget, gpu_budget
 from longmab_pl.sources_check import look_at_data, look_at_model
 from longmab_pl.training.module import DPOModule

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from longmab_pl.engine.merge import check_adapter
 from longmab_pl.errors import ConfigError
 from longmab_pl.merged_model import Kept, MergedDtype, load_plain, merge
-from longmab_pl.models import resolve_model
+from longmab_pl.models.hub import resolve_model
 from longmab_pl.training import adapter as adapters
 
 if TYPE_CHECKING:

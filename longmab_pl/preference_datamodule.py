@@ -13,7 +13,7 @@ from longmab_pl.data.preferences import Preference, first_lines, read_preference
 from longmab_pl.data.readers import BadRecord
 from longmab_pl.engine.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.models import resolve_model
+from longmab_pl.models.hub import resolve_model
 from longmab_pl.pair_datamodule import PairDataModule, share_prompts
 from longmab_pl.prompts.formats import ReadingProtocol, ReasonThenAnswer
 from longmab_pl.rollout.served_policy import ServedPolicy

@@ -152,7 +152,7 @@ def test_the_final_adapter_loads_in_peft_and_moves_the_model(resumed_run):
     from peft import AutoPeftModelForCausalLM
     from transformers import AutoTokenizer
 
-    from longmab_pl.models import resolve_model
+    from longmab_pl.models.hub import resolve_model
 
     run, _ = resumed_run
     model = AutoPeftModelForCausalLM.from_pretrained(run / "adapter", dtype=torch.float32)

@@ -309,7 +309,7 @@ def test_the_bundled_model_exported_loads_in_transformers_peft_and_vllm(tmp_path
 
     from longmab_pl.engine.protocol import Request
     from longmab_pl.engine.vllm import VLLMEngine
-    from longmab_pl.models import resolve_model
+    from longmab_pl.models.hub import resolve_model
 
     base = resolve_model("bundled:smollm2-135m-instruct")
     trained = load_policy(base, LoRASettings(), dtype="fp32", gradient_checkpointing=False)

@@ -143,7 +143,7 @@ def test_the_kv_cache_is_what_the_engines_share_leaves():
 
 @pytest.mark.slow
 def test_nf4_takes_what_bitsandbytes_says():
-    from longmab_pl.models import resolve_model
+    from longmab_pl.models.hub import resolve_model
 
     folder = resolve_model("bundled:smollm2-135m-instruct")
     policy = load_policy(folder, LoRASettings(), "nf4")
@@ -159,7 +159,7 @@ def test_nf4_takes_what_bitsandbytes_says():
 @pytest.mark.slow
 def test_a_real_steps_tensors_are_within_a_quarter():
     """On the bundled model nothing is as wide as what the coefficients were read off, so the error is larger."""
-    from longmab_pl.models import resolve_model
+    from longmab_pl.models.hub import resolve_model
 
     folder = resolve_model("bundled:smollm2-135m-instruct")
     policy = load_policy(folder, LoRASettings(), dtype="fp32")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from longmab_pl import models
 from longmab_pl.errors import ConfigError
+from longmab_pl.models import hub as models
 
 BUNDLED = "bundled:smollm2-135m-instruct"
 

@@ -21,7 +21,7 @@ from longmab_pl.engine.merge import check_adapter
 from longmab_pl.engine.protocol import Completion, Request
 from longmab_pl.engine.request_checks import Seeds, check_request, check_scorable
 from longmab_pl.errors import ConfigError, EngineError
-from longmab_pl.models import nf4_config
+from longmab_pl.models.hub import nf4_config
 
 SCORE_ROWS = 512
 """Positions whose log-probabilities over the vocabulary are held at once."""

@@ -11,8 +11,8 @@ from typing import Any
 
 from longmab_pl.engine.protocol import Engine
 from longmab_pl.errors import ConfigError
-from longmab_pl.evaluation.adapter import AdapterInfo, fitting_adapter
-from longmab_pl.models import BUNDLED_PREFIX, resolve_model
+from longmab_pl.models.adapter_files import AdapterInfo, fitting_adapter
+from longmab_pl.models.hub import BUNDLED_PREFIX, resolve_model
 
 
 @dataclass(frozen=True)

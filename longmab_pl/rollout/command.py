@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.models import resolve_model
+from longmab_pl.models.hub import resolve_model
 from longmab_pl.prompts.formats import ReadingProtocol
 from longmab_pl.report import statistics_table, wide_console
 from longmab_pl.rollout.pair_files import PairWriter, Style
@@ -50,7 +50,7 @@ def roll_out_round(
         ConfigError, DataError: the settings, the records or the adapter cannot be used.
         LongMabError: the engine or the disk failed; the same command continues.
     """
-    from longmab_pl.evaluation.adapter import fitting_adapter
+    from longmab_pl.models.adapter_files import fitting_adapter
 
     if number < 1:
         raise ConfigError(f"--round is {number}; rounds are counted from 1")

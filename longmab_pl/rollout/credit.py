@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from longmab_pl.rollout.embedding import Embedder, Embeddings
+from longmab_pl.models.embedder import Embedder, Embeddings
 
 Credit = Literal["shared", "lexical", "embedding"]
 

@@ -15,9 +15,9 @@ from typing import Any
 from longmab_pl.data.records import QARecord
 from longmab_pl.engine.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError, LongMabError
+from longmab_pl.models.embedder import Embedder
 from longmab_pl.prompts.formats import ReadingProtocol
 from longmab_pl.rollout.bar import RolloutBar
-from longmab_pl.rollout.embedding import Embedder
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.pair_files import PairWriter
 from longmab_pl.rollout.pairs import PairRule, build_pairs

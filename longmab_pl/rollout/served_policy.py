@@ -11,7 +11,7 @@ from typing import Protocol
 
 from longmab_pl.engine.canary import Canary, CanaryResult
 from longmab_pl.engine.protocol import Engine
-from longmab_pl.models import resolve_model
+from longmab_pl.models.hub import resolve_model
 
 
 class Policy(Protocol):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from longmab_pl.data.records import QARecord
+from longmab_pl.models.embedder import Embedder
 from longmab_pl.prompts.formats import ReadingProtocol
-from longmab_pl.rollout.embedding import Embedder
 from longmab_pl.rollout.scheduler import Asking
 
 

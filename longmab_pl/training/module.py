@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 
 from longmab_pl.errors import ConfigError, LongMabError, NonFiniteLoss
-from longmab_pl.models import resolve_model
+from longmab_pl.models.hub import resolve_model
 from longmab_pl.training import adapter as adapters
 from longmab_pl.training.accumulation import begin_step_anew
 from longmab_pl.training.attention import Attention, leave_flex

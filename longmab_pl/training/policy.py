@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from longmab_pl.errors import ConfigError
-from longmab_pl.models import nf4_config
+from longmab_pl.models.hub import nf4_config
 from longmab_pl.training.attention import Attention, choose_attention, use_segments
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from longmab_pl.errors import ConfigError
-from longmab_pl.models import resolve_model
+from longmab_pl.models.hub import resolve_model
 from longmab_pl.training.adapter import POLICY, REFERENCE
 from longmab_pl.training.attention import Attention
 from longmab_pl.training.policy import Precision, Quantization, load_base

@@ -273,7 +273,7 @@ def test_greedy_equals_vllm_in_float32() -> None:
     from transformers import AutoTokenizer
 
     from longmab_pl.engine.vllm import VLLMEngine
-    from longmab_pl.models import resolve_model
+    from longmab_pl.models.hub import resolve_model
 
     model = resolve_model("bundled:smollm2-135m-instruct")
     tokenizer = AutoTokenizer.from_pretrained(model)

@@ -63,7 +63,7 @@ def test_unstarted_engine_says_so_and_closes(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def model_path() -> str:
-    from longmab_pl.models import resolve_model
+    from longmab_pl.models.hub import resolve_model
 
     return resolve_model("bundled:smollm2-135m-instruct")
 

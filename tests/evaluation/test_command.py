@@ -299,8 +299,8 @@ def test_an_adapter_that_cannot_be_used_is_refused_before_the_engine_starts(
 
 
 def test_the_rank_that_vllm_is_started_with_holds_the_adapter(tiny_model: str, adapter: Path) -> None:
-    from longmab_pl.evaluation.adapter import fitting_adapter
     from longmab_pl.evaluation.subject import vllm_engine
+    from longmab_pl.models.adapter_files import fitting_adapter
 
     info = fitting_adapter(adapter, tiny_model)
     assert (info.rank, info.base_model) == (3, tiny_model)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from longmab_pl.errors import ConfigError
-from longmab_pl.rollout.embedding import Embedder
+from longmab_pl.models.embedder import Embedder
 
 pytestmark = pytest.mark.slow
 

@@ -23,9 +23,9 @@ from longmab_pl.cli import main
 from longmab_pl.data.records import QARecord
 from longmab_pl.engine.protocol import Sampling
 from longmab_pl.errors import EngineError, LongMabError
+from longmab_pl.models.embedder import Embedder
 from longmab_pl.prompts.formats import Direct
 from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
-from longmab_pl.rollout.embedding import Embedder
 from longmab_pl.rollout.pairs import PairRule
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_store import RoundStore

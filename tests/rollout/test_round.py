@@ -12,9 +12,9 @@ from scripted_engine import ScriptedEngine
 from longmab_pl.data.records import QARecord
 from longmab_pl.engine.protocol import Request, Sampling
 from longmab_pl.errors import ConfigError, EngineError, LongMabError
+from longmab_pl.models.embedder import Embedder
 from longmab_pl.prompts.formats import Direct
 from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
-from longmab_pl.rollout.embedding import Embedder
 from longmab_pl.rollout.pair_files import read_pairs
 from longmab_pl.rollout.pairs import PairRule
 from longmab_pl.rollout.round import Round, RoundPlan

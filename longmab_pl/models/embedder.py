@@ -135,7 +135,7 @@ class Embedder:
         if self._loaded is None:
             from sentence_transformers import SentenceTransformer
 
-            from longmab_pl.models import resolve_embedder
+            from longmab_pl.models.hub import resolve_embedder
 
             path = resolve_embedder(self.model)
             try:

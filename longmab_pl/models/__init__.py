@@ -1,0 +1,1 @@
+"""Where models, tokenizers, embedders and adapter folders come from."""
