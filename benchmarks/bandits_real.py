@@ -35,7 +35,7 @@ from longmab_pl.bandits import BanditSettings
 from longmab_pl.data.chunking import chunk_spans
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
-from longmab_pl.engine.protocol import Completion, Sampling
+from longmab_pl.engines.protocol import Completion, Sampling
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.prompts.formats import Direct

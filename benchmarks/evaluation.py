@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from longmab_pl.data.synthesis import synthesise
-from longmab_pl.engine.vllm import VLLMEngine
+from longmab_pl.engines.vllm.engine import VLLMEngine
 from longmab_pl.evaluation import evaluate
 from longmab_pl.evaluation.loading import LongBenchItem
 from longmab_pl.evaluation.longbench import LongBenchTask

@@ -28,8 +28,8 @@ from longmab_pl.bandits import BanditSettings
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.synthesis import synthesise
-from longmab_pl.engine.protocol import Completion, Request, Sampling
-from longmab_pl.engine.vllm import VLLMEngine
+from longmab_pl.engines.protocol import Completion, Request, Sampling
+from longmab_pl.engines.vllm.engine import VLLMEngine
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.prompts.formats import Direct, ReadingProtocol, ReasonThenAnswer

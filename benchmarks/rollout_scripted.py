@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from longmab_pl.bandits import BanditSettings
-from longmab_pl.engine.protocol import Completion, Request, Sampling
+from longmab_pl.engines.protocol import Completion, Request, Sampling
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.scheduler import Asking, Scheduler
 

@@ -8,7 +8,7 @@ from typing import Literal
 from lightning import Trainer
 
 from longmab_pl.callbacks.longbench_evaluation import LongBenchEvaluation
-from longmab_pl.engine.protocol import Sampling
+from longmab_pl.engines.protocol import Sampling
 from longmab_pl.evaluation.loading import sample
 from longmab_pl.evaluation.qa import GREEDY, QATask
 from longmab_pl.evaluation.selection import question_sets

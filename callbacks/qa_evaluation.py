@@ -12,7 +12,7 @@ from lightning import Trainer
 
 from longmab_pl.callbacks.engine_evaluation import EngineEvaluation
 from longmab_pl.data.readers import read_records
-from longmab_pl.engine.protocol import Sampling
+from longmab_pl.engines.protocol import Sampling
 from longmab_pl.evaluation.qa import QATask
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.task import EvaluationTask

@@ -13,7 +13,8 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
 from longmab_pl.distributed import on_rank_zero
-from longmab_pl.engine.protocol import Engine
+from longmab_pl.engines.protocol import Engine
+from longmab_pl.engines.weight_sync import ServedPolicy
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
@@ -24,7 +25,6 @@ from longmab_pl.rollout.pair_files import read_pairs
 from longmab_pl.rollout.pairs import PairRule
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_store import PairFormat, RoundStore, digest, records_digest
-from longmab_pl.rollout.served_policy import ServedPolicy
 from longmab_pl.rollout.strategy import Strategy
 from longmab_pl.training.policy import context_limit, load_tokenizer
 

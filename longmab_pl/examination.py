@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from longmab_pl.budget_advice import Finding, judge
-from longmab_pl.engine.vllm import VLLMEngine
+from longmab_pl.engines.vllm.engine import VLLMEngine
 from longmab_pl.errors import LongMabError
 from longmab_pl.hardware import Machine, free_disk
 from longmab_pl.memory_budget import ENGINE_BITS, GIB, ModelSize, model_size
@@ -126,7 +126,7 @@ class Examination:
             yield Finding(
                 "fail",
                 f"VLLMEngine runs inside one training process, and trainer.devices asks for {processes}; use "
-                "longmab_pl.engine.server.ServerEngine (servers of their own)",
+                "longmab_pl.engines.server.engine.ServerEngine (servers of their own)",
             )
         elif self.on_gpu and self._devices() not in ([], [0]):
             yield Finding(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from safetensors import SafetensorError
 
-from longmab_pl.engine.merge import check_adapter
+from longmab_pl.engines.vllm.merge import check_adapter
 from longmab_pl.errors import ConfigError
 from longmab_pl.merged_model import Kept, MergedDtype, load_plain, merge
 from longmab_pl.models.hub import resolve_model

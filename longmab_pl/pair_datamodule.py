@@ -11,9 +11,9 @@ from typing import Any, cast
 
 from lightning import LightningDataModule
 
+from longmab_pl.engines.weight_sync import ServedPolicy
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.rollout.pairs import PreferencePair
-from longmab_pl.rollout.served_policy import ServedPolicy
 from longmab_pl.rollout.strategy import derive_seed
 from longmab_pl.round_loader import RoundLoader
 from longmab_pl.training.batch import PreferenceExample

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from longmab_pl.engine.vllm import VLLMEngine
+from longmab_pl.engines.vllm.engine import VLLMEngine
 from longmab_pl.memory_budget import (
     CUDA_CONTEXT,
     CUDA_GRAPHS,

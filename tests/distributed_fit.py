@@ -19,7 +19,7 @@ from river_rounds import small_rounds, sometimes_right
 from scripted_engine import ScriptedEngine
 
 from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation, RoundReport
-from longmab_pl.engine.protocol import Request, Sampling
+from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.policy import LoRASettings
 

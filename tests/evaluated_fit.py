@@ -9,7 +9,7 @@ from river_rounds import small_rounds, sometimes_right
 from scripted_engine import ScriptedEngine
 
 from longmab_pl.callbacks import AdapterCheckpoint
-from longmab_pl.engine.protocol import Request
+from longmab_pl.engines.protocol import Request
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.policy import LoRASettings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from longmab_pl.datamodule import RolloutDataModule
-from longmab_pl.engine.protocol import Request, Sampling
+from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.prompts.formats import Direct
 from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
 from longmab_pl.rollout.pairs import PairRule

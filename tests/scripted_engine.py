@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from longmab_pl.engine.protocol import Completion, Request
+from longmab_pl.engines.protocol import Completion, Request
 from longmab_pl.errors import EngineError, PromptTooLong
 
 Answer = Callable[[Request, int], str]

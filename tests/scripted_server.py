@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from longmab_pl.engine.background import BackgroundLoop
+from longmab_pl.engines.server.background import BackgroundLoop
 
 
 class ScriptedServer:

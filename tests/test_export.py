@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation
 from longmab_pl.cli import main
-from longmab_pl.engine.protocol import Sampling
+from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, LongMabError
 from longmab_pl.export import DESCRIPTION, describe_adapter, export, find_origin, load_adapter
 from longmab_pl.merged_model import Kept, load_plain, merge
@@ -47,7 +47,10 @@ def run(tmp_path_factory, tiny_model):
             "init_args": {
                 "train": "someone/some_questions:train",
                 "strategy": {"class_path": STRATEGY, "init_args": {"rounds": 4, "bandit": {"policy": "ucb1"}}},
-                "engine": {"class_path": "longmab_pl.engine.server.ServerEngine", "init_args": {"api_key": "s3cret"}},
+                "engine": {
+                    "class_path": "longmab_pl.engines.server.engine.ServerEngine",
+                    "init_args": {"api_key": "s3cret"},
+                },
                 "max_tokens": 24,
             },
         },
@@ -307,8 +310,8 @@ def test_the_bundled_model_exported_loads_in_transformers_peft_and_vllm(tmp_path
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from longmab_pl.engine.protocol import Request
-    from longmab_pl.engine.vllm import VLLMEngine
+    from longmab_pl.engines.protocol import Request
+    from longmab_pl.engines.vllm.engine import VLLMEngine
     from longmab_pl.models.hub import resolve_model
 
     base = resolve_model("bundled:smollm2-135m-instruct")

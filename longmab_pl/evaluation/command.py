@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from longmab_pl.data.readers import read_records
-from longmab_pl.engine.protocol import Engine
+from longmab_pl.engines.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.evaluation import runner
 from longmab_pl.evaluation.contamination import find_contamination

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from longmab_pl.data.records import QARecord
-from longmab_pl.engine.protocol import Sampling
+from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.loading import BadRow, LongBenchItem, load_items, sample, tasks_there
 from longmab_pl.evaluation.task import ItemScores, Prompt

@@ -15,7 +15,7 @@ from typing import Any
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.synthetic_world import Names, World
-from longmab_pl.engine.protocol import Sampling
+from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.task import ItemScores, Prompt
 from longmab_pl.prompts.formats import Direct, ReadingProtocol

@@ -12,7 +12,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from longmab_pl.data.records import QARecord
-from longmab_pl.engine.protocol import Completion, Engine, Request
+from longmab_pl.engines.protocol import Completion, Engine, Request
 from longmab_pl.errors import ConfigError, DataError, EngineError, PromptTooLong
 from longmab_pl.evaluation.predictions import (
     Prediction,

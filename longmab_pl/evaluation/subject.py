@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longmab_pl.engine.protocol import Engine
+from longmab_pl.engines.protocol import Engine
 from longmab_pl.errors import ConfigError
 from longmab_pl.models.adapter_files import AdapterInfo, fitting_adapter
 from longmab_pl.models.hub import BUNDLED_PREFIX, resolve_model
@@ -97,8 +97,8 @@ def vllm_engine(
     Raises:
         ConfigError: a setting is out of range, or the rank is more than vLLM takes.
     """
-    from longmab_pl.engine.launch import LORA_RANKS
-    from longmab_pl.engine.vllm import VLLMEngine
+    from longmab_pl.engines.vllm.engine import VLLMEngine
+    from longmab_pl.engines.vllm.launch import LORA_RANKS
 
     rank = adapter.rank if adapter is not None else 1
     allowed = next((allowed for allowed in LORA_RANKS if allowed >= rank), None)

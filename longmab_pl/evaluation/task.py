@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from longmab_pl.data.records import QARecord
-from longmab_pl.engine.protocol import Sampling
+from longmab_pl.engines.protocol import Sampling
 
 
 @dataclass(frozen=True)

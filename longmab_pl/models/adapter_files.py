@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longmab_pl.engine.merge import check_adapter
+from longmab_pl.engines.vllm.merge import check_adapter
 from longmab_pl.errors import ConfigError
 
 _LAYER = "base_model.model."

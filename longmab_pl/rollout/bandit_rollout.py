@@ -16,7 +16,7 @@ from longmab_pl.bandits import BanditSettings
 from longmab_pl.data.chunking import Chunk, chunk_spans
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import cut_middle
-from longmab_pl.engine.protocol import Request, Sampling
+from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.prompts.formats import render
 from longmab_pl.reward.answer_match import pair_reward, rollout_reward

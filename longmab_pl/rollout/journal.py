@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from longmab_pl.engine.protocol import Completion, Request
+from longmab_pl.engines.protocol import Completion, Request
 from longmab_pl.errors import DataError, LongMabError
 from longmab_pl.storage.files import settle_folder
 

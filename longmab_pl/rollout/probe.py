@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from longmab_pl.engine.protocol import Sampling
+from longmab_pl.engines.protocol import Sampling
 from longmab_pl.prompts.formats import Message
 from longmab_pl.reward.answer_match import normalise_answer
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from longmab_pl.data.records import QARecord
-from longmab_pl.engine.protocol import Engine
+from longmab_pl.engines.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError, LongMabError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.prompts.formats import ReadingProtocol

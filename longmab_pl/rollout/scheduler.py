@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar
 
-from longmab_pl.engine.protocol import Completion, Engine, Request
+from longmab_pl.engines.protocol import Completion, Engine, Request
 from longmab_pl.errors import ConfigError, DataError, EngineError, LongMabError, PromptTooLong
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.strategy_thread import StrategyThread

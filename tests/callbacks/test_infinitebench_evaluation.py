@@ -8,7 +8,7 @@ import pytest
 from evaluated_fit import LearningEngine, fit, write
 
 from longmab_pl.callbacks import InfiniteBenchEvaluation
-from longmab_pl.engine.protocol import Sampling
+from longmab_pl.engines.protocol import Sampling
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import CSVLogger
 from power_cut import PowerCut
 
 from longmab_pl.callbacks import AdapterCheckpoint, LongBenchEvaluation, QAEvaluation, RoundReport
-from longmab_pl.engine.protocol import Sampling
+from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from longmab_pl.engine.canary import Canary
+from longmab_pl.engines.weight_sync_check import Canary
 from longmab_pl.errors import EngineError
 
 PROMPTS = [list(range(65)), list(range(100, 133)), list(range(200, 233))]  # 128 scored tokens

@@ -11,9 +11,9 @@ from longmab_pl.cli import main
 @pytest.mark.parametrize(
     ("fragment", "engine", "setting"),
     [
-        ("engine-server", "longmab_pl.engine.server.ServerEngine", {"servers": ["http://127.0.0.1:8000"]}),
-        ("engine-launch", "longmab_pl.engine.server.ServerEngine", {"servers": None}),
-        ("engine-transformers", "longmab_pl.engine.hf_generate.TransformersEngine", {"concurrency": 8}),
+        ("engine-server", "longmab_pl.engines.server.engine.ServerEngine", {"servers": ["http://127.0.0.1:8000"]}),
+        ("engine-launch", "longmab_pl.engines.server.engine.ServerEngine", {"servers": None}),
+        ("engine-transformers", "longmab_pl.engines.transformers.engine.TransformersEngine", {"concurrency": 8}),
     ],
 )
 @pytest.mark.parametrize("run", ["demo", "paper"])

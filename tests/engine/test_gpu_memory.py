@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from longmab_pl.engine.gpu_memory import check_freed
+from longmab_pl.engines.vllm.gpu_memory import check_freed
 from longmab_pl.errors import EngineError
 
 GIB = 2**30

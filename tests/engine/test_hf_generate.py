@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from longmab_pl.engine.hf_batch import RowEnd, RowSampler, response_text
-from longmab_pl.engine.hf_generate import TransformersEngine
-from longmab_pl.engine.protocol import Completion, Engine, Request, Sampling
+from longmab_pl.engines.protocol import Completion, Engine, Request, Sampling
+from longmab_pl.engines.transformers.batch import RowEnd, RowSampler, response_text
+from longmab_pl.engines.transformers.engine import TransformersEngine
 from longmab_pl.errors import ConfigError, EngineError, PromptTooLong
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_tokens=12)
@@ -272,7 +272,7 @@ QUESTIONS = (
 def test_greedy_equals_vllm_in_float32() -> None:
     from transformers import AutoTokenizer
 
-    from longmab_pl.engine.vllm import VLLMEngine
+    from longmab_pl.engines.vllm.engine import VLLMEngine
     from longmab_pl.models.hub import resolve_model
 
     model = resolve_model("bundled:smollm2-135m-instruct")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from longmab_pl.engine.launch import LaunchSettings, checkpoint_quantization
-from longmab_pl.engine.merge import merged_weights
-from longmab_pl.engine.vllm import VLLMEngine
+from longmab_pl.engines.vllm.engine import VLLMEngine
+from longmab_pl.engines.vllm.launch import LaunchSettings, checkpoint_quantization
+from longmab_pl.engines.vllm.merge import merged_weights
 from longmab_pl.errors import ConfigError, EngineError
 
 

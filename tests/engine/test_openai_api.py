@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from longmab_pl.engine.openai_api import (
+from longmab_pl.engines.protocol import Request, Sampling
+from longmab_pl.engines.server.client import Backoff, Credentials, RemoteServer, server_address
+from longmab_pl.engines.server.identity import find_model, same_model, vocabulary_size
+from longmab_pl.engines.server.openai_api import (
     NotServed,
     ServedModel,
     ServerBusy,
@@ -20,9 +23,6 @@ from longmab_pl.engine.openai_api import (
     parse_models,
     parse_score,
 )
-from longmab_pl.engine.protocol import Request, Sampling
-from longmab_pl.engine.remote_server import Backoff, Credentials, RemoteServer, server_address
-from longmab_pl.engine.served_model import find_model, same_model, vocabulary_size
 from longmab_pl.errors import ConfigError, EngineError, PromptTooLong
 
 REQUEST = Request("r", (1, 2, 3), Sampling(temperature=0.0, top_p=0.9, max_tokens=7), n=2, seed=5)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from longmab_pl.engine.serve import LaunchServers, free_ports, is_up, server_environment, start_supervised, tail
+from longmab_pl.engines.server.spawn import LaunchServers, free_ports, is_up, server_environment, start_supervised, tail
 from longmab_pl.errors import ConfigError
 
 SERVER = """
@@ -31,7 +31,7 @@ time.sleep(600)
 TRAINING = """
 import os, sys, time
 from pathlib import Path
-from longmab_pl.engine.serve import start_supervised
+from longmab_pl.engines.server.spawn import start_supervised
 process = start_supervised([sys.executable, "-c", sys.argv[1]], dict(os.environ), Path(sys.argv[2]))
 print(process.pid, flush=True)
 time.sleep(600)

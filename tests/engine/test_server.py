@@ -16,11 +16,11 @@ import pytest
 import scripted_server
 from scripted_server import ScriptedServer, scripted_servers
 
-from longmab_pl.engine import dispatch
-from longmab_pl.engine.protocol import Completion, Engine, Request, Sampling
-from longmab_pl.engine.request_checks import spread
-from longmab_pl.engine.serve import LaunchServers
-from longmab_pl.engine.server import ServerEngine
+from longmab_pl.engines import dispatch
+from longmab_pl.engines.protocol import Completion, Engine, Request, Sampling
+from longmab_pl.engines.request_checks import spread
+from longmab_pl.engines.server.engine import ServerEngine
+from longmab_pl.engines.server.spawn import LaunchServers
 from longmab_pl.errors import ConfigError, EngineError, PromptTooLong
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.scheduler import Scheduler

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from longmab_pl.engine.canary import Canary
-from longmab_pl.engine.protocol import Completion, Engine, Request, Sampling
-from longmab_pl.engine.vllm import VLLMEngine
+from longmab_pl.engines.protocol import Completion, Engine, Request, Sampling
+from longmab_pl.engines.vllm.engine import VLLMEngine
+from longmab_pl.engines.weight_sync_check import Canary
 from longmab_pl.errors import ConfigError, EngineError, PromptTooLong
 
 GREEDY = Sampling(temperature=0.0, presence_penalty=0.0, max_tokens=10)
@@ -336,8 +336,8 @@ LIFE = """
 import os, signal, sys, threading
 from pathlib import Path
 import torch
-from longmab_pl.engine.protocol import Request, Sampling
-from longmab_pl.engine.vllm import VLLMEngine
+from longmab_pl.engines.protocol import Request, Sampling
+from longmab_pl.engines.vllm.engine import VLLMEngine
 from longmab_pl.errors import EngineError
 
 if __name__ == "__main__":

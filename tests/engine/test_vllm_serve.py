@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from longmab_pl.data.readers import read_records
-from longmab_pl.engine.canary import Canary
-from longmab_pl.engine.protocol import Completion, Engine, Request, Sampling
-from longmab_pl.engine.serve import LaunchServers
-from longmab_pl.engine.server import ServerEngine
+from longmab_pl.engines.protocol import Completion, Engine, Request, Sampling
+from longmab_pl.engines.server.engine import ServerEngine
+from longmab_pl.engines.server.spawn import LaunchServers
+from longmab_pl.engines.weight_sync_check import Canary
 from longmab_pl.errors import EngineError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from longmab_pl.engine.protocol import Completion, Request
+from longmab_pl.engines.protocol import Completion, Request
 from longmab_pl.errors import EngineError, PromptTooLong
 
 

@@ -16,7 +16,7 @@ from jsonargparse import auto_cli
 from scripted_engine import ScriptedEngine
 from tiny_models import save_model
 
-from longmab_pl.engine.protocol import Request
+from longmab_pl.engines.protocol import Request
 from longmab_pl.errors import ConfigError, DataError, EngineError, LongMabError
 from longmab_pl.evaluation import EvaluationResult
 from longmab_pl.evaluation.command import evaluate

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from longmab_pl.data.records import QARecord
-from longmab_pl.engine.protocol import Sampling
+from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.qa import QATask
 from longmab_pl.prompts.formats import Direct, ReasonThenAnswer

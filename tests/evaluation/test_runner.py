@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from longmab_pl.data.records import QARecord
-from longmab_pl.engine.protocol import Completion, Sampling
+from longmab_pl.engines.protocol import Completion, Sampling
 from longmab_pl.errors import ConfigError, DataError, EngineError
 from longmab_pl.evaluation.loading import LongBenchItem
 from longmab_pl.evaluation.longbench import LongBenchTask

@@ -7,7 +7,7 @@ from scripted_engine import ScriptedEngine
 from longmab_pl.bandits import UCB1
 from longmab_pl.data.chunking import chunk_spans
 from longmab_pl.data.records import QARecord
-from longmab_pl.engine.protocol import Sampling
+from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.prompts.formats import Direct, ReasonThenAnswer
 from longmab_pl.reward.answer_match import rollout_reward

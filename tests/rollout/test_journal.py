@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from longmab_pl.engine.protocol import Completion, Request, Sampling
+from longmab_pl.engines.protocol import Completion, Request, Sampling
 from longmab_pl.errors import DataError, LongMabError
 from longmab_pl.rollout.journal import Journal
 

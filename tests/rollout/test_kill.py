@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from longmab_pl.cli import main
 from longmab_pl.data.records import QARecord
-from longmab_pl.engine.protocol import Sampling
+from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import EngineError, LongMabError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.prompts.formats import Direct
@@ -195,7 +195,7 @@ data:
   class_path: longmab_pl.RolloutDataModule
   init_args:
     records_per_round: 8
-    engine: {class_path: longmab_pl.engine.vllm.VLLMEngine, init_args: {concurrency: 4, max_model_len: 512}}
+    engine: {class_path: longmab_pl.engines.vllm.engine.VLLMEngine, init_args: {concurrency: 4, max_model_len: 512}}
     reading: longmab_pl.prompts.formats.Direct
     strategy:
       class_path: longmab_pl.rollout.bandit_rollout.BanditRollout

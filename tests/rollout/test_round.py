@@ -10,7 +10,7 @@ import pytest
 from scripted_engine import ScriptedEngine
 
 from longmab_pl.data.records import QARecord
-from longmab_pl.engine.protocol import Request, Sampling
+from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.errors import ConfigError, EngineError, LongMabError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.prompts.formats import Direct

@@ -8,7 +8,7 @@ import time
 import pytest
 from scripted_engine import ScriptedEngine
 
-from longmab_pl.engine.protocol import Engine, Request, Sampling
+from longmab_pl.engines.protocol import Engine, Request, Sampling
 from longmab_pl.errors import DataError, EngineError, LongMabError
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.scheduler import Scheduler

@@ -7,7 +7,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from longmab_pl.engine.merge import check_adapter, merged_weights
+from longmab_pl.engines.vllm.merge import check_adapter, merged_weights
 from longmab_pl.errors import EngineError
 
 

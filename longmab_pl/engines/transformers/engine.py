@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 import torch
 
-from longmab_pl.engine.isolation import isolated_rng
-from longmab_pl.engine.merge import check_adapter
-from longmab_pl.engine.protocol import Completion, Request
-from longmab_pl.engine.request_checks import Seeds, check_request, check_scorable
+from longmab_pl.engines.protocol import Completion, Request
+from longmab_pl.engines.request_checks import Seeds, check_request, check_scorable
+from longmab_pl.engines.vllm.isolation import isolated_rng
+from longmab_pl.engines.vllm.merge import check_adapter
 from longmab_pl.errors import ConfigError, EngineError
 from longmab_pl.models.hub import nf4_config
 
@@ -218,7 +218,7 @@ class TransformersEngine:
             EngineError: `generate` failed (out of memory: lower `concurrency`); the requests stay queued.
         """
         self._awake()
-        from longmab_pl.engine.hf_batch import answer_rows
+        from longmab_pl.engines.transformers.batch import answer_rows
 
         batch = self._next_batch()
         if not batch:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from longmab_pl.engine.canary import Canary, CanaryResult
-from longmab_pl.engine.protocol import Engine
+from longmab_pl.engines.protocol import Engine
+from longmab_pl.engines.weight_sync_check import Canary, CanaryResult
 from longmab_pl.models.hub import resolve_model
 
 

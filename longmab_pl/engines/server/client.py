@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from longmab_pl.engine.openai_api import NotServed, ServedModel, ServerBusy, ServerFailed, check_status, excerpt
-from longmab_pl.engine.protocol import Request
+from longmab_pl.engines.protocol import Request
+from longmab_pl.engines.server.openai_api import NotServed, ServedModel, ServerBusy, ServerFailed, check_status, excerpt
 from longmab_pl.errors import ConfigError, EngineError
 
 if TYPE_CHECKING:

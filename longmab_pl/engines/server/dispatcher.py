@@ -15,9 +15,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from longmab_pl.engine.openai_api import ServerBusy, ServerFailed, completion_body, parse_completion
-from longmab_pl.engine.protocol import Completion
-from longmab_pl.engine.remote_server import Job, RemoteServer, RetryPolicy
+from longmab_pl.engines.protocol import Completion
+from longmab_pl.engines.server.client import Job, RemoteServer, RetryPolicy
+from longmab_pl.engines.server.openai_api import ServerBusy, ServerFailed, completion_body, parse_completion
 from longmab_pl.errors import EngineError
 
 HEALTH_SECONDS = 10.0

@@ -14,7 +14,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from longmab_pl.engine.protocol import Request, Sampling
+from longmab_pl.engines.protocol import Request, Sampling
 
 
 class RowSampler(LogitsProcessor):

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from longmab_pl.engine.protocol import Completion, Request
+from longmab_pl.engines.protocol import Completion, Request
 from longmab_pl.errors import EngineError, PromptTooLong
 
 

@@ -7,11 +7,11 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from longmab_pl.engine.dispatch import Dispatcher
-from longmab_pl.engine.openai_api import NotServed, ServerFailed, parse_score, score_body
-from longmab_pl.engine.protocol import Completion
-from longmab_pl.engine.remote_adapter import SLOW_SECONDS, load_adapter, unload_adapter
-from longmab_pl.engine.remote_server import RemoteServer, RetryPolicy
+from longmab_pl.engines.protocol import Completion
+from longmab_pl.engines.server.client import RemoteServer, RetryPolicy
+from longmab_pl.engines.server.dispatcher import Dispatcher
+from longmab_pl.engines.server.lora import SLOW_SECONDS, load_adapter, unload_adapter
+from longmab_pl.engines.server.openai_api import NotServed, ServerFailed, parse_score, score_body
 from longmab_pl.errors import EngineError
 
 Check = Callable[[RemoteServer], Awaitable[None]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from longmab_pl.engine.openai_api import NotServed, ServerFailed
-from longmab_pl.engine.remote_server import CONTROL_SECONDS, RemoteServer
+from longmab_pl.engines.server.client import CONTROL_SECONDS, RemoteServer
+from longmab_pl.engines.server.openai_api import NotServed, ServerFailed
 from longmab_pl.errors import EngineError
 
 SLOW_SECONDS = 300.0

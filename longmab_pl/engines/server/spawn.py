@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
-from longmab_pl.engine import supervise
-from longmab_pl.engine.launch import INSTALL, LORA_RANKS
+from longmab_pl.engines import supervise
+from longmab_pl.engines.vllm.launch import INSTALL, LORA_RANKS
 from longmab_pl.errors import ConfigError, EngineError
 
 KEY_VARIABLE = "VLLM_API_KEY"

@@ -22,15 +22,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from longmab_pl.engine.background import BackgroundLoop
-from longmab_pl.engine.fleet import Fleet
-from longmab_pl.engine.merge import check_adapter
-from longmab_pl.engine.openai_api import NotServed, parse_models
-from longmab_pl.engine.protocol import Completion, Request
-from longmab_pl.engine.remote_server import Credentials, Job, RemoteServer, RetryPolicy, server_address
-from longmab_pl.engine.request_checks import Seeds, check_request, check_scorable
-from longmab_pl.engine.serve import ChildServers, LaunchServers
-from longmab_pl.engine.served_model import find_model, vocabulary_size
+from longmab_pl.engines.protocol import Completion, Request
+from longmab_pl.engines.request_checks import Seeds, check_request, check_scorable
+from longmab_pl.engines.server.background import BackgroundLoop
+from longmab_pl.engines.server.client import Credentials, Job, RemoteServer, RetryPolicy, server_address
+from longmab_pl.engines.server.fleet import Fleet
+from longmab_pl.engines.server.identity import find_model, vocabulary_size
+from longmab_pl.engines.server.openai_api import NotServed, parse_models
+from longmab_pl.engines.server.spawn import ChildServers, LaunchServers
+from longmab_pl.engines.vllm.merge import check_adapter
 from longmab_pl.errors import ConfigError, EngineError
 
 POLL_SECONDS = 0.5

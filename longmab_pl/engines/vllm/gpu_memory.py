@@ -35,7 +35,7 @@ def check_freed(held: int, free_before: int, free_after: int) -> None:
         raise EngineError(
             f"the sleeping engine freed {_gib(freed)} of the {_gib(held)} that it took at its start (free memory: "
             f"{_gib(free_before)} before, {_gib(free_after)} after; at least {LEAST_FREED:.0%} was expected); if other "
-            "processes use this GPU, stop them; else run vLLM apart from training (longmab_pl.engine.server."
+            "processes use this GPU, stop them; else run vLLM apart from training (longmab_pl.engines.server.engine."
             "ServerEngine) or lower engine.gpu_memory_utilization until both fit"
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from longmab_pl.engine.openai_api import ServedModel
+from longmab_pl.engines.server.openai_api import ServedModel
 from longmab_pl.errors import EngineError
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from longmab_pl.engine.protocol import Request
+from longmab_pl.engines.protocol import Request
 from longmab_pl.errors import EngineError, PromptTooLong
 
 

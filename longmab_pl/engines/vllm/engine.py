@@ -16,12 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from longmab_pl.engine.gpu_memory import check_freed, free_memory
-from longmab_pl.engine.isolation import isolated_rng, quiet_output
-from longmab_pl.engine.launch import LaunchSettings, Running, launch, refuse_other_gpu, refuse_process_group
-from longmab_pl.engine.protocol import Completion, Request, Sampling
-from longmab_pl.engine.request_checks import Seeds, check_request, check_scorable
-from longmab_pl.engine.vllm_adapter import AdapterSlot
+from longmab_pl.engines.protocol import Completion, Request, Sampling
+from longmab_pl.engines.request_checks import Seeds, check_request, check_scorable
+from longmab_pl.engines.vllm.adapter import AdapterSlot
+from longmab_pl.engines.vllm.gpu_memory import check_freed, free_memory
+from longmab_pl.engines.vllm.isolation import isolated_rng, quiet_output
+from longmab_pl.engines.vllm.launch import LaunchSettings, Running, launch, refuse_other_gpu, refuse_process_group
 from longmab_pl.errors import EngineError
 
 POLL_SECONDS = 0.5

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import torch
 
-from longmab_pl.engine.gpu_memory import free_memory
-from longmab_pl.engine.isolation import isolated_environment, isolated_rng, quiet_output
+from longmab_pl.engines.vllm.gpu_memory import free_memory
+from longmab_pl.engines.vllm.isolation import isolated_environment, isolated_rng, quiet_output
 from longmab_pl.errors import ConfigError, EngineError
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -210,7 +210,7 @@ def refuse_process_group() -> None:
         if processes > 1:
             raise EngineError(
                 f"vLLM cannot run inside one of {processes} training processes: it opens a process group of its own. "
-                "Use longmab_pl.engine.server.ServerEngine, with `launch: {servers: 1}` or the addresses of "
+                "Use longmab_pl.engines.server.engine.ServerEngine, with `launch: {servers: 1}` or the addresses of "
                 "`vllm serve`; see docs/engines.md"
             )
 

@@ -1,0 +1,1 @@
+"""The engine that asks `vllm serve` processes, here or elsewhere."""
