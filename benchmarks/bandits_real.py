@@ -39,7 +39,7 @@ from longmab_pl.engines.protocol import Completion, Sampling
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.prompts.formats import Direct
-from longmab_pl.reward.answer_match import pair_reward
+from longmab_pl.rewards.answer_match import pair_reward
 from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
 from longmab_pl.rollout.credit import EmbeddingSupport, LexicalSupport, Support
 from longmab_pl.rollout.scheduler import Asking

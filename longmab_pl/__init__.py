@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from longmab_pl.data.truncation import cut_middle
     from longmab_pl.datamodule import RolloutDataModule
     from longmab_pl.preference_datamodule import PreferenceDataModule
-    from longmab_pl.reward.answer_match import answer_scores, extract_answer, pair_reward, rollout_reward
+    from longmab_pl.rewards.answer_match import answer_scores, extract_answer, pair_reward, rollout_reward
     from longmab_pl.training.module import DPOModule
 
 __version__ = "0.1.0"
@@ -23,10 +23,10 @@ _HOME = {
     "RolloutDataModule": "longmab_pl.datamodule",
     "DPOModule": "longmab_pl.training.module",
     "PreferenceDataModule": "longmab_pl.preference_datamodule",
-    "answer_scores": "longmab_pl.reward.answer_match",
-    "extract_answer": "longmab_pl.reward.answer_match",
-    "pair_reward": "longmab_pl.reward.answer_match",
-    "rollout_reward": "longmab_pl.reward.answer_match",
+    "answer_scores": "longmab_pl.rewards.answer_match",
+    "extract_answer": "longmab_pl.rewards.answer_match",
+    "pair_reward": "longmab_pl.rewards.answer_match",
+    "rollout_reward": "longmab_pl.rewards.answer_match",
 }
 
 __all__ = [

@@ -11,7 +11,7 @@ from torchmetrics import Metric
 
 from longmab_pl.evaluation.scoring import best_score, first_line
 from longmab_pl.evaluation.tasks import task_spec
-from longmab_pl.reward.answer_match import answer_scores, extract_answer
+from longmab_pl.rewards.answer_match import answer_scores, extract_answer
 
 Answers = Sequence[str | Sequence[str]]
 

@@ -12,7 +12,7 @@ from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.task import ItemScores, Prompt
 from longmab_pl.evaluation.truncation import middle_truncated
 from longmab_pl.prompts.formats import ReadingProtocol
-from longmab_pl.reward.answer_match import answer_scores, extract_answer
+from longmab_pl.rewards.answer_match import answer_scores, extract_answer
 
 GREEDY = Sampling(temperature=0.0, top_p=0.95, presence_penalty=1.0, max_tokens=1024)
 """The authors' evaluation sampling: greedy with presence penalty 1.0 and at most 1,024 new tokens."""

@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.reward.answer_match import token_f1
+from longmab_pl.rewards.answer_match import token_f1
 
 # The official set. It has the closing 》 but not the opening 《: parity, not a slip of ours.
 CHINESE_PUNCTUATION = (

@@ -19,7 +19,7 @@ from longmab_pl.data.truncation import cut_middle
 from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.prompts.formats import render
-from longmab_pl.reward.answer_match import pair_reward, rollout_reward
+from longmab_pl.rewards.answer_match import pair_reward, rollout_reward
 from longmab_pl.rollout.credit import Credit, EmbeddingSupport, LexicalSupport, Support, credited
 from longmab_pl.rollout.probe import Probe, probe_accepted, probe_messages
 from longmab_pl.rollout.scheduler import Asking

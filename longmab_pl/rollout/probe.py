@@ -11,7 +11,7 @@ from typing import Literal
 
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.prompts.formats import Message
-from longmab_pl.reward.answer_match import normalise_answer
+from longmab_pl.rewards.answer_match import normalise_answer
 
 _PROBE = """Below are a document, a question about it, and the correct answer. Explain step by step how the document \
 leads to this answer, quoting the statements you rely on. Finish with the sentence "The answer is {answer}."

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 
-from longmab_pl.reward.answer_match import extract_answer
+from longmab_pl.rewards.answer_match import extract_answer
 from longmab_pl.rollout.pairs import PreferencePair
 from longmab_pl.rollout.strategy import RecordRollout
 

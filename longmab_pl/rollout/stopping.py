@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from longmab_pl.errors import ConfigError
-from longmab_pl.reward.answer_match import ROUNDING
+from longmab_pl.rewards.answer_match import ROUNDING
 
 Verdict = Literal["", "settled", "hopeless"]
 
@@ -16,7 +16,7 @@ Verdict = Literal["", "settled", "hopeless"]
 class Stopping:
     """When a record of `budget: adaptive` stops before its `rounds` are over.
 
-    Pairs are decided by the pair reward (`longmab_pl.reward.pair_reward`), so that is what is looked at, never the
+    Pairs are decided by the pair reward (`longmab_pl.rewards.pair_reward`), so that is what is looked at, never the
     reward that the bandit learns from. The rule is the marginal value theorem's (Charnov 1976): leave a patch when
     another one gives more per unit of time. After t equal rewards the next differs with probability at most about
     1 / (t + 2) (Laplace's rule of succession), and then a fresh record is the better use of a response.

@@ -10,7 +10,7 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.prompts.formats import Direct, ReasonThenAnswer
-from longmab_pl.reward.answer_match import rollout_reward
+from longmab_pl.rewards.answer_match import rollout_reward
 from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
 from longmab_pl.rollout.credit import EmbeddingSupport, LexicalSupport, credited
 from longmab_pl.rollout.journal import Journal

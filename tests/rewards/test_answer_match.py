@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from longmab_pl.errors import DataError
-from longmab_pl.reward.answer_match import (
+from longmab_pl.rewards.answer_match import (
     answer_scores,
     extract_answer,
     normalise_answer,
