@@ -26,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from longmab_pl.bandits import POLICIES, BanditSettings
-from longmab_pl.rollout.credit import credited
-from longmab_pl.rollout.stopping import Stopping
+from longmab_pl.strategies.bandit.credit import credited
+from longmab_pl.strategies.bandit.early_stopping import Stopping
 
 Floats = npt.NDArray[np.float64]
 

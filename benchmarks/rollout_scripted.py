@@ -174,8 +174,8 @@ def bandit(records: int, rounds: int, context_tokens: int) -> dict[str, Any]:
     from longmab_pl.models.embedder import Embedder
     from longmab_pl.models.hub import resolve_model
     from longmab_pl.prompts.formats import ReasonThenAnswer
-    from longmab_pl.rollout.bandit_rollout import BanditRollout
-    from longmab_pl.rollout.strategy import Tools
+    from longmab_pl.strategies.bandit.strategy import BanditRollout
+    from longmab_pl.strategies.base import Tools
     from longmab_pl.training.policy import load_tokenizer
 
     tokenizer = load_tokenizer(resolve_model("bundled:smollm2-135m-instruct"))

@@ -7,8 +7,8 @@ import json
 from longmab_pl.datamodule import RolloutDataModule
 from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.prompts.formats import Direct
-from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
 from longmab_pl.rollout.pairs import PairRule
+from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
 
 
 def write_rivers(path):

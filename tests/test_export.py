@@ -19,7 +19,7 @@ from longmab_pl.merged_model import Kept, load_plain, merge
 from longmab_pl.training import adapter as adapters
 from longmab_pl.training.policy import LoRASettings, load_policy
 
-STRATEGY = "longmab_pl.rollout.bandit_rollout.BanditRollout"
+STRATEGY = "longmab_pl.strategies.bandit.strategy.BanditRollout"
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tqdm.auto import tqdm
 
 from longmab_pl.rollout.scheduler import Progress
-from longmab_pl.rollout.strategy import RecordRollout
+from longmab_pl.strategies.base import RecordRollout
 
 
 class RolloutBar:

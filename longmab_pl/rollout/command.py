@@ -20,7 +20,7 @@ from longmab_pl.rollout.pairs import PairRule, build_pairs
 from longmab_pl.rollout.round_store import ROUNDS, PairFormat, RoundStore, records_digest
 from longmab_pl.rollout.spool import RolloutSpool
 from longmab_pl.rollout.statistics import RoundStatistics
-from longmab_pl.rollout.strategy import derive_seed
+from longmab_pl.strategies.base import derive_seed
 
 if TYPE_CHECKING:
     from longmab_pl.datamodule import RolloutDataModule

@@ -25,7 +25,7 @@ from longmab_pl.rollout.round_store import FORMAT, RoundStore, describe, records
 from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.rollout.spool import RolloutSpool, rollout_to_row
 from longmab_pl.rollout.statistics import RoundStatistics
-from longmab_pl.rollout.strategy import RecordRollout, Strategy, Tools, derive_seed
+from longmab_pl.strategies.base import RecordRollout, Strategy, Tools, derive_seed
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from longmab_pl.errors import LongMabError
-from longmab_pl.rollout.strategy import RecordRollout, Response
+from longmab_pl.strategies.base import RecordRollout, Response
 
 
 def rollout_to_row(rollout: RecordRollout) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from longmab_pl.rewards.answer_match import extract_answer
 from longmab_pl.rollout.pairs import PreferencePair
-from longmab_pl.rollout.strategy import RecordRollout
+from longmab_pl.strategies.base import RecordRollout
 
 
 def pull_entropy(pulls: Sequence[int]) -> float:

@@ -24,10 +24,10 @@ from longmab_pl.errors import EngineError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.prompts.formats import Direct
-from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.scheduler import Scheduler
-from longmab_pl.rollout.strategy import Tools
+from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
+from longmab_pl.strategies.base import Tools
 
 pytestmark = pytest.mark.slow
 

@@ -23,7 +23,7 @@ data:
     engine: {{class_path: scripted_engine.ScriptedEngine, init_args: {{answer: scripted_engine.numbered}}}}
     reading: longmab_pl.prompts.formats.Direct
     strategy:
-      class_path: longmab_pl.rollout.bandit_rollout.BanditRollout
+      class_path: longmab_pl.strategies.bandit.strategy.BanditRollout
       init_args:
         rounds: 4
         top_k: 2

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from longmab_pl.rollout.credit import EmbeddingSupport, LexicalSupport, credited, words
+from longmab_pl.strategies.bandit.credit import EmbeddingSupport, LexicalSupport, credited, words
 
 CHUNKS = [
     "The mayor of Dobasburg is Hogrun Grobu.",
@@ -49,7 +49,7 @@ def test_chinese_and_japanese_are_compared_by_character():
 
 def test_the_sum_does_not_depend_on_the_hash_seed():
     program = (
-        "from longmab_pl.rollout.credit import LexicalSupport\n"
+        "from longmab_pl.strategies.bandit.credit import LexicalSupport\n"
         "chunks = [' '.join(f'w{i}' for i in range(40) if (i * 7 + c) % 5 < 2 + c % 2) for c in range(7)]\n"
         "s = LexicalSupport(chunks).of(' '.join(f'w{i}' for i in range(40)), range(7))\n"
         "print([x.hex() for x in s.tolist()])"

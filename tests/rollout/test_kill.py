@@ -25,10 +25,10 @@ from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import EngineError, LongMabError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.prompts.formats import Direct
-from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
 from longmab_pl.rollout.pairs import PairRule
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_store import RoundStore
+from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
 
 RIVERS = [f"River{i} rises in the hills of Land{i}." for i in range(16)]
 RECORDS = [
@@ -198,7 +198,7 @@ data:
     engine: {class_path: longmab_pl.engines.vllm.engine.VLLMEngine, init_args: {concurrency: 4, max_model_len: 512}}
     reading: longmab_pl.prompts.formats.Direct
     strategy:
-      class_path: longmab_pl.rollout.bandit_rollout.BanditRollout
+      class_path: longmab_pl.strategies.bandit.strategy.BanditRollout
       init_args:
         rounds: 5
         top_k: 1

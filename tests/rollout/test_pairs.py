@@ -10,8 +10,8 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.prompts.formats import Direct, ReasonThenAnswer
 from longmab_pl.rollout.pairs import PairRule, build_pairs, choose, choose_pairs
-from longmab_pl.rollout.stopping import Stopping
-from longmab_pl.rollout.strategy import RecordRollout, Response
+from longmab_pl.strategies.bandit.early_stopping import Stopping
+from longmab_pl.strategies.base import RecordRollout, Response
 
 RECORD = QARecord("q1", "Which river?", ("Ombra",), "The town lies on the river Ombra. " * 200)
 

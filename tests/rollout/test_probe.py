@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from longmab_pl.rollout.probe import probe_accepted, probe_messages
+from longmab_pl.strategies.bandit.probe import probe_accepted, probe_messages
 
 
 @pytest.mark.parametrize(

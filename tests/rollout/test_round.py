@@ -14,13 +14,13 @@ from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.errors import ConfigError, EngineError, LongMabError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.prompts.formats import Direct
-from longmab_pl.rollout.bandit_rollout import BanditRollout, Chunking
 from longmab_pl.rollout.pair_files import read_pairs
 from longmab_pl.rollout.pairs import PairRule
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_store import RoundStore, digest
 from longmab_pl.rollout.scheduler import Asking
-from longmab_pl.rollout.strategy import RecordRollout, Response, Tools
+from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
+from longmab_pl.strategies.base import RecordRollout, Response, Tools
 
 RECORDS = [
     QARecord(f"r{i}", f"Which river at {i}?", (f"number {i}",), f"Place {i} lies on river number {i}. " * 5)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from longmab_pl.rollout.statistics import RoundStatistics, pull_entropy
-from longmab_pl.rollout.strategy import RecordRollout, Response
+from longmab_pl.strategies.base import RecordRollout, Response
 
 
 def rollout(name, rewards, stopped="", status="ok"):

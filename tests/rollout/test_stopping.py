@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from longmab_pl.errors import ConfigError
-from longmab_pl.rollout.stopping import Stopping
+from longmab_pl.strategies.bandit.early_stopping import Stopping
 
 
 @pytest.mark.parametrize(

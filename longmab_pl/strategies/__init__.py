@@ -1,0 +1,1 @@
+"""Rollout strategies: what to ask next about a record."""

@@ -1,0 +1,1 @@
+"""LongMab-PO's strategy: a bandit picks the chunks that the model reads."""
