@@ -38,7 +38,7 @@ _CLASSES = (
     "longmab_pl.strategies.bandit.strategy.Chunking",
     "longmab_pl.strategies.bandit.probe.Probe",
     "longmab_pl.strategies.bandit.early_stopping.Stopping",
-    "longmab_pl.rollout.pairs.PairRule",
+    "longmab_pl.pairs.rule.PairRule",
     "longmab_pl.models.embedder.Embedder",
     "longmab_pl.bandits.BanditSettings",
     "longmab_pl.callbacks.QAEvaluation",

@@ -19,9 +19,9 @@ from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.pair_datamodule import PairDataModule, share_prompts, tokenized
+from longmab_pl.pairs.files import read_pairs
+from longmab_pl.pairs.rule import PairRule
 from longmab_pl.prompts.formats import ReadingProtocol, ReasonThenAnswer
-from longmab_pl.rollout.pair_files import read_pairs
-from longmab_pl.rollout.pairs import PairRule
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_store import PairFormat, RoundStore, digest, records_digest
 from longmab_pl.strategies.bandit.strategy import BanditRollout

@@ -13,7 +13,7 @@ from lightning import LightningDataModule
 
 from longmab_pl.engines.weight_sync import ServedPolicy
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.rollout.pairs import PreferencePair
+from longmab_pl.pairs.rule import PreferencePair
 from longmab_pl.round_loader import RoundLoader
 from longmab_pl.strategies.base import derive_seed
 from longmab_pl.training.batch import PreferenceExample

@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from longmab_pl.data.preferences import Preference, first_lines, read_preferences
 from longmab_pl.data.readers import BadRecord
 from longmab_pl.engines.protocol import Engine
 from longmab_pl.engines.weight_sync import ServedPolicy
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.pair_datamodule import PairDataModule, share_prompts
+from longmab_pl.pairs.readers import Preference, first_lines, read_preferences
 from longmab_pl.prompts.formats import ReadingProtocol, ReasonThenAnswer
 from longmab_pl.training.batch import PreferenceExample
 from longmab_pl.training.policy import context_limit, load_tokenizer
@@ -32,7 +32,7 @@ class PreferenceDataModule(PairDataModule):
 
     Args:
         train: a JSONL/JSON/Parquet file or a Hugging Face dataset (`owner/name[:config[:split]]`); the forms of rows
-            are those of `longmab_pl.data.preferences.read_preferences`.
+            are those of `longmab_pl.pairs.readers.read_preferences`.
         val: likewise, for validation; None: what `val_fraction` holds out.
         epochs: passes over the pairs.
         limit: use only this many rows of `train`.

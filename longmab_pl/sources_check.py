@@ -111,8 +111,8 @@ def _records(source: str, limit: int | None) -> tuple[int, list[Any]]:
 
 
 def _pairs(source: str, limit: int | None) -> tuple[int, list[Any]]:
-    from longmab_pl.data.preferences import read_preferences
     from longmab_pl.data.readers import BadRecord
+    from longmab_pl.pairs.readers import read_preferences
 
     rows = list(itertools.islice(read_preferences(source), min(limit or RECORDS_LOOKED_AT, RECORDS_LOOKED_AT)))
     bad = [row for row in rows if isinstance(row, BadRecord)]

@@ -6,8 +6,8 @@ import json
 
 from longmab_pl.datamodule import RolloutDataModule
 from longmab_pl.engines.protocol import Request, Sampling
+from longmab_pl.pairs.rule import PairRule
 from longmab_pl.prompts.formats import Direct
-from longmab_pl.rollout.pairs import PairRule
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
 
 

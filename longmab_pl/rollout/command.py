@@ -13,10 +13,10 @@ from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models.hub import resolve_model
+from longmab_pl.pairs.files import PairWriter, Style
+from longmab_pl.pairs.rule import PairRule, build_pairs
 from longmab_pl.prompts.formats import ReadingProtocol
 from longmab_pl.report import statistics_table, wide_console
-from longmab_pl.rollout.pair_files import PairWriter, Style
-from longmab_pl.rollout.pairs import PairRule, build_pairs
 from longmab_pl.rollout.round_store import ROUNDS, PairFormat, RoundStore, records_digest
 from longmab_pl.rollout.spool import RolloutSpool
 from longmab_pl.rollout.statistics import RoundStatistics

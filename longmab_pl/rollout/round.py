@@ -16,11 +16,11 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError, LongMabError
 from longmab_pl.models.embedder import Embedder
+from longmab_pl.pairs.files import PairWriter
+from longmab_pl.pairs.rule import PairRule, build_pairs
 from longmab_pl.prompts.formats import ReadingProtocol
 from longmab_pl.rollout.bar import RolloutBar
 from longmab_pl.rollout.journal import Journal
-from longmab_pl.rollout.pair_files import PairWriter
-from longmab_pl.rollout.pairs import PairRule, build_pairs
 from longmab_pl.rollout.round_store import FORMAT, RoundStore, describe, records_digest, whole_file
 from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.rollout.spool import RolloutSpool, rollout_to_row

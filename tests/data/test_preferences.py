@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from longmab_pl.data.preferences import Preference, read_preferences
 from longmab_pl.data.readers import BadRecord
 from longmab_pl.errors import DataError
+from longmab_pl.pairs.readers import Preference, read_preferences
 
 
 def read(tmp_path, *rows):
@@ -114,8 +114,8 @@ def test_a_malformed_row_is_named_by_file_line_and_field(tmp_path, row, field, w
 
 
 def test_our_own_pairs_are_read_from_both_formats(tmp_path):
-    from longmab_pl.rollout.pair_files import PairWriter
-    from longmab_pl.rollout.pairs import PreferencePair
+    from longmab_pl.pairs.files import PairWriter
+    from longmab_pl.pairs.rule import PreferencePair
 
     pair = PreferencePair(
         "q", 1, "Q?", "A", (user("Q"),), (assistant("Answer: a"),), (assistant("Answer: b"),),

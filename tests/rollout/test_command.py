@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from longmab_pl.cli import main
-from longmab_pl.rollout.pair_files import read_pairs
+from longmab_pl.pairs.files import read_pairs
 
 CONFIG = """
 trainer: {{accelerator: cpu, default_root_dir: {run}, logger: false, enable_progress_bar: false}}

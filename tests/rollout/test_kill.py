@@ -24,8 +24,8 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import EngineError, LongMabError
 from longmab_pl.models.embedder import Embedder
+from longmab_pl.pairs.rule import PairRule
 from longmab_pl.prompts.formats import Direct
-from longmab_pl.rollout.pairs import PairRule
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_store import RoundStore
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking

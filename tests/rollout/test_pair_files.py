@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from longmab_pl.errors import DataError
-from longmab_pl.rollout.pair_files import PairWriter, read_pairs
-from longmab_pl.rollout.pairs import PreferencePair
+from longmab_pl.pairs.files import PairWriter, read_pairs
+from longmab_pl.pairs.rule import PreferencePair
 
 PAIR = PreferencePair(
     id="q1",

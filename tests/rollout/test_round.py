@@ -13,9 +13,9 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.errors import ConfigError, EngineError, LongMabError
 from longmab_pl.models.embedder import Embedder
+from longmab_pl.pairs.files import read_pairs
+from longmab_pl.pairs.rule import PairRule
 from longmab_pl.prompts.formats import Direct
-from longmab_pl.rollout.pair_files import read_pairs
-from longmab_pl.rollout.pairs import PairRule
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_store import RoundStore, digest
 from longmab_pl.rollout.scheduler import Asking

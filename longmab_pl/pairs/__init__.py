@@ -1,0 +1,1 @@
+"""Preference pairs: from scored responses, from files, to files."""
