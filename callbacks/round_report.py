@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from longmab_pl.callbacks.qa_evaluation import QAEvaluation
 from longmab_pl.report import draw, round_table, wide_console
-from longmab_pl.rollout.round_store import ROUNDS
+from longmab_pl.rollout.round_folder import ROUNDS
 
 WATCHED = ("loss", "rewards/accuracies", "rewards/margins", "rewards/chosen", "rewards/rejected", "nll_loss")
 """Training metrics whose mean over the epoch goes into the report."""

@@ -23,7 +23,7 @@ from longmab_pl.pairs.files import read_pairs
 from longmab_pl.pairs.rule import PairRule
 from longmab_pl.prompts.formats import ReadingProtocol, ReasonThenAnswer
 from longmab_pl.rollout.round import Round, RoundPlan
-from longmab_pl.rollout.round_store import PairFormat, RoundStore, digest, records_digest
+from longmab_pl.rollout.round_folder import PairFormat, RoundStore, digest, records_digest
 from longmab_pl.strategies.bandit.strategy import BanditRollout
 from longmab_pl.strategies.base import Strategy
 from longmab_pl.training.policy import context_limit, load_tokenizer

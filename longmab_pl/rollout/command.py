@@ -17,9 +17,9 @@ from longmab_pl.pairs.files import PairWriter, Style
 from longmab_pl.pairs.rule import PairRule, build_pairs
 from longmab_pl.prompts.formats import ReadingProtocol
 from longmab_pl.report import statistics_table, wide_console
-from longmab_pl.rollout.round_store import ROUNDS, PairFormat, RoundStore, records_digest
-from longmab_pl.rollout.spool import RolloutSpool
-from longmab_pl.rollout.statistics import RoundStatistics
+from longmab_pl.rollout.metrics import RoundStatistics
+from longmab_pl.rollout.rollout_log import RolloutSpool
+from longmab_pl.rollout.round_folder import ROUNDS, PairFormat, RoundStore, records_digest
 from longmab_pl.strategies.base import derive_seed
 
 if TYPE_CHECKING:

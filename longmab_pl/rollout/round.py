@@ -19,12 +19,12 @@ from longmab_pl.models.embedder import Embedder
 from longmab_pl.pairs.files import PairWriter
 from longmab_pl.pairs.rule import PairRule, build_pairs
 from longmab_pl.prompts.formats import ReadingProtocol
-from longmab_pl.rollout.bar import RolloutBar
 from longmab_pl.rollout.journal import Journal
-from longmab_pl.rollout.round_store import FORMAT, RoundStore, describe, records_digest, whole_file
+from longmab_pl.rollout.metrics import RoundStatistics
+from longmab_pl.rollout.progress import RolloutBar
+from longmab_pl.rollout.rollout_log import RolloutSpool, rollout_to_row
+from longmab_pl.rollout.round_folder import FORMAT, RoundStore, describe, records_digest, whole_file
 from longmab_pl.rollout.scheduler import Scheduler
-from longmab_pl.rollout.spool import RolloutSpool, rollout_to_row
-from longmab_pl.rollout.statistics import RoundStatistics
 from longmab_pl.strategies.base import RecordRollout, Strategy, Tools, derive_seed
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from longmab_pl.engines.protocol import Completion, Engine, Request
 from longmab_pl.errors import ConfigError, DataError, EngineError, LongMabError, PromptTooLong
 from longmab_pl.rollout.journal import Journal
-from longmab_pl.rollout.strategy_thread import StrategyThread
+from longmab_pl.rollout.worker_thread import StrategyThread
 
 R = TypeVar("R")
 Asking = Generator[list[Request], list[Completion], R]

@@ -27,7 +27,7 @@ from longmab_pl.models.embedder import Embedder
 from longmab_pl.pairs.rule import PairRule
 from longmab_pl.prompts.formats import Direct
 from longmab_pl.rollout.round import Round, RoundPlan
-from longmab_pl.rollout.round_store import RoundStore
+from longmab_pl.rollout.round_folder import RoundStore
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
 
 RIVERS = [f"River{i} rises in the hills of Land{i}." for i in range(16)]

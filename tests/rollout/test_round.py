@@ -17,7 +17,7 @@ from longmab_pl.pairs.files import read_pairs
 from longmab_pl.pairs.rule import PairRule
 from longmab_pl.prompts.formats import Direct
 from longmab_pl.rollout.round import Round, RoundPlan
-from longmab_pl.rollout.round_store import RoundStore, digest
+from longmab_pl.rollout.round_folder import RoundStore, digest
 from longmab_pl.rollout.scheduler import Asking
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
 from longmab_pl.strategies.base import RecordRollout, Response, Tools

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from longmab_pl.rollout.spool import RolloutSpool, rollout_from_row, rollout_to_row
+from longmab_pl.rollout.rollout_log import RolloutSpool, rollout_from_row, rollout_to_row
 from longmab_pl.strategies.base import RecordRollout, Response
 
 

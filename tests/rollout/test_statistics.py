@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from longmab_pl.rollout.statistics import RoundStatistics, pull_entropy
+from longmab_pl.rollout.metrics import RoundStatistics, pull_entropy
 from longmab_pl.strategies.base import RecordRollout, Response
 
 
