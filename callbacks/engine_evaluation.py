@@ -13,7 +13,7 @@ from typing import Any, cast
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from longmab_pl.distributed import on_rank_zero
+from longmab_pl.datamodules.distributed import on_rank_zero
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.contamination import find_contamination
 from longmab_pl.evaluation.predictions import record_digest

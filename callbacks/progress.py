@@ -7,7 +7,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 
-from longmab_pl.pair_datamodule import PairDataModule
+from longmab_pl.datamodules.base import PairDataModule
 
 
 class RoundProgressBar(TQDMProgressBar):

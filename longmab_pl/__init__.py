@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from longmab_pl.bandits.ucb1 import UCB1
     from longmab_pl.data.chunking import chunk_text
     from longmab_pl.data.truncation import cut_middle
-    from longmab_pl.datamodule import RolloutDataModule
-    from longmab_pl.preference_datamodule import PreferenceDataModule
+    from longmab_pl.datamodules.preferences import PreferenceDataModule
+    from longmab_pl.datamodules.rollouts import RolloutDataModule
     from longmab_pl.rewards.answer_match import answer_scores, extract_answer, pair_reward, rollout_reward
     from longmab_pl.training.module import DPOModule
 
@@ -20,9 +20,9 @@ _HOME = {
     "UCB1": "longmab_pl.bandits.ucb1",
     "chunk_text": "longmab_pl.data.chunking",
     "cut_middle": "longmab_pl.data.truncation",
-    "RolloutDataModule": "longmab_pl.datamodule",
+    "RolloutDataModule": "longmab_pl.datamodules.rollouts",
     "DPOModule": "longmab_pl.training.module",
-    "PreferenceDataModule": "longmab_pl.preference_datamodule",
+    "PreferenceDataModule": "longmab_pl.datamodules.preferences",
     "answer_scores": "longmab_pl.rewards.answer_match",
     "extract_answer": "longmab_pl.rewards.answer_match",
     "pair_reward": "longmab_pl.rewards.answer_match",

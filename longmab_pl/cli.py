@@ -159,7 +159,7 @@ def lightning(args: Sequence[str]) -> None:
 
 def rollout(args: Sequence[str]) -> None:
     """Run one round without training, with the same config file as fit; resumable."""
-    from longmab_pl.datamodule import RolloutDataModule
+    from longmab_pl.datamodules.rollouts import RolloutDataModule
 
     _quiet()
     ConfigParser.files = [a.removeprefix("--config=") for a in args if a.endswith((".yaml", ".yml", ".json"))]

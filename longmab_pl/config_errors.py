@@ -25,8 +25,8 @@ _NOISE = re.compile(
     r"Problem with given class_path)"
 )
 _CLASSES = (
-    "longmab_pl.datamodule.RolloutDataModule",
-    "longmab_pl.preference_datamodule.PreferenceDataModule",
+    "longmab_pl.datamodules.rollouts.RolloutDataModule",
+    "longmab_pl.datamodules.preferences.PreferenceDataModule",
     "longmab_pl.training.module.DPOModule",
     "longmab_pl.training.policy.LoRASettings",
     "longmab_pl.engines.vllm.engine.VLLMEngine",

@@ -82,7 +82,7 @@ def _weights(folder: str) -> Iterator[Finding]:
 
 def look_at_data(data: Any) -> Iterator[Finding]:
     """Whether the training records or pairs of a data module can be read: the first of them."""
-    from longmab_pl.preference_datamodule import PreferenceDataModule
+    from longmab_pl.datamodules.preferences import PreferenceDataModule
 
     source = getattr(data, "train_source", None)
     if source is None:

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
-from longmab_pl.distributed import on_rank_zero
+from longmab_pl.datamodules.distributed import on_rank_zero
 
 rank, port, outcome = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 store = dist.TCPStore("127.0.0.1", port, 2, is_master=rank == 0, timeout=timedelta(seconds=120))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from longmab_pl.datamodule import RolloutDataModule
+from longmab_pl.datamodules.rollouts import RolloutDataModule
 from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.pairs.rule import PairRule
 from longmab_pl.prompts.formats import Direct

@@ -12,7 +12,7 @@ from river_rounds import small_rounds, sometimes_right, write_rivers
 from scripted_engine import ScriptedEngine
 
 from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, RoundProgressBar, RoundReport
-from longmab_pl.datamodule import RolloutDataModule
+from longmab_pl.datamodules.rollouts import RolloutDataModule
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.policy import LoRASettings

@@ -11,8 +11,8 @@ from power_cut import PowerCut
 from scripted_engine import ScriptedEngine
 
 from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation, RoundProgressBar, RoundReport
+from longmab_pl.datamodules.preferences import PreferenceDataModule
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.preference_datamodule import PreferenceDataModule
 from longmab_pl.prompts.formats import Direct
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.policy import LoRASettings

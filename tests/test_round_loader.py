@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from longmab_pl.round_loader import RoundLoader
+from longmab_pl.datamodules.loader import RoundLoader
 from longmab_pl.training.batch import PreferenceExample
 from longmab_pl.training.packing import even_out, packed_tokens, token_batches
 

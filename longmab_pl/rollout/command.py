@@ -23,7 +23,7 @@ from longmab_pl.rollout.round_folder import ROUNDS, PairFormat, RoundStore, reco
 from longmab_pl.strategies.base import derive_seed
 
 if TYPE_CHECKING:
-    from longmab_pl.datamodule import RolloutDataModule
+    from longmab_pl.datamodules.rollouts import RolloutDataModule
 
 _FORMATS: dict[str, PairFormat] = {".jsonl": "jsonl", ".parquet": "parquet"}
 

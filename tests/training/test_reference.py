@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from longmab_pl.datamodules.loader import RoundLoader
 from longmab_pl.errors import ConfigError, LongMabError
-from longmab_pl.round_loader import RoundLoader
 from longmab_pl.training.batch import PreferenceExample, collate
 from longmab_pl.training.logprobs import completion_logps
 from longmab_pl.training.losses import LDDPO, SimPO

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from longmab_pl.data.readers import BadRecord
+from longmab_pl.datamodules.base import PairDataModule, share_prompts
 from longmab_pl.engines.protocol import Engine
 from longmab_pl.engines.weight_sync import ServedPolicy
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models.hub import resolve_model
-from longmab_pl.pair_datamodule import PairDataModule, share_prompts
 from longmab_pl.pairs.readers import Preference, first_lines, read_preferences
 from longmab_pl.prompts.formats import ReadingProtocol, ReasonThenAnswer
 from longmab_pl.training.batch import PreferenceExample

@@ -12,13 +12,13 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
-from longmab_pl.distributed import on_rank_zero
+from longmab_pl.datamodules.base import PairDataModule, share_prompts, tokenized
+from longmab_pl.datamodules.distributed import on_rank_zero
 from longmab_pl.engines.protocol import Engine
 from longmab_pl.engines.weight_sync import ServedPolicy
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
-from longmab_pl.pair_datamodule import PairDataModule, share_prompts, tokenized
 from longmab_pl.pairs.files import read_pairs
 from longmab_pl.pairs.rule import PairRule
 from longmab_pl.prompts.formats import ReadingProtocol, ReasonThenAnswer

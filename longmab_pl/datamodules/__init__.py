@@ -1,0 +1,1 @@
+"""The Lightning data modules: on-policy rollouts, and preference data from files."""
