@@ -27,9 +27,9 @@ from typing import Any
 from longmab_pl.data.synthesis import synthesise
 from longmab_pl.engines.vllm.engine import VLLMEngine
 from longmab_pl.evaluation import evaluate
-from longmab_pl.evaluation.loading import LongBenchItem
-from longmab_pl.evaluation.longbench import LongBenchTask
-from longmab_pl.evaluation.tasks import custom_spec
+from longmab_pl.evaluation.longbench.loading import LongBenchItem
+from longmab_pl.evaluation.longbench.table import custom_spec
+from longmab_pl.evaluation.longbench.task import LongBenchTask
 from longmab_pl.models.hub import resolve_model
 
 

@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
-from longmab_pl.evaluation.loading import LongBenchItem, load_items
-from longmab_pl.evaluation.longbench import LongBenchTask
-from longmab_pl.evaluation.tasks import item_score
+from longmab_pl.evaluation.longbench.loading import LongBenchItem, load_items
+from longmab_pl.evaluation.longbench.table import item_score
+from longmab_pl.evaluation.longbench.task import LongBenchTask
 from longmab_pl.models.hub import resolve_model
 
 TIE = 1e-2

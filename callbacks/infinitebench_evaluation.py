@@ -9,11 +9,11 @@ from lightning import Trainer
 
 from longmab_pl.callbacks.longbench_evaluation import LongBenchEvaluation
 from longmab_pl.engines.protocol import Sampling
-from longmab_pl.evaluation.loading import sample
+from longmab_pl.evaluation.longbench.loading import sample
+from longmab_pl.evaluation.longbench.table import INFINITEBENCH
 from longmab_pl.evaluation.qa import GREEDY, QATask
-from longmab_pl.evaluation.selection import question_sets
+from longmab_pl.evaluation.suites import question_sets
 from longmab_pl.evaluation.task import EvaluationTask
-from longmab_pl.evaluation.tasks import INFINITEBENCH
 from longmab_pl.prompts.formats import ReadingProtocol, ReasonThenAnswer
 
 

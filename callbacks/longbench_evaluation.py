@@ -15,8 +15,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from longmab_pl.callbacks.engine_evaluation import EngineEvaluation, log
 from longmab_pl.errors import ConfigError, LongMabError
-from longmab_pl.evaluation.loading import BadRow
-from longmab_pl.evaluation.longbench import longbench_tasks
+from longmab_pl.evaluation.longbench.loading import BadRow
+from longmab_pl.evaluation.longbench.task import longbench_tasks
 from longmab_pl.evaluation.report import notes, results_table
 from longmab_pl.evaluation.results import EvaluationResult, compare
 from longmab_pl.evaluation.task import EvaluationTask

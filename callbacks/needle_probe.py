@@ -12,8 +12,14 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from longmab_pl.callbacks.engine_evaluation import EngineEvaluation, log
 from longmab_pl.errors import LongMabError
-from longmab_pl.evaluation.needle import NeedleSettings, NeedleTask, needle_task
-from longmab_pl.evaluation.needle_map import NeedleMap, draw_needle_maps, needle_map, needle_table, write_needle_map
+from longmab_pl.evaluation.needle.heat_map import (
+    NeedleMap,
+    draw_needle_maps,
+    needle_map,
+    needle_table,
+    write_needle_map,
+)
+from longmab_pl.evaluation.needle.task import NeedleSettings, NeedleTask, needle_task
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.prompts.formats import ReadingProtocol

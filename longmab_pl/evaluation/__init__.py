@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from longmab_pl.evaluation.longbench import LongBenchTask, longbench_tasks
-from longmab_pl.evaluation.needle import NeedleSettings, NeedleTask, needle_task
-from longmab_pl.evaluation.needle_map import NeedleMap, needle_map
+from longmab_pl.evaluation.longbench.table import score
+from longmab_pl.evaluation.longbench.task import LongBenchTask, longbench_tasks
+from longmab_pl.evaluation.needle.heat_map import NeedleMap, needle_map
+from longmab_pl.evaluation.needle.task import NeedleSettings, NeedleTask, needle_task
 from longmab_pl.evaluation.qa import QATask
 from longmab_pl.evaluation.results import EvaluationResult, TaskResult, compare
 from longmab_pl.evaluation.runner import evaluate
-from longmab_pl.evaluation.tasks import score
 
 __all__ = [
     "EvaluationResult",

@@ -14,12 +14,12 @@ from longmab_pl.engines.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.evaluation import runner
 from longmab_pl.evaluation.contamination import find_contamination
-from longmab_pl.evaluation.needle import NeedleSettings, NeedleTask, needle_task
-from longmab_pl.evaluation.needle_map import needle_map, needle_table, write_needle_map
+from longmab_pl.evaluation.model import Subject, evaluation_tokenizer, subject, vllm_engine
+from longmab_pl.evaluation.needle.heat_map import needle_map, needle_table, write_needle_map
+from longmab_pl.evaluation.needle.task import NeedleSettings, NeedleTask, needle_task
 from longmab_pl.evaluation.report import notes, results_table
 from longmab_pl.evaluation.results import EvaluationResult
-from longmab_pl.evaluation.selection import NEEDLE, Selection, task_names
-from longmab_pl.evaluation.subject import Subject, evaluation_tokenizer, subject, vllm_engine
+from longmab_pl.evaluation.suites import NEEDLE, Selection, task_names
 from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.report import wide_console
 

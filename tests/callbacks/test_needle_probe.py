@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from longmab_pl.callbacks import NeedleProbe
 from longmab_pl.errors import ConfigError
-from longmab_pl.evaluation.needle import NeedleSettings, needle_task
+from longmab_pl.evaluation.needle.task import NeedleSettings, needle_task
 
 SETTINGS = NeedleSettings(lengths=[500, 900], depths=[0, 100], needles=2, max_new_tokens=12)
 

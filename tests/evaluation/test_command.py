@@ -21,7 +21,7 @@ from longmab_pl.errors import ConfigError, DataError, EngineError, LongMabError
 from longmab_pl.evaluation import EvaluationResult
 from longmab_pl.evaluation.command import evaluate
 from longmab_pl.evaluation.comparison import compare, paths_as_list
-from longmab_pl.evaluation.needle import NeedleSettings
+from longmab_pl.evaluation.needle.task import NeedleSettings
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.policy import LoRASettings
 
@@ -299,7 +299,7 @@ def test_an_adapter_that_cannot_be_used_is_refused_before_the_engine_starts(
 
 
 def test_the_rank_that_vllm_is_started_with_holds_the_adapter(tiny_model: str, adapter: Path) -> None:
-    from longmab_pl.evaluation.subject import vllm_engine
+    from longmab_pl.evaluation.model import vllm_engine
     from longmab_pl.models.adapter_files import fitting_adapter
 
     info = fitting_adapter(adapter, tiny_model)

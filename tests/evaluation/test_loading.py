@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import pytest
 
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.evaluation.loading import LongBenchItem, load_items, sample, tasks_there
-from longmab_pl.evaluation.longbench import longbench_tasks
+from longmab_pl.evaluation.longbench.loading import LongBenchItem, load_items, sample, tasks_there
+from longmab_pl.evaluation.longbench.task import longbench_tasks
 
 
 def row(number: int = 0, **changes: Any) -> dict[str, Any]:

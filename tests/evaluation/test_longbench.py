@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from longmab_pl.errors import ConfigError, PromptTooLong
-from longmab_pl.evaluation.loading import LongBenchItem
-from longmab_pl.evaluation.longbench import LongBenchTask, longbench_tasks
-from longmab_pl.evaluation.tasks import TASKS
+from longmab_pl.evaluation.longbench.loading import LongBenchItem
+from longmab_pl.evaluation.longbench.table import TASKS
+from longmab_pl.evaluation.longbench.task import LongBenchTask, longbench_tasks
 from longmab_pl.evaluation.truncation import middle_truncated
 
 

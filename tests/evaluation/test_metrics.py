@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from longmab_pl.evaluation.metrics import Classification, QAMatch, task_metric
+from longmab_pl.evaluation.longbench.metrics import Classification, QAMatch, task_metric
 
 VECTORS = Path(__file__).parents[1] / "assets" / "longbench_scores.jsonl.gz"
 

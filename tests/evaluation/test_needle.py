@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.evaluation.needle import NEEDLES, NeedleSettings, needle_task
-from longmab_pl.evaluation.needle_map import (
+from longmab_pl.evaluation.needle.heat_map import (
     NeedleMap,
     draw_needle_maps,
     needle_map,
     needle_table,
     write_needle_map,
 )
+from longmab_pl.evaluation.needle.task import NEEDLES, NeedleSettings, needle_task
 from longmab_pl.evaluation.runner import evaluate
 from longmab_pl.prompts.formats import ReasonThenAnswer
 

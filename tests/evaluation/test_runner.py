@@ -10,11 +10,11 @@ import pytest
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Completion, Sampling
 from longmab_pl.errors import ConfigError, DataError, EngineError
-from longmab_pl.evaluation.loading import LongBenchItem
-from longmab_pl.evaluation.longbench import LongBenchTask
+from longmab_pl.evaluation.longbench.loading import LongBenchItem
+from longmab_pl.evaluation.longbench.table import TASKS, item_score
+from longmab_pl.evaluation.longbench.task import LongBenchTask
 from longmab_pl.evaluation.qa import QATask
 from longmab_pl.evaluation.runner import evaluate
-from longmab_pl.evaluation.tasks import TASKS, item_score
 from longmab_pl.prompts.formats import Direct, ReasonThenAnswer
 
 SHORT = Sampling(temperature=0.0, max_tokens=30)

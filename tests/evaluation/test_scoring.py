@@ -11,9 +11,16 @@ from pathlib import Path
 import pytest
 
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.evaluation import scoring
-from longmab_pl.evaluation.scoring import best_score, classification, edit_similarity, f1_zh, first_line, rouge_l
-from longmab_pl.evaluation.tasks import LONGBENCH, score
+from longmab_pl.evaluation.longbench import scoring
+from longmab_pl.evaluation.longbench.scoring import (
+    best_score,
+    classification,
+    edit_similarity,
+    f1_zh,
+    first_line,
+    rouge_l,
+)
+from longmab_pl.evaluation.longbench.table import LONGBENCH, score
 
 VECTORS = Path(__file__).parents[1] / "assets" / "longbench_scores.jsonl.gz"
 

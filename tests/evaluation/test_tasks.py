@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from longmab_pl.errors import ConfigError
-from longmab_pl.evaluation.scoring import SCORERS
-from longmab_pl.evaluation.tasks import (
+from longmab_pl.evaluation.longbench.scoring import SCORERS
+from longmab_pl.evaluation.longbench.table import (
     GROUPS,
     LONGBENCH,
     LONGBENCH_E,

@@ -14,7 +14,15 @@ from typing import Any, TypeVar
 from longmab_pl.data.readers import half_character
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import DataError
-from longmab_pl.evaluation.tasks import INFINITEBENCH, LONGBENCH, LONGBENCH_E, TASKS, TaskSpec, custom_spec, task_spec
+from longmab_pl.evaluation.longbench.table import (
+    INFINITEBENCH,
+    LONGBENCH,
+    LONGBENCH_E,
+    TASKS,
+    TaskSpec,
+    custom_spec,
+    task_spec,
+)
 
 T = TypeVar("T")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")

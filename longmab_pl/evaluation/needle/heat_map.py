@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longmab_pl.errors import DataError
-from longmab_pl.evaluation.needle import NeedleRecord
+from longmab_pl.evaluation.needle.task import NeedleRecord
 from longmab_pl.evaluation.results import TaskResult
 
 if TYPE_CHECKING:

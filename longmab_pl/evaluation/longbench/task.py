@@ -10,9 +10,16 @@ from typing import Any
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
-from longmab_pl.evaluation.loading import BadRow, LongBenchItem, load_items, sample, tasks_there
+from longmab_pl.evaluation.longbench.loading import BadRow, LongBenchItem, load_items, sample, tasks_there
+from longmab_pl.evaluation.longbench.table import (
+    BUCKETS,
+    TaskSpec,
+    expand_tasks,
+    item_score,
+    length_bucket,
+    official_settings,
+)
 from longmab_pl.evaluation.task import ItemScores, Prompt
-from longmab_pl.evaluation.tasks import BUCKETS, TaskSpec, expand_tasks, item_score, length_bucket, official_settings
 from longmab_pl.evaluation.truncation import middle_truncated
 from longmab_pl.prompts.formats import render
 

@@ -12,11 +12,11 @@ from typing import Any, Literal
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import ConfigError
-from longmab_pl.evaluation.loading import BadRow, load_items, sample, tasks_there
-from longmab_pl.evaluation.longbench import longbench_tasks
+from longmab_pl.evaluation.longbench.loading import BadRow, load_items, sample, tasks_there
+from longmab_pl.evaluation.longbench.table import expand_tasks
+from longmab_pl.evaluation.longbench.task import longbench_tasks
 from longmab_pl.evaluation.qa import GREEDY, QATask
 from longmab_pl.evaluation.task import EvaluationTask
-from longmab_pl.evaluation.tasks import expand_tasks
 from longmab_pl.prompts.formats import Direct, ReasonThenAnswer
 
 NEEDLE = "needle"

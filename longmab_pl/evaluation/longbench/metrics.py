@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from longmab_pl.evaluation.scoring import best_score, first_line
-from longmab_pl.evaluation.tasks import task_spec
+from longmab_pl.evaluation.longbench.scoring import best_score, first_line
+from longmab_pl.evaluation.longbench.table import task_spec
 from longmab_pl.rewards.answer_match import answer_scores, extract_answer
 
 Answers = Sequence[str | Sequence[str]]

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from longmab_pl.errors import ConfigError
-from longmab_pl.evaluation.prompts import CUSTOM_QA, PROMPTS
-from longmab_pl.evaluation.scoring import best_score, first_line
+from longmab_pl.evaluation.longbench.prompts import CUSTOM_QA, PROMPTS
+from longmab_pl.evaluation.longbench.scoring import best_score, first_line
 
 Category = Literal["single-doc QA", "multi-doc QA", "summarisation", "few-shot", "synthetic", "code"]
 

@@ -1,0 +1,1 @@
+"""LongBench: tasks, prompts, official metrics."""
