@@ -13,10 +13,10 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from longmab_pl.cli import LongMabCLI
 from longmab_pl.config_errors import ConfigParser
-from longmab_pl.examination import Examination
-from longmab_pl.hardware import this_machine
-from longmab_pl.memory_budget import GIB
-from longmab_pl.run_budget import PHASES, Budget
+from longmab_pl.preflight.budget import PHASES, Budget
+from longmab_pl.preflight.checks import Examination
+from longmab_pl.preflight.hardware import this_machine
+from longmab_pl.preflight.memory_model import GIB
 from longmab_pl.training.module import DPOModule
 
 if TYPE_CHECKING:

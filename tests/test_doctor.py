@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from longmab_pl import hardware
 from longmab_pl.cli import main
 from longmab_pl.configs import __file__ as configs_init
-from longmab_pl.hardware import GPU, Machine
-from longmab_pl.memory_budget import GIB
-from longmab_pl.sources_check import PUBLISHED
+from longmab_pl.preflight import hardware
+from longmab_pl.preflight.hardware import GPU, Machine
+from longmab_pl.preflight.inputs import PUBLISHED
+from longmab_pl.preflight.memory_model import GIB
 
 CONFIGS = Path(configs_init).parent
 GPU_CONFIGS = [f"{model}-{gb}gb" for model in ("llama-3.1-8b", "qwen2.5-7b") for gb in (24, 48, 80)]

@@ -8,7 +8,8 @@ from measured_memory import TensorMemory
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from longmab_pl.memory_budget import (
+from longmab_pl.preflight.inputs import PUBLISHED
+from longmab_pl.preflight.memory_model import (
     NF4_BITS,
     EngineSettings,
     TrainingSettings,
@@ -17,7 +18,6 @@ from longmab_pl.memory_budget import (
     trainer_memory,
     weight_bytes,
 )
-from longmab_pl.sources_check import PUBLISHED
 from longmab_pl.training.batch import PreferenceExample, collate
 from longmab_pl.training.logprobs import completion_logps
 from longmab_pl.training.policy import LoRASettings, load_policy

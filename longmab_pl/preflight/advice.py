@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from longmab_pl.memory_budget import GIB
-from longmab_pl.run_budget import MARGIN, PHASES, Budget
+from longmab_pl.preflight.budget import MARGIN, PHASES, Budget
+from longmab_pl.preflight.memory_model import GIB
 from longmab_pl.training.module import DPOModule
 
 

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from longmab_pl.budget_advice import Finding, judge
 from longmab_pl.engines.vllm.engine import VLLMEngine
 from longmab_pl.errors import LongMabError
-from longmab_pl.hardware import Machine, free_disk
-from longmab_pl.memory_budget import ENGINE_BITS, GIB, ModelSize, model_size
 from longmab_pl.models.hub import resolve_embedder
-from longmab_pl.run_budget import Budget, batch_tokens, cpu_budget, gpu_budget
-from longmab_pl.sources_check import look_at_data, look_at_model
+from longmab_pl.preflight.advice import Finding, judge
+from longmab_pl.preflight.budget import Budget, batch_tokens, cpu_budget, gpu_budget
+from longmab_pl.preflight.hardware import Machine, free_disk
+from longmab_pl.preflight.inputs import look_at_data, look_at_model
+from longmab_pl.preflight.memory_model import ENGINE_BITS, GIB, ModelSize, model_size
+from longmab_pl.preflight.versions import version_rows
 from longmab_pl.training.module import DPOModule
-from longmab_pl.versions import version_rows
 
 
 class Examination:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from longmab_pl.budget_advice import Finding
 from longmab_pl.errors import LongMabError
 from longmab_pl.models.hub import resolve_model
+from longmab_pl.preflight.advice import Finding
 
 RECORDS_LOOKED_AT = 100
 """Enough to find a wrong field name; a run reads all of them before it loads anything."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from longmab_pl.engines.vllm.engine import VLLMEngine
-from longmab_pl.memory_budget import (
+from longmab_pl.preflight.memory_model import (
     CUDA_CONTEXT,
     CUDA_GRAPHS,
     ENGINE_BITS,
