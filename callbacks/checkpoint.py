@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
 
 from longmab_pl.errors import ConfigError, NonFiniteLoss
-from longmab_pl.export import DESCRIPTION, describe_adapter
+from longmab_pl.export.export import DESCRIPTION, describe_adapter
 from longmab_pl.training.module import DPOModule
 
 log = logging.getLogger(__name__)

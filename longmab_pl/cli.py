@@ -22,7 +22,7 @@ from longmab_pl.config_errors import ConfigParser
 from longmab_pl.errors import ConfigError, LongMabError
 from longmab_pl.evaluation.command import evaluate
 from longmab_pl.evaluation.comparison import compare, paths_as_list
-from longmab_pl.export import export
+from longmab_pl.export.export import export
 from longmab_pl.rollout.command import pairs, roll_out_round
 from longmab_pl.training.module import DPOModule
 

@@ -14,8 +14,8 @@ from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation
 from longmab_pl.cli import main
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, LongMabError
-from longmab_pl.export import DESCRIPTION, describe_adapter, export, find_origin, load_adapter
-from longmab_pl.merged_model import Kept, load_plain, merge
+from longmab_pl.export.export import DESCRIPTION, describe_adapter, export, find_origin, load_adapter
+from longmab_pl.export.merge import Kept, load_plain, merge
 from longmab_pl.training import adapter as adapters
 from longmab_pl.training.policy import LoRASettings, load_policy
 
@@ -225,7 +225,7 @@ def test_what_rounding_takes_from_a_young_adapter_is_measured(policy, tiny_model
 
 
 def test_a_lossy_merge_says_what_to_do_instead():
-    from longmab_pl.export import rounding_advice
+    from longmab_pl.export.export import rounding_advice
 
     assert rounding_advice(Kept(0.99, 0.1, 0.5, 4, 100), "bfloat16") == ""
     advice = rounding_advice(Kept(0.33, 0.8, 0.01, 4, 100), "bfloat16")

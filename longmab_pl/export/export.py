@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from longmab_pl.engines.vllm.merge import check_adapter
 from longmab_pl.errors import ConfigError
-from longmab_pl.merged_model import Kept, MergedDtype, load_plain, merge
+from longmab_pl.export.merge import Kept, MergedDtype, load_plain, merge
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.training import adapter as adapters
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
     from transformers import PreTrainedTokenizerBase
 
-    from longmab_pl.model_card import RunFacts
+    from longmab_pl.export.model_card import RunFacts
 
 Which = Literal["auto", "best", "last"]
 
@@ -251,7 +251,7 @@ def export(
     Raises:
         ConfigError: nothing to export there, or the base model cannot be read.
     """
-    from longmab_pl.model_card import write_card
+    from longmab_pl.export.model_card import write_card
 
     origin = find_origin(Path(source), which)
     found = load_adapter(origin, base_model)
@@ -277,7 +277,7 @@ def _merge(
     origin: Origin,
     facts: RunFacts,
 ) -> None:
-    from longmab_pl.model_card import write_card
+    from longmab_pl.export.model_card import write_card
 
     model, kept = merge(load_plain(base, adapter), dtype, measured_texts(origin.run, tokenizer))
     unfinished = folder.with_name(f".{folder.name}.tmp")
@@ -313,7 +313,7 @@ def _tokenizer(model: str) -> PreTrainedTokenizerBase:
 
 
 def _facts(origin: Origin, found: Adapter, base_model: str | None) -> RunFacts:
-    from longmab_pl.model_card import read_run
+    from longmab_pl.export.model_card import read_run
 
     return read_run(
         origin.run,

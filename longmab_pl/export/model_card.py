@@ -15,7 +15,7 @@ from longmab_pl.errors import DataError
 from longmab_pl.models.hub import BUNDLED_PREFIX
 
 if TYPE_CHECKING:
-    from longmab_pl.merged_model import Kept
+    from longmab_pl.export.merge import Kept
 
 HUB_NAMES = {"bundled:smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 """What the bundled models are on the hub (there with weights that have not been through a 4-bit file)."""

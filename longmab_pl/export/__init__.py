@@ -1,0 +1,1 @@
+"""Adapters and merged models with their model card."""
