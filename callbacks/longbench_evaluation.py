@@ -17,10 +17,10 @@ from longmab_pl.callbacks.engine_evaluation import EngineEvaluation, log
 from longmab_pl.errors import ConfigError, LongMabError
 from longmab_pl.evaluation.longbench.loading import BadRow
 from longmab_pl.evaluation.longbench.task import longbench_tasks
-from longmab_pl.evaluation.report import notes, results_table
 from longmab_pl.evaluation.results import EvaluationResult, compare
 from longmab_pl.evaluation.task import EvaluationTask
-from longmab_pl.report import wide_console
+from longmab_pl.reporting.evaluation_tables import notes, results_table
+from longmab_pl.reporting.run_report import wide_console
 
 
 class LongBenchEvaluation(EngineEvaluation):

@@ -210,7 +210,7 @@ def report(run: str) -> None:
     Args:
         run: the run folder (trainer.default_root_dir).
     """
-    from longmab_pl.report import draw, load_report, round_table, wide_console
+    from longmab_pl.reporting.run_report import draw, load_report, round_table, wide_console
 
     console = wide_console()
     console.print(round_table(load_report(Path(run))))

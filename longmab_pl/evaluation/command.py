@@ -17,11 +17,11 @@ from longmab_pl.evaluation.contamination import find_contamination
 from longmab_pl.evaluation.model import Subject, evaluation_tokenizer, subject, vllm_engine
 from longmab_pl.evaluation.needle.heat_map import needle_map, needle_table, write_needle_map
 from longmab_pl.evaluation.needle.task import NeedleSettings, NeedleTask, needle_task
-from longmab_pl.evaluation.report import notes, results_table
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.suites import NEEDLE, Selection, task_names
 from longmab_pl.evaluation.task import EvaluationTask
-from longmab_pl.report import wide_console
+from longmab_pl.reporting.evaluation_tables import notes, results_table
+from longmab_pl.reporting.run_report import wide_console
 
 _DEFAULT_NEEDLES = NeedleSettings()
 

@@ -16,7 +16,7 @@ from longmab_pl.models.hub import resolve_model
 from longmab_pl.pairs.files import PairWriter, Style
 from longmab_pl.pairs.rule import PairRule, build_pairs
 from longmab_pl.prompts.formats import ReadingProtocol
-from longmab_pl.report import statistics_table, wide_console
+from longmab_pl.reporting.run_report import statistics_table, wide_console
 from longmab_pl.rollout.metrics import RoundStatistics
 from longmab_pl.rollout.rollout_log import RolloutSpool
 from longmab_pl.rollout.round_folder import ROUNDS, PairFormat, RoundStore, records_digest
