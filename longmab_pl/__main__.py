@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def main() -> None:
-    from longmab_pl.cli import main as run
+    from longmab_pl.cli.main import main as run
 
     run()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from longmab_pl.cli import main, shipped_config
+from longmab_pl.cli.main import main, shipped_config
 from longmab_pl.errors import ConfigError
 
 DEMO = ["fit", "--config", "demo"]

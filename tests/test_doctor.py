@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from longmab_pl.cli import main
+from longmab_pl.cli.main import main
 from longmab_pl.configs import __file__ as configs_init
 from longmab_pl.preflight import hardware
 from longmab_pl.preflight.hardware import GPU, Machine
@@ -59,7 +59,7 @@ def pretend(monkeypatch, **changes) -> None:
     machine = Machine(gpus=(), memory=64 * GIB, available=60 * GIB, cores=8, bf16=True, processor="a processor")
     from dataclasses import replace
 
-    monkeypatch.setattr("longmab_pl.doctor.this_machine", lambda: replace(machine, **changes))
+    monkeypatch.setattr("longmab_pl.cli.doctor.this_machine", lambda: replace(machine, **changes))
 
 
 @pytest.mark.parametrize("name", GPU_CONFIGS)

@@ -11,7 +11,7 @@ from evaluated_fit import fit, rows, write
 from safetensors.torch import load_file
 
 from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation
-from longmab_pl.cli import main
+from longmab_pl.cli.main import main
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, LongMabError
 from longmab_pl.export.export import DESCRIPTION, describe_adapter, export, find_origin, load_adapter

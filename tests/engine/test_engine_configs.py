@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from longmab_pl.cli import main
+from longmab_pl.cli.main import main
 
 
 @pytest.mark.parametrize(

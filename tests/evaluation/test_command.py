@@ -16,11 +16,11 @@ from jsonargparse import auto_cli
 from scripted_engine import ScriptedEngine
 from tiny_models import save_model
 
+from longmab_pl.cli.compare import compare, paths_as_list
+from longmab_pl.cli.evaluate import evaluate
 from longmab_pl.engines.protocol import Request
 from longmab_pl.errors import ConfigError, DataError, EngineError, LongMabError
 from longmab_pl.evaluation import EvaluationResult
-from longmab_pl.evaluation.command import evaluate
-from longmab_pl.evaluation.comparison import compare, paths_as_list
 from longmab_pl.evaluation.needle.task import NeedleSettings
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.policy import LoRASettings
@@ -173,7 +173,7 @@ def test_other_settings_are_refused_before_the_engine_starts(tiny_model: str, be
 SLOW_RUN = """
 import sys, time
 from scripted_engine import ScriptedEngine
-from longmab_pl.evaluation.command import evaluate
+from longmab_pl.cli.evaluate import evaluate
 
 class Slow(ScriptedEngine):
     def poll(self):

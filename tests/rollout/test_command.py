@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from longmab_pl.cli import main
+from longmab_pl.cli.main import main
 from longmab_pl.pairs.files import read_pairs
 
 CONFIG = """

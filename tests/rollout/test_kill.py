@@ -19,7 +19,7 @@ import pytest
 from scripted_engine import ScriptedEngine
 from tqdm.auto import tqdm
 
-from longmab_pl.cli import main
+from longmab_pl.cli.main import main
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import EngineError, LongMabError

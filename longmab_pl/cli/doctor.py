@@ -11,8 +11,8 @@ from jsonargparse.typing import PositiveFloat
 from lightning import LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser
 
-from longmab_pl.cli import LongMabCLI
-from longmab_pl.config_errors import ConfigParser
+from longmab_pl.cli.config_errors import ConfigParser
+from longmab_pl.cli.main import LongMabCLI
 from longmab_pl.preflight.budget import PHASES, Budget
 from longmab_pl.preflight.checks import Examination
 from longmab_pl.preflight.hardware import this_machine

@@ -18,12 +18,12 @@ from longmab_pl.callbacks.checkpoint import AdapterCheckpoint
 from longmab_pl.callbacks.export import AdapterExport
 from longmab_pl.callbacks.progress import RoundProgressBar
 from longmab_pl.callbacks.round_report import RoundReport
-from longmab_pl.config_errors import ConfigParser
+from longmab_pl.cli.compare import compare, paths_as_list
+from longmab_pl.cli.config_errors import ConfigParser
+from longmab_pl.cli.evaluate import evaluate
+from longmab_pl.cli.pairs import pairs, roll_out_round
 from longmab_pl.errors import ConfigError, LongMabError
-from longmab_pl.evaluation.command import evaluate
-from longmab_pl.evaluation.comparison import compare, paths_as_list
 from longmab_pl.export.export import export
-from longmab_pl.rollout.command import pairs, roll_out_round
 from longmab_pl.training.module import DPOModule
 
 
@@ -182,7 +182,7 @@ def rollout(args: Sequence[str]) -> None:
 
 def doctor(args: Sequence[str]) -> None:
     """Check a config and this machine before fit: versions, model, data, and the memory of each phase."""
-    from longmab_pl.doctor import examine  # it imports this module
+    from longmab_pl.cli.doctor import examine  # it imports this module
 
     _quiet()
     raise SystemExit(examine(args))
