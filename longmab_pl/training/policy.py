@@ -148,7 +148,7 @@ def load_policy(
         lora: the adapter; None is `LoRASettings()`.
         quantization: "nf4" as in QLoRA (arXiv:2305.14314); works on GPU and CPU. A quantised base is never merged.
         dtype: of the base model's weights and activations.
-        attention: the implementation, see `longmab_pl.training.attention`; "auto" is "flex" on CUDA and "sdpa" elsewhere.
+        attention: the implementation, see `longmab_pl.training.attention`; "auto": "flex" on CUDA, "sdpa" elsewhere.
         gradient_checkpointing: recompute each layer in the backward pass.
         device: where the weights go.
 

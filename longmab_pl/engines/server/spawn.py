@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from longmab_pl.engines import supervise
+from longmab_pl.engines.server import supervisor
 from longmab_pl.engines.vllm.launch import INSTALL, LORA_RANKS
 from longmab_pl.errors import ConfigError, EngineError
 
@@ -191,7 +191,7 @@ class ChildServers:
                 process.send_signal(signal.SIGTERM)
         for process in self.processes:
             try:
-                process.wait(supervise.GRACE_SECONDS + 10)
+                process.wait(supervisor.GRACE_SECONDS + 10)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -225,7 +225,7 @@ def start_supervised(command: Sequence[str], environment: dict[str, str], log: P
     which then stops its servers itself."""
     with log.open("wb") as output:
         return subprocess.Popen(
-            [sys.executable, "-P", supervise.__file__, str(os.getpid()), *command],
+            [sys.executable, "-P", supervisor.__file__, str(os.getpid()), *command],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -1,6 +1,6 @@
 """A small process between the training process and a server that it started: when the former ends, so does the latter.
 
-Run as a script: `python supervise.py PARENT_PID COMMAND...`. It needs nothing but the standard library. However the
+Run as a script: `python supervisor.py PARENT_PID COMMAND...`. It needs nothing but the standard library. However the
 parent ends (also by kill -9), this process notices that it has become an orphan and stops the server's whole process
 group, workers included.
 """

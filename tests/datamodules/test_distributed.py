@@ -15,7 +15,7 @@ from river_rounds import write_rivers
 
 pytestmark = pytest.mark.slow
 
-TESTS = Path(__file__).parent
+SUPPORT = Path(__file__).parents[1] / "support"
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def qa_file(tmp_path_factory):
 
 
 def environment(**more: str) -> dict[str, str]:
-    path = os.pathsep.join([str(TESTS), str(TESTS.parent)])
+    path = os.pathsep.join([str(SUPPORT), str(SUPPORT.parents[1])])
     return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | more
 
 
@@ -37,7 +37,7 @@ def free_port() -> str:
 def start(run: Path, model: str, qa_file: Path, **options) -> tuple[int, str]:
     """Run the program as a person runs `longmab fit`: one command, whose strategy starts the other processes."""
     run.mkdir(exist_ok=True)
-    command = [sys.executable, str(TESTS / "distributed_fit.py"), str(run), model, str(qa_file), json.dumps(options)]
+    command = [sys.executable, str(SUPPORT / "distributed_fit.py"), str(run), model, str(qa_file), json.dumps(options)]
     done = subprocess.run(
         command,
         env=environment(MASTER_PORT=free_port()),
@@ -167,7 +167,7 @@ def test_others_wait_for_rank_zero_longer_than_their_group_does(outcome):
     port = free_port()
     processes = [
         subprocess.Popen(
-            [sys.executable, str(TESTS / "patient_processes.py"), str(rank), port, outcome],
+            [sys.executable, str(SUPPORT / "patient_processes.py"), str(rank), port, outcome],
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -16,9 +16,9 @@ import pytest
 import scripted_server
 from scripted_server import ScriptedServer, scripted_servers
 
-from longmab_pl.engines import dispatch
 from longmab_pl.engines.protocol import Completion, Engine, Request, Sampling
 from longmab_pl.engines.request_checks import spread
+from longmab_pl.engines.server import dispatcher
 from longmab_pl.engines.server.engine import ServerEngine
 from longmab_pl.engines.server.spawn import LaunchServers
 from longmab_pl.errors import ConfigError, EngineError, PromptTooLong
@@ -353,7 +353,7 @@ def test_a_silent_server_loses_its_requests_to_another(
     pair: list[ScriptedServer], tiny_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine that lost its power closes no connection."""
-    monkeypatch.setattr(dispatch, "HEALTH_SECONDS", 0.1)
+    monkeypatch.setattr(dispatcher, "HEALTH_SECONDS", 0.1)
     with engine_over(pair) as engine:
         engine.start(tiny_model)
         pair[0].trouble, pair[0].healthy = "hang", False

@@ -22,7 +22,7 @@ from longmab_pl.evaluation.longbench.scoring import (
 )
 from longmab_pl.evaluation.longbench.table import LONGBENCH, score
 
-VECTORS = Path(__file__).parents[1] / "assets" / "longbench_scores.jsonl.gz"
+VECTORS = Path(__file__).parents[2] / "assets" / "longbench_scores.jsonl.gz"
 
 
 def test_score_equals_the_official_scorer_on_every_vector() -> None:

@@ -11,7 +11,7 @@ import torch.multiprocessing as mp
 
 from longmab_pl.evaluation.longbench.metrics import Classification, QAMatch, task_metric
 
-VECTORS = Path(__file__).parents[1] / "assets" / "longbench_scores.jsonl.gz"
+VECTORS = Path(__file__).parents[2] / "assets" / "longbench_scores.jsonl.gz"
 
 
 def rows_by_task() -> dict[str, list[dict]]:
