@@ -20,7 +20,7 @@ from longmab_pl.reporting.run_report import statistics_table, wide_console
 from longmab_pl.rollout.metrics import RoundStatistics
 from longmab_pl.rollout.rollout_log import RolloutSpool
 from longmab_pl.rollout.round_folder import ROUNDS, PairFormat, RoundStore, records_digest
-from longmab_pl.strategies.base import derive_seed
+from longmab_pl.seeding import derive_seed
 
 if TYPE_CHECKING:
     from longmab_pl.datamodules.rollouts import RolloutDataModule

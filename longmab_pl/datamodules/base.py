@@ -15,7 +15,7 @@ from longmab_pl.datamodules.loader import RoundLoader
 from longmab_pl.engines.weight_sync import ServedPolicy
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.pairs.rule import PreferencePair
-from longmab_pl.strategies.base import derive_seed
+from longmab_pl.seeding import derive_seed
 from longmab_pl.training.batch import PreferenceExample
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.reference_store import with_reference

@@ -13,7 +13,8 @@ from longmab_pl.data.truncation import cut_middle, pair_context_budget
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.prompts.formats import Message, ReadingProtocol
 from longmab_pl.rewards.answer_match import ROUNDING, extract_answer, normalise_answer, pair_reward
-from longmab_pl.strategies.base import RecordRollout, derive_seed
+from longmab_pl.seeding import derive_seed
+from longmab_pl.strategies.base import RecordRollout
 
 
 @dataclass(frozen=True)

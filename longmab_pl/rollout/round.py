@@ -25,7 +25,8 @@ from longmab_pl.rollout.progress import RolloutBar
 from longmab_pl.rollout.rollout_log import RolloutSpool, rollout_to_row
 from longmab_pl.rollout.round_folder import FORMAT, RoundStore, describe, records_digest, whole_file
 from longmab_pl.rollout.scheduler import Scheduler
-from longmab_pl.strategies.base import RecordRollout, Strategy, Tools, derive_seed
+from longmab_pl.seeding import derive_seed
+from longmab_pl.strategies.base import RecordRollout, Strategy, Tools
 
 
 @dataclass(frozen=True)

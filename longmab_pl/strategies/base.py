@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -81,9 +80,3 @@ class Strategy(Protocol):
 
     def needed_model_len(self) -> int:
         """Tokens of the longest prompt of its usual kind plus its response; a model that takes fewer cannot be used."""
-
-
-def derive_seed(*parts: object) -> int:
-    """A 31-bit seed that depends on all parts and on nothing else (not on scheduling, processes or hash salt)."""
-    text = "\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big") & 0x7FFFFFFF

@@ -13,11 +13,12 @@ from longmab_pl.prompts.formats import Direct, ReasonThenAnswer
 from longmab_pl.rewards.answer_match import rollout_reward
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.scheduler import Scheduler
+from longmab_pl.seeding import derive_seed
 from longmab_pl.strategies.bandit.credit import EmbeddingSupport, LexicalSupport, credited
 from longmab_pl.strategies.bandit.early_stopping import Stopping
 from longmab_pl.strategies.bandit.probe import Probe
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
-from longmab_pl.strategies.base import Tools, derive_seed
+from longmab_pl.strategies.base import Tools
 
 CONTEXT = " ".join(f"Sentence number {i} speaks of river {chr(65 + i)}. It is long." for i in range(12))
 RECORD = QARecord("q7", "Which river?", ("river C",), CONTEXT)
