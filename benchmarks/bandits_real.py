@@ -38,15 +38,14 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Completion, Sampling
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
+from longmab_pl.models.tokenizer import load_tokenizer
 from longmab_pl.prompts.formats import Direct
 from longmab_pl.rewards.answer_match import pair_reward
-from longmab_pl.rollout.scheduler import Asking
 from longmab_pl.seeding import derive_seed
 from longmab_pl.strategies.bandit.credit import EmbeddingSupport, LexicalSupport, Support
 from longmab_pl.strategies.bandit.early_stopping import Stopping
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
-from longmab_pl.strategies.base import RecordRollout, Tools
-from longmab_pl.training.policy import load_tokenizer
+from longmab_pl.strategies.base import Asking, RecordRollout, Tools
 
 Floats = npt.NDArray[np.float64]
 

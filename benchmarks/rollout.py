@@ -32,12 +32,12 @@ from longmab_pl.engines.protocol import Completion, Request, Sampling
 from longmab_pl.engines.vllm.engine import VLLMEngine
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
+from longmab_pl.models.tokenizer import load_tokenizer
 from longmab_pl.prompts.formats import Direct, ReadingProtocol, ReasonThenAnswer
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
 from longmab_pl.strategies.base import Tools
-from longmab_pl.training.policy import load_tokenizer
 
 MODEL = "bundled:smollm2-135m-instruct"
 MODES = ("lockstep", "free", "all at once")

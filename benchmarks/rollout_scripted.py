@@ -22,7 +22,8 @@ import numpy as np
 from longmab_pl.bandits import BanditSettings
 from longmab_pl.engines.protocol import Completion, Request, Sampling
 from longmab_pl.rollout.journal import Journal
-from longmab_pl.rollout.scheduler import Asking, Scheduler
+from longmab_pl.rollout.scheduler import Scheduler
+from longmab_pl.strategies.base import Asking
 
 T = TypeVar("T")
 
@@ -173,10 +174,10 @@ def bandit(records: int, rounds: int, context_tokens: int) -> dict[str, Any]:
     from longmab_pl.data.synthesis import synthesise
     from longmab_pl.models.embedder import Embedder
     from longmab_pl.models.hub import resolve_model
+    from longmab_pl.models.tokenizer import load_tokenizer
     from longmab_pl.prompts.formats import ReasonThenAnswer
     from longmab_pl.strategies.bandit.strategy import BanditRollout
     from longmab_pl.strategies.base import Tools
-    from longmab_pl.training.policy import load_tokenizer
 
     tokenizer = load_tokenizer(resolve_model("bundled:smollm2-135m-instruct"))
     made = synthesise(n_train=min(records, 64), n_eval=0, passages=context_tokens // 50).train

@@ -20,7 +20,7 @@ from longmab_pl.evaluation.predictions import record_digest
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.runner import evaluate
 from longmab_pl.evaluation.task import EvaluationTask
-from longmab_pl.models.hub import BUNDLED_PREFIX
+from longmab_pl.models.bundled import BUNDLED_PREFIX
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from longmab_pl.evaluation.longbench.loading import BadRow
 from longmab_pl.evaluation.longbench.task import longbench_tasks
 from longmab_pl.evaluation.results import EvaluationResult, compare
 from longmab_pl.evaluation.task import EvaluationTask
+from longmab_pl.reporting.console import wide_console
 from longmab_pl.reporting.evaluation_tables import notes, results_table
-from longmab_pl.reporting.run_report import wide_console
 
 
 class LongBenchEvaluation(EngineEvaluation):

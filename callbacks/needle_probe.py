@@ -23,7 +23,7 @@ from longmab_pl.evaluation.needle.task import NeedleSettings, NeedleTask, needle
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.prompts.formats import ReadingProtocol
-from longmab_pl.reporting.run_report import wide_console
+from longmab_pl.reporting.console import wide_console
 
 
 class NeedleProbe(EngineEvaluation):

@@ -11,7 +11,9 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
 from longmab_pl.callbacks.qa_evaluation import QAEvaluation
-from longmab_pl.reporting.run_report import draw, round_table, wide_console
+from longmab_pl.reporting.console import wide_console
+from longmab_pl.reporting.figures import draw
+from longmab_pl.reporting.run_report import round_table
 from longmab_pl.rollout.round_folder import ROUNDS
 
 WATCHED = ("loss", "rewards/accuracies", "rewards/margins", "rewards/chosen", "rewards/rejected", "nll_loss")

@@ -12,8 +12,8 @@ from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation import results as outcomes
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.statistics import PairedTest
+from longmab_pl.reporting.console import wide_console
 from longmab_pl.reporting.evaluation_tables import results_table
-from longmab_pl.reporting.run_report import wide_console
 
 if TYPE_CHECKING:
     from rich.console import Console

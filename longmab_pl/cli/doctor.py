@@ -76,7 +76,7 @@ def show(found: Examination) -> None:
     """Print the report."""
     from rich.text import Text
 
-    from longmab_pl.reporting.run_report import wide_console
+    from longmab_pl.reporting.console import wide_console
 
     console = wide_console()
     console.print(_versions_table(found))

@@ -20,8 +20,8 @@ from longmab_pl.evaluation.needle.task import NeedleSettings, NeedleTask, needle
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.suites import NEEDLE, Selection, task_names
 from longmab_pl.evaluation.task import EvaluationTask
+from longmab_pl.reporting.console import wide_console
 from longmab_pl.reporting.evaluation_tables import notes, results_table
-from longmab_pl.reporting.run_report import wide_console
 
 _DEFAULT_NEEDLES = NeedleSettings()
 
@@ -142,7 +142,7 @@ def _predicted(
     seed: int,
 ) -> EvaluationResult:
     """The result from what is on disk and, where that is not all, from the engine; the engine is closed afterwards."""
-    from longmab_pl.training.policy import context_limit
+    from longmab_pl.models.tokenizer import context_limit
 
     # Predictions are found again under this, so it names the weights too, not only the folder.
     model = candidate.identity(engine.weights)

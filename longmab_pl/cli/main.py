@@ -210,7 +210,9 @@ def report(run: str) -> None:
     Args:
         run: the run folder (trainer.default_root_dir).
     """
-    from longmab_pl.reporting.run_report import draw, load_report, round_table, wide_console
+    from longmab_pl.reporting.console import wide_console
+    from longmab_pl.reporting.figures import draw
+    from longmab_pl.reporting.run_report import load_report, round_table
 
     console = wide_console()
     console.print(round_table(load_report(Path(run))))

@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from longmab_pl.data.readers import read_records
-from longmab_pl.data.records import QARecord
+from longmab_pl.data.records import QARecord, records_digest
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models.hub import resolve_model
+from longmab_pl.pairs.build import build_pairs
 from longmab_pl.pairs.files import PairWriter, Style
-from longmab_pl.pairs.rule import PairRule, build_pairs
+from longmab_pl.pairs.rule import PairRule
+from longmab_pl.pairs.types import PairFormat
 from longmab_pl.prompts.formats import ReadingProtocol
-from longmab_pl.reporting.run_report import statistics_table, wide_console
+from longmab_pl.reporting.console import wide_console
+from longmab_pl.reporting.run_report import statistics_table
 from longmab_pl.rollout.metrics import RoundStatistics
 from longmab_pl.rollout.rollout_log import RolloutSpool
-from longmab_pl.rollout.round_folder import ROUNDS, PairFormat, RoundStore, records_digest
+from longmab_pl.rollout.round_folder import ROUNDS, RoundStore
 from longmab_pl.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -242,6 +245,6 @@ def _rebuilt(described: Any, kind: type) -> Any:
 
 
 def _tokenizer(model: str) -> Any:
-    from longmab_pl.training.policy import load_tokenizer
+    from longmab_pl.models.tokenizer import load_tokenizer
 
     return load_tokenizer(resolve_model(model))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -25,3 +27,10 @@ class QARecord:
     def answer(self) -> str:
         """The first gold answer: the one a probe is shown."""
         return self.answers[0]
+
+
+def records_digest(records: Sequence[QARecord]) -> str:
+    h = hashlib.blake2b(digest_size=8)
+    for r in records:
+        h.update("\x1f".join([r.id, r.question, *r.answers, r.context]).encode("utf-8", "surrogatepass"))
+    return h.hexdigest()

@@ -14,7 +14,7 @@ from lightning import LightningDataModule
 from longmab_pl.datamodules.loader import RoundLoader
 from longmab_pl.engines.weight_sync import ServedPolicy
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.pairs.rule import PreferencePair
+from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.seeding import derive_seed
 from longmab_pl.training.batch import PreferenceExample
 from longmab_pl.training.module import DPOModule

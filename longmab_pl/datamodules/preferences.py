@@ -15,10 +15,10 @@ from longmab_pl.engines.protocol import Engine
 from longmab_pl.engines.weight_sync import ServedPolicy
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models.hub import resolve_model
+from longmab_pl.models.tokenizer import context_limit, load_tokenizer
 from longmab_pl.pairs.readers import Preference, first_lines, read_preferences
 from longmab_pl.prompts.formats import ReadingProtocol, ReasonThenAnswer
 from longmab_pl.training.batch import PreferenceExample
-from longmab_pl.training.policy import context_limit, load_tokenizer
 from longmab_pl.training.tokenization import tokenize_pair
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from longmab_pl.data.readers import read_records
-from longmab_pl.data.records import QARecord
+from longmab_pl.data.records import QARecord, records_digest
 from longmab_pl.datamodules.base import PairDataModule, share_prompts, tokenized
 from longmab_pl.datamodules.distributed import on_rank_zero
 from longmab_pl.engines.protocol import Engine
@@ -19,14 +19,16 @@ from longmab_pl.engines.weight_sync import ServedPolicy
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
+from longmab_pl.models.tokenizer import context_limit, load_tokenizer
 from longmab_pl.pairs.files import read_pairs
 from longmab_pl.pairs.rule import PairRule
+from longmab_pl.pairs.types import PairFormat
 from longmab_pl.prompts.formats import ReadingProtocol, ReasonThenAnswer
 from longmab_pl.rollout.round import Round, RoundPlan
-from longmab_pl.rollout.round_folder import PairFormat, RoundStore, digest, records_digest
+from longmab_pl.rollout.round_folder import RoundStore
+from longmab_pl.storage.fingerprint import digest
 from longmab_pl.strategies.bandit.strategy import BanditRollout
 from longmab_pl.strategies.base import Strategy
-from longmab_pl.training.policy import context_limit, load_tokenizer
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from typing import Any
 from longmab_pl.engines.protocol import Engine
 from longmab_pl.errors import ConfigError
 from longmab_pl.models.adapter_files import AdapterInfo, fitting_adapter
-from longmab_pl.models.hub import BUNDLED_PREFIX, resolve_model
+from longmab_pl.models.bundled import BUNDLED_PREFIX
+from longmab_pl.models.hub import resolve_model
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def evaluation_tokenizer(model: str, *, needs_chat: bool) -> Any:
     Raises:
         ConfigError: it cannot be loaded, or lacks the chat template that is needed.
     """
-    from longmab_pl.training.policy import load_tokenizer
+    from longmab_pl.models.tokenizer import load_tokenizer
 
     if needs_chat:
         return load_tokenizer(model)

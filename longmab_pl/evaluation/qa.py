@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
 from longmab_pl.data.records import QARecord
+from longmab_pl.data.truncation import middle_truncated
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.task import ItemScores, Prompt
-from longmab_pl.evaluation.truncation import middle_truncated
 from longmab_pl.prompts.formats import ReadingProtocol
 from longmab_pl.rewards.answer_match import answer_scores, extract_answer
 

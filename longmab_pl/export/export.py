@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from safetensors import SafetensorError
 
-from longmab_pl.engines.vllm.merge import check_adapter
 from longmab_pl.errors import ConfigError
 from longmab_pl.export.merge import Kept, MergedDtype, load_plain, merge
+from longmab_pl.models.adapter_files import check_adapter
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.training import adapter as adapters
 
@@ -307,7 +307,7 @@ def rounding_advice(kept: Kept, dtype: str) -> str:
 
 
 def _tokenizer(model: str) -> PreTrainedTokenizerBase:
-    from longmab_pl.training.policy import load_tokenizer
+    from longmab_pl.models.tokenizer import load_tokenizer
 
     return load_tokenizer(model)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longmab_pl.errors import DataError
-from longmab_pl.models.hub import BUNDLED_PREFIX
+from longmab_pl.models.bundled import BUNDLED_PREFIX
 
 if TYPE_CHECKING:
     from longmab_pl.export.merge import Kept

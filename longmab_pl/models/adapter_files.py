@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longmab_pl.engines.vllm.merge import check_adapter
-from longmab_pl.errors import ConfigError
+from longmab_pl.errors import ConfigError, EngineError
 
 _LAYER = "base_model.model."
 
@@ -119,3 +118,17 @@ def _weights_of(model: str) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]
         elif parameter.dim() > 2:
             stacks.add(name.rpartition(".")[0])
     return matrices, tuple(stacks)
+
+
+def check_adapter(adapter: Path) -> tuple[Path, Path]:
+    """The config and weight files of a PEFT adapter folder.
+
+    Raises:
+        EngineError: the folder does not exist or lacks one of them.
+    """
+    config = adapter / "adapter_config.json"
+    weights = adapter / "adapter_model.safetensors"
+    for file in (config, weights):
+        if not file.is_file():
+            raise EngineError(f"{adapter} is not a PEFT adapter folder: there is no {file.name} in it")
+    return config, weights

@@ -11,9 +11,8 @@ from typing import Any, Literal
 
 from longmab_pl.data.sources import open_source
 from longmab_pl.errors import ConfigError, DataError, LongMabError
-from longmab_pl.pairs.rule import PreferencePair
+from longmab_pl.pairs.types import PairFormat, PreferencePair
 from longmab_pl.prompts.formats import render
-from longmab_pl.rollout.round_folder import PairFormat
 from longmab_pl.storage.files import settle, settle_folder
 
 Style = Literal["conversational", "plain"]

@@ -6,15 +6,11 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from longmab_pl.data.records import QARecord
-from longmab_pl.data.truncation import cut_middle, pair_context_budget
-from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.prompts.formats import Message, ReadingProtocol
-from longmab_pl.rewards.answer_match import ROUNDING, extract_answer, normalise_answer, pair_reward
+from longmab_pl.errors import ConfigError
+from longmab_pl.rewards.answer_match import ROUNDING, extract_answer, normalise_answer
 from longmab_pl.seeding import derive_seed
-from longmab_pl.strategies.base import RecordRollout
 
 
 @dataclass(frozen=True)
@@ -76,64 +72,6 @@ class PairRule:
         if self.max_length_ratio is not None and longer > self.max_length_ratio * shorter:
             return False
         return self.max_length_difference is None or longer - shorter <= self.max_length_difference
-
-
-@dataclass(frozen=True)
-class PreferencePair:
-    """A chosen and a rejected answer to the full-context prompt, in TRL's conversational form with its origin.
-
-    Args:
-        id: the record's.
-        pair: number of the pair within its record, from 0.
-        input: the question.
-        answer: the first gold answer.
-        prompt: the conversation up to the assistant's turn; the same for all pairs of a record.
-        chosen: the assistant's better turn.
-        rejected: the worse one.
-        chosen_reward: by which it was chosen, in 0..1.
-        rejected_reward: likewise.
-        chosen_index: its place among the record's responses, in the order they were pulled, from 0.
-        rejected_index: likewise.
-        chosen_pull: which pull of the bandit it came from, from 0 (a pull may give several responses).
-        rejected_pull: likewise.
-        chosen_arms: the chunks that were read for it.
-        rejected_arms: likewise.
-        chosen_ended: the model ended the answer by itself (it was not cut at `max_tokens`).
-        rejected_ended: likewise.
-        round: the on-policy round, from 0.
-    """
-
-    id: str
-    pair: int
-    input: str
-    answer: str
-    prompt: tuple[Message, ...]
-    chosen: tuple[Message, ...]
-    rejected: tuple[Message, ...]
-    chosen_reward: float
-    rejected_reward: float
-    chosen_index: int
-    rejected_index: int
-    chosen_pull: int
-    rejected_pull: int
-    chosen_arms: tuple[int, ...]
-    rejected_arms: tuple[int, ...]
-    chosen_ended: bool
-    rejected_ended: bool
-    round: int
-
-    @property
-    def name(self) -> str:
-        """Unique in its round: the record's id, and for further pairs of it their number."""
-        return f"{self.id}#{self.pair}" if self.pair else self.id
-
-    @property
-    def chosen_text(self) -> str:
-        return self.chosen[0]["content"]
-
-    @property
-    def rejected_text(self) -> str:
-        return self.rejected[0]["content"]
 
 
 def choose(rewards: Sequence[float | None], seed: int, min_margin: float = 0.0) -> tuple[int, int] | None:
@@ -222,71 +160,3 @@ class _Likeness:
             return self.answers[i] == self.answers[j]
         a, b = self.words[i], self.words[j]
         return a == b or 2 * (a & b).total() > self.limit * (a.total() + b.total())
-
-
-def build_pairs(
-    record: QARecord,
-    rollout: RecordRollout,
-    rule: PairRule,
-    reading: ReadingProtocol,
-    tokenizer: Any,
-    *,
-    seed: int,
-    round: int,
-) -> list[PreferencePair]:
-    """The record's pairs on its full context; none if its responses do not differ enough.
-
-    All of them have one prompt: its context is cut once, to what the longest of their answers leaves.
-
-    Raises:
-        DataError: the answers leave no room for the context.
-    """
-
-    def count(text: str) -> int:
-        return len(tokenizer.encode(text, add_special_tokens=False))
-
-    responses = rollout.responses
-    # A response without a word cannot be trained on, neither as chosen nor as rejected.
-    rewards = [pair_reward(r.text, record.answers) if r.text.strip() else None for r in responses]
-    lengths = [count(r.text) for r in responses] if rule.controls_length else [0] * len(responses)
-    seed = derive_seed(seed, record.id, "pair")
-    indices = choose_pairs([r.text for r in responses], rewards, lengths, rule, seed)
-    if not indices:
-        return []
-    longest = max(count(responses[i].text) for pair in indices for i in pair)
-    # As in the authors' program each text counts with what the tokenizer adds to it (Llama: a first token).
-    added = tokenizer.num_special_tokens_to_add()
-    longest += added
-    budget = pair_context_budget(rule.max_prompt_length, count(record.question) + added, longest, longest)
-    if budget < 1:
-        raise DataError(
-            f"record {record.id!r}: question and answers alone take pairs.max_prompt_length = {rule.max_prompt_length} "
-            "tokens; raise it or lower sampling.max_tokens"
-        )
-    prompt = tuple(reading.messages(cut_middle(record.context, tokenizer, budget), record.question))
-    pairs = []
-    for number, (i, j) in enumerate(indices):
-        chosen, rejected = responses[i], responses[j]
-        pairs.append(
-            PreferencePair(
-                id=record.id,
-                pair=number,
-                input=record.question,
-                answer=record.answer,
-                prompt=prompt,
-                chosen=({"role": "assistant", "content": chosen.text},),
-                rejected=({"role": "assistant", "content": rejected.text},),
-                chosen_reward=pair_reward(chosen.text, record.answers),
-                rejected_reward=pair_reward(rejected.text, record.answers),
-                chosen_index=i,
-                rejected_index=j,
-                chosen_pull=chosen.pull,
-                rejected_pull=rejected.pull,
-                chosen_arms=chosen.arms,
-                rejected_arms=rejected.arms,
-                chosen_ended=chosen.ended,
-                rejected_ended=rejected.ended,
-                round=round,
-            )
-        )
-    return pairs

@@ -47,7 +47,7 @@ def look_at_model(name: str) -> tuple[Any, list[Finding]]:
     """The model's Transformers config (None: unknown), and whether config, tokenizer and weights are there."""
     from transformers import AutoConfig
 
-    from longmab_pl.training.policy import context_limit, load_tokenizer
+    from longmab_pl.models.tokenizer import context_limit, load_tokenizer
 
     config: Any = None
     try:

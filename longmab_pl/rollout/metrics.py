@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 
-from longmab_pl.pairs.rule import PreferencePair
+from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.rewards.answer_match import extract_answer
 from longmab_pl.strategies.base import RecordRollout
 

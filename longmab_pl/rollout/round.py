@@ -12,20 +12,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from longmab_pl.data.records import QARecord
+from longmab_pl.data.records import QARecord, records_digest
 from longmab_pl.engines.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError, LongMabError
 from longmab_pl.models.embedder import Embedder
+from longmab_pl.pairs.build import build_pairs
 from longmab_pl.pairs.files import PairWriter
-from longmab_pl.pairs.rule import PairRule, build_pairs
+from longmab_pl.pairs.rule import PairRule
 from longmab_pl.prompts.formats import ReadingProtocol
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.metrics import RoundStatistics
 from longmab_pl.rollout.progress import RolloutBar
 from longmab_pl.rollout.rollout_log import RolloutSpool, rollout_to_row
-from longmab_pl.rollout.round_folder import FORMAT, RoundStore, describe, records_digest, whole_file
+from longmab_pl.rollout.round_folder import FORMAT, RoundStore
 from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.seeding import derive_seed
+from longmab_pl.storage.files import whole_file
+from longmab_pl.storage.fingerprint import describe
 from longmab_pl.strategies.base import RecordRollout, Strategy, Tools
 
 

@@ -2,73 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any
 
-from longmab_pl.data.records import QARecord
-from longmab_pl.errors import DataError, LongMabError
-from longmab_pl.storage.files import settle, settle_folder
-
-PairFormat = Literal["jsonl", "parquet"]
-PAIR_FORMATS: tuple[PairFormat, ...] = ("jsonl", "parquet")
+from longmab_pl.errors import DataError
+from longmab_pl.pairs.types import PAIR_FORMATS, PairFormat
+from longmab_pl.storage.files import whole_file
 
 FORMAT = 1
 """Raised whenever prompts, seeds or file formats change so that an old journal must not be continued."""
-
-
-def describe(component: Any) -> Any:
-    """A component's settings as JSON values, with its class: what a fingerprint is made of."""
-    if dataclasses.is_dataclass(component) and not isinstance(component, type):
-        values = {f.name: describe(getattr(component, f.name)) for f in dataclasses.fields(component)}
-        return {"class": f"{type(component).__module__}.{type(component).__qualname__}", **values}
-    if hasattr(component, "describe"):
-        return {"class": f"{type(component).__module__}.{type(component).__qualname__}", **component.describe()}
-    if isinstance(component, dict):
-        return {str(k): describe(v) for k, v in component.items()}
-    if isinstance(component, list | tuple):
-        return [describe(v) for v in component]
-    if isinstance(component, str | int | float | bool) or component is None:
-        return component
-    return repr(component)
-
-
-def digest(value: Any) -> str:
-    """16 hexadecimal digits that stand for a JSON value."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=True)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def records_digest(records: Sequence[QARecord]) -> str:
-    h = hashlib.blake2b(digest_size=8)
-    for r in records:
-        h.update("\x1f".join([r.id, r.question, *r.answers, r.context]).encode("utf-8", "surrogatepass"))
-    return h.hexdigest()
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[str]]:
-    """A text file to write that appears under its name only when it is whole.
-
-    Raises:
-        LongMabError: the disk is full or the file cannot be written.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            yield file
-            settle(file)
-        partial.replace(path)
-        settle_folder(path.parent)
-    except OSError as error:
-        raise LongMabError(
-            f"cannot write {path}: {error.strerror}. Free some space (or fix the permissions) and run the same command "
-            "again."
-        ) from error
 
 
 ROUNDS = "rounds"

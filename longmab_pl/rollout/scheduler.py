@@ -9,16 +9,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from longmab_pl.engines.protocol import Completion, Engine, Request
 from longmab_pl.errors import ConfigError, DataError, EngineError, LongMabError, PromptTooLong
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.worker_thread import StrategyThread
-
-R = TypeVar("R")
-Asking = Generator[list[Request], list[Completion], R]
-"""A strategy at work on one record: yields requests, receives their completions (same order), returns its result."""
+from longmab_pl.strategies.base import Asking, R
 
 
 @dataclass

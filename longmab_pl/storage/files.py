@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from longmab_pl.errors import LongMabError
 
 
 def settle(file: IO[Any]) -> None:
@@ -22,3 +26,24 @@ def settle_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[str]]:
+    """A text file to write that appears under its name only when it is whole.
+
+    Raises:
+        LongMabError: the disk is full or the file cannot be written.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            yield file
+            settle(file)
+        partial.replace(path)
+        settle_folder(path.parent)
+    except OSError as error:
+        raise LongMabError(
+            f"cannot write {path}: {error.strerror}. Free some space (or fix the permissions) and run the same command "
+            "again."
+        ) from error

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from longmab_pl.data.records import QARecord
+from longmab_pl.engines.protocol import Completion, Request
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.prompts.formats import ReadingProtocol
-from longmab_pl.rollout.scheduler import Asking
+
+R = TypeVar("R")
+
+
+Asking = Generator[list[Request], list[Completion], R]
+"""A strategy at work on one record: yields requests, receives their completions (same order), returns its result."""
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def test_killed_conversion_is_done_again(monkeypatch: pytest.MonkeyPatch, tmp_pa
         (target / "config.json").write_text("half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(models, "convert_gguf", killed)
+    monkeypatch.setattr(bundled, "convert_gguf", killed)
     with pytest.raises(KeyboardInterrupt):
         models.resolve_model(BUNDLED)
 
@@ -101,7 +101,7 @@ def test_killed_conversion_is_done_again(monkeypatch: pytest.MonkeyPatch, tmp_pa
         target.mkdir()  # fails if the half folder is still there
         (target / "config.json").write_text("whole")
 
-    monkeypatch.setattr(models, "convert_gguf", whole)
+    monkeypatch.setattr(bundled, "convert_gguf", whole)
     folder = Path(models.resolve_model(BUNDLED))
     assert (folder / "config.json").read_text() == "whole"
     assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == [folder.name]

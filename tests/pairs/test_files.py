@@ -7,7 +7,7 @@ import pytest
 
 from longmab_pl.errors import DataError
 from longmab_pl.pairs.files import PairWriter, read_pairs
-from longmab_pl.pairs.rule import PreferencePair
+from longmab_pl.pairs.types import PreferencePair
 
 PAIR = PreferencePair(
     id="q1",

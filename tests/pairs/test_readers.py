@@ -115,7 +115,7 @@ def test_a_malformed_row_is_named_by_file_line_and_field(tmp_path, row, field, w
 
 def test_our_own_pairs_are_read_from_both_formats(tmp_path):
     from longmab_pl.pairs.files import PairWriter
-    from longmab_pl.pairs.rule import PreferencePair
+    from longmab_pl.pairs.types import PreferencePair
 
     pair = PreferencePair(
         "q", 1, "Q?", "A", (user("Q"),), (assistant("Answer: a"),), (assistant("Answer: b"),),

@@ -8,7 +8,8 @@ from tokenizers import processors
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.pairs.rule import PairRule, build_pairs, choose, choose_pairs
+from longmab_pl.pairs.build import build_pairs
+from longmab_pl.pairs.rule import PairRule, choose, choose_pairs
 from longmab_pl.prompts.formats import Direct, ReasonThenAnswer
 from longmab_pl.strategies.bandit.early_stopping import Stopping
 from longmab_pl.strategies.base import RecordRollout, Response

@@ -17,10 +17,10 @@ from longmab_pl.pairs.files import read_pairs
 from longmab_pl.pairs.rule import PairRule
 from longmab_pl.prompts.formats import Direct
 from longmab_pl.rollout.round import Round, RoundPlan
-from longmab_pl.rollout.round_folder import RoundStore, digest
-from longmab_pl.rollout.scheduler import Asking
+from longmab_pl.rollout.round_folder import RoundStore
+from longmab_pl.storage.fingerprint import digest
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
-from longmab_pl.strategies.base import RecordRollout, Response, Tools
+from longmab_pl.strategies.base import Asking, RecordRollout, Response, Tools
 
 RECORDS = [
     QARecord(f"r{i}", f"Which river at {i}?", (f"number {i}",), f"Place {i} lies on river number {i}. " * 5)

@@ -345,7 +345,7 @@ def test_settings_that_need_another_machine_or_trainer(tiny_model: TinyModel, tm
 @pytest.mark.slow
 def test_the_bundled_model_learns_in_bf16_on_packed_pairs() -> None:
     from longmab_pl.models.hub import resolve_model
-    from longmab_pl.training.policy import load_tokenizer
+    from longmab_pl.models.tokenizer import load_tokenizer
     from longmab_pl.training.tokenization import tokenize_pair
 
     name = "bundled:smollm2-135m-instruct"

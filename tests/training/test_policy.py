@@ -10,9 +10,10 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from longmab_pl.errors import ConfigError
+from longmab_pl.models.tokenizer import load_tokenizer
 from longmab_pl.training.batch import PreferenceExample, collate
 from longmab_pl.training.logprobs import check_packing, completion_logps
-from longmab_pl.training.policy import LoRASettings, load_policy, load_tokenizer
+from longmab_pl.training.policy import LoRASettings, load_policy
 
 TinyModel = Callable[..., str]
 

@@ -30,8 +30,8 @@ from longmab_pl.engines.server.fleet import Fleet
 from longmab_pl.engines.server.identity import find_model, vocabulary_size
 from longmab_pl.engines.server.openai_api import NotServed, parse_models
 from longmab_pl.engines.server.spawn import ChildServers, LaunchServers
-from longmab_pl.engines.vllm.merge import check_adapter
 from longmab_pl.errors import ConfigError, EngineError
+from longmab_pl.models.adapter_files import check_adapter
 
 POLL_SECONDS = 0.5
 """`poll` returns after this long even with nothing finished: the caller may want to draw a bar."""

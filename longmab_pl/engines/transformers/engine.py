@@ -19,8 +19,8 @@ import torch
 from longmab_pl.engines.protocol import Completion, Request
 from longmab_pl.engines.request_checks import Seeds, check_request, check_scorable
 from longmab_pl.engines.vllm.isolation import isolated_rng
-from longmab_pl.engines.vllm.merge import check_adapter
 from longmab_pl.errors import ConfigError, EngineError
+from longmab_pl.models.adapter_files import check_adapter
 from longmab_pl.models.hub import nf4_config
 
 SCORE_ROWS = 512

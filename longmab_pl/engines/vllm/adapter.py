@@ -7,8 +7,9 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from longmab_pl.engines.vllm.merge import check_adapter, merged_weights
+from longmab_pl.engines.vllm.merge import merged_weights
 from longmab_pl.errors import EngineError
+from longmab_pl.models.adapter_files import check_adapter
 
 
 class AdapterSlot:

@@ -9,20 +9,6 @@ import torch
 from longmab_pl.errors import EngineError
 
 
-def check_adapter(adapter: Path) -> tuple[Path, Path]:
-    """The config and weight files of a PEFT adapter folder.
-
-    Raises:
-        EngineError: the folder does not exist or lacks one of them.
-    """
-    config = adapter / "adapter_config.json"
-    weights = adapter / "adapter_model.safetensors"
-    for file in (config, weights):
-        if not file.is_file():
-            raise EngineError(f"{adapter} is not a PEFT adapter folder: there is no {file.name} in it")
-    return config, weights
-
-
 def merged_weights(model: str, adapter: Path, dtype: str) -> dict[str, torch.Tensor]:
     """The base model's state dict with the adapter added, computed in float32 and rounded once to `dtype`.
 

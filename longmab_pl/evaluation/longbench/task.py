@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from longmab_pl.data.records import QARecord
+from longmab_pl.data.truncation import middle_truncated
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.longbench.loading import BadRow, LongBenchItem, load_items, sample, tasks_there
@@ -20,7 +21,6 @@ from longmab_pl.evaluation.longbench.table import (
     official_settings,
 )
 from longmab_pl.evaluation.task import ItemScores, Prompt
-from longmab_pl.evaluation.truncation import middle_truncated
 from longmab_pl.prompts.formats import render
 
 

@@ -20,12 +20,11 @@ from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.prompts.formats import render
 from longmab_pl.rewards.answer_match import pair_reward, rollout_reward
-from longmab_pl.rollout.scheduler import Asking
 from longmab_pl.seeding import derive_seed
 from longmab_pl.strategies.bandit.credit import Credit, EmbeddingSupport, LexicalSupport, Support, credited
 from longmab_pl.strategies.bandit.early_stopping import Stopping, Verdict
 from longmab_pl.strategies.bandit.probe import Probe, probe_accepted, probe_messages
-from longmab_pl.strategies.base import RecordRollout, Response, Tools
+from longmab_pl.strategies.base import Asking, RecordRollout, Response, Tools
 
 Init = Literal["probe", "query", "uniform"]
 Budget = Literal["fixed", "adaptive"]

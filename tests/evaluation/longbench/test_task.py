@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from longmab_pl.data.truncation import middle_truncated
 from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.longbench.loading import LongBenchItem
 from longmab_pl.evaluation.longbench.table import TASKS
 from longmab_pl.evaluation.longbench.task import LongBenchTask, longbench_tasks
-from longmab_pl.evaluation.truncation import middle_truncated
 
 
 def item(number: int = 0, context: str = "A text.", **changes: Any) -> LongBenchItem:
