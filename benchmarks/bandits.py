@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from longmab_pl.bandits import POLICIES, BanditSettings
 from longmab_pl.strategies.bandit.credit import credited
-from longmab_pl.strategies.bandit.early_stopping import Stopping
+from longmab_pl.strategies.bandit.early_stopping import EarlyStopping
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,19 +44,19 @@ class Player:
     Args:
         bandit: the policy.
         by_arm: credit by arm in place of one reward for all.
-        stopping: of an adaptive budget; None plays all rounds.
+        early_stopping: of an adaptive budget; None plays all rounds.
     """
 
     bandit: BanditSettings
     by_arm: bool = False
-    stopping: Stopping | None = None
+    early_stopping: EarlyStopping | None = None
 
 
 UCB1 = BanditSettings("ucb1")
 LINEAR = BanditSettings("linear_thompson")
 TRUSTING_KL = BanditSettings("kl_ucb", {"prior_weight": 10.0})
 TRUSTING = BanditSettings("thompson_beta", {"prior_weight": 30.0})
-SETTLED = Stopping(patience=None)
+SEPARATED = EarlyStopping(patience=None)
 PLAYERS = {p: Player(BanditSettings(p)) for p in POLICIES} | {
     "kl_ucb, prior 10": Player(TRUSTING_KL),
     "thompson_beta, prior 30": Player(TRUSTING),
@@ -64,10 +64,10 @@ PLAYERS = {p: Player(BanditSettings(p)) for p in POLICIES} | {
     "linear_thompson, credit by arm": Player(LINEAR, by_arm=True),
     "kl_ucb, prior 10, credit by arm": Player(TRUSTING_KL, by_arm=True),
     "thompson_beta, prior 30, credit by arm": Player(TRUSTING, by_arm=True),
-    "ucb1, adaptive, never hopeless": Player(UCB1, stopping=SETTLED),
-    "ucb1, adaptive": Player(UCB1, stopping=Stopping()),
-    "thompson_beta, prior 30, adaptive, never hopeless": Player(TRUSTING, stopping=SETTLED),
-    "thompson_beta, prior 30, adaptive": Player(TRUSTING, stopping=Stopping()),
+    "ucb1, adaptive, no patience": Player(UCB1, early_stopping=SEPARATED),
+    "ucb1, adaptive": Player(UCB1, early_stopping=EarlyStopping()),
+    "thompson_beta, prior 30, adaptive, no patience": Player(TRUSTING, early_stopping=SEPARATED),
+    "thompson_beta, prior 30, adaptive": Player(TRUSTING, early_stopping=EarlyStopping()),
 }
 """Every policy as it stands, two that trust the initial scores more than one pseudo-observation; credit; budgets."""
 FULL_CONTEXT_ARMS = 100
@@ -140,7 +140,7 @@ class Record:
         """Probability that the answer is correct.
 
         Distractors shown lower it, by 19% for 3, 31% for 11, 46% for 59; then the log-odds move by 0.7 times the
-        flukes' normalised sum, which differs from choice to choice and stays the same when the choice is repeated.
+        flukes' normalized sum, which differs from choice to choice and stays the same when the choice is repeated.
         """
         found = int(np.count_nonzero(self.gold[shown]))
         p = float(self.correct[found]) * (1 + shown.size - found) ** -0.15
@@ -187,7 +187,7 @@ def make_record(regime: Regime, seed: int) -> Record:
     gold = np.zeros(regime.arms, dtype=bool)
     gold[random.choice(regime.arms, golds, replace=False)] = True
     scores = regime.score_mean + regime.score_std * (random.standard_normal(regime.arms) + regime.separation * gold)
-    # Records differ: some questions are hopeless, some are answered from memory, some answers cannot be half right.
+    # Records differ: some are beyond the model, some answered from memory, some answers cannot be half right.
     skill = random.beta(2 * regime.skill, 2 * (1 - regime.skill))
     memory = random.beta(0.1, 5)
     share = np.arange(golds + 1) / golds
@@ -238,7 +238,7 @@ def roll(record: Record, player: Player, seed: int) -> dict[str, float]:
         }
         if t + 1 in CHECKPOINTS:
             outcome |= {f"{k}_{t + 1}": v for k, v in state.items()}
-        stopped = player.stopping is not None and bool(player.stopping.verdict(rewards, t + 1))
+        stopped = player.early_stopping is not None and bool(player.early_stopping.reason(rewards, t + 1))
     return outcome | {"regret": regret}
 
 
@@ -256,7 +256,7 @@ def rate_interval(sample: Floats, z: float = Z) -> tuple[float, float]:
 
 
 def per_1000(quantities: dict[str, Floats], key: str) -> tuple[float, Floats]:
-    """Pairs per 1,000 responses, and each record's part in its error (the ratio linearised), [records]."""
+    """Pairs per 1,000 responses, and each record's part in its error (the ratio linearized), [records]."""
     pairs, responses = quantities[key], quantities[f"responses_{key.rpartition('_')[2]}"]
     rate = 1000 * float(pairs.sum() / responses.sum())
     return rate, (1000 * pairs - rate * responses) / float(responses.mean())
@@ -304,7 +304,7 @@ def against_ucb1(outcomes: dict[str, dict[str, Floats]], key: str) -> dict[str, 
     for policy in rivals:
         mean, half = rates[policy][0] - rates["ucb1"][0], interval(rates[policy][1] - rates["ucb1"][1], z)[1]
         differences[policy] = {"mean": mean, "low": mean - half, "high": mean + half}
-    fixed = [p for p in outcomes if p != "full_context" and PLAYERS[p].stopping is None]
+    fixed = [p for p in outcomes if p != "full_context" and PLAYERS[p].early_stopping is None]
     best = max(fixed, key=lambda p: rates[p][0])
     return {"best": best, "separates": best != "ucb1" and differences[best]["low"] > 0, "differences": differences}
 

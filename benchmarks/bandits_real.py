@@ -39,18 +39,18 @@ from longmab_pl.engines.protocol import Completion, Sampling
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import load_tokenizer
-from longmab_pl.prompts.formats import Direct
+from longmab_pl.prompts.formats import DirectAnswer
 from longmab_pl.rewards.answer_match import pair_reward
 from longmab_pl.seeding import derive_seed
 from longmab_pl.strategies.bandit.credit import EmbeddingSupport, LexicalSupport, Support
-from longmab_pl.strategies.bandit.early_stopping import Stopping
+from longmab_pl.strategies.bandit.early_stopping import EarlyStopping
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
-from longmab_pl.strategies.base import Asking, RecordRollout, Tools
+from longmab_pl.strategies.base import RecordRollout, RequestStream, StrategyContext
 
 Floats = npt.NDArray[np.float64]
 
 TRUSTING = BanditSettings("thompson_beta", {"prior_weight": 30.0})
-SETTLED = Stopping(patience=None)
+SEPARATED = EarlyStopping(patience=None)
 PLAYERS: dict[str, dict[str, Any]] = {
     **{
         policy: {"bandit": BanditSettings(policy)}
@@ -74,13 +74,17 @@ PLAYERS: dict[str, dict[str, Any]] = {
     "thompson_beta, prior 30, lexical credit": {"bandit": TRUSTING, "credit": "lexical"},
     "thompson_beta, prior 30, embedding credit": {"bandit": TRUSTING, "credit": "embedding"},
     "linear_thompson, lexical credit": {"bandit": BanditSettings("linear_thompson"), "credit": "lexical"},
-    "ucb1, adaptive, settled": {"budget": "adaptive", "stopping": SETTLED},
-    "ucb1, adaptive, patience 5": {"budget": "adaptive", "stopping": Stopping(patience=5)},
-    "thompson_beta, prior 30, adaptive, settled": {"bandit": TRUSTING, "budget": "adaptive", "stopping": SETTLED},
+    "ucb1, adaptive, separated": {"budget": "adaptive", "early_stopping": SEPARATED},
+    "ucb1, adaptive, patience 5": {"budget": "adaptive", "early_stopping": EarlyStopping(patience=5)},
+    "thompson_beta, prior 30, adaptive, separated": {
+        "bandit": TRUSTING,
+        "budget": "adaptive",
+        "early_stopping": SEPARATED,
+    },
     "thompson_beta, prior 30, adaptive, patience 5": {
         "bandit": TRUSTING,
         "budget": "adaptive",
-        "stopping": Stopping(patience=5),
+        "early_stopping": EarlyStopping(patience=5),
     },
 }
 AT_ONCE = 12
@@ -238,7 +242,7 @@ def digest(prompt_ids: Sequence[int]) -> str:
 class Rollout:
     """One player's rollout of one record in one repeat, answered from `Answers`."""
 
-    def __init__(self, asking: Asking[RecordRollout], repeat: int) -> None:
+    def __init__(self, asking: RequestStream[RecordRollout], repeat: int) -> None:
         self.result: RecordRollout | None = None
         self._asking = asking
         self._repeat = repeat
@@ -285,7 +289,7 @@ def play(
     base: BanditRollout,
     players: Sequence[str],
     repeats: int,
-    tools: Tools,
+    tools: StrategyContext,
     answers: Answers,
 ) -> dict[str, dict[str, Floats]]:
     """By player and quantity, the mean over the repeats of each record, [records]."""
@@ -307,7 +311,7 @@ def play(
                 still.append((key, rollout))
             else:
                 assert rollout.result is not None
-                found[key] = outcome(records[key[1]], rollout.result, base.rounds)
+                found[key] = outcome(records[key[1]], rollout.result, base.pulls)
         live = still
         answers.ask(missing)
     quantities = next(iter(found.values()))
@@ -322,7 +326,7 @@ def play(
     }
 
 
-def ask_all_sets(records: Sequence[QARecord], base: BanditRollout, tools: Tools, answers: Answers) -> bool:
+def ask_all_sets(records: Sequence[QARecord], base: BanditRollout, tools: StrategyContext, answers: Answers) -> bool:
     """Ask every set of `top_k` chunks and the whole context once, for records of few chunks; whether all are such."""
     complete = True
     for record in records:
@@ -335,7 +339,7 @@ def ask_all_sets(records: Sequence[QARecord], base: BanditRollout, tools: Tools,
         wanted = []
         for arms in [tuple(range(len(spans))), *itertools.combinations(range(len(spans)), k)]:
             context = "\n".join(spans[a].of(record.context) for a in arms)
-            ids = tools.reading.prompt_ids(tools.tokenizer, context, record.question)
+            ids = tools.prompt_format.prompt_ids(tools.tokenizer, context, record.question)
             wanted.append((digest(ids), 0, ids))
         answers.ask(wanted)
         print(f"record {record.id}: {len(spans)} chunks, {answers.asked} answers sampled", file=sys.stderr, flush=True)
@@ -343,7 +347,7 @@ def ask_all_sets(records: Sequence[QARecord], base: BanditRollout, tools: Tools,
 
 
 def support_auc(
-    records: Sequence[QARecord], base: BanditRollout, tools: Tools, answers: Answers
+    records: Sequence[QARecord], base: BanditRollout, tools: StrategyContext, answers: Answers
 ) -> dict[str, dict[str, float]]:
     """How often support ranks a chunk with the gold answer above one without, over sets that show both, by rewarded
     answers (reward >= 0.5) and others; 0.5 is chance. Ties count half."""
@@ -360,10 +364,10 @@ def support_auc(
         for arms in itertools.combinations(range(len(spans)), min(base.top_k, len(spans))):
             if len({gold[a] for a in arms}) < 2:
                 continue
-            ids = tools.reading.prompt_ids(tools.tokenizer, "\n".join(texts[a] for a in arms), record.question)
+            ids = tools.prompt_format.prompt_ids(tools.tokenizer, "\n".join(texts[a] for a in arms), record.question)
             block = answers.get(digest(ids), 0)
             for text in block.texts if block else ():
-                response = tools.reading.response(text)
+                response = tools.prompt_format.response(text)
                 kind = "rewarded" if pair_reward(response, record.answers) >= 0.5 else "other"
                 for name, support in supports.items():
                     s = support.of(response, arms)
@@ -391,7 +395,7 @@ class Bootstrap:
         return {"mean": float(values[0]), "low": float(low), "high": float(high)}
 
 
-def summarise(outcomes: dict[str, dict[str, Floats]], rounds: int) -> dict[str, dict[str, Any]]:
+def summarize(outcomes: dict[str, dict[str, Floats]], rounds: int) -> dict[str, dict[str, Any]]:
     """Every quantity with its interval, usable pairs per 1,000 responses, and that against `ucb1`."""
     records = len(next(iter(outcomes.values()))["responses"])
     bootstrap, ones = Bootstrap(records), np.ones(records)
@@ -443,7 +447,7 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=40, help="how many records (default: %(default)s)")
     parser.add_argument("--chunk-size", type=int, default=32, help="tokens per chunk (default: %(default)s)")
     parser.add_argument("--top-k", type=int, default=2, help="chunks per pull (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=10, help="pulls per record (default: %(default)s)")
+    parser.add_argument("--pulls", type=int, default=10, help="pulls per record (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=10, help="rollouts of each record (default: %(default)s)")
     parser.add_argument("--samples", type=int, default=8, help="answers sampled at once (default: %(default)s)")
     parser.add_argument("--temperature", type=float, default=0.7, help="default: %(default)s")
@@ -455,27 +459,27 @@ def main() -> None:
     model = resolve_model(args.model)
     sampling = Sampling(args.temperature, 0.95, 0.0, args.max_tokens)
     base = BanditRollout(
-        rounds=args.rounds,
+        pulls=args.pulls,
         top_k=args.top_k,
         init="query",
         chunking=Chunking(args.chunk_size, 0, 1),
         sampling=sampling,
     )
-    tools = Tools(load_tokenizer(model), Direct(), Embedder(), 8192, 0)
+    tools = StrategyContext(load_tokenizer(model), DirectAnswer(), Embedder(), 8192, 0)
     records = read_records(args.data, limit=args.records).records
     answers = Answers(args.answers, args.samples, lambda: Sampler(model, tools.tokenizer, sampling))
     complete = ask_all_sets(records, base, tools, answers)
     if any(PLAYERS[p].get("credit") == "embedding" for p in args.players):
-        tools.embedder.encode([tools.reading.response(text) for text in sorted(answers.texts())])
+        tools.embedder.encode([tools.prompt_format.response(text) for text in sorted(answers.texts())])
     outcomes = play(records, base, args.players, args.repeats, tools, answers)
-    table = summarise(outcomes, args.rounds)
+    table = summarize(outcomes, args.pulls)
     auc = support_auc(records, base, tools, answers) if complete else None
     seconds = time.monotonic() - start
     print(
         f"{args.model} on {args.data}: {len(records)} records, chunks of {args.chunk_size} tokens, k = {args.top_k}, "
-        f"{args.rounds} rounds, {args.repeats} repeats, T {args.temperature}\n"
+        f"{args.pulls} rounds, {args.repeats} repeats, T {args.temperature}\n"
     )
-    print_table(table, args.rounds)
+    print_table(table, args.pulls)
     if auc:
         print("\nsupport ranks the chunk with the gold answer first (AUC):")
         for kind, by in auc.items():

@@ -1,6 +1,6 @@
 """Time of `chunk_text` by length and style: `python benchmarks/chunking.py`.
 
-The default style tokenises once, so four times the text should take four times as long; the paper's style encodes the
+The default style tokenizes once, so four times the text should take four times as long; the paper's style encodes the
 growing text again at every clause.
 """
 
@@ -15,13 +15,13 @@ from pathlib import Path
 from transformers import AutoTokenizer
 
 from longmab_pl.data.chunking import chunk_text
-from longmab_pl.data.synthesis import synthesise
+from longmab_pl.data.synthesis import synthesize
 from longmab_pl.models.hub import resolve_model
 
 
 def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(resolve_model("bundled:smollm2-135m-instruct"))
-    unit = "\n\n".join(r.context for r in synthesise(n_train=40, n_eval=0, passages=30).train)
+    unit = "\n\n".join(r.context for r in synthesize(n_train=40, n_eval=0, passages=30).train)
     per_unit = len(tokenizer(unit, verbose=False).input_ids)
 
     def seconds(tokens: int, style: str) -> float:

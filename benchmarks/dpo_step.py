@@ -158,9 +158,9 @@ def make_pairs(case: Case, folder: str) -> list[PreferenceExample]:
                 yield [draw.randrange(10, 32_000) for _ in range(tokens)]
         from transformers import AutoTokenizer
 
-        from longmab_pl.data.synthesis import synthesise
+        from longmab_pl.data.synthesis import synthesize
 
-        text = "\n\n".join(r.context for r in synthesise(n_train=100, n_eval=0, passages=8).train)
+        text = "\n\n".join(r.context for r in synthesize(n_train=100, n_eval=0, passages=8).train)
         ids = AutoTokenizer.from_pretrained(folder)(text, verbose=False).input_ids
         while True:
             first = draw.randrange(len(ids) - tokens)

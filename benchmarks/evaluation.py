@@ -5,7 +5,7 @@ prefix cache emptied before each run:
 
 - `vllm, file order`: all requests added at once and stepped until done, as `LLM.generate` does; token ids ready;
 - `vllm, grouped`: the same with the questions to a context one after the other;
-- `runner`: `longmab_pl.evaluation.evaluate` on the shuffled records, with tokenising, scoring and predictions on disk.
+- `runner`: `longmab_pl.evaluation.evaluate` on the shuffled records, with tokenizing, scoring and predictions on disk.
 
 Medians over the repeats; the systems take turns, so that a slower minute hits all of them.
 """
@@ -24,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from longmab_pl.data.synthesis import synthesise
+from longmab_pl.data.synthesis import synthesize
 from longmab_pl.engines.vllm.engine import VLLMEngine
 from longmab_pl.evaluation import evaluate
 from longmab_pl.evaluation.longbench.loading import LongBenchItem
@@ -36,7 +36,7 @@ from longmab_pl.models.hub import resolve_model
 def shuffled_task(contexts: int, questions: int, passages: int, new_tokens: int) -> LongBenchTask:
     """Questions about the first passages of invented contexts, in random order."""
     items = []
-    for record in synthesise(n_train=0, n_eval=contexts, passages=passages, two_hop=0.0).eval:
+    for record in synthesize(n_train=0, n_eval=contexts, passages=passages, two_hop=0.0).eval:
         for number, title in enumerate(re.findall(r"Passage \d+: (.+)", record.context)[:questions]):
             question = f"What does the text say about {title}?"
             items.append(LongBenchItem(f"{record.id}-{number}", question, (title,), record.context))

@@ -1,7 +1,7 @@
 """Rollouts side by side on vLLM with the bundled model, and the scheduler's own cost.
 
     python benchmarks/rollout.py              lockstep, free and all at once: the same records, seeds and limits
-    python benchmarks/rollout.py --worth      what each way to save prefill is worth, one at a time
+    python benchmarks/rollout.py --ablation      what each way to save prefill is worth, one at a time
     python benchmarks/rollout.py --scripted   the scheduler's cost per response, no model
 
 `lockstep` is the original program's scheme: one blocking round for a batch of records. `free` lets every record go its
@@ -27,17 +27,17 @@ from rollout_scripted import measure as measure_scripted
 from longmab_pl.bandits import BanditSettings
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
-from longmab_pl.data.synthesis import synthesise
+from longmab_pl.data.synthesis import synthesize
 from longmab_pl.engines.protocol import Completion, Request, Sampling
 from longmab_pl.engines.vllm.engine import VLLMEngine
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import load_tokenizer
-from longmab_pl.prompts.formats import Direct, ReadingProtocol, ReasonThenAnswer
+from longmab_pl.prompts.formats import DirectAnswer, PromptFormat, ReasonThenAnswer
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
-from longmab_pl.strategies.base import Tools
+from longmab_pl.strategies.base import StrategyContext
 
 MODEL = "bundled:smollm2-135m-instruct"
 MODES = ("lockstep", "free", "all at once")
@@ -65,7 +65,7 @@ class Meter:
         self.completions: list[Completion] = []
         self.polls: list[tuple[float, float, int]] = []  # (start, end, responses in flight)
         self.figures: dict[str, Any] = {}
-        self._flying: dict[str, int] = {}
+        self._in_flight: dict[str, int] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
@@ -73,15 +73,15 @@ class Meter:
     def submit(self, request: Request) -> None:
         self._engine.submit(request)
         self.requests.append(request)
-        self._flying[request.id] = request.n
+        self._in_flight[request.id] = request.n
 
     def poll(self) -> list[Completion]:
-        start, flying = time.perf_counter(), sum(self._flying.values())
+        start, flying = time.perf_counter(), sum(self._in_flight.values())
         done = self._engine.poll()
         if flying:
             self.polls.append((start, time.perf_counter(), flying))
         for completion in done:
-            del self._flying[completion.request_id]
+            del self._in_flight[completion.request_id]
         self.completions += done
         return done
 
@@ -144,7 +144,7 @@ class Setting:
 
     engine: dict[str, Any]
     strategy: BanditRollout
-    reading: ReadingProtocol
+    prompt_format: PromptFormat
     max_live: int | None = None
 
 
@@ -164,7 +164,9 @@ def roll(setting: Setting, records: Sequence[QARecord], mode: str, seed: int, re
             while len(meter.completions) < len(replay):
                 meter.poll()
         else:
-            tools = Tools(load_tokenizer(model), setting.reading, Embedder(), engine.max_model_len, seed)
+            tools = StrategyContext(
+                load_tokenizer(model), setting.prompt_format, Embedder(), engine.max_model_len, seed
+            )
             journal = Journal(Path(folder) / "completions.jsonl", "benchmark")
             scheduler = Scheduler(
                 meter,
@@ -236,7 +238,7 @@ def compare_modes(setting: Setting, records: Sequence[QARecord], repeats: int, s
     return result
 
 
-def compare_worth(
+def ablation(
     base: Setting, records: Sequence[QARecord], repeats: int, seed: int, only: Sequence[str] = ()
 ) -> dict[str, Any]:
     """The free run with one thing changed at a time, against the run as it stands.
@@ -254,10 +256,10 @@ def compare_worth(
         "as it stands": base,
         "no prefix cache": dataclasses.replace(base, engine={**base.engine, "enable_prefix_caching": False}),
         "cache blocks of 128 tokens": dataclasses.replace(base, engine={**base.engine, "kv_block_size": 128}),
-        "question before document": dataclasses.replace(base, reading=ReasonThenAnswer(QUESTION_FIRST)),
+        "question before document": dataclasses.replace(base, prompt_format=ReasonThenAnswer(QUESTION_FIRST)),
         "repeated chunks first": strategy(bandit=RepeatsFirst(s.bandit)),
-        "2 samples per pull": strategy(samples_per_pull=2, rounds=max(s.rounds // 2, 1)),
-        "4 samples per pull": strategy(samples_per_pull=4, rounds=max(s.rounds // 4, 1)),
+        "2 samples per pull": strategy(samples_per_pull=2, pulls=max(s.pulls // 2, 1)),
+        "4 samples per pull": strategy(samples_per_pull=4, pulls=max(s.pulls // 4, 1)),
         "small cache": dataclasses.replace(base, engine=small),
         "small cache, all records live": dataclasses.replace(base, engine=small, max_live=len(records)),
         f"small cache, {limit} live": dataclasses.replace(base, engine=small, max_live=limit),
@@ -279,17 +281,23 @@ def compare_worth(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add: Callable[..., Any] = parser.add_argument
-    add("--worth", action="store_true", help="what each way to save prefill is worth")
-    add("--only", nargs="+", default=[], metavar="NAME", help="with --worth: the changes whose names hold one of these")
+    add("--ablation", action="store_true", help="what each way to save prefill is worth")
+    add(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="with --ablation: the changes whose names hold one of these",
+    )
     add("--scripted", action="store_true", help="the scheduler's own cost; no model runs")
     add("--data", help="QA records: a file, or a data set's name (default: made like the shipped set, but longer)")
     add("--passages", type=int, default=24, help="passages of about 50 tokens in a made context")
     add("--records", type=int, default=32)
-    add("--rounds", type=int, default=8, help="pulls per record")
+    add("--pulls", type=int, default=8, help="pulls per record")
     add("--top-k", type=int, default=1, help="chunks per prompt")
     add("--chunk-size", type=int, default=96, help="tokens per chunk")
     add("--init", choices=("uniform", "query"), default="uniform", help="initial values: query embeds every chunk")
-    add("--reading", choices=("reason", "direct"), default="reason")
+    add("--prompt-format", choices=("reason", "direct"), default="reason")
     add("--temperature", type=float, default=1.0)
     add("--max-tokens", type=int, default=1024, help="of a response")
     add("--concurrency", type=int, default=16, help="responses in the engine at once; also lockstep's batch")
@@ -308,10 +316,10 @@ def main() -> None:
         if args.data:
             records = read_records(args.data, limit=args.records).records
         else:
-            made = synthesise(n_train=args.records, n_eval=0, passages=args.passages).train
+            made = synthesize(n_train=args.records, n_eval=0, passages=args.passages).train
             records = [QARecord(r.id, r.input, (r.answer,), r.context) for r in made]
         strategy = BanditRollout(
-            rounds=args.rounds,
+            pulls=args.pulls,
             top_k=args.top_k,
             init=args.init,
             chunking=Chunking(chunk_size=args.chunk_size, overlap=0, min_sentences=1),
@@ -322,13 +330,13 @@ def main() -> None:
             "max_model_len": strategy.needed_model_len() + args.top_k * args.chunk_size // 2 + 512,
             "kv_cache_gb": args.kv_cache_gb,
         }
-        reading = ReasonThenAnswer() if args.reading == "reason" else Direct()
-        setting = Setting(engine, strategy, reading, args.max_live)
+        prompt_format = ReasonThenAnswer() if args.prompt_format == "reason" else DirectAnswer()
+        setting = Setting(engine, strategy, prompt_format, args.max_live)
         print(
-            f"{len(records)} records x {args.rounds} rounds, {args.concurrency} at once, up to {args.max_tokens} tokens"
+            f"{len(records)} records x {args.pulls} pulls, {args.concurrency} at once, up to {args.max_tokens} tokens"
         )
-        if args.worth:
-            result = compare_worth(setting, records, args.repeats, args.seed, args.only)
+        if args.ablation:
+            result = ablation(setting, records, args.repeats, args.seed, args.only)
         else:
             result = compare_modes(setting, records, args.repeats, args.seed)
     if args.json:

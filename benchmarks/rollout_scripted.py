@@ -1,7 +1,7 @@
 """The scheduler's own cost: `python benchmarks/rollout.py --scripted`. No model runs.
 
 A scripted engine answers after a random number of polls, so what is left is the work of this package: scheduling and
-the journal, in the last table also the real strategy with its chunking and tokenising. Between them stands how much of
+the journal, in the last table also the real strategy with its chunking and tokenizing. Between them stands how much of
 a record's prompts repeats. Every row comes from a process of its own, so that resident memory is its own.
 """
 
@@ -23,7 +23,7 @@ from longmab_pl.bandits import BanditSettings
 from longmab_pl.engines.protocol import Completion, Request, Sampling
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.scheduler import Scheduler
-from longmab_pl.strategies.base import Asking
+from longmab_pl.strategies.base import RequestStream
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
 
-def chain(key: str, rounds: int, prompts: list[int], length: int) -> Asking[int]:
+def chain(key: str, rounds: int, prompts: list[int], length: int) -> RequestStream[int]:
     """A strategy that only asks: `rounds` requests one after the other, each with a prompt of its own."""
     for t in range(rounds):
         start = random.randrange(len(prompts) - length)
@@ -171,24 +171,24 @@ def scheduling(records: int, rounds: int, prompt_tokens: int) -> dict[str, Any]:
 def bandit(records: int, rounds: int, context_tokens: int) -> dict[str, Any]:
     """The real strategy over long contexts: where a response's time goes, and what memory it takes."""
     from longmab_pl.data.records import QARecord
-    from longmab_pl.data.synthesis import synthesise
+    from longmab_pl.data.synthesis import synthesize
     from longmab_pl.models.embedder import Embedder
     from longmab_pl.models.hub import resolve_model
     from longmab_pl.models.tokenizer import load_tokenizer
     from longmab_pl.prompts.formats import ReasonThenAnswer
     from longmab_pl.strategies.bandit.strategy import BanditRollout
-    from longmab_pl.strategies.base import Tools
+    from longmab_pl.strategies.base import StrategyContext
 
     tokenizer = load_tokenizer(resolve_model("bundled:smollm2-135m-instruct"))
-    made = synthesise(n_train=min(records, 64), n_eval=0, passages=context_tokens // 50).train
+    made = synthesize(n_train=min(records, 64), n_eval=0, passages=context_tokens // 50).train
     # Contexts of their own for every record, as a file of this size would give; the words repeat, the strings do not.
     corpus = []
     for i in range(records):
         one = made[i % len(made)]
         corpus.append(QARecord(str(i), one.input, (one.answer,), f"{one.context} {i}"))
-    strategy = BanditRollout(rounds=rounds, init="uniform")
+    strategy = BanditRollout(pulls=rounds, init="uniform")
     strategies, engine = Clock(), ScriptedEngine()
-    tools = Tools(tokenizer, ReasonThenAnswer(), Embedder(), engine.max_model_len, seed=0)
+    tools = StrategyContext(tokenizer, ReasonThenAnswer(), Embedder(), engine.max_model_len, seed=0)
     ids = len(tokenizer(corpus[0].context, verbose=False).input_ids)
     before = resident_mb()
     samples: list[float] = []

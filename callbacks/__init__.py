@@ -21,3 +21,5 @@ __all__ = [
     "RoundProgressBar",
     "RoundReport",
 ]
+
+HOMES = {name: globals()[name].__module__ for name in __all__}

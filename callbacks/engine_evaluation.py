@@ -114,7 +114,7 @@ class EngineEvaluation(Callback, ABC):
         policy.gather_adapter()
         # A callback that is new in a resumed run has no history either, and the policy is no longer the base model.
         if trainer.ckpt_path is None or policy.adapter_is_identity():
-            self.run(trainer, "before training", 0, "after-round-0")
+            self.run(trainer, "before training", 0, "before-training")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

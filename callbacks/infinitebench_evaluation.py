@@ -14,7 +14,7 @@ from longmab_pl.evaluation.longbench.table import INFINITEBENCH
 from longmab_pl.evaluation.qa import GREEDY, QATask
 from longmab_pl.evaluation.suites import question_sets
 from longmab_pl.evaluation.task import EvaluationTask
-from longmab_pl.prompts.formats import ReadingProtocol, ReasonThenAnswer
+from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
 
 
 class InfiniteBenchEvaluation(LongBenchEvaluation):
@@ -29,7 +29,7 @@ class InfiniteBenchEvaluation(LongBenchEvaluation):
     Args:
         data: a folder with `longbook_qa_eng.jsonl`, that file, or a hub name.
         protocol: how to ask and score.
-        reading: qa: the reading protocol; None is `ReasonThenAnswer`.
+        prompt_format: qa: the prompt format; None is `ReasonThenAnswer`.
         sampling: qa: greedy by default, with the authors' presence penalty and 1,024 new tokens.
         limit: at most this many questions, the same random sample every time.
         name: names metrics and folders.
@@ -44,7 +44,7 @@ class InfiniteBenchEvaluation(LongBenchEvaluation):
         self,
         data: str = "xinrongzhang2022/InfiniteBench",
         protocol: Literal["qa", "infinitebench"] = "qa",
-        reading: ReadingProtocol | None = None,
+        prompt_format: PromptFormat | None = None,
         sampling: Sampling | None = None,
         limit: int | None = None,
         name: str = "infinitebench",
@@ -70,7 +70,7 @@ class InfiniteBenchEvaluation(LongBenchEvaluation):
             seed=seed,
         )
         self.protocol = protocol
-        self.reading = reading or ReasonThenAnswer()
+        self.prompt_format = prompt_format or ReasonThenAnswer()
         self.sampling = sampling or GREEDY
 
     def read_tasks(self, trainer: Trainer) -> Sequence[EvaluationTask]:
@@ -79,6 +79,8 @@ class InfiniteBenchEvaluation(LongBenchEvaluation):
         found, bad = question_sets(self.data, INFINITEBENCH)
         self.tell_bad_rows(trainer, bad)
         return [
-            QATask(name, sample(records, self.limit, self.seed), self.reading, self.sampling, self.max_prompt_tokens)
+            QATask(
+                name, sample(records, self.limit, self.seed), self.prompt_format, self.sampling, self.max_prompt_tokens
+            )
             for name, records in found
         ]

@@ -22,7 +22,7 @@ from longmab_pl.evaluation.needle.heat_map import (
 from longmab_pl.evaluation.needle.task import NeedleSettings, NeedleTask, needle_task
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.task import EvaluationTask
-from longmab_pl.prompts.formats import ReadingProtocol
+from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.reporting.console import wide_console
 
 
@@ -36,7 +36,7 @@ class NeedleProbe(EngineEvaluation):
 
     Args:
         needle: lengths, depths and how many.
-        reading: how a haystack is read; None is `Direct`, a short answer without reasoning. With another one raise
+        prompt_format: how a haystack is read; None is `DirectAnswer`. With another one raise
             `needle.max_new_tokens`.
         name: names metrics and folders; give each such callback of a run its own.
         before_training: probe once before the first round.
@@ -51,7 +51,7 @@ class NeedleProbe(EngineEvaluation):
     def __init__(
         self,
         needle: NeedleSettings | None = None,
-        reading: ReadingProtocol | None = None,
+        prompt_format: PromptFormat | None = None,
         name: str = "needle",
         before_training: bool = True,
         every_n_rounds: int | None = 1,
@@ -60,7 +60,7 @@ class NeedleProbe(EngineEvaluation):
     ) -> None:
         super().__init__(before_training, every_n_rounds, at_end, every_n_steps)
         self.needle = needle or NeedleSettings()
-        self.reading = reading
+        self.prompt_format = prompt_format
         self.name = name
 
     @property
@@ -68,7 +68,7 @@ class NeedleProbe(EngineEvaluation):
         return self._generate_state_key(name=self.name)
 
     def read_tasks(self, trainer: Trainer) -> Sequence[EvaluationTask]:
-        return [needle_task(self.needle, trainer.datamodule.tokenizer, self.reading)]  # type: ignore[attr-defined]
+        return [needle_task(self.needle, trainer.datamodule.tokenizer, self.prompt_format)]  # type: ignore[attr-defined]
 
     def folder(self, trainer: Trainer, name: str) -> Path:
         return Path(trainer.default_root_dir) / "evaluations" / name / self.name

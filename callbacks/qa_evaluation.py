@@ -16,7 +16,7 @@ from longmab_pl.engines.protocol import Sampling
 from longmab_pl.evaluation.qa import QATask
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.task import EvaluationTask
-from longmab_pl.prompts.formats import ReadingProtocol
+from longmab_pl.prompts.formats import PromptFormat
 
 
 class QAEvaluation(EngineEvaluation):
@@ -29,7 +29,7 @@ class QAEvaluation(EngineEvaluation):
         name: names the files and metrics: `eval/<metric>`, or `eval/<name>/<metric>` if given.
         limit: use only this many records.
         on_bad_record: `error` refuses a file with bad records, `skip` reports and skips them.
-        reading: the reading protocol; None is the rollout's own.
+        prompt_format: the prompt format; None is the rollout's own.
         sampling: greedy by default, with the authors' presence penalty.
         max_context_tokens: longer contexts are cut in the middle; None: only the engine's limit cuts.
         before_training: evaluate the policy once before the first round.
@@ -42,7 +42,7 @@ class QAEvaluation(EngineEvaluation):
         name: str | None = None,
         limit: int | None = None,
         on_bad_record: Literal["error", "skip"] = "error",
-        reading: ReadingProtocol | None = None,
+        prompt_format: PromptFormat | None = None,
         sampling: Sampling | None = None,
         max_context_tokens: int | None = None,
         before_training: bool = True,
@@ -53,7 +53,7 @@ class QAEvaluation(EngineEvaluation):
         self.name = name
         self.limit = limit
         self.on_bad_record = on_bad_record
-        self.reading = reading
+        self.prompt_format = prompt_format
         self.sampling = sampling or Sampling(temperature=0.0, top_p=1.0, presence_penalty=1.0, max_tokens=1024)
         self.max_context_tokens = max_context_tokens
 
@@ -69,7 +69,7 @@ class QAEvaluation(EngineEvaluation):
             QATask(
                 name=self.name or "qa",
                 records=found.records,
-                protocol=self.reading or trainer.datamodule.reading,  # type: ignore[attr-defined]
+                protocol=self.prompt_format or trainer.datamodule.prompt_format,  # type: ignore[attr-defined]
                 sampling=self.sampling,
                 max_context_tokens=self.max_context_tokens,
             )

@@ -1,9 +1,10 @@
-"""longmab_pl: on-policy preference optimisation for long-context language models, on PyTorch Lightning."""
+"""longmab_pl: on-policy preference optimization for long-context language models, on PyTorch Lightning."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from longmab_pl.exports import lazy_exports
 
 if TYPE_CHECKING:
     from longmab_pl.bandits.ucb1 import UCB1
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOME = {
+HOMES = {
     "UCB1": "longmab_pl.bandits.ucb1",
     "chunk_text": "longmab_pl.data.chunking",
     "cut_middle": "longmab_pl.data.truncation",
@@ -43,8 +44,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Loaded when asked for: scoring an answer must not wait for torch and Lightning to be imported.
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(__name__, HOMES)

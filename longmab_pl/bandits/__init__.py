@@ -91,3 +91,6 @@ class BanditSettings:
                 f"bandit.policy {self.policy!r} is neither one of {', '.join(POLICIES)} nor the import path of a class"
             )
         return found
+
+
+HOMES = {cls.__name__: cls.__module__ for cls in (BanditSettings, *POLICIES.values())}

@@ -66,7 +66,7 @@ def bernoulli_kl(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> npt.
 def kl_upper_bound(p: npt.NDArray[np.float64], divergence: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Largest q >= p with `kl(p, q) <= divergence`, element by element, to about 1e-12; below 1 unless p is 1.
 
-    Newton from the right: kl(p, .) is convex and increasing there, so the steps fall towards the root and never
+    Newton from the right: kl(p, .) is convex and increasing there, so the steps fall toward the root and never
     pass it. Two bounds give the start: Pinsker's `p + sqrt(d/2)`, and `1 - exp(-(d + H(p)) / (1-p))`, which drops
     `-p ln q >= 0` from kl and is the tight one near 1.
 

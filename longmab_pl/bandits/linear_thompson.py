@@ -16,7 +16,7 @@ class LinearThompson:
     """Bayesian linear regression of the reward on the indicator of the played arms, played by posterior sampling.
 
     Full-bandit feedback: the k played arms share one reward, so a mean per arm credits a useless chunk for its useful
-    neighbours. The model `reward = mean of theta over the played arms + noise` tells them apart as soon as they were
+    neighbors. The model `reward = mean of theta over the played arms + noise` tells them apart as soon as they were
     played in different company. theta_i is the reward if all played arms were like arm i: the reward's units.
 
     Prior: `theta_i = score_i + b + d_i` with Gaussian `b` (scores and rewards are on different scales: low rewards

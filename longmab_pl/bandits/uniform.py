@@ -10,7 +10,7 @@ from longmab_pl.errors import ConfigError
 
 
 class Uniform(IndexPolicy):
-    """Plays `top_k` different arms at random each round, whatever was learnt; values are kept for the report.
+    """Plays `top_k` different arms at random each round, whatever was learned; values are kept for the report.
 
     Args:
         initial_scores: shape [arms], finite; where the values start.

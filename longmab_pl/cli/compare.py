@@ -34,7 +34,7 @@ def compare(results: list[str], metric: str | None = None, out: str | None = Non
     """
     if len(results) < 2:
         raise ConfigError(f"compare needs at least two results and was given {len(results)}")
-    loaded = _labelled([_result_file(name) for name in results])
+    loaded = _labeled([_result_file(name) for name in results])
     first, tests = loaded[0], {}
     for other in loaded[1:]:
         tests[other.model] = outcomes.compare(first, other, metric=metric)
@@ -83,7 +83,7 @@ def _result_file(name: str) -> Path:
     return path / "result.json" if path.is_dir() else path
 
 
-def _labelled(files: Sequence[Path]) -> list[EvaluationResult]:
+def _labeled(files: Sequence[Path]) -> list[EvaluationResult]:
     """The results, each with a label of its own: where two have the same, their folders are added."""
     found = [EvaluationResult.load(file) for file in files]
     labels = [result.model for result in found]

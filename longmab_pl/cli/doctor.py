@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from longmab_pl.cli.config_errors import ConfigParser
 from longmab_pl.cli.main import LongMabCLI
 from longmab_pl.preflight.budget import PHASES, Budget
-from longmab_pl.preflight.checks import Examination
+from longmab_pl.preflight.checks import PreflightReport
 from longmab_pl.preflight.hardware import this_machine
 from longmab_pl.preflight.memory_model import GIB
 from longmab_pl.training.module import DPOModule
@@ -67,12 +67,12 @@ def examine(args: Sequence[str]) -> int:
         args=[*args, "--seed_everything=false"],
     )
     config = cli.config
-    found = Examination(cli.model, cli.datamodule, config.trainer, this_machine(), config.gpu_memory_gb)
+    found = PreflightReport(cli.model, cli.datamodule, config.trainer, this_machine(), config.gpu_memory_gb)
     show(found)
     return 1 if any(finding.level == "fail" for finding in found.findings) else 0
 
 
-def show(found: Examination) -> None:
+def show(found: PreflightReport) -> None:
     """Print the report."""
     from rich.text import Text
 
@@ -108,7 +108,7 @@ def _table(title: str | None, *columns: str) -> Table:
     return table
 
 
-def _versions_table(found: Examination) -> Table:
+def _versions_table(found: PreflightReport) -> Table:
     table = _table("versions", "package", "found", "asked for")
     for row in found.versions:
         version = row.found or "not installed"
@@ -116,7 +116,7 @@ def _versions_table(found: Examination) -> Table:
     return table
 
 
-def _machine_table(found: Examination) -> Table:
+def _machine_table(found: PreflightReport) -> Table:
     machine = found.machine
     table = _table("this machine", "", "")
     for gpu in machine.gpus:
@@ -132,7 +132,7 @@ def _machine_table(found: Examination) -> Table:
     return table
 
 
-def _budget_table(budget: Budget, found: Examination) -> Table:
+def _budget_table(budget: Budget, found: PreflightReport) -> Table:
     size = found.size
     assert size is not None
     title = (

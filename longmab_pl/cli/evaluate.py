@@ -14,7 +14,7 @@ from longmab_pl.engines.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.evaluation import runner
 from longmab_pl.evaluation.contamination import find_contamination
-from longmab_pl.evaluation.model import Subject, evaluation_tokenizer, subject, vllm_engine
+from longmab_pl.evaluation.model import EvaluatedModel, evaluation_tokenizer, subject, vllm_engine
 from longmab_pl.evaluation.needle.heat_map import needle_map, needle_table, write_needle_map
 from longmab_pl.evaluation.needle.task import NeedleSettings, NeedleTask, needle_task
 from longmab_pl.evaluation.results import EvaluationResult
@@ -35,7 +35,7 @@ def evaluate(
     protocol: Literal["longbench", "qa"] = "longbench",
     official: str | None = None,
     chat: Literal["by_task", "always", "never"] = "by_task",
-    reading: Literal["reason_then_answer", "direct"] = "reason_then_answer",
+    prompt_format: Literal["reason_then_answer", "direct"] = "reason_then_answer",
     limit: int | None = None,
     seed: int = 0,
     max_prompt_tokens: int | None = None,
@@ -72,7 +72,7 @@ def evaluate(
             published numbers. Default: our own prompts.
         chat: longbench: use the chat template as LongBench does, which leaves few-shot and code tasks without
             (by_task), always, or never (base models).
-        reading: qa: let the model reason before it answers, or answer directly (for very small models).
+        prompt_format: qa: let the model reason before it answers, or answer directly (for very small models).
         limit: at most this many records per task, a random sample.
         seed: of that sample.
         max_prompt_tokens: cut the middle of longer prompts (qa: contexts). Default: what the model takes.
@@ -98,7 +98,7 @@ def evaluate(
         EngineError: the engine cannot start, or failed; what had finished is on disk.
     """
     selection = Selection(
-        protocol, official, chat, reading, limit, seed, max_prompt_tokens, max_tokens, presence_penalty
+        protocol, official, chat, prompt_format, limit, seed, max_prompt_tokens, max_tokens, presence_penalty
     )
     names = task_names(tasks)
     probe = names is not None and NEEDLE in names
@@ -134,7 +134,7 @@ def evaluate(
 
 def _predicted(
     tasks: Sequence[EvaluationTask],
-    candidate: Subject,
+    candidate: EvaluatedModel,
     engine: Engine,
     tokenizer: Any,
     folder: Path,
@@ -145,12 +145,12 @@ def _predicted(
     from longmab_pl.models.tokenizer import context_limit
 
     # Predictions are found again under this, so it names the weights too, not only the folder.
-    model = candidate.identity(engine.weights)
+    model = candidate.identity(engine.weight_format)
     options: dict[str, Any] = {"model": model, "predictions": folder, "overwrite": overwrite, "seed": seed}
     limit = engine.max_model_len or context_limit(candidate.resolved) or 0
     known = engine.max_model_len > 0
     done = runner.rescore(
-        tasks, tokenizer, max_model_len=limit, limit_is_known=known, weights=engine.weights, **options
+        tasks, tokenizer, max_model_len=limit, limit_is_known=known, weight_format=engine.weight_format, **options
     )
     if done is not None:
         print(f"all predictions are in {folder} already: scored again, nothing asked", file=sys.stderr)

@@ -131,7 +131,7 @@ def _quiet() -> None:
         # vLLM opens a process group of one rank; evaluation scores are the same on every rank anyway.
         r"It is recommended to use `self.log\('eval/",
         "Checkpoint directory .* exists and is not empty",  # so it is on every resume
-        "The .*dataloader.* does not have many workers",  # pairs are tokenised already
+        "The .*dataloader.* does not have many workers",  # pairs are tokenized already
         "Be aware that when using `ckpt_path`",
     ):
         warnings.filterwarnings("ignore", message=message)

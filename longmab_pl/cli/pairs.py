@@ -17,12 +17,12 @@ from longmab_pl.pairs.build import build_pairs
 from longmab_pl.pairs.files import PairWriter, Style
 from longmab_pl.pairs.rule import PairRule
 from longmab_pl.pairs.types import PairFormat
-from longmab_pl.prompts.formats import ReadingProtocol
+from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.reporting.console import wide_console
 from longmab_pl.reporting.run_report import statistics_table
-from longmab_pl.rollout.metrics import RoundStatistics
-from longmab_pl.rollout.rollout_log import RolloutSpool
-from longmab_pl.rollout.round_folder import ROUNDS, RoundStore
+from longmab_pl.rollout.metrics import RoundMetrics
+from longmab_pl.rollout.rollout_log import RolloutLog
+from longmab_pl.rollout.round_folder import ROUNDS, RoundFolder
 from longmab_pl.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def pairs(
     given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
     settings = [store.read_settings() for store in stores]
     tokenizer = _tokenizer(model or settings[0]["model"])
-    statistics = RoundStatistics()
+    statistics = RoundMetrics()
     with PairWriter(path, form, style, tokenizer) as writer:
         for store, described in zip(stores, settings, strict=True):
             rule = replace(_rebuilt(described["pairs"], PairRule), **given)
@@ -150,27 +150,27 @@ def pairs(
 
 def _write_round(
     writer: PairWriter,
-    statistics: RoundStatistics,
-    store: RoundStore,
+    statistics: RoundMetrics,
+    store: RoundFolder,
     settings: dict[str, Any],
     rule: PairRule,
     tokenizer: Any,
     train: str,
 ) -> None:
-    reading = _rebuilt(settings["reading"], ReadingProtocol)
+    prompt_format = _rebuilt(settings["prompt_format"], PromptFormat)
     records = _records(train, settings["record_digests"])
     number, seed = settings["round"], derive_seed(settings["seed"], "round", settings["round"])
     file = store.rollouts if store.complete else store.spool
     if not file.exists():
         raise DataError(f"{store.folder}: no record is finished yet; the same `longmab rollout` (or fit) continues it")
     failed = 0
-    with RolloutSpool(file, read_only=True) as spool:
+    with RolloutLog(file, read_only=True) as spool:
         for record_id, record in records.items():
             if record_id not in spool:
                 continue
             rollout = spool.read(record_id)
             try:
-                made = build_pairs(record, rollout, rule, reading, tokenizer, seed=seed, round=number)
+                made = build_pairs(record, rollout, rule, prompt_format, tokenizer, seed=seed, round=number)
             except DataError as error:
                 print(f"record {record_id!r} failed: {error}", file=sys.stderr)
                 failed += 1
@@ -183,20 +183,20 @@ def _write_round(
     statistics.add_failures(failed)
 
 
-def _rounds(source: Path) -> Iterator[RoundStore]:
+def _rounds(source: Path) -> Iterator[RoundFolder]:
     """The rounds of a run folder in their order, or the one of a round's folder."""
     folder = source / ROUNDS
     if not folder.is_dir():
         if not source.is_dir():
             raise DataError(f"{source}: no such folder; give a run folder, or one of the folders in its {ROUNDS}")
-        yield RoundStore.at(source)
+        yield RoundFolder.at(source)
         return
     found = sorted(path for path in folder.iterdir() if path.is_dir())
     if not found:
         raise DataError(f"{folder} is empty: nothing has been rolled out in this run")
     seen: dict[int, Path] = {}
     for path in found:
-        store = RoundStore.at(path)
+        store = RoundFolder.at(path)
         if store.number in seen:
             raise DataError(
                 f"{source} has round {store.number + 1} with two settings; give one of the folders: "

@@ -52,7 +52,7 @@ def chunk_text(
 ) -> list[str]:
     """Cut `text` into chunks of about `chunk_size` tokens, each starting `overlap` sentences before the last one ended.
 
-    `style="linear"` (default): one tokenisation; true sentence ends (`sentence_starts`); nothing is dropped. A chunk
+    `style="linear"` (default): one tokenization; true sentence ends (`sentence_starts`); nothing is dropped. A chunk
     grows until it holds `chunk_size` tokens, its overlap included, and never holds more than 1.5 times that: a
     sentence longer than `chunk_size` is split at token boundaries, and the overlap gives way where it does not fit.
     A last chunk of fewer than `min_sentences` sentences joins the one before it, within the same limit.

@@ -48,7 +48,7 @@ class SyntheticSet:
     eval: tuple[SyntheticRecord, ...]
 
 
-def synthesise(
+def synthesize(
     seed: int = 0, n_train: int = 240, n_eval: int = 100, passages: int = 6, two_hop: float = 0.25
 ) -> SyntheticSet:
     """Make a training and an evaluation set. The same arguments give the same records everywhere.
@@ -104,8 +104,8 @@ def write_records(records: Iterable[SyntheticRecord], path: str | Path) -> Path:
 def write_dataset(
     folder: str | Path, seed: int = 0, n_train: int = 240, n_eval: int = 100, passages: int = 6, two_hop: float = 0.25
 ) -> tuple[Path, Path]:
-    """Write `train.jsonl` and `eval.jsonl` of `synthesise` into a folder and return both paths; errors as there."""
-    made = synthesise(seed, n_train, n_eval, passages, two_hop)
+    """Write `train.jsonl` and `eval.jsonl` of `synthesize` into a folder and return both paths; errors as there."""
+    made = synthesize(seed, n_train, n_eval, passages, two_hop)
     folder = Path(folder)
     return write_records(made.train, folder / "train.jsonl"), write_records(made.eval, folder / "eval.jsonl")
 

@@ -199,7 +199,7 @@ class Names:
         self._used: set[str] = set()
 
     def word(self, ending: str = "") -> str:
-        """A new capitalised word."""
+        """A new capitalized word."""
         syllables = 2
         while True:
             for _ in range(200):

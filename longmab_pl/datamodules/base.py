@@ -12,7 +12,7 @@ from typing import Any, cast
 from lightning import LightningDataModule
 
 from longmab_pl.datamodules.loader import RoundLoader
-from longmab_pl.engines.weight_sync import ServedPolicy
+from longmab_pl.engines.weight_sync import PolicySync
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.seeding import derive_seed
@@ -23,7 +23,7 @@ from longmab_pl.training.tokenization import tokenize_pair
 
 
 class PairDataModule(LightningDataModule, ABC):
-    """Keeps tokenised pairs and hands them out in batches, in an order that a resumed run finds again.
+    """Keeps tokenized pairs and hands them out in batches, in an order that a resumed run finds again.
 
     A subclass fills `training` and `held_out` in `ensure_pairs`.
 
@@ -56,7 +56,7 @@ class PairDataModule(LightningDataModule, ABC):
         self.seed = seed
         self.training: list[PreferenceExample] = []
         self.held_out: list[PreferenceExample] = []
-        self.served: ServedPolicy | None = None
+        self.served: PolicySync | None = None
         self.tokenizer: Any = None
 
     # what a subclass must say

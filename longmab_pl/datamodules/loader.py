@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from longmab_pl.training.batch import PackedBatch, PreferenceExample, collate
-from longmab_pl.training.packing import Batch, even_out, token_batches
+from longmab_pl.training.packing import Batch, balance_ranks, pack_by_tokens
 
 
 class RoundLoader:
@@ -22,7 +22,7 @@ class RoundLoader:
         processed: how many batches of the epoch training has finished. Not how many were handed out: after a Ctrl-C in
             the middle of a step that step's batch must come again.
         max_tokens: pack pairs up to this many tokens per batch, every shared prompt counted once (see
-            `token_batches`); None: `batch_size` pairs.
+            `pack_by_tokens`); None: `batch_size` pairs.
         rank: this process.
         world_size: processes that share the examples.
     """
@@ -42,7 +42,7 @@ class RoundLoader:
             own = examples[rank : len(examples) - len(examples) % world_size : world_size]
             self.batches: list[Batch] = [own[i : i + batch_size] for i in range(0, len(own), batch_size)]
         else:
-            self.batches = even_out(token_batches(examples, max_tokens), world_size)[rank::world_size]
+            self.batches = balance_ranks(pack_by_tokens(examples, max_tokens), world_size)[rank::world_size]
         share = f"{batch_size} pairs" if max_tokens is None else f"{max_tokens} tokens"
         self.key = f"{key}/{share}/{world_size}"
         self.processed = processed

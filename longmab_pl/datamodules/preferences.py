@@ -12,12 +12,12 @@ from typing import Any, Literal
 from longmab_pl.data.readers import BadRecord
 from longmab_pl.datamodules.base import PairDataModule, share_prompts
 from longmab_pl.engines.protocol import Engine
-from longmab_pl.engines.weight_sync import ServedPolicy
+from longmab_pl.engines.weight_sync import PolicySync
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import context_limit, load_tokenizer
 from longmab_pl.pairs.readers import Preference, first_lines, read_preferences
-from longmab_pl.prompts.formats import ReadingProtocol, ReasonThenAnswer
+from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
 from longmab_pl.training.batch import PreferenceExample
 from longmab_pl.training.tokenization import tokenize_pair
 
@@ -44,7 +44,7 @@ class PreferenceDataModule(PairDataModule):
         max_length: most tokens of prompt and longer answer together; longer pairs are left out. None: what the model
             takes.
         engine: for evaluation callbacks; nothing else here asks it.
-        reading: how evaluation callbacks make prompts.
+        prompt_format: how evaluation callbacks make prompts.
         seed: of order and held-out share.
     """
 
@@ -60,7 +60,7 @@ class PreferenceDataModule(PairDataModule):
         val_fraction: float = 0.0,
         max_length: int | None = None,
         engine: Engine | None = None,
-        reading: ReadingProtocol | None = None,
+        prompt_format: PromptFormat | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, val_fraction, seed, max_tokens_per_batch)
@@ -80,7 +80,7 @@ class PreferenceDataModule(PairDataModule):
         self.on_bad_record = on_bad_record
         self.max_length = max_length
         self.engine = engine
-        self.reading = reading or ReasonThenAnswer()
+        self.prompt_format = prompt_format or ReasonThenAnswer()
         self._digest = ""
         self._restored = False
         self._begun = False
@@ -113,7 +113,7 @@ class PreferenceDataModule(PairDataModule):
             raise DataError(f"{self.train_source}: no pair is left to train on")
         self._digest = _digest(self.training)
         if self.engine is not None:
-            self.served = ServedPolicy(self.engine, self.run_folder / "adapters")
+            self.served = PolicySync(self.engine, self.run_folder / "adapters")
 
     def ensure_pairs(self) -> None:
         if self._begun:

@@ -15,7 +15,7 @@ from longmab_pl.data.records import QARecord, records_digest
 from longmab_pl.datamodules.base import PairDataModule, share_prompts, tokenized
 from longmab_pl.datamodules.distributed import on_rank_zero
 from longmab_pl.engines.protocol import Engine
-from longmab_pl.engines.weight_sync import ServedPolicy
+from longmab_pl.engines.weight_sync import PolicySync
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
@@ -23,9 +23,9 @@ from longmab_pl.models.tokenizer import context_limit, load_tokenizer
 from longmab_pl.pairs.files import read_pairs
 from longmab_pl.pairs.rule import PairRule
 from longmab_pl.pairs.types import PairFormat
-from longmab_pl.prompts.formats import ReadingProtocol, ReasonThenAnswer
+from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
 from longmab_pl.rollout.round import Round, RoundPlan
-from longmab_pl.rollout.round_folder import RoundStore
+from longmab_pl.rollout.round_folder import RoundFolder
 from longmab_pl.storage.fingerprint import digest
 from longmab_pl.strategies.bandit.strategy import BanditRollout
 from longmab_pl.strategies.base import Strategy
@@ -45,7 +45,7 @@ class RolloutDataModule(PairDataModule):
             `shipped:synthetic_train`.
         engine: answers the prompts.
         strategy: decides what to ask (default: the paper's bandit).
-        reading: how a context and a question become a prompt.
+        prompt_format: how a context and a question become a prompt.
         pairs: how responses become pairs.
         embedder: for the initial arm values.
         rounds: on-policy rounds.
@@ -69,7 +69,7 @@ class RolloutDataModule(PairDataModule):
         engine: Engine,
         train: str = "shipped:synthetic_train",
         strategy: Strategy | None = None,
-        reading: ReadingProtocol | None = None,
+        prompt_format: PromptFormat | None = None,
         pairs: PairRule | None = None,
         embedder: Embedder | None = None,
         rounds: int = 2,
@@ -95,7 +95,7 @@ class RolloutDataModule(PairDataModule):
         self.train_source = train
         self.plan = RoundPlan(
             strategy or BanditRollout(),
-            reading or ReasonThenAnswer(),
+            prompt_format or ReasonThenAnswer(),
             pairs or PairRule(),
             embedder or Embedder(),
             seed,
@@ -110,14 +110,14 @@ class RolloutDataModule(PairDataModule):
         self.verify_sync = verify_sync
         self.records: list[QARecord] = []
         self.context_limit: int | None = None
-        self.store: RoundStore | None = None
+        self.store: RoundFolder | None = None
         self._loaded_round: int | None = None
         self._restored: dict[str, Any] | None = None
 
     @property
-    def reading(self) -> ReadingProtocol:
+    def prompt_format(self) -> PromptFormat:
         """How prompts are made; evaluation callbacks read as the rollout does."""
-        return self.plan.reading
+        return self.plan.prompt_format
 
     # set-up
 
@@ -134,13 +134,13 @@ class RolloutDataModule(PairDataModule):
         if self.val_fraction == 0:
             self.trainer.limit_val_batches = 0
         self.load(self.policy.model, show=self.trainer.is_global_zero)
-        self.served = ServedPolicy(self.engine, self.run_folder / "adapters")
+        self.served = PolicySync(self.engine, self.run_folder / "adapters")
         if self.verify_sync and isinstance(self.trainer.strategy, ModelParallelStrategy):
             rank_zero_info(
                 "data.verify_sync: not under FSDP, where no rank alone can say the policy's log-probabilities"
             )
         elif self.verify_sync:
-            self.served.watch(self._canary_texts)
+            self.served.watch(self._weight_sync_texts)
 
     def load(self, model: str, show: bool = True) -> None:
         """Read records and tokenizer and check that the settings fit the model; nothing expensive.
@@ -161,11 +161,11 @@ class RolloutDataModule(PairDataModule):
         self.context_limit = context_limit(folder)
         self.plan.check_lengths(model, self.context_limit, self.engine.max_model_len)
 
-    def _canary_texts(self) -> list[tuple[list[int], int]]:
+    def _weight_sync_texts(self) -> list[tuple[list[int], int]]:
         """A few short prompts with their gold answers, where training moves the policy, and where the answers begin."""
         texts = []
         for record in self.records[:8]:
-            prompt = self.reading.prompt_ids(self.tokenizer, record.context[-800:], record.question)
+            prompt = self.prompt_format.prompt_ids(self.tokenizer, record.context[-800:], record.question)
             answer = self.tokenizer.encode(" " + record.answer, add_special_tokens=False)
             texts.append(([*prompt, *answer[:64]], len(prompt)))
         return texts
@@ -230,7 +230,8 @@ class RolloutDataModule(PairDataModule):
                 f"round {number + 1} has no usable pair: no record's responses differ in reward "
                 f"(mean reward {statistics['rollout/reward']:.3f}, answers in the asked format "
                 f"{statistics['rollout/answer_format_rate']:.0%}). See {self.store.rollouts}. "
-                "A small model usually needs `reading: Direct`; a higher temperature or more rounds give variety."
+                "A small model usually needs `prompt_format: DirectAnswer`; a higher temperature or more pulls give "
+                "variety."
             )
         self.add_reference(self.store.folder, self.epochs_per_round)
 
@@ -253,12 +254,12 @@ class RolloutDataModule(PairDataModule):
         """
         records, following = self.plan.records_of(self.records, number, self.records_per_round)
         settings = self.plan.settings(number, records, model, policy, following)
-        store = RoundStore(run_folder, number, digest(settings), self.pair_format)
+        store = RoundFolder(run_folder, number, digest(settings), self.pair_format)
         source = Path(self.train_source).expanduser()
         origin = {**settings, "train": str(source.resolve()) if source.exists() else self.train_source}
         return Round(self.plan, store, records, self.tokenizer, origin, reserve=following)
 
-    def _resumed_store(self, number: int) -> RoundStore | None:
+    def _resumed_store(self, number: int) -> RoundFolder | None:
         """The files of the round that a checkpoint was taken in the middle of, or None for a new round.
 
         The policy has moved on since that round began, so the fingerprint is the checkpoint's and not computed anew.
@@ -266,7 +267,7 @@ class RolloutDataModule(PairDataModule):
         restored, self._restored = self._restored, None
         if restored is None or restored["round"] != number:
             return None
-        store = RoundStore(self.run_folder, number, restored["fingerprint"])
+        store = RoundFolder(self.run_folder, number, restored["fingerprint"])
         if not store.complete:
             raise DataError(
                 f"the checkpoint is in the middle of round {number + 1}, whose pairs are not in {store.folder}: resume "
@@ -282,7 +283,7 @@ class RolloutDataModule(PairDataModule):
             making.roll_out(engine, max_live=self.max_live_records, title=title)
         making.finish(version)
 
-    def _load_pairs(self, store: RoundStore) -> None:
+    def _load_pairs(self, store: RoundFolder) -> None:
         self.training, self.held_out = [], []
         left_out: list[str] = []
         pairs = tokenized(self.tokenizer, read_pairs(store.pairs), self.context_limit, left_out)

@@ -101,8 +101,8 @@ class Engine(Protocol):
         """Longest prompt plus response, in tokens. Valid after `start`."""
 
     @property
-    def weights(self) -> str:
-        """How weights are held (kind of engine, dtype, quantisation), as far as the settings say: answers found on disk
+    def weight_format(self) -> str:
+        """How weights are held (kind of engine, dtype, quantization), as far as the settings say: answers found on disk
         count only for the same."""
 
     @property

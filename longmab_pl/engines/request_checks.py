@@ -68,7 +68,7 @@ def check_scorable(prompts: Sequence[Sequence[int]], max_model_len: int, vocabul
 class Seeds:
     """Sampling seeds of an engine: a request's own, or drawn from the engine's seed in the order of submission.
 
-    vLLM gives response i of a request seed + i, so neighbouring seeds are spread apart: else requests seeded 0 and 1
+    vLLM gives response i of a request seed + i, so neighboring seeds are spread apart: else requests seeded 0 and 1
     of the same prompt would share all but one of their responses. Engines that spread alike sample alike.
     """
 
@@ -82,5 +82,5 @@ class Seeds:
 
 
 def spread(*entropy: int) -> int:
-    """A number in [0, 2^62) in which neighbouring entropies are far apart."""
+    """A number in [0, 2^62) in which neighboring entropies are far apart."""
     return int(np.random.SeedSequence(list(entropy)).generate_state(1, np.uint64)[0] >> np.uint64(2))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from longmab_pl.engines.protocol import Engine
-from longmab_pl.engines.weight_sync_check import Canary, CanaryResult
+from longmab_pl.engines.weight_sync_check import WeightSyncCheck, WeightSyncResult
 from longmab_pl.models.hub import resolve_model
 
 
@@ -33,10 +33,10 @@ class SyncReport:
 
     version: str
     folder: Path | None
-    canary: CanaryResult | None
+    canary: WeightSyncResult | None
 
 
-class ServedPolicy:
+class PolicySync:
     """Keeps an engine in step with a policy.
 
     Args:
@@ -49,8 +49,8 @@ class ServedPolicy:
         self.engine = engine
         self.folder = folder
         self.keep = keep
-        self.canary: Canary | None = None
-        self._canary_texts: Callable[[], Sequence[tuple[Sequence[int], int]]] | None = None
+        self.canary: WeightSyncCheck | None = None
+        self._weight_sync_texts: Callable[[], Sequence[tuple[Sequence[int], int]]] | None = None
         self._version: str | None = None
         self._written: list[Path] = []
         self.last_sync: SyncReport | None = None
@@ -60,7 +60,7 @@ class ServedPolicy:
 
         They are asked for once, at the first hand-over.
         """
-        self._canary_texts = texts
+        self._weight_sync_texts = texts
 
     @contextmanager
     def awake(self, policy: Policy, version: str) -> Iterator[Engine]:
@@ -80,7 +80,7 @@ class ServedPolicy:
         self.engine.sleep()
 
     def _hand_over(self, policy: Policy, version: str) -> None:
-        if self._canary_texts is not None and self.canary is None and self._version is None:
+        if self._weight_sync_texts is not None and self.canary is None and self._version is None:
             self._start_canary(policy)
         if policy.adapter_is_identity():
             if self._version is not None:
@@ -97,16 +97,16 @@ class ServedPolicy:
         self.last_sync = report
 
     def _start_canary(self, policy: Policy) -> None:
-        assert self._canary_texts is not None
-        texts = self._canary_texts()
+        assert self._weight_sync_texts is not None
+        texts = self._weight_sync_texts()
         if not texts:
             return
         prompts = [list(ids) for ids, _ in texts]
-        self.canary = Canary(prompts, [start for _, start in texts])
+        self.canary = WeightSyncCheck(prompts, [start for _, start in texts])
         # The engine has just started and was given nothing yet: this is the base model speaking.
         self.canary.record_base(self.engine.score(prompts), [policy.token_logps(p, adapter=False) for p in prompts])
 
-    def _check(self, policy: Policy) -> CanaryResult | None:
+    def _check(self, policy: Policy) -> WeightSyncResult | None:
         if self.canary is None:
             return None
         prompts = self.canary.prompts

@@ -7,7 +7,7 @@ compared, where constant gaps cancel: with e the engine's and p the policy's log
     delta_e = e_new - e_base        delta_p = p_new - p_base.
 
 If the engine still answered with weights whose delta_p was o (o = 0 for the base, o = the previous adapter's delta_p),
-delta_e would be o plus noise. The least-squares estimate of how far it has moved from o towards delta_p is
+delta_e would be o plus noise. The least-squares estimate of how far it has moved from o toward delta_p is
 
     t_o = <delta_e - o, delta_p - o> / |delta_p - o|^2,
 
@@ -37,7 +37,7 @@ import numpy as np
 from longmab_pl.errors import EngineError
 
 LEAST_SIGNAL = 2.0
-"""Below this signal q the old and the new adapter cannot be told apart: a fresh engine's t would fall towards noise."""
+"""Below this signal q the old and the new adapter cannot be told apart: a fresh engine's t would fall toward noise."""
 
 SMALLEST_MOVE = 0.4
 """Below this t the engine answers with the old weights: half-way to the 0.75 that q = `LEAST_SIGNAL` gives."""
@@ -49,7 +49,7 @@ Verdict = Literal["match", "indistinguishable"]
 
 
 @dataclass(frozen=True)
-class CanaryResult:
+class WeightSyncResult:
     """What one check found.
 
     Args:
@@ -68,7 +68,7 @@ class CanaryResult:
     signal: float
 
 
-class Canary:
+class WeightSyncCheck:
     """Compares engine and policy on fixed token sequences; call `record_base` once, then `check` after every sync.
 
     Args:
@@ -116,7 +116,9 @@ class Canary:
         self._previous = None
         self.noise = float(np.sqrt(np.mean((self._engine_base - self._policy_base) ** 2)))
 
-    def check(self, engine_logps: Sequence[Sequence[float]], policy_logps: Sequence[Sequence[float]]) -> CanaryResult:
+    def check(
+        self, engine_logps: Sequence[Sequence[float]], policy_logps: Sequence[Sequence[float]]
+    ) -> WeightSyncResult:
         """Compare after a sync; the policy's values are those with its adapter on.
 
         Raises:
@@ -161,7 +163,7 @@ class Canary:
             )
         self._previous = delta_p
         verdict: Verdict = "match" if signal >= LEAST_SIGNAL else "indistinguishable"
-        return CanaryResult(cosine=cosine, distance=distance, verdict=verdict, moved=moved, signal=float(signal))
+        return WeightSyncResult(cosine=cosine, distance=distance, verdict=verdict, moved=moved, signal=float(signal))
 
     def _lengths(self) -> list[int]:
         return [len(prompt) for prompt in self.prompts]

@@ -25,3 +25,5 @@ __all__ = [
     "needle_task",
     "score",
 ]
+
+HOMES = {name: globals()[name].__module__ for name in __all__}

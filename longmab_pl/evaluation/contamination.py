@@ -99,16 +99,16 @@ def find_contamination(
         raise ConfigError(f"the contamination threshold is {threshold}; it must be in (0, 1]")
     contexts = _Contexts({record.context for records in evaluation.values() for record in records})
     questions: dict[str, str] = {}
-    asked = {normalised(record.question) for records in evaluation.values() for record in records} - {""}
+    asked = {normalized(record.question) for records in evaluation.values() for record in records} - {""}
     for record in training:
-        question = normalised(record.question)
+        question = normalized(record.question)
         if question in asked:
             questions.setdefault(question, record.id)
         contexts.see(record)
     of_questions, of_contexts = [], []
     for task, records in evaluation.items():
         for record in records:
-            source = questions.get(normalised(record.question))
+            source = questions.get(normalized(record.question))
             if source is not None:
                 of_questions.append(Overlap(task, record.id, "question", source, 1.0))
             share, source = contexts.seen(record.context)
@@ -122,7 +122,7 @@ def words(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
-def normalised(text: str) -> str:
+def normalized(text: str) -> str:
     """The text without what does not make it another one: case, punctuation, spacing."""
     return " ".join(words(text))
 

@@ -17,7 +17,7 @@ from longmab_pl.models.hub import resolve_model
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedModel:
     """A model, with an adapter or without.
 
     Args:
@@ -49,7 +49,7 @@ class Subject:
         return f"{self.label}, {weights}{_weights_digest(self.name)}"
 
 
-def subject(model: str, adapter: str | None) -> Subject:
+def subject(model: str, adapter: str | None) -> EvaluatedModel:
     """Find the model and check that the adapter fits; notes on stderr where it says that it belongs to another model.
 
     Raises:
@@ -60,7 +60,7 @@ def subject(model: str, adapter: str | None) -> Subject:
     if info is not None and info.base_model and Path(info.base_model).name != Path(resolved).name:
         # The shapes fit, so it is not refused: folders are renamed. An instruct model's adapter fits its base, too.
         print(f"note: the adapter {adapter} says that it was trained on {info.base_model}", file=sys.stderr)
-    return Subject(model, resolved, info)
+    return EvaluatedModel(model, resolved, info)
 
 
 def evaluation_tokenizer(model: str, *, needs_chat: bool) -> Any:

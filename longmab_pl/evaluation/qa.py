@@ -11,7 +11,7 @@ from longmab_pl.data.truncation import middle_truncated
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.task import ItemScores, Prompt
-from longmab_pl.prompts.formats import ReadingProtocol
+from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.rewards.answer_match import answer_scores, extract_answer
 
 GREEDY = Sampling(temperature=0.0, top_p=0.95, presence_penalty=1.0, max_tokens=1024)
@@ -20,7 +20,7 @@ GREEDY = Sampling(temperature=0.0, top_p=0.95, presence_penalty=1.0, max_tokens=
 
 @dataclass(frozen=True)
 class QATask:
-    """Questions over long contexts, asked through a reading protocol and scored by answer match.
+    """Questions over long contexts, asked through a prompt format and scored by answer match.
 
     Args:
         name: name in results and files.
@@ -33,7 +33,7 @@ class QATask:
 
     name: str
     records: Sequence[QARecord]
-    protocol: ReadingProtocol
+    protocol: PromptFormat
     sampling: Sampling = field(default=GREEDY)
     max_context_tokens: int | None = None
 
@@ -64,7 +64,7 @@ class QATask:
         room = max_model_len - self.sampling.max_tokens
         ids = self.protocol.prompt_ids(tokenizer, record.context, record.question)
         if len(ids) <= min(room, self.max_context_tokens or room):
-            return Prompt(ids, cut=False)  # the usual case costs one tokenisation
+            return Prompt(ids, cut=False)  # the usual case costs one tokenization
         budget = room - self.protocol.prompt_overhead(tokenizer, record.question)
         if self.max_context_tokens is not None:
             budget = min(budget, self.max_context_tokens)

@@ -56,7 +56,7 @@ def evaluate(
         progress: show a progress bar with the running mean of the main scores.
         desc: what the progress bar is called.
         max_in_flight: requests given to the engine at once; None: twice its concurrency, so that it never waits for
-            the next prompt to be tokenised.
+            the next prompt to be tokenized.
         confidence, resamples, seed: of the bootstrap intervals.
 
     Raises:
@@ -82,7 +82,7 @@ def evaluate(
         for work in run.works:
             if work.file is not None:
                 work.file.close()
-    held = {"max_model_len": engine.max_model_len, "weights": engine.weights}
+    held = {"max_model_len": engine.max_model_len, "weight_format": engine.weight_format}
     result = _result(run.works, model, held, confidence, resamples, seed)
     return replace(
         result,
@@ -101,7 +101,7 @@ def rescore(
     predictions: Path | str,
     max_model_len: int,
     limit_is_known: bool = False,
-    weights: str = "",
+    weight_format: str = "",
     overwrite: bool = False,
     confidence: float = 0.95,
     resamples: int = 2000,
@@ -115,7 +115,7 @@ def rescore(
         tasks, tokenizer, model, predictions, overwrite, confidence, resamples, seed: as of `evaluate`.
         max_model_len: what the engine would take, in tokens; other predictions than those are not used.
         limit_is_known: whether that is configured; a guess is never the reason for a refusal.
-        weights: how the engine would hold them (`Engine.weights`).
+        weight_format: how the engine would hold them (`Engine.weight_format`).
 
     Raises:
         ConfigError: as `evaluate`.
@@ -144,7 +144,7 @@ def rescore(
                     work.skipped[record.id] = str(error)
                 else:
                     return None
-    held = {"max_model_len": max_model_len, "weights": weights}
+    held = {"max_model_len": max_model_len, "weight_format": weight_format}
     return _result(works, model, held, confidence, resamples, seed)
 
 

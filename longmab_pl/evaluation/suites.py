@@ -17,12 +17,12 @@ from longmab_pl.evaluation.longbench.table import expand_tasks
 from longmab_pl.evaluation.longbench.task import longbench_tasks
 from longmab_pl.evaluation.qa import GREEDY, QATask
 from longmab_pl.evaluation.task import EvaluationTask
-from longmab_pl.prompts.formats import Direct, ReasonThenAnswer
+from longmab_pl.prompts.formats import DirectAnswer, ReasonThenAnswer
 
 NEEDLE = "needle"
 """The name that stands for the needle probe among task names."""
 
-READINGS = {"reason_then_answer": ReasonThenAnswer, "direct": Direct}
+PROMPT_FORMATS = {"reason_then_answer": ReasonThenAnswer, "direct": DirectAnswer}
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Selection:
     protocol: Literal["longbench", "qa"]
     official: str | None
     chat: Literal["by_task", "always", "never"]
-    reading: Literal["reason_then_answer", "direct"]
+    prompt_format: Literal["reason_then_answer", "direct"]
     limit: int | None
     seed: int
     max_prompt_tokens: int | None
@@ -93,9 +93,9 @@ class Selection:
             found = [(re.split(r"[/:]", data)[-1], list(file.records))]
         else:
             found, bad = question_sets(data, expand_tasks(names) if names is not None else tasks_there(data))
-        reading = READINGS[self.reading]()
+        prompt_format = PROMPT_FORMATS[self.prompt_format]()
         return [
-            QATask(name, sample(records, self.limit, self.seed), reading, sampling, self.max_prompt_tokens)
+            QATask(name, sample(records, self.limit, self.seed), prompt_format, sampling, self.max_prompt_tokens)
             for name, records in found
         ], bad
 

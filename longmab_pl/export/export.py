@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 
 from longmab_pl.errors import ConfigError
-from longmab_pl.export.merge import Kept, MergedDtype, load_plain, merge
+from longmab_pl.export.merge import MergedDtype, MergeFidelity, load_plain, merge
 from longmab_pl.models.adapter_files import check_adapter
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.training import adapter as adapters
@@ -299,7 +299,7 @@ def _merge(
         print(f"warning: {advice}", file=sys.stderr)
 
 
-def rounding_advice(kept: Kept, dtype: str) -> str:
+def rounding_advice(kept: MergeFidelity, dtype: str) -> str:
     """What to do where a merge has lost or blurred the adapter, or ""."""
     if kept.share > 0.9 and kept.error < 0.25:
         return ""

@@ -27,7 +27,7 @@ MergedDtype = Literal["bfloat16", "float16", "float32"]
 
 
 @dataclass(frozen=True)
-class Kept:
+class MergeFidelity:
     """What is left of an adapter after merging, on some texts.
 
     With a the adapter's change of the tokens' log-probabilities (nats, one number a token) and m the merged model's,
@@ -55,11 +55,11 @@ def load_plain(model: str, adapter: Path) -> PeftModel:
     """The base model in the number format of its files, with an adapter folder on it.
 
     Args:
-        model: folder or hub name of the unquantised base model.
+        model: folder or hub name of the unquantized base model.
         adapter: a PEFT folder.
 
     Raises:
-        ConfigError: the base cannot be loaded, is quantised, or does not fit the adapter.
+        ConfigError: the base cannot be loaded, is quantized, or does not fit the adapter.
     """
     from peft import PeftModel
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -67,7 +67,7 @@ def load_plain(model: str, adapter: Path) -> PeftModel:
     try:
         if getattr(AutoConfig.from_pretrained(model), "quantization_config", None):
             raise ConfigError(
-                f"the base model {model!r} is quantised, and an adapter is never merged into quantised weights; give "
+                f"the base model {model!r} is quantized, and an adapter is never merged into quantized weights; give "
                 "the original weights with --base_model"
             )
         base = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
@@ -81,7 +81,9 @@ def load_plain(model: str, adapter: Path) -> PeftModel:
     return policy.eval()
 
 
-def merge(policy: PeftModel, dtype: MergedDtype, texts: Sequence[Sequence[int]]) -> tuple[PreTrainedModel, Kept]:
+def merge(
+    policy: PeftModel, dtype: MergedDtype, texts: Sequence[Sequence[int]]
+) -> tuple[PreTrainedModel, MergeFidelity]:
     """Add the adapter to the weights, layer by layer in float32, and round once; the policy is used up.
 
     Never more than one layer is in float32 at a time (unless `dtype` is).
@@ -116,7 +118,7 @@ def merge(policy: PeftModel, dtype: MergedDtype, texts: Sequence[Sequence[int]])
         found = _logps(merged, texts)
     wanted, got = adapted - plain, found - plain
     size = float(wanted.norm())
-    return merged, Kept(
+    return merged, MergeFidelity(
         share=float(wanted @ got) / size**2 if size else 1.0,
         error=float((got - wanted).norm()) / size if size else 0.0,
         change=size / len(wanted) ** 0.5,

@@ -15,7 +15,7 @@ from longmab_pl.errors import DataError
 from longmab_pl.models.bundled import BUNDLED_PREFIX
 
 if TYPE_CHECKING:
-    from longmab_pl.export.merge import Kept
+    from longmab_pl.export.merge import MergeFidelity
 
 HUB_NAMES = {"bundled:smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 """What the bundled models are on the hub (there with weights that have not been through a 4-bit file)."""
@@ -137,7 +137,7 @@ def _evaluations(when: str, row: Mapping[str, Any]) -> list[Evaluation]:
     return found
 
 
-def write_card(folder: Path, facts: RunFacts, merged: tuple[str, Kept] | None = None) -> Path:
+def write_card(folder: Path, facts: RunFacts, merged: tuple[str, MergeFidelity] | None = None) -> Path:
     """Write README.md with its front matter.
 
     Args:
@@ -153,7 +153,7 @@ def write_card(folder: Path, facts: RunFacts, merged: tuple[str, Kept] | None = 
     return path
 
 
-def card(facts: RunFacts, merged: tuple[str, Kept] | None = None) -> str:
+def card(facts: RunFacts, merged: tuple[str, MergeFidelity] | None = None) -> str:
     """The card's text: YAML front matter and Markdown."""
     parts = [
         f"---\n{_front_matter(facts, merged)}\n---\n",
@@ -176,7 +176,7 @@ def _title(facts: RunFacts) -> str:
     return f"{_short(facts.hub_name or facts.base_model)}-{'longmab' if facts.rounds else 'dpo'}"
 
 
-def _front_matter(facts: RunFacts, merged: tuple[str, Kept] | None) -> str:
+def _front_matter(facts: RunFacts, merged: tuple[str, MergeFidelity] | None) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     results = [
@@ -211,7 +211,7 @@ def _front_matter(facts: RunFacts, merged: tuple[str, Kept] | None) -> str:
     return text.strip()
 
 
-def _introduction(facts: RunFacts, merged: tuple[str, Kept] | None) -> str:
+def _introduction(facts: RunFacts, merged: tuple[str, MergeFidelity] | None) -> str:
     what = f"A {merged[0]} model: a LoRA adapter merged into" if merged else "A LoRA adapter for"
     base = (
         f"[{facts.hub_name}](https://huggingface.co/{facts.hub_name})"
@@ -222,12 +222,12 @@ def _introduction(facts: RunFacts, merged: tuple[str, Kept] | None) -> str:
     if facts.rounds:
         pairs = sum(int(row["statistics"].get("pairs/count", 0)) for row in facts.rounds)
         rounds = f"{len(facts.rounds)} on-policy round" + ("s" if len(facts.rounds) > 1 else "")
-        trained = f", trained by direct preference optimisation on {pairs:,} pairs of its own answers from {rounds}"
+        trained = f", trained by direct preference optimization on {pairs:,} pairs of its own answers from {rounds}"
     steps = f" ({facts.step:,} optimizer steps)" if facts.step else ""
     return f"{what} {base}{trained}{steps}.\n"
 
 
-def _use(facts: RunFacts, merged: tuple[str, Kept] | None) -> str:
+def _use(facts: RunFacts, merged: tuple[str, MergeFidelity] | None) -> str:
     base = facts.hub_name or "BASE_MODEL"
     rank = facts.lora.get("r", 16)
     if merged:
@@ -245,14 +245,14 @@ model = PeftModel.from_pretrained(base, "THIS_FOLDER")
 tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")"""
         serve = f"vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules longmab=THIS_FOLDER"
     text = f"## Use\n\n```python\n{load}\n```\n\n```bash\n{serve}\n```\n"
-    reading = _init_args(facts.config.get("data")).get("reading")
-    if reading:
-        name, settings = _class_and_args(reading)
-        text += f"\nIt was trained on prompts of the reading protocol `{name}`"
+    prompt_format = _init_args(facts.config.get("data")).get("prompt_format")
+    if prompt_format:
+        name, settings = _class_and_args(prompt_format)
+        text += f"\nIt was trained on prompts of the prompt format `{name}`"
         template = settings.get("template")
         text += f":\n\n```\n{template}\n```\n" if template else ".\n"
-        if settings.get("opening"):
-            text += f"\nThe assistant's turn was opened with `{settings['opening']}`.\n"
+        if settings.get("prefill"):
+            text += f"\nThe assistant's turn was prefilled with `{settings['prefill']}`.\n"
     return text
 
 
@@ -331,7 +331,7 @@ def _settings(facts: RunFacts) -> str:
     return f"## Settings\n\n<details><summary>configuration</summary>\n\n```yaml\n{text}```\n\n</details>\n"
 
 
-def _remarks(facts: RunFacts, merged: tuple[str, Kept] | None) -> str:
+def _remarks(facts: RunFacts, merged: tuple[str, MergeFidelity] | None) -> str:
     from longmab_pl import __version__
 
     lines = ["## Good to know", ""]
@@ -349,7 +349,7 @@ def _remarks(facts: RunFacts, merged: tuple[str, Kept] | None) -> str:
             f"{dtype}. On {kept.texts} texts it shows {kept}; the adapter itself moves a token's log-probability by "
             f"{kept.change:.3f} nats (root mean square)."
         )
-    lines.append("- Where no score is given above, nothing was measured. The base model's licence and limits apply.")
+    lines.append("- Where no score is given above, nothing was measured. The base model's license and limits apply.")
     lines.append(f"- Made with longmab_pl {__version__}; versions: {_versions()}.")
     return "\n".join(lines) + "\n"
 

@@ -17,8 +17,8 @@ Embeddings = NDArray[np.float32]
 class Embedder:
     """A sentence-transformers model behind a cache.
 
-    A text longer than the model's limit is cut into windows of that many tokens; their normalised embeddings are
-    averaged, weighted by their tokens, and normalised again.
+    A text longer than the model's limit is cut into windows of that many tokens; their normalized embeddings are
+    averaged, weighted by their tokens, and normalized again.
 
     Args:
         model: hub name, local folder, or `bundled:minilm`. The authors used `openbmb/MiniCPM-Embedding`
@@ -116,7 +116,7 @@ class Embedder:
         start = 0
         while start < len(spans):
             stop = min(start + room, len(spans))
-            # Cut between words where possible: a window that begins inside a word tokenises to more tokens than it had.
+            # Cut between words where possible: a window that begins inside a word tokenizes to more tokens than it had.
             while stop < len(spans) and stop - start > room // 2 and spans[stop][0] == spans[stop - 1][1]:
                 stop -= 1
             windows.append((text[spans[start][0] : spans[stop - 1][1]], stop - start))

@@ -1,7 +1,7 @@
 """Names of models: `bundled:` names become local folders, everything else is a folder or a hub name already.
 
 The bundled models come out of ordinary Python packages, so that a first run needs no model hub. The language model
-ships there as a quantised GGUF file; vLLM and PEFT want a Transformers folder, so it is converted once and cached.
+ships there as a quantized GGUF file; vLLM and PEFT want a Transformers folder, so it is converted once and cached.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def nf4_config(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
-    """How Transformers loads weights in 4-bit NormalFloat with double quantisation (QLoRA, arXiv:2305.14314)."""
+    """How Transformers loads weights in 4-bit NormalFloat with double quantization (QLoRA, arXiv:2305.14314)."""
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(

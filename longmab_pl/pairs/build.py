@@ -9,7 +9,7 @@ from longmab_pl.data.truncation import cut_middle, pair_context_budget
 from longmab_pl.errors import DataError
 from longmab_pl.pairs.rule import PairRule, choose_pairs
 from longmab_pl.pairs.types import PreferencePair
-from longmab_pl.prompts.formats import ReadingProtocol
+from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.rewards.answer_match import pair_reward
 from longmab_pl.seeding import derive_seed
 from longmab_pl.strategies.base import RecordRollout
@@ -19,7 +19,7 @@ def build_pairs(
     record: QARecord,
     rollout: RecordRollout,
     rule: PairRule,
-    reading: ReadingProtocol,
+    prompt_format: PromptFormat,
     tokenizer: Any,
     *,
     seed: int,
@@ -54,7 +54,7 @@ def build_pairs(
             f"record {record.id!r}: question and answers alone take pairs.max_prompt_length = {rule.max_prompt_length} "
             "tokens; raise it or lower sampling.max_tokens"
         )
-    prompt = tuple(reading.messages(cut_middle(record.context, tokenizer, budget), record.question))
+    prompt = tuple(prompt_format.messages(cut_middle(record.context, tokenizer, budget), record.question))
     pairs = []
     for number, (i, j) in enumerate(indices):
         chosen, rejected = responses[i], responses[j]

@@ -13,7 +13,7 @@ from longmab_pl.data.sources import open_source
 from longmab_pl.errors import ConfigError, DataError, LongMabError
 from longmab_pl.pairs.types import PairFormat, PreferencePair
 from longmab_pl.prompts.formats import render
-from longmab_pl.storage.files import settle, settle_folder
+from longmab_pl.storage.files import fsync_dir, fsync_file
 
 Style = Literal["conversational", "plain"]
 
@@ -98,10 +98,10 @@ class PairWriter:
         try:
             if self._parquet is not None:
                 self._parquet.close()
-            settle(self._file)
+            fsync_file(self._file)
             self._file.close()
             self._partial.replace(self.path)
-            settle_folder(self.path.parent)
+            fsync_dir(self.path.parent)
         except OSError as error:
             raise self._cannot_write(error) from error
 

@@ -28,7 +28,7 @@ class Preference:
         rejected: the worse one.
         chosen_reward: its score, 0 where the data has none.
         rejected_reward: likewise.
-        chosen_ended: the answer ended by itself, so that its end is learnt too.
+        chosen_ended: the answer ended by itself, so that its end is learned too.
         rejected_ended: likewise.
         where: file and line.
     """

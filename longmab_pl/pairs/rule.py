@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from longmab_pl.errors import ConfigError
-from longmab_pl.rewards.answer_match import ROUNDING, extract_answer, normalise_answer
+from longmab_pl.rewards.answer_match import ROUNDING, extract_answer, normalize_answer
 from longmab_pl.seeding import derive_seed
 
 
@@ -30,7 +30,7 @@ class PairRule:
         max_length_difference: the answers differ by at most so many tokens; null: no control.
         distinct: which pairs of a record count as the same and are made once: those with alike chosen and alike
             rejected `text`, or with equal final `answer` in both (an answer in other words is still another pair).
-        max_similarity: texts are alike when their normalised words overlap by more than this (F1 of the words in
+        max_similarity: texts are alike when their normalized words overlap by more than this (F1 of the words in
             [0, 1], whatever their order); 1 leaves only texts of the same words.
     """
 
@@ -119,7 +119,7 @@ def choose_pairs(
         if not rule.controls_length or rule.length_matched(lengths[i], lengths[j])
     ]
     random.Random(derive_seed(seed, "further")).shuffle(candidates)
-    alike = _Likeness(texts, rule)
+    alike = _Similarity(texts, rule)
 
     def rank(candidate: tuple[int, int]) -> tuple[float, int, int]:
         i, j = candidate
@@ -137,15 +137,15 @@ def choose_pairs(
     return pairs
 
 
-class _Likeness:
+class _Similarity:
     """Which of a record's responses say the same, by the rule's `distinct`."""
 
     def __init__(self, texts: Sequence[str], rule: PairRule) -> None:
         self.known: dict[tuple[int, int], bool] = {}
         self.limit = rule.max_similarity
-        self.words = [Counter(normalise_answer(text).split()) for text in texts]
+        self.words = [Counter(normalize_answer(text).split()) for text in texts]
         stated = [extract_answer(text) if rule.distinct == "answer" else None for text in texts]
-        self.answers = [None if answer is None else normalise_answer(answer) for answer in stated]
+        self.answers = [None if answer is None else normalize_answer(answer) for answer in stated]
 
     def __call__(self, i: int, j: int) -> bool:
         pair = min(i, j), max(i, j)

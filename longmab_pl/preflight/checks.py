@@ -13,13 +13,13 @@ from longmab_pl.models.hub import resolve_embedder
 from longmab_pl.preflight.advice import Finding, judge
 from longmab_pl.preflight.budget import Budget, batch_tokens, cpu_budget, gpu_budget
 from longmab_pl.preflight.hardware import Machine, free_disk
-from longmab_pl.preflight.inputs import look_at_data, look_at_model
+from longmab_pl.preflight.inputs import check_data, check_model
 from longmab_pl.preflight.memory_model import ENGINE_BITS, GIB, ModelSize, model_size
 from longmab_pl.preflight.versions import version_rows
 from longmab_pl.training.module import DPOModule
 
 
-class Examination:
+class PreflightReport:
     """What was found, in the order in which it is shown.
 
     Args:
@@ -52,7 +52,7 @@ class Examination:
         self.size: ModelSize | None = None
         self.budget: Budget | None = None
         self.versions = version_rows(bool(machine.gpus), vllm=isinstance(self.engine, VLLMEngine))
-        self.findings += map(self._here, (*self._software(), *self._hardware(), *self._model(), *look_at_data(data)))
+        self.findings += map(self._here, (*self._software(), *self._hardware(), *self._model(), *check_data(data)))
         self.findings += (*self._settings(), *self._lengths(), *self._memory())
         self.findings += map(self._here, self._disk())
 
@@ -90,7 +90,7 @@ class Examination:
                 yield Finding("warn", f"{gpu.name} has no bf16 units (Ampere and later have); training will be slow")
 
     def _model(self) -> Iterator[Finding]:
-        config, found = look_at_model(self.model.model)
+        config, found = check_model(self.model.model)
         yield from found
         if config is None:
             return
@@ -126,7 +126,7 @@ class Examination:
             yield Finding(
                 "fail",
                 f"VLLMEngine runs inside one training process, and trainer.devices asks for {processes}; use "
-                "longmab_pl.engines.server.engine.ServerEngine (servers of their own)",
+                "longmab_pl.engines.ServerEngine (servers of their own)",
             )
         elif self.on_gpu and self._devices() not in ([], [0]):
             yield Finding(

@@ -43,7 +43,7 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
 """Published dimensions of the models that `configs/` is made for: their budget needs no hub."""
 
 
-def look_at_model(name: str) -> tuple[Any, list[Finding]]:
+def check_model(name: str) -> tuple[Any, list[Finding]]:
     """The model's Transformers config (None: unknown), and whether config, tokenizer and weights are there."""
     from transformers import AutoConfig
 
@@ -80,7 +80,7 @@ def _weights(folder: str) -> Iterator[Finding]:
         yield Finding("warn", f"the weights of {folder} are not on this machine yet; they are downloaded at the start")
 
 
-def look_at_data(data: Any) -> Iterator[Finding]:
+def check_data(data: Any) -> Iterator[Finding]:
     """Whether the training records or pairs of a data module can be read: the first of them."""
     from longmab_pl.datamodules.preferences import PreferenceDataModule
 

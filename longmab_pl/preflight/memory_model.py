@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 GIB = 2**30
 
 NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)
-"""Bits per weight of NF4 with double quantisation (QLoRA, arXiv:2305.14314, section 3): 4, an 8-bit scale per 64
+"""Bits per weight of NF4 with double quantization (QLoRA, arXiv:2305.14314, section 3): 4, an 8-bit scale per 64
 weights, and a 32-bit scale per 256 of those: 4.127."""
 
 ENGINE_BITS = {
@@ -32,7 +32,7 @@ ENGINE_BITS = {
     "gptq_marlin": 4.25,
     "mxfp4": 4.25,
 }
-"""Bits per weight of linear layers under vLLM's quantisations; embeddings and output head stay in the engine's dtype.
+"""Bits per weight of linear layers under vLLM's quantizations; embeddings and output head stay in the engine's dtype.
 fp8, mxfp8 and mxfp4 are made from the plain checkpoint while it loads, awq and gptq need a checkpoint of their
 own."""
 
@@ -55,7 +55,7 @@ class ModelSize:
 
     Args:
         parameters: of the base model, shared ones once.
-        linear: of those, the weights of linear layers without the output head: what quantisation shrinks.
+        linear: of those, the weights of linear layers without the output head: what quantization shrinks.
         largest_linear: the largest such weight, in parameters.
         adapter: trained parameters.
         layers: decoder layers.
@@ -189,7 +189,7 @@ def trainer_memory(size: ModelSize, run: TrainingSettings) -> TrainerMemory:
     inputs = size.layers * t * size.hidden * b if run.gradient_checkpointing else size.layers * t * kept
     layer = t * (peak if run.gradient_checkpointing else peak - kept)
     if run.nf4:
-        # Weights are dequantised one at a time, and PEFT copies each output before it adds the adapter's.
+        # Weights are dequantized one at a time, and PEFT copies each output before it adds the adapter's.
         layer += 2 * size.largest_linear * b + t * size.intermediate * b
     states = size.adapter * (2 if run.paged_8bit else 8)
     offloaded = inputs if run.offload else 0.0

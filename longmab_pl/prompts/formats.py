@@ -1,4 +1,4 @@
-"""Reading protocols: how a context and a question become a prompt, and what of the model's output is the response.
+"""Prompt formats: how a context and a question become a prompt, and what of the model's output is the response.
 
 The prompt a response is sampled from (a few chunks) and the prompt its pair is trained on (the whole context, cut in
 the middle) come from the same protocol with a different context.
@@ -31,14 +31,14 @@ Question: {question}"""
 
 
 @runtime_checkable
-class ReadingProtocol(Protocol):
+class PromptFormat(Protocol):
     """How a record is read. Implementations are frozen dataclasses, so that they can be written down and compared."""
 
     def messages(self, context: str, question: str) -> list[Message]:
         """The conversation up to the assistant's turn."""
 
     def prompt_ids(self, tokenizer: Any, context: str, question: str) -> tuple[int, ...]:
-        """Token ids to continue from, chat template and any opening of the assistant's turn included."""
+        """Token ids to continue from, chat template and any prefill of the assistant's turn included."""
 
     def response(self, text: str) -> str:
         """The assistant's whole turn, given what the model generated."""
@@ -85,24 +85,24 @@ class ReasonThenAnswer:
 
 
 @dataclass(frozen=True)
-class Direct:
-    """Short answers without reasoning: the assistant's turn is opened with `opening` and the model continues it.
+class DirectAnswer:
+    """Short answers without reasoning: the assistant's turn is prefilled with `prefill` and the model continues it.
 
-    For models too small to reason in a fixed format. The response kept for training includes the opening.
+    For models too small to reason in a fixed format. The response kept for training includes the prefill.
     """
 
     template: str = _DIRECT
-    opening: str = "Answer:"
+    prefill: str = "Answer:"
 
     def messages(self, context: str, question: str) -> list[Message]:
         return [{"role": "user", "content": fill(self.template, context, question)}]
 
     def prompt_ids(self, tokenizer: Any, context: str, question: str) -> tuple[int, ...]:
-        text = render(tokenizer, self.messages(context, question)) + self.opening
+        text = render(tokenizer, self.messages(context, question)) + self.prefill
         return tuple(tokenizer.encode(text, add_special_tokens=False))
 
     def response(self, text: str) -> str:
-        return self.opening + text
+        return self.prefill + text
 
     def prompt_overhead(self, tokenizer: Any, question: str) -> int:
         return len(self.prompt_ids(tokenizer, "", question))

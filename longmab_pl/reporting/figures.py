@@ -65,12 +65,12 @@ def _draw_evaluations(axis: Any, evaluations: list[dict[str, Any]], unit: str) -
 def _draw_rollouts(axes: Any, rounds: list[tuple[int, list[dict[str, Any]]]]) -> None:
     import matplotlib.pyplot as plt
 
-    colours = plt.get_cmap("viridis")([0.15 + 0.7 * i / max(len(rounds) - 1, 1) for i in range(len(rounds))])
-    for (number, traces), colour in zip(rounds, colours, strict=True):
+    colors = plt.get_cmap("viridis")([0.15 + 0.7 * i / max(len(rounds) - 1, 1) for i in range(len(rounds))])
+    for (number, traces), color in zip(rounds, colors, strict=True):
         means = _reward_by_pull(traces)
-        axes[0].plot(range(1, len(means) + 1), means, marker="o", ms=3, color=colour, label=f"round {number}")
+        axes[0].plot(range(1, len(means) + 1), means, marker="o", ms=3, color=color, label=f"round {number}")
         shares = _pulls_by_rank(traces)
-        axes[1].plot(range(1, len(shares) + 1), shares, marker="o", ms=3, color=colour, label=f"round {number}")
+        axes[1].plot(range(1, len(shares) + 1), shares, marker="o", ms=3, color=color, label=f"round {number}")
     axes[0].set(title="Reward of the sampled answers", xlabel="bandit pull", ylabel="mean reward", ylim=(0, None))
     axes[1].set(
         title="Pulls per arm", xlabel="arms of a record, most pulled first", ylabel="share of pulls", ylim=(0, None)

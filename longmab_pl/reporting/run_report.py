@@ -82,8 +82,10 @@ def statistics_table(statistics: dict[str, float], title: str) -> Table:
     table.add_column("", justify="right")
     s = statistics
     failed = f", {s['rollout/failed_records']:.0f} failed" if s["rollout/failed_records"] else ""
-    settled, hopeless = s.get("rollout/settled_rate", 0.0), s.get("rollout/hopeless_rate", 0.0)
-    stopped = [("stopped early", f"{settled:.0%} settled, {hopeless:.0%} hopeless")] if settled or hopeless else []
+    separated, no_signal = s.get("rollout/separated_rate", 0.0), s.get("rollout/no_signal_rate", 0.0)
+    stopped = (
+        [("stopped early", f"{separated:.0%} separated, {no_signal:.0%} no signal")] if separated or no_signal else []
+    )
     rows = [
         ("records", f"{s['rollout/records']:.0f}{failed}"),
         ("responses", f"{s['rollout/responses']:.0f}"),

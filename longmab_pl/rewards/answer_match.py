@@ -38,14 +38,14 @@ def extract_answer(text: str) -> str | None:
     return None
 
 
-def normalise_answer(text: str) -> str:
+def normalize_answer(text: str) -> str:
     """SQuAD/DrQA normal form: lower case, no ASCII punctuation, no articles, single spaces."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_DROP_PUNCTUATION)).split())
 
 
 def token_f1(prediction: str, gold: str) -> float:
-    """F1 of the multisets of normalised, space-separated tokens; 0 where they share none."""
-    return _f1(normalise_answer(prediction).split(), normalise_answer(gold).split())
+    """F1 of the multisets of normalized, space-separated tokens; 0 where they share none."""
+    return _f1(normalize_answer(prediction).split(), normalize_answer(gold).split())
 
 
 def rollout_reward(text: str, answers: str | Sequence[str]) -> float:
@@ -78,7 +78,7 @@ def pair_reward(text: str, answers: str | Sequence[str]) -> float:
 def answer_scores(text: str, answers: str | Sequence[str]) -> dict[str, float]:
     """Evaluation scores of the extracted answer: `em`, `f1`, `subem`, each the best over the golds, 0 without one.
 
-    A gold that normalises to nothing is a substring of everything (`subem` 1), as in the original evaluator.
+    A gold that normalizes to nothing is a substring of everything (`subem` 1), as in the original evaluator.
 
     Raises:
         DataError: `answers` is neither a string nor strings.
@@ -87,9 +87,9 @@ def answer_scores(text: str, answers: str | Sequence[str]) -> dict[str, float]:
     extracted = extract_answer(text)
     if extracted is None:
         return {"em": 0.0, "f1": 0.0, "subem": 0.0}
-    normal = normalise_answer(extracted)
+    normal = normalize_answer(extracted)
     return {
-        "em": float(any(normal == normalise_answer(gold) for gold in golds)),
+        "em": float(any(normal == normalize_answer(gold) for gold in golds)),
         "f1": _best_f1(extracted, golds),
         "subem": _sub_em(extracted, golds),
     }
@@ -104,13 +104,13 @@ def _golds(answers: str | Sequence[str]) -> list[str]:
 
 
 def _sub_em(text: str, golds: list[str]) -> float:
-    normal = normalise_answer(text)
-    return float(any(normalise_answer(gold) in normal for gold in golds))
+    normal = normalize_answer(text)
+    return float(any(normalize_answer(gold) in normal for gold in golds))
 
 
 def _best_f1(prediction: str, golds: list[str]) -> float:
-    tokens = normalise_answer(prediction).split()
-    return max((_f1(tokens, normalise_answer(gold).split()) for gold in golds), default=0.0)
+    tokens = normalize_answer(prediction).split()
+    return max((_f1(tokens, normalize_answer(gold).split()) for gold in golds), default=0.0)
 
 
 def _f1(prediction: list[str], gold: list[str]) -> float:

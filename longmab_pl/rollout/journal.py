@@ -21,7 +21,7 @@ import numpy as np
 
 from longmab_pl.engines.protocol import Completion, Request
 from longmab_pl.errors import DataError, LongMabError
-from longmab_pl.storage.files import settle_folder
+from longmab_pl.storage.files import fsync_dir
 
 FORMAT = 2
 """Of the file; it stands in the header line. 2: prompt digests of the ids as 32-bit integers (1: as decimal text)."""
@@ -67,7 +67,7 @@ class Journal:
             if self._end == 0:
                 self._put(json.dumps({"journal": FORMAT, "fingerprint": fingerprint}).encode() + b"\n")
                 os.fsync(self._file.fileno())
-                settle_folder(self.path.parent)
+                fsync_dir(self.path.parent)
             self._durable = self._end
         except OSError as e:
             self.close()

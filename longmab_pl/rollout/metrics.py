@@ -19,7 +19,7 @@ def pull_entropy(pulls: Sequence[int]) -> float:
     return -sum(n / total * math.log(n / total) for n in pulls if n) / math.log(len(pulls))
 
 
-class RoundStatistics:
+class RoundMetrics:
     """Adds up a round record by record, so that no record has to stay in memory for it."""
 
     def __init__(self) -> None:
@@ -31,8 +31,8 @@ class RoundStatistics:
         sums["records"] += 1
         sums["usable"] += bool(pairs)
         sums["probe_rejected"] += rollout.status == "probe_rejected"
-        sums["settled"] += rollout.stopped == "settled"
-        sums["hopeless"] += rollout.stopped == "hopeless"
+        sums["separated"] += rollout.stopped == "separated"
+        sums["no_signal"] += rollout.stopped == "no_signal"
         for pair in pairs:
             sums["pairs"] += 1
             sums["chosen_reward"] += pair.chosen_reward
@@ -72,8 +72,8 @@ class RoundStatistics:
             "rollout/best_reward": mean("best", "answered"),
             "rollout/usable_pair_rate": sums["usable"] / max(records, 1),
             "rollout/usable_per_1000_responses": 1000 * mean("usable", "responses"),
-            "rollout/settled_rate": mean("settled", "records"),
-            "rollout/hopeless_rate": mean("hopeless", "records"),
+            "rollout/separated_rate": mean("separated", "records"),
+            "rollout/no_signal_rate": mean("no_signal", "records"),
             "rollout/answer_format_rate": mean("in_format", "responses"),
             "rollout/truncated_rate": mean("truncated", "responses"),
             "bandit/pull_entropy": mean("entropy", "used"),

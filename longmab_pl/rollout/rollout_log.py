@@ -32,7 +32,7 @@ def _known(kind: type, row: dict[str, Any]) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in row.items() if k in names}
 
 
-class RolloutSpool:
+class RolloutLog:
     """Rollouts of finished records in one file; in memory is only where each of them stands.
 
     A line is handed to the operating system as soon as its record is finished, so it outlives the process. After a
@@ -96,7 +96,7 @@ class RolloutSpool:
     def close(self) -> None:
         self._file.close()
 
-    def __enter__(self) -> RolloutSpool:
+    def __enter__(self) -> RolloutLog:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -19,17 +19,17 @@ from longmab_pl.models.embedder import Embedder
 from longmab_pl.pairs.build import build_pairs
 from longmab_pl.pairs.files import PairWriter
 from longmab_pl.pairs.rule import PairRule
-from longmab_pl.prompts.formats import ReadingProtocol
+from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.rollout.journal import Journal
-from longmab_pl.rollout.metrics import RoundStatistics
+from longmab_pl.rollout.metrics import RoundMetrics
 from longmab_pl.rollout.progress import RolloutBar
-from longmab_pl.rollout.rollout_log import RolloutSpool, rollout_to_row
-from longmab_pl.rollout.round_folder import FORMAT, RoundStore
+from longmab_pl.rollout.rollout_log import RolloutLog, rollout_to_row
+from longmab_pl.rollout.round_folder import FORMAT, RoundFolder
 from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.seeding import derive_seed
-from longmab_pl.storage.files import whole_file
+from longmab_pl.storage.files import atomic_write
 from longmab_pl.storage.fingerprint import describe
-from longmab_pl.strategies.base import RecordRollout, Strategy, Tools
+from longmab_pl.strategies.base import RecordRollout, Strategy, StrategyContext
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class RoundPlan:
 
     Args:
         strategy: decides what to ask.
-        reading: how a context and a question become a prompt.
+        prompt_format: how a context and a question become a prompt.
         pairs: how responses become pairs.
         embedder: for the initial arm values.
         seed: of record order, sampling and pair choice.
     """
 
     strategy: Strategy
-    reading: ReadingProtocol
+    prompt_format: PromptFormat
     pairs: PairRule
     embedder: Embedder
     seed: int = 0
@@ -118,7 +118,7 @@ class RoundPlan:
             "policy": policy,
             "records": records_digest([*records, *self.reserve_of(following)]),
             "strategy": describe(self.strategy),
-            "reading": describe(self.reading),
+            "prompt_format": describe(self.prompt_format),
             "pairs": describe(self.pairs),
             "embedder": describe(self.embedder),
             "seed": self.seed,
@@ -145,7 +145,7 @@ class Round:
     def __init__(
         self,
         plan: RoundPlan,
-        store: RoundStore,
+        store: RoundFolder,
         records: Sequence[QARecord],
         tokenizer: Any,
         origin: dict[str, Any],
@@ -180,9 +180,9 @@ class Round:
         strategy = self.plan.strategy
         if getattr(strategy, "embeds", False):
             self.plan.embedder.load()
-        tools = Tools(
+        tools = StrategyContext(
             tokenizer=self.tokenizer,
-            reading=self.plan.reading,
+            prompt_format=self.plan.prompt_format,
             embedder=self.plan.embedder,
             max_model_len=engine.max_model_len,
             seed=self.seed,
@@ -194,7 +194,7 @@ class Round:
         self.store.write_settings({**self.origin, "record_digests": {r.id: records_digest([r]) for r in everyone}})
         bar = RolloutBar(title, len(self.records), self._cost)
         try:
-            with RolloutSpool(self.store.spool) as spool:
+            with RolloutLog(self.store.spool) as spool:
                 scheduler = Scheduler(engine, journal, max_live=max_live, on_progress=bar.show)
                 tasks = (
                     None if record is None else (record.id, strategy.roll(record, tools))
@@ -216,7 +216,7 @@ class Round:
         if journal.resumed:
             print(f"continued from {journal.resumed} journalled completions in {journal.path}", file=sys.stderr)
 
-    def _waiting(self, spool: RolloutSpool, bar: RolloutBar) -> Iterator[QARecord | None]:
+    def _waiting(self, spool: RolloutLog, bar: RolloutBar) -> Iterator[QARecord | None]:
         """Records to roll out: the round's that are not in the spool yet, then as many more as stopped records let in
         (None: not now, perhaps when those at work have finished)."""
         for record in self.records:
@@ -234,7 +234,7 @@ class Round:
                 self._at_work += 1
                 yield record
 
-    def _known(self, record: QARecord, spool: RolloutSpool, bar: RolloutBar) -> bool:
+    def _known(self, record: QARecord, spool: RolloutLog, bar: RolloutBar) -> bool:
         if record.id not in spool:
             return False
         bar.skip(self._finished(spool.read(record.id), bar))
@@ -262,11 +262,11 @@ class Round:
         Raises:
             LongMabError: every record failed, or the disk is full; the round is not complete then.
         """
-        statistics = RoundStatistics()
+        statistics = RoundMetrics()
         everyone = [*self.records, *self.reserve]
         with (
-            self._some_finished(RolloutSpool(self.store.spool)) as spool,
-            whole_file(self.store.rollouts) as rollouts,
+            self._some_finished(RolloutLog(self.store.spool)) as spool,
+            atomic_write(self.store.rollouts) as rollouts,
             PairWriter(self.store.pairs, self.store.format) as pairs,
         ):
             for record in everyone:
@@ -279,7 +279,7 @@ class Round:
                         record,
                         rollout,
                         self.plan.pairs,
-                        self.plan.reading,
+                        self.plan.prompt_format,
                         self.tokenizer,
                         seed=self.seed,
                         round=self.store.number,
@@ -311,7 +311,7 @@ class Round:
         self.store.spool.unlink()
         return summary
 
-    def _some_finished(self, spool: RolloutSpool) -> RolloutSpool:
+    def _some_finished(self, spool: RolloutLog) -> RolloutLog:
         if self.failures and not any(r.id in spool for r in [*self.records, *self.reserve]):
             record_id, message = next(iter(self.failures.items()))
             raise LongMabError(

@@ -1,4 +1,4 @@
-"""What a round leaves on disk, and how a later process recognises it as its own."""
+"""What a round leaves on disk, and how a later process recognizes it as its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from longmab_pl.errors import DataError
 from longmab_pl.pairs.types import PAIR_FORMATS, PairFormat
-from longmab_pl.storage.files import whole_file
+from longmab_pl.storage.files import atomic_write
 
 FORMAT = 1
 """Raised whenever prompts, seeds or file formats change so that an old journal must not be continued."""
@@ -18,7 +18,7 @@ ROUNDS = "rounds"
 """The folder of all rounds in a run folder."""
 
 
-class RoundStore:
+class RoundFolder:
     """The files of one round: `rounds/<number>-<fingerprint>/`.
 
     The folder's name carries the fingerprint of settings, records and policy: a changed setting starts a new folder,
@@ -32,7 +32,7 @@ class RoundStore:
         self._format: PairFormat = format
 
     @classmethod
-    def at(cls, folder: Path) -> RoundStore:
+    def at(cls, folder: Path) -> RoundFolder:
         """The round in this folder.
 
         Raises:
@@ -71,7 +71,7 @@ class RoundStore:
     @property
     def spool(self) -> Path:
         """Finished records of a round in the making; the whole round's are in `rollouts`."""
-        return self.folder / "rollouts.spool"
+        return self.folder / "rollouts.partial.jsonl"
 
     @property
     def summary(self) -> Path:
@@ -97,11 +97,11 @@ class RoundStore:
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(self.settings) as file:
+        with atomic_write(self.settings) as file:
             file.write(json.dumps(settings, indent=1) + "\n")
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        with whole_file(self.summary) as file:
+        with atomic_write(self.summary) as file:
             file.write(json.dumps(summary, indent=1) + "\n")
 
     def read_summary(self) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from typing import Any, Literal
 from longmab_pl.engines.protocol import Completion, Engine, Request
 from longmab_pl.errors import ConfigError, DataError, EngineError, LongMabError, PromptTooLong
 from longmab_pl.rollout.journal import Journal
-from longmab_pl.rollout.worker_thread import StrategyThread
-from longmab_pl.strategies.base import Asking, R
+from longmab_pl.rollout.worker_thread import WorkerThread
+from longmab_pl.strategies.base import R, RequestStream
 
 
 @dataclass
@@ -38,30 +38,30 @@ class Progress:
 
 
 @dataclass(eq=False)
-class _Live:
+class _ActiveRecord:
     """A record at work. `number` counts the records in the order in which they were taken up."""
 
     number: int
     key: str
-    asking: Asking[Any]
+    asking: RequestStream[Any]
     awaited: list[str] = field(default_factory=list)
     answers: dict[str, Completion] = field(default_factory=dict)
     answered: int = 0
 
 
 @dataclass(frozen=True, eq=False)
-class _Landed:
+class _Finished:
     """Completions of one poll, on their way to the disk."""
 
     ticket: int
-    answered: list[tuple[_Live, Completion]]
+    answered: list[tuple[_ActiveRecord, Completion]]
 
 
 @dataclass(eq=False)
-class _Step:
+class _Resumed:
     """How far a strategy came: it waits for the engine to answer `asked`, or it is `ended` with `result`."""
 
-    live: _Live
+    live: _ActiveRecord
     asked: list[Request] = field(default_factory=list)
     ended: bool = False
     result: Any = None
@@ -118,18 +118,18 @@ class Scheduler:
         self.on_progress = on_progress
         self.progress = Progress()
         self._taken = 0
-        self._next: tuple[str, Asking[Any]] | None = None  # the task to begin next
+        self._next: tuple[str, RequestStream[Any]] | None = None  # the task to begin next
         self._exhausted = False  # there are no more tasks
         self._ending = False  # all that are left are at work
-        self._live: dict[str, _Live] = {}
-        self._queue: list[tuple[int, int, int, _Live, Request]] = []  # a heap; the fourth is never compared
+        self._live: dict[str, _ActiveRecord] = {}
+        self._queue: list[tuple[int, int, int, _ActiveRecord, Request]] = []  # a heap; the fourth is never compared
         self._queued = 0
-        self._flying: dict[str, tuple[_Live, Request]] = {}
+        self._in_flight: dict[str, tuple[_ActiveRecord, Request]] = {}
         self._in_flight_responses = 0
-        self._thread: StrategyThread[_Step] = StrategyThread()
-        self._landed: deque[_Landed] = deque()
+        self._thread: WorkerThread[_Resumed] = WorkerThread()
+        self._finished: deque[_Finished] = deque()
 
-    def run(self, tasks: Iterable[tuple[str, Asking[R]] | None]) -> Iterator[tuple[str, R | LongMabError]]:
+    def run(self, tasks: Iterable[tuple[str, RequestStream[R]] | None]) -> Iterator[tuple[str, R | LongMabError]]:
         """Yield `(key, result)` as records finish, in any order; an error of one record is its result.
 
         Args:
@@ -144,22 +144,22 @@ class Scheduler:
         waiting = iter(tasks)
         try:
             while self._live or self._next or not self._exhausted:
-                self._take_up(waiting)
-                yield from self._settle(0)
+                self._admit(waiting)
+                yield from self._drain(0)
                 yield from self._submit()
                 if self._has_room() and self._thread.unfinished:
-                    progressed = yield from self._settle(_PATIENCE if self._flying else None)
+                    progressed = yield from self._drain(_PATIENCE if self._in_flight else None)
                     if not progressed:
                         self._poll()
-                elif self._has_room() and self._landed:
+                elif self._has_room() and self._finished:
                     # Only the answers on their way to the disk can give the engine work.
-                    self._use(self._landed.popleft())
-                elif self._flying:
+                    self._use(self._finished.popleft())
+                elif self._in_flight:
                     self._poll()
         finally:
             # Left early (error, Ctrl-C, a consumer that stops): nothing must keep generating for nobody.
-            if self._flying:
-                self._flying.clear()
+            if self._in_flight:
+                self._in_flight.clear()
                 with contextlib.suppress(EngineError):  # of an engine that is broken anyway
                     self.engine.abort()
             self._thread.close()
@@ -168,7 +168,7 @@ class Scheduler:
             if self._next:
                 self._next[1].close()
 
-    def _take_up(self, waiting: Iterator[tuple[str, Asking[R]] | None]) -> None:
+    def _admit(self, waiting: Iterator[tuple[str, RequestStream[R]] | None]) -> None:
         """Begin new records while there is room for them; one is held ready, to know in time that it is the last."""
         while True:
             if self._next is None and not self._exhausted:
@@ -184,7 +184,7 @@ class Scheduler:
             (key, asking), self._next = self._next, None
             if key in self._live:
                 raise DataError(f"two records have the id {key!r}; ids must be unique")
-            live = self._live[key] = _Live(self._taken, key, asking)
+            live = self._live[key] = _ActiveRecord(self._taken, key, asking)
             self._taken += 1
             self._thread.put(partial(self._advance, live, None), _FRESH)
 
@@ -197,16 +197,16 @@ class Scheduler:
 
     def _has_room(self) -> bool:
         if self.mode == "lockstep":
-            return not self._flying
+            return not self._in_flight
         return self._in_flight_responses < self.engine.concurrency
 
-    def _enqueue(self, live: _Live, request: Request) -> None:
+    def _enqueue(self, live: _ActiveRecord, request: Request) -> None:
         self._queued += 1
         behind = live.answered if self._ending else 0
         heapq.heappush(self._queue, (behind, live.number, self._queued, live, request))
 
     def _submit(self) -> Iterator[tuple[str, LongMabError]]:
-        if self.mode == "lockstep" and (self._flying or self._landed or self._thread.unfinished):
+        if self.mode == "lockstep" and (self._in_flight or self._finished or self._thread.unfinished):
             return
         while self._queue and (self.mode == "lockstep" or self._has_room()):
             *_, live, request = heapq.heappop(self._queue)
@@ -220,7 +220,7 @@ class Scheduler:
                 continue
             except EngineError as e:
                 raise self._resumable(e) from e
-            self._flying[request.id] = (live, request)
+            self._in_flight[request.id] = (live, request)
             self._in_flight_responses += request.n
         self.progress.in_flight = self._in_flight_responses
 
@@ -230,9 +230,9 @@ class Scheduler:
             completions = self.engine.poll()
         except EngineError as e:
             raise self._resumable(e) from e
-        self._land(completions)
-        while self._landed and (self.journal is None or self.journal.is_durable(self._landed[0].ticket)):
-            self._use(self._landed.popleft())
+        self._finish(completions)
+        while self._finished and (self.journal is None or self.journal.is_durable(self._finished[0].ticket)):
+            self._use(self._finished.popleft())
         if self.on_progress:
             self.on_progress(self.progress)
 
@@ -246,7 +246,7 @@ class Scheduler:
             "<run>/checkpoints/last.ckpt)."
         )
 
-    def _land(self, completions: list[Completion]) -> None:
+    def _finish(self, completions: list[Completion]) -> None:
         """Hand finished completions to the journal; nothing is decided from them before they are durable.
 
         The engine goes on meanwhile, so that it does not stand still for the disk at every answer.
@@ -255,9 +255,9 @@ class Scheduler:
             return
         answered = []
         for completion in completions:
-            if completion.request_id not in self._flying:
+            if completion.request_id not in self._in_flight:
                 raise EngineError(f"the engine answered a request that is not in flight: {completion.request_id!r}")
-            live, request = self._flying.pop(completion.request_id)
+            live, request = self._in_flight.pop(completion.request_id)
             self._in_flight_responses -= request.n
             answered.append((live, request, completion))
             self.progress.responses += request.n
@@ -267,9 +267,9 @@ class Scheduler:
         ticket = 0
         if self.journal is not None:
             ticket = self.journal.write((request, completion) for _, request, completion in answered)
-        self._landed.append(_Landed(ticket, [(live, completion) for live, _, completion in answered]))
+        self._finished.append(_Finished(ticket, [(live, completion) for live, _, completion in answered]))
 
-    def _use(self, landed: _Landed) -> None:
+    def _use(self, landed: _Finished) -> None:
         """Give answers to their strategies, as soon as they are durable."""
         if self.journal is not None:
             self.journal.wait(landed.ticket)
@@ -280,10 +280,10 @@ class Scheduler:
             if len(live.answers) == len(live.awaited):
                 self._thread.put(partial(self._advance, live, [live.answers[i] for i in live.awaited]), _ANSWERED)
 
-    def _advance(self, live: _Live, answers: list[Completion] | None) -> _Step:
+    def _advance(self, live: _ActiveRecord, answers: list[Completion] | None) -> _Resumed:
         """In the strategies' thread: resume one until it waits for the engine or ends; what the journal knows it gets
         at once."""
-        step = _Step(live)
+        step = _Resumed(live)
         while True:
             live.answered += len(answers or ())
             try:
@@ -307,7 +307,7 @@ class Scheduler:
                 return step
             answers = [live.answers[i] for i in live.awaited]
 
-    def _settle(self, patience: float | None) -> Generator[tuple[str, Any], None, bool]:
+    def _drain(self, patience: float | None) -> Generator[tuple[str, Any], None, bool]:
         """Take over what strategies have come to since; True if there was any. Waits for the first one at most
         `patience` seconds (None: as long as it takes)."""
         step = self._thread.take(patience)
@@ -322,7 +322,7 @@ class Scheduler:
             step = self._thread.take(0)
         return progressed
 
-    def _done(self, live: _Live, result: R) -> tuple[str, R]:
+    def _done(self, live: _ActiveRecord, result: R) -> tuple[str, R]:
         del self._live[live.key]
         self.progress.records_done += 1
         return live.key, result

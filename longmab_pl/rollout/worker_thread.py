@@ -1,4 +1,4 @@
-"""The thread in which strategies work, so that the engine does not stand still while one cuts, embeds or tokenises."""
+"""The thread in which strategies work, so that the engine does not stand still while one cuts, embeds or tokenizes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class StrategyThread(Generic[T]):
+class WorkerThread(Generic[T]):
     """Runs jobs one at a time, urgent ones first; tokenizers and embedders are never used by two strategies at once.
 
     The work is mostly outside Python's global lock (tokenizers, matrix products), as the engine's steps are.

@@ -12,13 +12,13 @@ from typing import IO, Any
 from longmab_pl.errors import LongMabError
 
 
-def settle(file: IO[Any]) -> None:
+def fsync_file(file: IO[Any]) -> None:
     """Wait until what was written to the file is on disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
-def settle_folder(folder: Path) -> None:
+def fsync_dir(folder: Path) -> None:
     """Likewise for a folder's names, where the system can: a new file is safe only when its entry is on disk too."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
@@ -29,7 +29,7 @@ def settle_folder(folder: Path) -> None:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[str]]:
+def atomic_write(path: Path) -> Iterator[IO[str]]:
     """A text file to write that appears under its name only when it is whole.
 
     Raises:
@@ -39,9 +39,9 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
     try:
         with partial.open("w", encoding="utf-8") as file:
             yield file
-            settle(file)
+            fsync_file(file)
         partial.replace(path)
-        settle_folder(path.parent)
+        fsync_dir(path.parent)
     except OSError as error:
         raise LongMabError(
             f"cannot write {path}: {error.strerror}. Free some space (or fix the permissions) and run the same command "

@@ -1,1 +1,37 @@
-"""Rollout strategies: what to ask next about a record."""
+"""Rollout strategies: each decides what to ask next about a record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from longmab_pl.exports import lazy_exports
+
+if TYPE_CHECKING:
+    from longmab_pl.strategies.bandit.early_stopping import EarlyStopping
+    from longmab_pl.strategies.bandit.probe import Probe
+    from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
+    from longmab_pl.strategies.base import RecordRollout, Response, Strategy, StrategyContext
+
+HOMES = {
+    "BanditRollout": "longmab_pl.strategies.bandit.strategy",
+    "Chunking": "longmab_pl.strategies.bandit.strategy",
+    "EarlyStopping": "longmab_pl.strategies.bandit.early_stopping",
+    "Probe": "longmab_pl.strategies.bandit.probe",
+    "RecordRollout": "longmab_pl.strategies.base",
+    "Response": "longmab_pl.strategies.base",
+    "Strategy": "longmab_pl.strategies.base",
+    "StrategyContext": "longmab_pl.strategies.base",
+}
+
+__all__ = [
+    "BanditRollout",
+    "Chunking",
+    "EarlyStopping",
+    "Probe",
+    "RecordRollout",
+    "Response",
+    "Strategy",
+    "StrategyContext",
+]
+
+__getattr__ = lazy_exports(__name__, HOMES)

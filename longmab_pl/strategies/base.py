@@ -9,12 +9,12 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Completion, Request
 from longmab_pl.models.embedder import Embedder
-from longmab_pl.prompts.formats import ReadingProtocol
+from longmab_pl.prompts.formats import PromptFormat
 
 R = TypeVar("R")
 
 
-Asking = Generator[list[Request], list[Completion], R]
+RequestStream = Generator[list[Request], list[Completion], R]
 """A strategy at work on one record: yields requests, receives their completions (same order), returns its result."""
 
 
@@ -50,7 +50,7 @@ class RecordRollout:
         values: the bandit's final estimates, [arms].
         evidence: 1 for chunks that contain a gold answer verbatim, [arms]: for reports only, no policy sees it.
         probe: how the initial values were made: `probe`, `query` or `uniform`.
-        stopped: why it ended before its rounds were over: `settled`, `hopeless`, or "" where it did not.
+        stopped: why it ended before its pulls were over: `separated`, `no_signal`, or "" where it did not.
     """
 
     record_id: str
@@ -65,11 +65,11 @@ class RecordRollout:
 
 
 @dataclass(frozen=True)
-class Tools:
+class StrategyContext:
     """What strategies work with. `seed` already contains the round, so that rounds sample differently."""
 
     tokenizer: Any
-    reading: ReadingProtocol
+    prompt_format: PromptFormat
     embedder: Embedder
     max_model_len: int
     seed: int
@@ -79,7 +79,7 @@ class Tools:
 class Strategy(Protocol):
     """Decides what to ask next. Deterministic given the record, the seed and the completions."""
 
-    def roll(self, record: QARecord, tools: Tools) -> Asking[RecordRollout]:
+    def roll(self, record: QARecord, tools: StrategyContext) -> RequestStream[RecordRollout]:
         """Work on one record."""
 
     def expected_responses(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def begin_step_anew(checkpoint: dict[str, Any], batches: float, accumulate: int) -> None:
+def drop_partial_accumulation(checkpoint: dict[str, Any], batches: float, accumulate: int) -> None:
     """Put a checkpoint's position back to the first batch of the optimizer step under way.
 
     Gradients are not saved, so that a run resumed between two batches of a step would take the step without the first

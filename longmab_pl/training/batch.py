@@ -23,7 +23,7 @@ _Completion = tuple[tuple[int, ...], tuple[bool, ...] | None]
 
 @dataclass(frozen=True)
 class PreferenceExample:
-    """One preference pair, tokenised.
+    """One preference pair, tokenized.
 
     Args:
         id: names the pair in errors and logs.

@@ -41,7 +41,7 @@ def completion_logps(
     batch: PackedBatch,
     chunk: int = 128,
     layout: Layout = "packed",
-    excess_weight: float = 1.0,
+    ld_alpha: float = 1.0,
 ) -> PairLogps:
     """Log-probabilities of every pair's chosen and rejected completion, given its prompt.
 
@@ -51,7 +51,7 @@ def completion_logps(
         chunk: rows of hidden states that go through the output head at once; [chunk, vocabulary] is the largest logits
             tensor.
         layout: "packed" runs the sequence once; "concatenated" runs prompt + completion for each completion.
-        excess_weight: weight of a completion's compared tokens beyond the number in the pair's shorter one (LD-DPO,
+        ld_alpha: weight of a completion's compared tokens beyond the number in the pair's shorter one (LD-DPO,
             arXiv:2409.06411, its alpha); 1 counts all tokens alike.
 
     Raises:
@@ -64,13 +64,13 @@ def completion_logps(
     lengths = torch.stack([tokens.sum() for tokens in counted])
     chosen, rejected = list(batch.chosen), list(batch.rejected)
     sums = torch.stack([tokens.sum() for tokens in per_completion])
-    if excess_weight == 1.0:
+    if ld_alpha == 1.0:
         chosen_sums, rejected_sums = sums[chosen], sums[rejected]
     else:
 
         def desensitised(completion: int, common: torch.Tensor) -> torch.Tensor:
             excess = counted[completion].cumsum(0) > common
-            return (per_completion[completion] * torch.where(excess, excess_weight, 1.0)).sum()
+            return (per_completion[completion] * torch.where(excess, ld_alpha, 1.0)).sum()
 
         common = torch.minimum(lengths[chosen], lengths[rejected])
         chosen_sums = torch.stack([desensitised(c, n) for c, n in zip(chosen, common, strict=True)])

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from longmab_pl.errors import ConfigError, LongMabError, NonFiniteLoss
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.training import adapter as adapters
-from longmab_pl.training.accumulation import begin_step_anew
+from longmab_pl.training.accumulation import drop_partial_accumulation
 from longmab_pl.training.attention import Attention, leave_flex
 from longmab_pl.training.batch import PackedBatch
 from longmab_pl.training.logprobs import (
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 
 class DPOModule(LightningModule):
-    """Direct preference optimisation of a LoRA adapter, on batches that hold every shared prompt once.
+    """Direct preference optimization of a LoRA adapter, on batches that hold every shared prompt once.
 
     Loss of a pair: the preference loss + `nll_weight` x mean negative log-likelihood of the chosen completion's tokens.
-    Keep the Trainer at `precision: 32-true`: weights are loaded in `dtype`, the adapter and its optimiser are float32.
+    Keep the Trainer at `precision: 32-true`: weights are loaded in `dtype`, the adapter and its optimizer are float32.
 
     Args:
         model: a local folder, a hub name, or "bundled:smollm2-135m-instruct".
@@ -64,7 +64,7 @@ class DPOModule(LightningModule):
         optimizer: "paged_adamw_8bit" (bitsandbytes) needs a CUDA GPU.
         reference: "base" is the adapter switched off; "round_start" is a frozen copy of the adapter as the present
             round began (see `start_round`); anything else is a separate model, loaded frozen in the policy's dtype and
-            quantisation (it must have the policy's tokenizer).
+            quantization (it must have the policy's tokenizer).
         precompute_reference: compute the reference's log-probabilities once per pair and keep them beside the pairs;
             "auto" does so where pairs are trained on more than once (see `longmab_pl.training.reference_store`).
         logprob_chunk: rows of hidden states that go through the output head at once.
@@ -224,7 +224,7 @@ class DPOModule(LightningModule):
 
     def pair_logps(self, batch: PackedBatch) -> PairLogps:
         """Log-probabilities of a batch's pairs under the policy."""
-        return completion_logps(self._policy, batch, self.logprob_chunk, self.layout, self.loss.excess_weight)
+        return completion_logps(self._policy, batch, self.logprob_chunk, self.layout, self.loss.ld_alpha)
 
     @torch.no_grad()
     def reference_logps(self, batch: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -233,7 +233,7 @@ class DPOModule(LightningModule):
         They may be stored in the pairs (`PreferenceExample.reference_*_logp`) for as long as `reference_digest` stays
         the same.
         """
-        options = self.logprob_chunk, self._reference_layout, self.loss.excess_weight
+        options = self.logprob_chunk, self._reference_layout, self.loss.ld_alpha
         if self._separate:
             logps = completion_logps(self._separate[0], batch, *options)
         else:
@@ -244,7 +244,7 @@ class DPOModule(LightningModule):
     def reference_digest(self) -> str:
         """Stands for all that a pair's reference log-probabilities depend on besides its tokens."""
         weights = reference_digest(self._policy, self.reference, self._separate[0] if self._separate else None)
-        return f"{weights}-{self.loss.excess_weight:g}"
+        return f"{weights}-{self.loss.ld_alpha:g}"
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> torch.Tensor:
         loss, metrics = self._loss(batch)
@@ -310,7 +310,9 @@ class DPOModule(LightningModule):
         """Keep the adapter (and the round's reference adapter) and drop the base model's weights; an optimizer step
         that is half accumulated begins anew on resume."""
         if "loops" in checkpoint:
-            begin_step_anew(checkpoint, self.trainer.num_training_batches, self.trainer.accumulate_grad_batches)
+            drop_partial_accumulation(
+                checkpoint, self.trainer.num_training_batches, self.trainer.accumulate_grad_batches
+            )
         names = adapters.checkpoint_names(self)
         checkpoint["state_dict"] = {name: t for name, t in checkpoint["state_dict"].items() if name in names}
 

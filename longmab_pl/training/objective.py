@@ -1,4 +1,4 @@
-"""What a step minimises, and what it says of itself."""
+"""What a step minimizes, and what it says of itself."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 Batch = Sequence[PreferenceExample]
 
 
-def token_batches(examples: Sequence[PreferenceExample], max_tokens: int) -> list[Batch]:
+def pack_by_tokens(examples: Sequence[PreferenceExample], max_tokens: int) -> list[Batch]:
     """Batches of at most `max_tokens` packed tokens, in the order of the examples.
 
     Pairs with the same prompt stay together behind one copy of it, where the first of them stands. Where they are too
@@ -52,7 +52,7 @@ def packed_tokens(examples: Batch) -> int:
     return len(examples[0].prompt_ids) + sum(len(ids) for ids, _ in completions)
 
 
-def even_out(batches: Sequence[Batch], world_size: int) -> list[Batch]:
+def balance_ranks(batches: Sequence[Batch], world_size: int) -> list[Batch]:
     """As many batches as every rank can take equally many of: the largest are halved, or, where none can be, the last
     ones wait for another epoch."""
     even = list(batches)

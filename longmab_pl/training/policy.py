@@ -1,4 +1,4 @@
-"""Load the policy (base model + LoRA, optionally NF4-quantised) and its tokenizer."""
+"""Load the policy (base model + LoRA, optionally NF4-quantized) and its tokenizer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LoRASettings:
         dropout: on the adapter's input, while training; the reference never sees it.
         target_modules: "all-linear" (every linear layer but the output head), one regular expression, or a list of
             module names.
-        rslora: rank-stabilised scaling (arXiv:2312.03732).
+        rslora: rank-stabilized scaling (arXiv:2312.03732).
         dora: weight-decomposed adapters (arXiv:2402.09353); vLLM does not serve them without a merge.
     """
 
@@ -138,7 +138,7 @@ def load_policy(
 ) -> PeftModel:
     """Load a causal language model, freeze it and put a fresh LoRA adapter on it.
 
-    The base stays in `dtype` (NF4 blocks with double quantisation when `quantization` is "nf4", computing in `dtype`);
+    The base stays in `dtype` (NF4 blocks with double quantization when `quantization` is "nf4", computing in `dtype`);
     the adapter is float32. PEFT's `prepare_model_for_kbit_training` is not used: it would upcast the embeddings, the
     output head and the norms to float32 (4 GB more for an 8B model with a 128k vocabulary), while all else that it
     does (freezing, checkpointing) is done here.
@@ -146,7 +146,7 @@ def load_policy(
     Args:
         model: a local folder or a hub name.
         lora: the adapter; None is `LoRASettings()`.
-        quantization: "nf4" as in QLoRA (arXiv:2305.14314); works on GPU and CPU. A quantised base is never merged.
+        quantization: "nf4" as in QLoRA (arXiv:2305.14314); works on GPU and CPU. A quantized base is never merged.
         dtype: of the base model's weights and activations.
         attention: the implementation, see `longmab_pl.training.attention`; "auto": "flex" on CUDA, "sdpa" elsewhere.
         gradient_checkpointing: recompute each layer in the backward pass.

@@ -33,7 +33,7 @@ def load_reference(
     attention: Attention = "auto",
     device: torch.device | str = "cpu",
 ) -> PreTrainedModel:
-    """Load a separate reference model, frozen and in eval mode, quantised as the policy is.
+    """Load a separate reference model, frozen and in eval mode, quantized as the policy is.
 
     Args:
         name: a local folder, a hub name, or a bundled model.

@@ -1,8 +1,8 @@
 """Reference log-probabilities computed once per pair and kept beside the pairs.
 
 With several epochs over the same pairs the reference says the same each time, so one forward pass per pair is enough.
-A file belongs to one reference, recognised by a digest of its weights and of how the loss sums tokens; a pair is
-recognised by its tokens and masks. So a changed reference, tokenizer, template or pair is computed anew, and a pass
+A file belongs to one reference, recognized by a digest of its weights and of how the loss sums tokens; a pair is
+recognized by its tokens and masks. So a changed reference, tokenizer, template or pair is computed anew, and a pass
 that was interrupted goes on where it stopped.
 """
 
@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from longmab_pl.errors import LongMabError
 from longmab_pl.training.batch import PreferenceExample, collate
-from longmab_pl.training.packing import packed_tokens, token_batches
+from longmab_pl.training.packing import pack_by_tokens, packed_tokens
 
 if TYPE_CHECKING:
     from longmab_pl.training.module import DPOModule
@@ -118,7 +118,7 @@ def _compute(
 ) -> Iterator[tuple[str, Logps]]:
     """Log-probabilities of this rank's pairs, each written before it is used (`file` None: another rank writes)."""
     # No more at once than the longest pair takes: training on it must fit anyway.
-    batches = token_batches(examples, max(packed_tokens([e]) for e in examples))
+    batches = pack_by_tokens(examples, max(packed_tokens([e]) for e in examples))
     bar = tqdm(total=len(examples), desc="reference", unit="pair", dynamic_ncols=True, disable=rank != 0)
     try:
         with _reopened(file, reference) as out, bar:

@@ -36,7 +36,7 @@ def lr_factor(progress: float, warmup_fraction: float, schedule: Schedule) -> fl
 def run_progress(trainer: Trainer, batch_idx: int) -> float:
     """Fraction of the run at the middle of this batch, so that neither the first nor the last step has a rate of 0.
 
-    With `max_steps` set, optimiser steps count; otherwise epochs and batches.
+    With `max_steps` set, optimizer steps count; otherwise epochs and batches.
 
     Raises:
         ConfigError: the run has no known end.

@@ -16,19 +16,19 @@ _MARKER = "xANSWERx"
 
 
 def encode_prompt(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]], opened: str = ""
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]], prefill: str = ""
 ) -> tuple[int, ...]:
     """Token ids of a conversation up to where the assistant's next words begin.
 
     Args:
         tokenizer: with a chat template.
         messages: `{"role", "content"}` each, the last one not the assistant's.
-        opened: text with which the assistant's turn already stands opened (it belongs to the prompt, not to the
+        prefill: text with which the assistant's turn begins (it belongs to the prompt, not to the
             answer).
     """
     rendered = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
     # The template writes the special tokens itself; the tokenizer must not add a second set.
-    return tuple(tokenizer.encode(rendered + opened, add_special_tokens=False))
+    return tuple(tokenizer.encode(rendered + prefill, add_special_tokens=False))
 
 
 def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -64,12 +64,12 @@ def tokenize_pair(
     rejected_ended: bool = True,
     chosen_reward: float = 0.0,
     rejected_reward: float = 0.0,
-    opened: str = "",
+    prefill: str = "",
     max_length: int | None = None,
-    chosen_compared: tuple[int, int] | None = None,
-    rejected_compared: tuple[int, int] | None = None,
+    chosen_completion_mask: tuple[int, int] | None = None,
+    rejected_completion_mask: tuple[int, int] | None = None,
 ) -> PreferenceExample:
-    """Tokenise one preference pair.
+    """Tokenize one preference pair.
 
     Args:
         tokenizer: with a chat template.
@@ -77,25 +77,25 @@ def tokenize_pair(
         messages: the prompt, `{"role", "content"}` each.
         chosen: text of the better answer.
         rejected: text of the worse answer.
-        chosen_ended: the answer ended by itself (True: the end-of-turn token is learnt as part of it) rather than at
+        chosen_ended: the answer ended by itself (True: the end-of-turn token is learned as part of it) rather than at
             the length limit.
         rejected_ended: likewise.
         chosen_reward: score of the chosen answer.
         rejected_reward: score of the rejected answer.
-        opened: text with which the assistant's turn stands opened before either answer.
+        prefill: text with which the assistant's turn begins before either answer.
         max_length: most tokens that prompt + longer answer may take.
-        chosen_compared: characters [start, end) of the chosen answer that are compared, the rest is only read
+        chosen_completion_mask: characters [start, end) of the chosen answer that are compared, the rest is only read
             (step-wise preferences: one block of a longer answer); None: all of it. The end-of-turn token belongs to the
             answer's last character. Blocks that both answers share before the compared one are better put into
-            `opened`, where they are computed once.
-        rejected_compared: likewise of the rejected answer.
+            `prefill`, where they are computed once.
+        rejected_completion_mask: likewise of the rejected answer.
 
     Raises:
         DataError: an empty or identical answer, a pair longer than `max_length`, or compared characters that are not
             there; the message names the pair.
         ConfigError: compared characters with a slow tokenizer, which does not say where its tokens stand.
     """
-    prompt_ids = encode_prompt(tokenizer, messages, opened)
+    prompt_ids = encode_prompt(tokenizer, messages, prefill)
     end = end_of_turn_id(tokenizer)
 
     def completion(
@@ -118,8 +118,8 @@ def tokenize_pair(
     for name, text in (("chosen", chosen), ("rejected", rejected)):
         if not text.strip():
             raise DataError(f"pair {id!r}: the {name} answer is empty; leave the pair out")
-    chosen_ids, chosen_mask = completion(chosen, chosen_ended, chosen_compared)
-    rejected_ids, rejected_mask = completion(rejected, rejected_ended, rejected_compared)
+    chosen_ids, chosen_mask = completion(chosen, chosen_ended, chosen_completion_mask)
+    rejected_ids, rejected_mask = completion(rejected, rejected_ended, rejected_completion_mask)
     example = PreferenceExample(
         id=id,
         prompt_ids=prompt_ids,

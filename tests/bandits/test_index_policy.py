@@ -153,7 +153,7 @@ def test_negative_seed(name: str) -> None:
         POLICIES[name]([0.5], 1, seed=-1)
 
 
-def test_full_context_plays_everything_whatever_was_learnt() -> None:
+def test_full_context_plays_everything_whatever_was_learned() -> None:
     policy = FullContext([0.1, 0.9, 0.5], top_k=1)
     assert play(policy, 4) == [[0, 1, 2]] * 4
 

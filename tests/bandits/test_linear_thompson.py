@@ -58,7 +58,7 @@ def test_exploration_scales_the_deviation_from_the_mean() -> None:
     np.testing.assert_allclose(none.sample(), none.values)
 
 
-def test_it_tells_a_gold_chunk_from_its_neighbours_where_means_per_arm_cannot() -> None:
+def test_it_tells_a_gold_chunk_from_its_neighbors_where_means_per_arm_cannot() -> None:
     policy = LinearThompson([0.3] * 4, 2, arm_std=1.0, noise_std=0.1)
     for play, reward in (([0, 1], 0.9), ([0, 2], 0.9), ([1, 2], 0.0), ([1, 3], 0.0), ([2, 3], 0.0)):
         policy.update(play, reward)

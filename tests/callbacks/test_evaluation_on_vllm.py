@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from longmab_pl.data.synthesis import synthesise
+from longmab_pl.data.synthesis import synthesize
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (run / "bench").mkdir()
     rows = [
         {"_id": r.id, "input": r.input, "context": r.context, "answers": [r.answer], "length": 200, "all_classes": None}
-        for r in synthesise(seed=7, n_train=0, n_eval=6, passages=4, two_hop=0).eval
+        for r in synthesize(seed=7, n_train=0, n_eval=6, passages=4, two_hop=0).eval
     ]
     (run / "bench" / "hotpotqa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (run / "evaluation.yaml").write_text(CONFIG.format(run=run))
@@ -72,14 +72,14 @@ def test_every_logger_has_the_scores_before_and_after(run: Path) -> None:
 
 def test_predictions_maps_and_the_best_adapter_are_on_disk(run: Path) -> None:
     results = {}
-    for when in ("after-round-0", "after-round-1"):
+    for when in ("before-training", "after-round-1"):
         folder = run / "evaluations" / when
         rows = [json.loads(line) for line in (folder / "longbench" / "hotpotqa.jsonl").read_text().splitlines()]
         assert len({row["id"] for row in rows}) == 4
         results[when] = {row["id"]: row["pred"] for row in rows}
         assert json.loads((folder / "needle" / "needle_map.json").read_text())["asked"] == [[2, 2]]
-    assert results["after-round-0"].keys() == results["after-round-1"].keys()
-    assert results["after-round-0"] != results["after-round-1"], "the engine answered with the adapter"
+    assert results["before-training"].keys() == results["after-round-1"].keys()
+    assert results["before-training"] != results["after-round-1"], "the engine answered with the adapter"
     best = json.loads((run / "best_adapter" / "best.json").read_text())
     assert best["when"] == "after round 1"
     assert (run / "best_adapter" / "adapter_model.safetensors").exists()

@@ -149,7 +149,7 @@ def test_a_finished_evaluation_asked_for_again_does_not_start_the_engine(
     assert second.prompt_tokens == first.prompt_tokens > 0
     assert "scored again, nothing asked" in capsys.readouterr().err
     roomier = ScriptedEngine(half_right, max_model_len=200_000)
-    held_otherwise = ScriptedEngine(half_right, max_model_len=2000, weights="scripted, fp8")
+    held_otherwise = ScriptedEngine(half_right, max_model_len=2000, weight_format="scripted, fp8")
     with pytest.raises(ConfigError, match=r"made with other settings"):
         run(tiny_model, bench, tmp_path / "out", tasks="mine", engine=held_otherwise, protocol="qa", max_tokens=50)
     with pytest.raises(ConfigError, match="max_model_len: 2000 there, 200000 now"):
@@ -349,7 +349,13 @@ def test_the_qa_protocol_reads_either_way(tiny_model: str, bench: Path, tmp_path
     assert text_of(engine.asked[0]).endswith("[assistant]")
     assert (engine.asked[0].sampling.max_tokens, engine.asked[0].sampling.presence_penalty) == (1024, 1.0)
     result, engine = run(
-        tiny_model, bench / "mine.jsonl", tmp_path / "d", all_right, protocol="qa", reading="direct", max_tokens=16
+        tiny_model,
+        bench / "mine.jsonl",
+        tmp_path / "d",
+        all_right,
+        protocol="qa",
+        prompt_format="direct",
+        max_tokens=16,
     )
     assert text_of(engine.asked[0]).endswith("[assistant]Answer:")
     assert engine.asked[0].sampling.max_tokens == 16

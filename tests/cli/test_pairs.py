@@ -21,9 +21,9 @@ data:
     rounds: 1
     verify_sync: false
     engine: {{class_path: scripted_engine.ScriptedEngine, init_args: {{answer: scripted_engine.numbered}}}}
-    reading: longmab_pl.prompts.formats.Direct
+    prompt_format: longmab_pl.prompts.DirectAnswer
     strategy:
-      class_path: longmab_pl.strategies.bandit.strategy.BanditRollout
+      class_path: longmab_pl.strategies.BanditRollout
       init_args:
         rounds: 4
         top_k: 2

@@ -153,7 +153,7 @@ def test_short_texts(tokenizer) -> None:
     assert chunk_text("One. Two, without end", tokenizer, 100) == ["One. Two, without end"]
 
 
-def test_a_text_is_tokenised_once_whatever_its_length(tokenizer, contexts: dict[str, str]) -> None:
+def test_a_text_is_tokenized_once_whatever_its_length(tokenizer, contexts: dict[str, str]) -> None:
     """Linear time in the number of tokens; `benchmarks/chunking.py` measures it."""
     seen: list[int] = []
 

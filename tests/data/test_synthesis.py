@@ -9,14 +9,14 @@ import pytest
 
 from longmab_pl.data import shipped_path, synthetic_world
 from longmab_pl.data.readers import read_records
-from longmab_pl.data.synthesis import SyntheticRecord, SyntheticSet, synthesise, write_dataset, write_records
+from longmab_pl.data.synthesis import SyntheticRecord, SyntheticSet, synthesize, write_dataset, write_records
 from longmab_pl.data.synthetic_world import KINDS
 from longmab_pl.errors import ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
 def made() -> SyntheticSet:
-    return synthesise()
+    return synthesize()
 
 
 def passages(record: SyntheticRecord) -> dict[str, str]:
@@ -104,20 +104,20 @@ def test_splits_share_no_entity(made: SyntheticSet) -> None:
 def test_contexts_have_the_size_asked_for(made: SyntheticSet, tokenizer) -> None:
     sizes = [len(tokenizer(record.context).input_ids) for record in made.train]
     assert 260 < sum(sizes) / len(sizes) < 350
-    long = synthesise(seed=3, n_train=2, n_eval=1, passages=250)
+    long = synthesize(seed=3, n_train=2, n_eval=1, passages=250)
     assert all(10_000 < len(tokenizer(record.context).input_ids) < 16_000 for record in long.train)
     assert all(len(passages(record)) == 250 for record in long.train)
 
 
 def test_seeds(made: SyntheticSet) -> None:
-    assert synthesise(seed=5, n_train=9, n_eval=3) == synthesise(seed=5, n_train=9, n_eval=3)
-    assert synthesise(seed=6, n_train=9, n_eval=3) != synthesise(seed=5, n_train=9, n_eval=3)
+    assert synthesize(seed=5, n_train=9, n_eval=3) == synthesize(seed=5, n_train=9, n_eval=3)
+    assert synthesize(seed=6, n_train=9, n_eval=3) != synthesize(seed=5, n_train=9, n_eval=3)
 
 
 @pytest.mark.parametrize("two_hop", [0.0, 1.0])
 @pytest.mark.parametrize("size", [4, 5, 20])
 def test_every_size_and_share_works(size: int, two_hop: float) -> None:
-    made = synthesise(seed=1, n_train=30, n_eval=0, passages=size, two_hop=two_hop)
+    made = synthesize(seed=1, n_train=30, n_eval=0, passages=size, two_hop=two_hop)
     assert {record.hops for record in made.train} == {1 + int(two_hop)}
     assert all(len(passages(record)) == size for record in made.train)
     assert made.eval == ()
@@ -129,7 +129,7 @@ def test_every_size_and_share_works(size: int, two_hop: float) -> None:
 )
 def test_bad_settings(arguments: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        synthesise(**arguments)
+        synthesize(**arguments)
 
 
 def test_written_sets_are_read_back(tmp_path: Path) -> None:

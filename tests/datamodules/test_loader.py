@@ -9,7 +9,7 @@ import pytest
 
 from longmab_pl.datamodules.loader import RoundLoader
 from longmab_pl.training.batch import PreferenceExample
-from longmab_pl.training.packing import even_out, packed_tokens, token_batches
+from longmab_pl.training.packing import balance_ranks, pack_by_tokens, packed_tokens
 
 
 def pair(name: str, prompt: tuple[int, ...], chosen: int = 3, rejected: int = 2) -> PreferenceExample:
@@ -41,16 +41,16 @@ def test_pairs_of_a_prompt_stay_together_within_the_budget() -> None:
     a, b = (1,) * 10, (2,) * 4
     pairs = [pair("a1", a), pair("b1", b), pair("a2", a), pair("c1", (3,) * 4)]
     # a: 10 + 5 + 5 = 20; b: 9; c: 9.
-    assert names(token_batches(pairs, 20)) == [["a1", "a2"], ["b1", "c1"]]
-    assert names(token_batches(pairs, 29)) == [["a1", "a2", "b1"], ["c1"]]
-    assert names(token_batches(pairs, 38)) == [["a1", "a2", "b1", "c1"]]
+    assert names(pack_by_tokens(pairs, 20)) == [["a1", "a2"], ["b1", "c1"]]
+    assert names(pack_by_tokens(pairs, 29)) == [["a1", "a2", "b1"], ["c1"]]
+    assert names(pack_by_tokens(pairs, 38)) == [["a1", "a2", "b1", "c1"]]
     # Too many for one batch: in parts, each with its own copy of the prompt.
-    assert names(token_batches(pairs, 18)) == [["a1"], ["a2"], ["b1", "c1"]]
+    assert names(pack_by_tokens(pairs, 18)) == [["a1"], ["a2"], ["b1", "c1"]]
 
 
 def test_the_budget_holds_and_every_pair_comes_once() -> None:
     pairs = some_pairs(60, 4)
-    batches = token_batches(pairs, 120)
+    batches = pack_by_tokens(pairs, 120)
     assert sorted(e.id for batch in batches for e in batch) == sorted(e.id for e in pairs)
     loader = RoundLoader(pairs, 1, "k", max_tokens=120)
     tokens = [batch.tokens for batch in loader]
@@ -65,13 +65,13 @@ def test_a_shared_completion_is_counted_once() -> None:
     best = (7, 8, 9)
     pairs = [PreferenceExample("1", (1, 2), best, (3,)), PreferenceExample("2", (1, 2), best, (4,))]
     assert packed_tokens(pairs) == 2 + 3 + 1 + 1
-    assert names(token_batches(pairs, 7)) == [["1", "2"]]
+    assert names(pack_by_tokens(pairs, 7)) == [["1", "2"]]
 
 
 def test_a_pair_over_the_budget_rides_alone_and_is_said(caplog: pytest.LogCaptureFixture) -> None:
     pairs = [pair("s", (1,) * 3), pair("long", (2,) * 50), pair("t", (1,) * 3)]
     with caplog.at_level(logging.WARNING):
-        assert names(token_batches(pairs, 30)) == [["s", "t"], ["long"]]
+        assert names(pack_by_tokens(pairs, 30)) == [["s", "t"], ["long"]]
     assert "1 pairs take more than max_tokens_per_batch (30 tokens)" in caplog.text
 
 
@@ -90,16 +90,16 @@ def test_ranks_share_the_pairs_evenly_and_none_twice(world: int, max_tokens: int
 def test_halves_are_cut_between_prompts() -> None:
     a, b = (1,) * 5, (2,) * 5
     batch = [pair("a1", a), pair("a2", a), pair("a3", a), pair("b1", b)]
-    assert names(even_out([batch, [pair("c", (3,))], [pair("d", (4,))]], 2)) == [
+    assert names(balance_ranks([batch, [pair("c", (3,))], [pair("d", (4,))]], 2)) == [
         ["a1", "a2", "a3"],
         ["b1"],
         ["c"],
         ["d"],
     ]
-    assert names(even_out([batch[:3]], 2)) == [["a1"], ["a2", "a3"]]
+    assert names(balance_ranks([batch[:3]], 2)) == [["a1"], ["a2", "a3"]]
     # Single pairs cannot be halved: the last ones wait.
-    assert names(even_out([[pair("c", (3,))], [pair("d", (4,))], [pair("e", (5,))]], 2)) == [["c"], ["d"]]
-    assert even_out([[pair("c", (3,))]], 2) == []
+    assert names(balance_ranks([[pair("c", (3,))], [pair("d", (4,))], [pair("e", (5,))]], 2)) == [["c"], ["d"]]
+    assert balance_ranks([[pair("c", (3,))]], 2) == []
 
 
 @pytest.mark.parametrize("max_tokens", [None, 90])

@@ -13,7 +13,7 @@ from scripted_engine import ScriptedEngine
 from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation, RoundProgressBar, RoundReport
 from longmab_pl.datamodules.preferences import PreferenceDataModule
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.prompts.formats import Direct
+from longmab_pl.prompts.formats import DirectAnswer
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.policy import LoRASettings
 
@@ -117,7 +117,7 @@ def test_report_bar_and_evaluation_work_as_in_rounds(tmp_path, tiny_model, pairs
         RoundProgressBar(),
         bar=True,
         engine=engine,
-        reading=Direct(),
+        prompt_format=DirectAnswer(),
     )
     trainer.fit(module, datamodule=data)
     assert [e["round"] for e in evaluation.history] == [0, 1, 2]

@@ -11,9 +11,9 @@ from longmab_pl.cli.main import main
 @pytest.mark.parametrize(
     ("fragment", "engine", "setting"),
     [
-        ("engine-server", "longmab_pl.engines.server.engine.ServerEngine", {"servers": ["http://127.0.0.1:8000"]}),
-        ("engine-launch", "longmab_pl.engines.server.engine.ServerEngine", {"servers": None}),
-        ("engine-transformers", "longmab_pl.engines.transformers.engine.TransformersEngine", {"concurrency": 8}),
+        ("engine-server", "longmab_pl.engines.ServerEngine", {"servers": ["http://127.0.0.1:8000"]}),
+        ("engine-launch", "longmab_pl.engines.ServerEngine", {"servers": None}),
+        ("engine-transformers", "longmab_pl.engines.TransformersEngine", {"concurrency": 8}),
     ],
 )
 @pytest.mark.parametrize("run", ["demo", "paper"])

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from longmab_pl.engines.weight_sync_check import Canary
+from longmab_pl.engines.weight_sync_check import WeightSyncCheck
 from longmab_pl.errors import EngineError
 
 PROMPTS = [list(range(65)), list(range(100, 133)), list(range(200, 233))]  # 128 scored tokens
@@ -34,8 +34,8 @@ class World:
     def engine(self, effect: np.ndarray) -> list[list[float]]:
         return self.rows(self.base + effect + self.gap + self.rng.normal(0.0, NOISE, 128))
 
-    def canary(self) -> Canary:
-        canary = Canary(PROMPTS)
+    def canary(self) -> WeightSyncCheck:
+        canary = WeightSyncCheck(PROMPTS)
         nothing = np.zeros(128)
         canary.record_base(self.engine(nothing), self.policy(nothing))
         return canary
@@ -121,7 +121,7 @@ def test_return_to_the_base_is_proven_against_the_adapter() -> None:
 
 
 def test_noiseless_observers() -> None:
-    canary = Canary([[1, 2, 3]])
+    canary = WeightSyncCheck([[1, 2, 3]])
     canary.record_base([[-1.0, -2.0]], [[-1.0, -2.0]])
     result = canary.check([[-1.5, -1.0]], [[-1.5, -1.0]])
     assert (result.verdict, result.distance) == ("match", 0.0)
@@ -132,7 +132,10 @@ def test_noiseless_observers() -> None:
 def test_tokens_before_the_starts_do_not_count() -> None:
     """A beginning that all prompts share, or all but the responses, may be as noisy as it likes."""
     quiet, loud = [-1.0, -1.0], [-9.0, -9.0]
-    for canary in (Canary([[1, 2, 3, 4], [1, 2, 3, 5]]), Canary([[1, 2, 3, 4], [6, 7, 8, 9]], starts=[3, 3])):
+    for canary in (
+        WeightSyncCheck([[1, 2, 3, 4], [1, 2, 3, 5]]),
+        WeightSyncCheck([[1, 2, 3, 4], [6, 7, 8, 9]], starts=[3, 3]),
+    ):
         canary.record_base([[*quiet, -2.0], [*quiet, -3.0]], [[*loud, -2.0], [*loud, -3.0]])
         assert canary.noise == 0
         result = canary.check([[*loud, -1.0], [*loud, -4.0]], [[*quiet, -1.0], [*quiet, -4.0]])
@@ -142,21 +145,21 @@ def test_tokens_before_the_starts_do_not_count() -> None:
 @pytest.mark.parametrize("starts", [[0, 1], [1, 2], [1], [1, 1, 1]])
 def test_starts_outside_the_prompts_are_refused(starts: list[int]) -> None:
     with pytest.raises(EngineError, match="starts"):
-        Canary([[1, 2, 3], [4, 5]], starts=starts)
+        WeightSyncCheck([[1, 2, 3], [4, 5]], starts=starts)
 
 
 def test_equal_prompts_keep_their_last_token() -> None:
-    canary = Canary([[1, 2, 3], [1, 2, 3]])
+    canary = WeightSyncCheck([[1, 2, 3], [1, 2, 3]])
     canary.record_base([[-1.0, -1.0]] * 2, [[-1.0, -1.0]] * 2)
     assert canary.check([[-1.0, -2.0]] * 2, [[-1.0, -2.0]] * 2).verdict == "match"
 
 
 def test_wrong_use_is_refused() -> None:
     with pytest.raises(EngineError, match="at least two tokens"):
-        Canary([[1]])
+        WeightSyncCheck([[1]])
     with pytest.raises(EngineError, match="at least one prompt"):
-        Canary([])
-    canary = Canary([[1, 2, 3], [4, 5]])
+        WeightSyncCheck([])
+    canary = WeightSyncCheck([[1, 2, 3], [4, 5]])
     with pytest.raises(EngineError, match="record_base"):
         canary.check([[-1.0, -1.0], [-1.0]], [[-1.0, -1.0], [-1.0]])
     with pytest.raises(EngineError, match=r"\[2, 2\].*not \[2, 1\]"):

@@ -8,7 +8,7 @@ import pytest
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import ConfigError
-from longmab_pl.evaluation.contamination import find_contamination, normalised, shingles, words
+from longmab_pl.evaluation.contamination import find_contamination, normalized, shingles, words
 
 
 def text(seed: int, n: int = 200) -> str:
@@ -21,7 +21,7 @@ def record(id: str, question: str = "", context: str = "nothing in common") -> Q
 
 
 def test_words_leave_out_case_and_punctuation_and_split_scripts_without_spaces() -> None:
-    assert normalised("  Who, in “Paris”, was\nIT?  ") == "who in paris was it"
+    assert normalized("  Who, in “Paris”, was\nIT?  ") == "who in paris was it"
     assert words("谁在2024年ABC?") == ["谁", "在", "2024", "年", "abc"]
 
 

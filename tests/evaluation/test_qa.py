@@ -8,7 +8,7 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.qa import QATask
-from longmab_pl.prompts.formats import Direct, ReasonThenAnswer
+from longmab_pl.prompts.formats import DirectAnswer, ReasonThenAnswer
 
 SHORT = Sampling(temperature=0.0, max_tokens=20)
 
@@ -27,7 +27,7 @@ def test_the_default_sampling_is_the_authors() -> None:
 
 
 def test_the_prompt_is_the_protocols_own_when_everything_fits(tokenizer: Any) -> None:
-    protocol = Direct()
+    protocol = DirectAnswer()
     prompt = QATask("qa", [record()], protocol, SHORT).prompt(record(), tokenizer, 10_000)
     assert prompt.ids == protocol.prompt_ids(tokenizer, "A text.", "Who?")
     assert not prompt.cut
@@ -37,7 +37,7 @@ def test_the_prompt_is_the_protocols_own_when_everything_fits(tokenizer: Any) ->
 def test_only_the_context_is_cut(
     tokenizer: Any, max_context_tokens: int | None, max_model_len: int, kept: int | None
 ) -> None:
-    protocol = Direct()
+    protocol = DirectAnswer()
     context = "a" * 3000 + "z" * 3000
     prompt = QATask("qa", [record()], protocol, SHORT, max_context_tokens).prompt(
         record(context), tokenizer, max_model_len
@@ -50,11 +50,11 @@ def test_only_the_context_is_cut(
 
 def test_no_room_for_a_context_is_one_clear_error(tokenizer: Any) -> None:
     with pytest.raises(PromptTooLong, match=r"record 'r1' of task 'qa'.*leave no room"):
-        QATask("qa", [record()], Direct(), SHORT).prompt(record(), tokenizer, 60)
+        QATask("qa", [record()], DirectAnswer(), SHORT).prompt(record(), tokenizer, 60)
 
 
 def test_scores_are_the_papers_on_the_extracted_answer_of_the_whole_turn() -> None:
-    task = QATask("qa", [record()], Direct(), SHORT)
+    task = QATask("qa", [record()], DirectAnswer(), SHORT)
     scored = task.score(record(), task.response(" Ada Byron"))
     assert scored.scores == pytest.approx({"f1": 2 / 3, "em": 0.0, "subem": 1.0})
     assert scored.well_formed
@@ -64,19 +64,19 @@ def test_scores_are_the_papers_on_the_extracted_answer_of_the_whole_turn() -> No
 
 
 def test_settings_hold_whatever_a_prediction_depends_on() -> None:
-    base = QATask("qa", [record()], Direct(), SHORT).settings()
-    assert base == QATask("qa", [record("other")], Direct(), SHORT).settings()
+    base = QATask("qa", [record()], DirectAnswer(), SHORT).settings()
+    assert base == QATask("qa", [record("other")], DirectAnswer(), SHORT).settings()
     for other in (
         QATask("qa", [record()], ReasonThenAnswer(), SHORT),
-        QATask("qa", [record()], Direct(opening="A:"), SHORT),
-        QATask("qa", [record()], Direct(), Sampling(temperature=0.0, max_tokens=21)),
-        QATask("qa", [record()], Direct(), SHORT, max_context_tokens=99),
+        QATask("qa", [record()], DirectAnswer(prefill="A:"), SHORT),
+        QATask("qa", [record()], DirectAnswer(), Sampling(temperature=0.0, max_tokens=21)),
+        QATask("qa", [record()], DirectAnswer(), SHORT, max_context_tokens=99),
     ):
         assert other.settings() != base
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ConfigError, match="'qa' has no records"):
-        QATask("qa", [], Direct())
+        QATask("qa", [], DirectAnswer())
     with pytest.raises(ConfigError, match="max_context_tokens of evaluation task 'qa' is 0"):
-        QATask("qa", [record()], Direct(), max_context_tokens=0)
+        QATask("qa", [record()], DirectAnswer(), max_context_tokens=0)

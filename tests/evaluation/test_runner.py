@@ -15,7 +15,7 @@ from longmab_pl.evaluation.longbench.table import TASKS, item_score
 from longmab_pl.evaluation.longbench.task import LongBenchTask
 from longmab_pl.evaluation.qa import QATask
 from longmab_pl.evaluation.runner import evaluate
-from longmab_pl.prompts.formats import Direct, ReasonThenAnswer
+from longmab_pl.prompts.formats import DirectAnswer, ReasonThenAnswer
 
 SHORT = Sampling(temperature=0.0, max_tokens=30)
 
@@ -143,7 +143,7 @@ def test_predictions_of_other_settings_are_refused_or_thrown_away(
     run(qa(3), scripted_engine(answer), tokenizer, predictions=tmp_path, model="base")
     with pytest.raises(ConfigError, match=r'qa.jsonl: .*model: "base" there, "base \+ adapter" now.*another folder'):
         run(qa(3), scripted_engine(answer), tokenizer, predictions=tmp_path, model="base + adapter")
-    other = qa(3, protocol=Direct())
+    other = qa(3, protocol=DirectAnswer())
     with pytest.raises(ConfigError, match="protocol: "):
         run(other, scripted_engine(answer), tokenizer, predictions=tmp_path, model="base")
     engine = scripted_engine(answer)

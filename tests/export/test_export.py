@@ -15,11 +15,11 @@ from longmab_pl.cli.main import main
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, LongMabError
 from longmab_pl.export.export import DESCRIPTION, describe_adapter, export, find_origin, load_adapter
-from longmab_pl.export.merge import Kept, load_plain, merge
+from longmab_pl.export.merge import MergeFidelity, load_plain, merge
 from longmab_pl.training import adapter as adapters
 from longmab_pl.training.policy import LoRASettings, load_policy
 
-STRATEGY = "longmab_pl.strategies.bandit.strategy.BanditRollout"
+STRATEGY = "longmab_pl.strategies.BanditRollout"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def run(tmp_path_factory, tiny_model):
                 "train": "someone/some_questions:train",
                 "strategy": {"class_path": STRATEGY, "init_args": {"rounds": 4, "bandit": {"policy": "ucb1"}}},
                 "engine": {
-                    "class_path": "longmab_pl.engines.server.engine.ServerEngine",
+                    "class_path": "longmab_pl.engines.ServerEngine",
                     "init_args": {"api_key": "s3cret"},
                 },
                 "max_tokens": 24,
@@ -227,8 +227,8 @@ def test_what_rounding_takes_from_a_young_adapter_is_measured(policy, tiny_model
 def test_a_lossy_merge_says_what_to_do_instead():
     from longmab_pl.export.export import rounding_advice
 
-    assert rounding_advice(Kept(0.99, 0.1, 0.5, 4, 100), "bfloat16") == ""
-    advice = rounding_advice(Kept(0.33, 0.8, 0.01, 4, 100), "bfloat16")
+    assert rounding_advice(MergeFidelity(0.99, 0.1, 0.5, 4, 100), "bfloat16") == ""
+    advice = rounding_advice(MergeFidelity(0.33, 0.8, 0.01, 4, 100), "bfloat16")
     assert "33% of the adapter's change" in advice
     assert "--dtype float32" in advice
 
@@ -269,15 +269,15 @@ def test_a_shared_weight_is_never_merged_into(tiny_model, tmp_path):
         merge(load_plain(str(tmp_path / "tied"), tmp_path / "adapter"), "float32", TEXTS)
 
 
-def test_a_quantised_base_is_never_merged_into(tiny_model, policy, tmp_path):
+def test_a_quantized_base_is_never_merged_into(tiny_model, policy, tmp_path):
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    quantised = AutoModelForCausalLM.from_pretrained(
+    quantized = AutoModelForCausalLM.from_pretrained(
         tiny_model, quantization_config=BitsAndBytesConfig(load_in_4bit=True), device_map={"": "cpu"}
     )
-    quantised.save_pretrained(tmp_path / "nf4")
+    quantized.save_pretrained(tmp_path / "nf4")
     adapters.save_adapter(policy(), tmp_path / "adapter", tiny_model)
-    with pytest.raises(ConfigError, match=r"quantised.*--base_model"):
+    with pytest.raises(ConfigError, match=r"quantized.*--base_model"):
         load_plain(str(tmp_path / "nf4"), tmp_path / "adapter")
 
 

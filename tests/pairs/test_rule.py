@@ -10,8 +10,8 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.pairs.build import build_pairs
 from longmab_pl.pairs.rule import PairRule, choose, choose_pairs
-from longmab_pl.prompts.formats import Direct, ReasonThenAnswer
-from longmab_pl.strategies.bandit.early_stopping import Stopping
+from longmab_pl.prompts.formats import DirectAnswer, ReasonThenAnswer
+from longmab_pl.strategies.bandit.early_stopping import EarlyStopping
 from longmab_pl.strategies.base import RecordRollout, Response
 
 RECORD = QARecord("q1", "Which river?", ("Ombra",), "The town lies on the river Ombra. " * 200)
@@ -22,8 +22,10 @@ def rollout(*texts: str) -> RecordRollout:
     return RecordRollout("q1", "ok", responses, arms=9)
 
 
-def build(tokenizer, *texts, reading=None, **rule):
-    return build_pairs(RECORD, rollout(*texts), PairRule(**rule), reading or Direct(), tokenizer, seed=0, round=3)
+def build(tokenizer, *texts, prompt_format=None, **rule):
+    return build_pairs(
+        RECORD, rollout(*texts), PairRule(**rule), prompt_format or DirectAnswer(), tokenizer, seed=0, round=3
+    )
 
 
 def test_choose_draws_among_the_best_and_among_the_worst():
@@ -40,7 +42,7 @@ def test_a_margin_is_reached_by_what_equals_it():
     assert choose(rewards, 1, min_margin=0.5) == (0, 1)
     rule = PairRule(min_margin=0.5, max_length_ratio=2.0)
     assert choose_pairs(["a", "b"], rewards, [1, 1], rule, 1) == [(0, 1)]
-    assert Stopping(margin=0.5).verdict(rewards, 2) == "settled"
+    assert EarlyStopping(margin=0.5).reason(rewards, 2) == "separated"
 
 
 def test_choose_needs_a_difference():
@@ -129,7 +131,7 @@ def test_all_pairs_of_a_record_share_one_prompt_and_say_where_they_come_from(byt
 
 def test_the_pair_shows_the_whole_context_cut_in_the_middle(byte_tokenizer):
     texts = ("Answer: Elbe", "Answer: Ombra", "")
-    (pair,) = build(byte_tokenizer, *texts, reading=ReasonThenAnswer(), max_prompt_length=600)
+    (pair,) = build(byte_tokenizer, *texts, prompt_format=ReasonThenAnswer(), max_prompt_length=600)
     assert (pair.chosen_text, pair.rejected_text) == ("Answer: Ombra", "Answer: Elbe")
     assert (pair.chosen_reward, pair.rejected_reward) == (1.0, 0.0)
     assert (pair.chosen_index, pair.rejected_index) == (1, 0)

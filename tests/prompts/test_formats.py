@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from longmab_pl.prompts.formats import Direct, ReadingProtocol, ReasonThenAnswer, fill
+from longmab_pl.prompts.formats import DirectAnswer, PromptFormat, ReasonThenAnswer, fill
 
 
 def test_both_are_reading_protocols():
-    assert isinstance(Direct(), ReadingProtocol)
-    assert isinstance(ReasonThenAnswer(), ReadingProtocol)
+    assert isinstance(DirectAnswer(), PromptFormat)
+    assert isinstance(ReasonThenAnswer(), PromptFormat)
 
 
 def test_braces_in_documents_and_questions_stay_as_they_are():
@@ -13,19 +13,21 @@ def test_braces_in_documents_and_questions_stay_as_they_are():
 
 
 def test_direct_opens_the_assistants_turn_and_keeps_the_opening(byte_tokenizer):
-    reading = Direct()
-    ids = reading.prompt_ids(byte_tokenizer, "some words", "what ?")
+    prompt_format = DirectAnswer()
+    ids = prompt_format.prompt_ids(byte_tokenizer, "some words", "what ?")
     assert byte_tokenizer.decode(ids).endswith("[assistant]Answer:")
-    assert reading.response(" Paris") == "Answer: Paris"
+    assert prompt_format.response(" Paris") == "Answer: Paris"
 
 
 def test_reason_then_answer_leaves_the_turn_to_the_model(byte_tokenizer):
-    reading = ReasonThenAnswer()
-    assert byte_tokenizer.decode(reading.prompt_ids(byte_tokenizer, "some words", "what ?")).endswith("[assistant]")
-    assert reading.response("I think.\nAnswer: x") == "I think.\nAnswer: x"
+    prompt_format = ReasonThenAnswer()
+    assert byte_tokenizer.decode(prompt_format.prompt_ids(byte_tokenizer, "some words", "what ?")).endswith(
+        "[assistant]"
+    )
+    assert prompt_format.response("I think.\nAnswer: x") == "I think.\nAnswer: x"
 
 
 def test_overhead_is_the_prompt_without_the_context(byte_tokenizer):
-    for reading in (Direct(), ReasonThenAnswer()):
-        whole = len(reading.prompt_ids(byte_tokenizer, "one two three", "what ?"))
-        assert reading.prompt_overhead(byte_tokenizer, "what ?") == whole - len("one two three")
+    for prompt_format in (DirectAnswer(), ReasonThenAnswer()):
+        whole = len(prompt_format.prompt_ids(byte_tokenizer, "one two three", "what ?"))
+        assert prompt_format.prompt_overhead(byte_tokenizer, "what ?") == whole - len("one two three")

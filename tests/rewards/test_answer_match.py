@@ -10,7 +10,7 @@ from longmab_pl.errors import DataError
 from longmab_pl.rewards.answer_match import (
     answer_scores,
     extract_answer,
-    normalise_answer,
+    normalize_answer,
     pair_reward,
     rollout_reward,
     token_f1,
@@ -76,7 +76,7 @@ def test_extraction(text: str, expected: str | None) -> None:
     ],
 )
 def test_normal_form(text: str, normal: str) -> None:
-    assert normalise_answer(text) == normal
+    assert normalize_answer(text) == normal
 
 
 def test_f1_counts_each_token_as_often_as_both_have_it() -> None:

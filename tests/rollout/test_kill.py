@@ -25,9 +25,9 @@ from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import EngineError, LongMabError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.pairs.rule import PairRule
-from longmab_pl.prompts.formats import Direct
+from longmab_pl.prompts.formats import DirectAnswer
 from longmab_pl.rollout.round import Round, RoundPlan
-from longmab_pl.rollout.round_folder import RoundStore
+from longmab_pl.rollout.round_folder import RoundFolder
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
 
 RIVERS = [f"River{i} rises in the hills of Land{i}." for i in range(16)]
@@ -37,9 +37,9 @@ RECORDS = [
 ]
 PLAN = RoundPlan(
     strategy=BanditRollout(
-        rounds=12, top_k=2, init="uniform", chunking=Chunking(60, 0, 1), sampling=Sampling(max_tokens=8)
+        pulls=12, top_k=2, init="uniform", chunking=Chunking(60, 0, 1), sampling=Sampling(max_tokens=8)
     ),
-    reading=Direct(),
+    prompt_format=DirectAnswer(),
     pairs=PairRule(),
     embedder=Embedder(),
 )
@@ -59,11 +59,11 @@ class SlowEngine(ScriptedEngine):
 
 
 def new_round(folder, tokenizer):
-    return Round(PLAN, RoundStore(folder, 0, "f"), RECORDS, tokenizer, {})
+    return Round(PLAN, RoundFolder(folder, 0, "f"), RECORDS, tokenizer, {})
 
 
 def files(folder):
-    store = RoundStore(folder, 0, "f")
+    store = RoundFolder(folder, 0, "f")
     return {p.name: p.read_text() for p in (store.pairs, store.rollouts)}
 
 
@@ -112,7 +112,7 @@ def test_twenty_kills_at_random_moments_cost_and_change_nothing(tmp_path, byte_t
     seed = random.SystemRandom().getrandbits(32)
     print(f"kills at moments of seed {seed}")
     rng = random.Random(seed)
-    store = RoundStore(tmp_path, 0, "f")
+    store = RoundFolder(tmp_path, 0, "f")
 
     def work():
         round = new_round(tmp_path, byte_tokenizer)
@@ -145,7 +145,7 @@ def test_a_disk_that_fills_up_is_a_clear_error_and_the_rest_is_rolled_out_later(
     tmp_path, byte_tokenizer, uninterrupted
 ):
     """A limit on the size of files stands in for the full disk: both fail in the middle of a write."""
-    store = RoundStore(tmp_path, 0, "f")
+    store = RoundFolder(tmp_path, 0, "f")
     message = tmp_path / "message"
 
     def work():
@@ -182,7 +182,7 @@ def test_an_engine_that_dies_is_a_clear_error_and_the_rest_is_rolled_out_later(
     dying = Dying(answer, die_after=None if refuses else 100)
     with pytest.raises(EngineError, match=r"(?s)the engine died.*completions.jsonl.*run the same command again"):
         new_round(tmp_path, byte_tokenizer).roll_out(dying)
-    done = len(journalled(RoundStore(tmp_path, 0, "f").journal))
+    done = len(journalled(RoundFolder(tmp_path, 0, "f").journal))
     assert 80 <= done < 100
 
     the_rest_is_asked_for_once(tmp_path, byte_tokenizer, done, uninterrupted)
@@ -195,12 +195,12 @@ data:
   class_path: longmab_pl.RolloutDataModule
   init_args:
     records_per_round: 8
-    engine: {class_path: longmab_pl.engines.vllm.engine.VLLMEngine, init_args: {concurrency: 4, max_model_len: 512}}
-    reading: longmab_pl.prompts.formats.Direct
+    engine: {class_path: longmab_pl.engines.VLLMEngine, init_args: {concurrency: 4, max_model_len: 512}}
+    prompt_format: longmab_pl.prompts.DirectAnswer
     strategy:
-      class_path: longmab_pl.strategies.bandit.strategy.BanditRollout
+      class_path: longmab_pl.strategies.BanditRollout
       init_args:
-        rounds: 5
+        pulls: 5
         top_k: 1
         samples_per_pull: 2
         init: uniform

@@ -15,19 +15,19 @@ from longmab_pl.errors import ConfigError, EngineError, LongMabError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.pairs.files import read_pairs
 from longmab_pl.pairs.rule import PairRule
-from longmab_pl.prompts.formats import Direct
+from longmab_pl.prompts.formats import DirectAnswer
 from longmab_pl.rollout.round import Round, RoundPlan
-from longmab_pl.rollout.round_folder import RoundStore
+from longmab_pl.rollout.round_folder import RoundFolder
 from longmab_pl.storage.fingerprint import digest
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
-from longmab_pl.strategies.base import Asking, RecordRollout, Response, Tools
+from longmab_pl.strategies.base import RecordRollout, RequestStream, Response, StrategyContext
 
 RECORDS = [
     QARecord(f"r{i}", f"Which river at {i}?", (f"number {i}",), f"Place {i} lies on river number {i}. " * 5)
     for i in range(12)
 ]
 STRATEGY = BanditRollout(
-    rounds=4, top_k=2, init="uniform", chunking=Chunking(60, 0, 1), sampling=Sampling(max_tokens=16)
+    pulls=4, top_k=2, init="uniform", chunking=Chunking(60, 0, 1), sampling=Sampling(max_tokens=16)
 )
 
 
@@ -38,9 +38,9 @@ def answer(request: Request, i: int) -> str:
 
 
 def make(folder, tokenizer, records=RECORDS, strategy=STRATEGY, rule=None, reserve=(), format="jsonl"):
-    plan = RoundPlan(strategy, Direct(), rule or PairRule(max_prompt_length=400), Embedder(), seed=5)
+    plan = RoundPlan(strategy, DirectAnswer(), rule or PairRule(max_prompt_length=400), Embedder(), seed=5)
     settings = plan.settings(0, records, "tiny", "base")
-    store = RoundStore(folder, 0, digest(settings), format)
+    store = RoundFolder(folder, 0, digest(settings), format)
     return Round(plan, store, records, tokenizer, settings, reserve)
 
 
@@ -97,7 +97,7 @@ def test_a_round_that_was_cut_off_asks_for_nothing_twice_and_ends_the_same(tmp_p
 def test_finished_records_are_not_even_replayed(tmp_path, byte_tokenizer):
     @dataclass(frozen=True)
     class Counting(BanditRollout):
-        def roll(self, record: QARecord, tools: Tools) -> Asking[RecordRollout]:
+        def roll(self, record: QARecord, tools: StrategyContext) -> RequestStream[RecordRollout]:
             rolled.append(record.id)
             return super().roll(record, tools)
 
@@ -163,10 +163,10 @@ class StopsEarly:
         responses = []
         n = 1 + int(record.id[1:]) % 4 if self.budget == "adaptive" else 8
         for t in range(n):
-            prompt = tools.reading.prompt_ids(tools.tokenizer, "", record.question)
+            prompt = tools.prompt_format.prompt_ids(tools.tokenizer, "", record.question)
             (completion,) = yield [Request(f"{record.id}/{t}", prompt, Sampling(max_tokens=4))]
             responses.append(Response(completion.texts[0], True, t, (0,), 0.0))
-        return RecordRollout(record.id, "ok", tuple(responses), stopped="settled" if n < 8 else "")
+        return RecordRollout(record.id, "ok", tuple(responses), stopped="separated" if n < 8 else "")
 
     def expected_responses(self):
         return 8
@@ -219,7 +219,7 @@ def test_memory_holds_no_finished_record(tmp_path, byte_tokenizer):
 
 def test_the_fingerprint_covers_the_records_that_an_adaptive_budget_may_let_in():
     def fingerprint(strategy, following):
-        plan = RoundPlan(strategy, Direct(), PairRule(max_prompt_length=400), Embedder(), seed=5)
+        plan = RoundPlan(strategy, DirectAnswer(), PairRule(max_prompt_length=400), Embedder(), seed=5)
         return digest(plan.settings(0, RECORDS[:4], "tiny", "base", following))
 
     adaptive = replace(STRATEGY, budget="adaptive")

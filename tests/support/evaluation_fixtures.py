@@ -52,11 +52,11 @@ class ScriptedEngine:
         self.max_model_len = max_model_len
         self.fail_after = fail_after
         self.started = True
-        self.weights = "scripted"
+        self.weight_format = "scripted"
         self.asked: list[Request] = []
         self.most_in_flight = 0
         self.aborted = False
-        self._flying: list[Request] = []
+        self._in_flight: list[Request] = []
         self._random = random.Random(seed)
         self._answered = 0
 
@@ -66,13 +66,13 @@ class ScriptedEngine:
         if len(request.prompt_ids) + request.sampling.max_tokens > self.max_model_len:
             raise PromptTooLong(f"{request.id}: too long")
         self.asked.append(request)
-        self._flying.append(request)
-        self.most_in_flight = max(self.most_in_flight, len(self._flying))
+        self._in_flight.append(request)
+        self.most_in_flight = max(self.most_in_flight, len(self._in_flight))
 
     def poll(self) -> list[Completion]:
-        self._random.shuffle(self._flying)
-        ready = self._flying[: self._random.randint(0, self.concurrency)]
-        del self._flying[: len(ready)]
+        self._random.shuffle(self._in_flight)
+        ready = self._in_flight[: self._random.randint(0, self.concurrency)]
+        del self._in_flight[: len(ready)]
         completions = []
         for request in ready:
             if self.fail_after is not None and self._answered >= self.fail_after:
@@ -88,7 +88,7 @@ class ScriptedEngine:
 
     def abort(self) -> None:
         self.aborted = True
-        self._flying.clear()
+        self._in_flight.clear()
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
         return [[0.0] * (len(prompt) - 1) for prompt in prompts]

@@ -7,7 +7,7 @@ import json
 from longmab_pl.datamodules.rollouts import RolloutDataModule
 from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.pairs.rule import PairRule
-from longmab_pl.prompts.formats import Direct
+from longmab_pl.prompts.formats import DirectAnswer
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
 
 
@@ -33,7 +33,7 @@ def sometimes_right(request: Request, i: int) -> str:
 
 def small_rounds(engine, qa_file, **settings) -> RolloutDataModule:
     strategy = BanditRollout(
-        rounds=4,
+        pulls=4,
         top_k=2,
         init="uniform",
         chunking=Chunking(60, 0, 1),
@@ -41,5 +41,10 @@ def small_rounds(engine, qa_file, **settings) -> RolloutDataModule:
     )
     settings = {"rounds": 3, "records_per_round": 8, "verify_sync": False} | settings
     return RolloutDataModule(
-        engine, str(qa_file), strategy=strategy, reading=Direct(), pairs=PairRule(max_prompt_length=1500), **settings
+        engine,
+        str(qa_file),
+        strategy=strategy,
+        prompt_format=DirectAnswer(),
+        pairs=PairRule(max_prompt_length=1500),
+        **settings,
     )

@@ -23,21 +23,21 @@ class ScriptedEngine:
         max_model_len: int = 100_000,
         jitter: int = 5,
         die_after: int | None = None,
-        weights: str = "scripted",
+        weight_format: str = "scripted",
     ) -> None:
         self.answer = answer
         self._concurrency = concurrency
         self._max_model_len = max_model_len
         self.jitter = jitter
         self.die_after = die_after
-        self.weights = weights
+        self.weight_format = weight_format
         self.asked: list[Request] = []
         self.occupancy: list[int] = []
         self.synced: list[Path | None] = []
         self.slept = 0
         self.closed = False
         self._started = False
-        self._flying: list[tuple[int, Request]] = []
+        self._in_flight: list[tuple[int, Request]] = []
         self._now = 0
 
     @property
@@ -60,15 +60,15 @@ class ScriptedEngine:
             raise PromptTooLong(f"{request.id}: too long")
         self.asked.append(request)
         wait = random.Random(request.id).randint(1, self.jitter)
-        self._flying.append((self._now + wait, request))
+        self._in_flight.append((self._now + wait, request))
 
     def poll(self) -> list[Completion]:
         if self.die_after is not None and len(self.asked) >= self.die_after:
             raise EngineError("the engine died")
         self._now += 1
-        self.occupancy.append(sum(r.n for _, r in self._flying))
-        done = [r for due, r in self._flying if due <= self._now]
-        self._flying = [(due, r) for due, r in self._flying if due > self._now]
+        self.occupancy.append(sum(r.n for _, r in self._in_flight))
+        done = [r for due, r in self._in_flight if due <= self._now]
+        self._in_flight = [(due, r) for due, r in self._in_flight if due > self._now]
         return [self.complete(r) for r in done]
 
     def complete(self, request: Request) -> Completion:
@@ -82,7 +82,7 @@ class ScriptedEngine:
         )
 
     def abort(self) -> None:
-        self._flying.clear()
+        self._in_flight.clear()
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
         return [[0.0] * (len(p) - 1) for p in prompts]

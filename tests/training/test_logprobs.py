@@ -43,7 +43,7 @@ def own_logps(model: torch.nn.Module, prompt: tuple[int, ...], completion: tuple
     return torch.stack([logps[row, token] for row, token in zip(rows, completion, strict=True)]).sum()
 
 
-def randomise_adapter(policy: torch.nn.Module) -> None:
+def randomize_adapter(policy: torch.nn.Module) -> None:
     """A fresh adapter's B is zero, which would hide the A gradients and the adapter's part in the forward pass."""
     torch.manual_seed(1)
     for parameter in policy.parameters():
@@ -88,7 +88,7 @@ def test_loss_and_gradients_equal_the_plain_form(
         attention=attention,
         gradient_checkpointing=checkpointing,
     )
-    randomise_adapter(policy)
+    randomize_adapter(policy)
     pairs = ragged_pairs()
 
     plain_chosen = torch.stack([own_logps(policy, p.prompt_ids, p.chosen_ids) for p in pairs])
@@ -197,7 +197,7 @@ def test_excess_weight_counts_tokens_beyond_the_shorter_completion(tiny_model: T
     policy = load_policy(tiny_model("llama"), dtype="fp32").eval()
     pairs = ragged_pairs()
     with torch.no_grad():
-        weighted = completion_logps(policy, collate(pairs), excess_weight=0.25)
+        weighted = completion_logps(policy, collate(pairs), ld_alpha=0.25)
         for i, pair in enumerate(pairs):
             n = min(len(pair.chosen_ids), len(pair.rejected_ids))
             for ids, found in ((pair.chosen_ids, weighted.chosen[i]), (pair.rejected_ids, weighted.rejected[i])):
@@ -222,8 +222,8 @@ def test_only_compared_tokens_count(tiny_model: TinyModel) -> None:
     in_prompt = PreferenceExample("in the prompt", prompt + first, better, worse)
     with torch.no_grad():
         for weight in (1.0, 0.25):
-            found = completion_logps(policy, collate([masked]), excess_weight=weight)
-            expected = completion_logps(policy, collate([in_prompt]), excess_weight=weight)
+            found = completion_logps(policy, collate([masked]), ld_alpha=weight)
+            expected = completion_logps(policy, collate([in_prompt]), ld_alpha=weight)
             for field in ("chosen", "rejected", "chosen_tokens", "rejected_tokens", "chosen_nll"):
                 torch.testing.assert_close(getattr(found, field), getattr(expected, field), rtol=1e-5, atol=1e-5)
         # By hand, from the model's own logits: the sum over tokens 4 and 5 of the answer alone.
@@ -237,7 +237,7 @@ def test_only_compared_tokens_count(tiny_model: TinyModel) -> None:
 
 def test_tokens_that_are_not_compared_get_no_gradient_of_their_own(tiny_model: TinyModel) -> None:
     policy = load_policy(tiny_model("llama"), dtype="fp32")
-    randomise_adapter(policy)
+    randomize_adapter(policy)
     hidden_grads: list[torch.Tensor] = []
 
     def keep(module: torch.nn.Module, inputs: tuple, output: torch.Tensor) -> None:

@@ -15,7 +15,7 @@ from longmab_pl.training.losses import (
     APOZero,
     HingeDPO,
     KTOPair,
-    LengthNormalisedDPO,
+    LengthNormalizedDPO,
     PreferenceLoss,
     RobustDPO,
     SigmoidDPO,
@@ -66,7 +66,7 @@ CASES: list[tuple[PreferenceLoss, list[float], list[float], list[float]]] = [
     (HingeDPO(0.5), [0.0, 3.0], [1.0, -0.5], [-2.0, 1.5]),
     (IPO(0.05, per_token=False), [(6.0 - 10) ** 2, (-4.0 - 10) ** 2], [0.1, -0.05], [-0.2, 0.15]),
     (IPO(0.1), [(0.4 + 0.5 - 5) ** 2, (-0.1 - 0.5 - 5) ** 2], [0.04, -0.01], [-0.05, 0.05]),
-    (LengthNormalisedDPO(5.0), [nls(2 + 2.5), nls(-0.5 - 2.5)], [2.0, -0.5], [-2.5, 2.5]),
+    (LengthNormalizedDPO(5.0), [nls(2 + 2.5), nls(-0.5 - 2.5)], [2.0, -0.5], [-2.5, 2.5]),
     (APOZero(0.1), [1 - sigmoid(0.2) + sigmoid(-0.4), 1 - sigmoid(-0.1) + sigmoid(0.3)], [0.2, -0.1], [-0.4, 0.3]),
     # The batch's mean log-ratios are +0.5 (chosen) and -0.5, taken as 0 (rejected).
     (
@@ -128,8 +128,8 @@ def test_which_losses_need_a_reference() -> None:
     assert SigmoidDPO().needs_reference
     assert not SimPO().needs_reference
     assert not ORPO().needs_reference
-    assert LDDPO(alpha=0.3).excess_weight == 0.3
-    assert SigmoidDPO().excess_weight == 1.0
+    assert LDDPO(alpha=0.3).ld_alpha == 0.3
+    assert SigmoidDPO().ld_alpha == 1.0
 
 
 @pytest.mark.parametrize(

@@ -354,9 +354,9 @@ def test_the_bundled_model_learns_in_bf16_on_packed_pairs() -> None:
         tokenize_pair(
             tokenizer,
             id=town,
-            messages=[{"role": "user", "content": f"The lighthouse of {town} is red. What colour is it?"}],
+            messages=[{"role": "user", "content": f"The lighthouse of {town} is red. What color is it?"}],
             chosen="Answer: red",
-            rejected="I cannot say which colour it has.",
+            rejected="I cannot say which color it has.",
         )
         for town in ("Arvell", "Brontis")
     ]

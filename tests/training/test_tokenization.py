@@ -65,7 +65,7 @@ def test_end_of_turn_comes_from_the_template(template: str, end: str) -> None:
 def test_prompt_ends_where_the_answer_begins() -> None:
     ids = encode_prompt(tokenizer(LLAMA_LIKE), MESSAGES)
     assert [WORDS[i] for i in ids] == ["<bos>", "<role>", "user", "where", "<eot>", "<role>", "assistant"]
-    opened = encode_prompt(tokenizer(LLAMA_LIKE), MESSAGES, opened="Answer:")
+    opened = encode_prompt(tokenizer(LLAMA_LIKE), MESSAGES, prefill="Answer:")
     assert opened == (*ids, ID["Answer"], ID[":"])
 
 
@@ -118,8 +118,8 @@ def test_one_block_of_an_answer_is_compared() -> None:
         chosen=first + better,
         rejected=first + worse,
         rejected_ended=False,
-        chosen_compared=(len(first), len(first + better)),
-        rejected_compared=(len(first), len(first + worse)),
+        chosen_completion_mask=(len(first), len(first + better)),
+        rejected_completion_mask=(len(first), len(first + worse)),
     )
     assert [WORDS[i] for i in pair.chosen_ids] == ["think", "think", "Answer", ":", "Paris", "<eot>"]
     # The end token belongs to the last block.
@@ -131,8 +131,8 @@ def test_one_block_of_an_answer_is_compared() -> None:
         messages=MESSAGES,
         chosen="think Paris",
         rejected="think London",
-        chosen_compared=(0, 5),
-        rejected_compared=(6, 7),
+        chosen_completion_mask=(0, 5),
+        rejected_completion_mask=(6, 7),
     )
     assert middle.chosen_mask == (True, False, False)
     # A token counts as soon as one of its characters does.
@@ -148,5 +148,5 @@ def test_a_block_that_is_not_there(compared: tuple[int, int]) -> None:
             messages=MESSAGES,
             chosen="Paris",
             rejected="London",
-            chosen_compared=compared,
+            chosen_completion_mask=compared,
         )

@@ -16,7 +16,7 @@ from longmab_pl.training.losses import (
     ORPO,
     APOZero,
     HingeDPO,
-    LengthNormalisedDPO,
+    LengthNormalizedDPO,
     PreferenceLoss,
     RobustDPO,
     SigmoidDPO,
@@ -34,7 +34,7 @@ DPO_LOSSES: list[tuple[PreferenceLoss, float, dict[str, Any]]] = [
     (RobustDPO(0.3, flip_probability=0.2), 0.0, {"loss_types": ["robust"], "beta": 0.3, "label_smoothing": 0.2}),
     (HingeDPO(0.02), 0.0, {"loss_types": ["hinge"], "beta": 0.02}),
     (IPO(0.2), 0.0, {"loss_types": ["ipo"], "beta": 0.2}),
-    (LengthNormalisedDPO(5.0), 0.0, {"loss_types": ["sigmoid_norm"], "beta": 5.0}),
+    (LengthNormalizedDPO(5.0), 0.0, {"loss_types": ["sigmoid_norm"], "beta": 5.0}),
     (APOZero(0.1), 0.0, {"loss_types": ["apo_zero"], "beta": 0.1}),
     (LDDPO(0.3, alpha=0.4), 0.0, {"loss_types": ["sigmoid"], "beta": 0.3, "ld_alpha": 0.4}),
 ]
@@ -128,9 +128,9 @@ def test_loss_and_gradients_are_trls(
     policy.zero_grad()
     policy.set_adapter("ref")
     with torch.no_grad():
-        reference = completion_logps(policy, batch, excess_weight=loss.excess_weight)
+        reference = completion_logps(policy, batch, ld_alpha=loss.ld_alpha)
     policy.set_adapter("default")
-    logps = completion_logps(policy, batch, excess_weight=loss.excess_weight)
+    logps = completion_logps(policy, batch, ld_alpha=loss.ld_alpha)
     losses, _, _ = loss(
         logps.chosen,
         logps.rejected,

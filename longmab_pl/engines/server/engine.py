@@ -157,7 +157,7 @@ class ServerEngine:
         return self._max_model_len or self._configured_len or 0
 
     @property
-    def weights(self) -> str:
+    def weight_format(self) -> str:
         """What the servers are started with, or, of servers that run already, the name of what they serve."""
         if self._launch is None:
             return f"servers, {self._served_model}" if self._served_model else "servers"

@@ -94,8 +94,8 @@ class TransformersEngine:
     # ------------------------------------------------------------------ life
 
     @property
-    def weights(self) -> str:
-        """Transformers, dtype and quantisation as configured."""
+    def weight_format(self) -> str:
+        """Transformers, dtype and quantization as configured."""
         return ", ".join(part for part in ("Transformers", self._dtype, self._quantization) if part)
 
     @property

@@ -15,7 +15,7 @@ from longmab_pl.models.adapter_files import check_adapter
 class AdapterSlot:
     """The one adapter that a running vLLM answers with.
 
-    vLLM recognises adapters, and prompts cached under them, by path: every adapter needs a folder of its own.
+    vLLM recognizes adapters, and prompts cached under them, by path: every adapter needs a folder of its own.
 
     Args:
         llm: a `vllm.LLMEngine`.

@@ -49,7 +49,7 @@ class VLLMEngine:
         gpu_memory_utilization: share of the GPU's memory that vLLM may take; leave room for training.
         dtype: dtype of weights and activations; "auto" is bfloat16 on GPU and float32 on CPU, where many processors
             have no bf16 instructions and a young adapter merged into bf16 weights is partly rounded away.
-        quantization: vLLM's name of a weight quantisation of the base model, e.g. "fp8", made while the weights load.
+        quantization: vLLM's name of a weight quantization of the base model, e.g. "fp8", made while the weights load.
         enable_prefix_caching: reuse the KV cache of shared prompt beginnings.
         kv_block_size: tokens in a block of the KV cache; beginnings are shared in whole blocks. None is 32 on CPU
             (vLLM's own 128 there would share nothing shorter) and vLLM's choice on GPU.
@@ -130,8 +130,8 @@ class VLLMEngine:
         return int(self._run.llm.model_config.max_model_len)
 
     @property
-    def weights(self) -> str:
-        """As configured: dtype, quantisation and how adapters get in, as far as they are not left to the engine."""
+    def weight_format(self) -> str:
+        """As configured: dtype, quantization and how adapters get in, as far as they are not left to the engine."""
         s = self._settings
         sync = None if s.adapter_sync == "auto" else s.adapter_sync
         return ", ".join(part for part in (s.dtype, s.quantization, sync) if part)
@@ -326,7 +326,7 @@ class VLLMEngine:
     def sync(self, adapter: Path | None) -> None:
         """Answer with this PEFT adapter folder from now on (None: the base model), with an empty prefix cache.
 
-        Every adapter needs a folder of its own: vLLM recognises adapters and their cached prompts by path.
+        Every adapter needs a folder of its own: vLLM recognizes adapters and their cached prompts by path.
 
         Raises:
             EngineError: requests are in flight, the folder holds no adapter, it was synced before with other content,

@@ -68,7 +68,7 @@ class LaunchSettings:
         if self.adapter_sync == "merge" and self.quantization is not None:
             raise ConfigError(
                 f"engine.adapter_sync is merge and engine.quantization is {self.quantization!r}: an adapter cannot be "
-                "merged into quantised weights; use adapter_sync: lora or drop the quantisation"
+                "merged into quantized weights; use adapter_sync: lora or drop the quantization"
             )
         if self.seed < 0:
             raise ConfigError(f"engine.seed is {self.seed}; it must not be negative")
@@ -84,14 +84,14 @@ class LaunchSettings:
 
         Args:
             on_cpu: the platform.
-            quantized: how the checkpoint itself is quantised, if it is.
+            quantized: how the checkpoint itself is quantized, if it is.
 
         Raises:
-            ConfigError: a merge is asked for, and the checkpoint is quantised.
+            ConfigError: a merge is asked for, and the checkpoint is quantized.
         """
         if quantized is not None and self.adapter_sync == "merge":
             raise ConfigError(
-                f"engine.adapter_sync is merge, but the model's weights are quantised ({quantized}): an adapter cannot "
+                f"engine.adapter_sync is merge, but the model's weights are quantized ({quantized}): an adapter cannot "
                 "be merged into them; use adapter_sync: lora"
             )
         if self.adapter_sync != "auto":
@@ -152,7 +152,7 @@ def launch(model: str, settings: LaunchSettings) -> Running:
     """Start vLLM in this process, leaving random states and environment as they were.
 
     Raises:
-        ConfigError: adapters are to be merged into a quantised model.
+        ConfigError: adapters are to be merged into a quantized model.
         EngineError: vLLM is not installed, the model cannot be loaded or does not fit; with the likely mend.
     """
     if (os.path.isabs(model) or model.startswith(".")) and not Path(model, "config.json").is_file():
@@ -203,14 +203,14 @@ def refuse_process_group() -> None:
     """Refuse to run vLLM inside one of several training processes.
 
     Raises:
-        EngineError: torch.distributed is initialised with more than one process.
+        EngineError: torch.distributed is initialized with more than one process.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         processes = torch.distributed.get_world_size()
         if processes > 1:
             raise EngineError(
                 f"vLLM cannot run inside one of {processes} training processes: it opens a process group of its own. "
-                "Use longmab_pl.engines.server.engine.ServerEngine, with `launch: {servers: 1}` or the addresses of "
+                "Use longmab_pl.engines.ServerEngine, with `launch: {servers: 1}` or the addresses of "
                 "`vllm serve`; see docs/engines.md"
             )
 
@@ -229,7 +229,7 @@ def refuse_other_gpu() -> None:
 
 
 def checkpoint_quantization(model: str) -> str | None:
-    """How a checkpoint's own weights are quantised ("bitsandbytes", "awq", ...), or None."""
+    """How a checkpoint's own weights are quantized ("bitsandbytes", "awq", ...), or None."""
     from transformers import AutoConfig
 
     try:

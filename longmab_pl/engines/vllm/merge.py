@@ -18,7 +18,7 @@ def merged_weights(model: str, adapter: Path, dtype: str) -> dict[str, torch.Ten
         dtype: torch's name of a floating-point type, e.g. "bfloat16".
 
     Raises:
-        EngineError: the adapter does not fit the model, or the model's weights are quantised.
+        EngineError: the adapter does not fit the model, or the model's weights are quantized.
     """
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -32,7 +32,7 @@ def merged_weights(model: str, adapter: Path, dtype: str) -> dict[str, torch.Ten
     try:
         base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
         if getattr(base.config, "quantization_config", None) is not None:
-            raise EngineError(f"{model!r} has quantised weights, into which an adapter is never merged")
+            raise EngineError(f"{model!r} has quantized weights, into which an adapter is never merged")
         merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         raise EngineError(f"the adapter {adapter} does not fit the model {model!r}: {error}") from error

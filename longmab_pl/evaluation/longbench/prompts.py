@@ -66,12 +66,12 @@ Answer:""",
 
 问题：{input}
 回答：""",
-    "gov_report": """Below is a report by a government agency. Summarise it on about one page.
+    "gov_report": """Below is a report by a government agency. Summarize it on about one page.
 
 Report:
 {context}
 
-Summarise the report above on about one page.
+Summarize the report above on about one page.
 
 Summary:""",
     "qmsum": """Below is the transcript of a meeting, followed by a request about it. Answer the request in one or \
@@ -84,12 +84,12 @@ Answer this request about the meeting above in one or more sentences.
 
 Request: {input}
 Answer:""",
-    "multi_news": """Below are several news articles. Summarise all of them together on about one page.
+    "multi_news": """Below are several news articles. Summarize all of them together on about one page.
 
 News:
 {context}
 
-Summarise all the news above together on about one page.
+Summarize all the news above together on about one page.
 
 Summary:""",
     "vcsum": """下面是一次会议的记录。请读完后写一段总结，概括会议的内容。
@@ -107,7 +107,7 @@ Summary:""",
 {context}
 
 {input}""",
-    "samsum": """Summarise the last dialogue in a few short sentences. First some examples.
+    "samsum": """Summarize the last dialogue in a few short sentences. First some examples.
 
 {context}
 

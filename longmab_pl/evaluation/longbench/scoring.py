@@ -34,11 +34,11 @@ def f1(prediction: str, answer: str) -> float:
 
 
 def f1_zh(prediction: str, answer: str) -> float:
-    """F1 over jieba's precise-mode words, each normalised (`normalise_zh`), empty ones dropped."""
-    return _token_f1(*([w for w in map(normalise_zh, _words_zh(text)) if w] for text in (prediction, answer)))
+    """F1 over jieba's precise-mode words, each normalized (`normalize_zh`), empty ones dropped."""
+    return _token_f1(*([w for w in map(normalize_zh, _words_zh(text)) if w] for text in (prediction, answer)))
 
 
-def normalise_zh(text: str) -> str:
+def normalize_zh(text: str) -> str:
     """Lower-case; delete ASCII and Chinese punctuation and all white space."""
     return "".join(text.lower().translate(_ZH_DELETED).split())
 
@@ -74,7 +74,7 @@ def classification(prediction: str, answer: str, all_classes: Sequence[str], *, 
     """1/|M| if the gold class is in M, else 0; M holds the classes that occur in the prediction (case-sensitive).
 
     From M the official scorer removes classes that are proper substrings of the gold label, but it removes from the
-    list it iterates over and so skips the neighbour of each removed entry. That is the default here, since published
+    list it iterates over and so skips the neighbor of each removed entry. That is the default here, since published
     numbers have it; `fixed=True` removes them all.
     """
     matched = [name for name in all_classes if name in prediction]
@@ -111,7 +111,7 @@ def edit_similarity(prediction: str, answer: str) -> float:
 
     The code line is the first that holds no backtick, "#" or "//" ("" if none). The official scorer calls
     `fuzzywuzzy.fuzz.ratio`, whose value depends on whether python-Levenshtein happens to be installed. This is that
-    function with difflib (its behaviour without python-Levenshtein), so the number is the same on every machine.
+    function with difflib (its behavior without python-Levenshtein), so the number is the same on every machine.
     """
     lines = prediction.lstrip("\n").split("\n")
     line = next((line for line in lines if "`" not in line and "#" not in line and "//" not in line), "")

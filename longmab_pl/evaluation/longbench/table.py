@@ -14,7 +14,7 @@ from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.longbench.prompts import CUSTOM_QA, PROMPTS
 from longmab_pl.evaluation.longbench.scoring import best_score, first_line
 
-Category = Literal["single-doc QA", "multi-doc QA", "summarisation", "few-shot", "synthetic", "code"]
+Category = Literal["single-doc QA", "multi-doc QA", "summarization", "few-shot", "synthetic", "code"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def _table() -> dict[str, TaskSpec]:
     single, multi, summary, shots, synthetic, code = (
         "single-doc QA",
         "multi-doc QA",
-        "summarisation",
+        "summarization",
         "few-shot",
         "synthetic",
         "code",

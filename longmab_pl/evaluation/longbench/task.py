@@ -81,7 +81,7 @@ class LongBenchTask:
         filled = self.spec.prompt.format(context=record.context, input=record.question)
         ids = self._encode(filled, tokenizer)
         if len(ids) <= min(room, self.max_prompt_tokens or room):
-            return Prompt(ids, cut=False)  # the usual case costs one tokenisation
+            return Prompt(ids, cut=False)  # the usual case costs one tokenization
         budget = room - (len(self._encode("", tokenizer)) if self.spec.chat else 0)
         budget = min(budget, self.max_prompt_tokens or budget)
         while budget >= 2:

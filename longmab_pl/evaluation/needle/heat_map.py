@@ -158,8 +158,8 @@ def _draw(axis: Any, found: NeedleMap) -> Any:
     image = axis.imshow(cells, cmap="viridis", vmin=0, vmax=100, aspect="auto")
     for (row, column), value in np.ndenumerate(cells):
         shown = "–" if np.isnan(value) else f"{value:.0f}"
-        colour = "0.45" if np.isnan(value) else "black" if value > 60 else "white"
-        axis.text(column, row, shown, ha="center", va="center", color=colour, fontsize=10)
+        color = "0.45" if np.isnan(value) else "black" if value > 60 else "white"
+        axis.text(column, row, shown, ha="center", va="center", color=color, fontsize=10)
     axis.set_xticks(range(len(found.lengths)), [f"{length:,}" for length in found.lengths])
     axis.set_yticks(range(len(found.depths)), [f"{depth:g}%" for depth in found.depths])
     # White lines between the cells.

@@ -18,7 +18,7 @@ from longmab_pl.data.synthetic_world import Names, World
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.task import ItemScores, Prompt
-from longmab_pl.prompts.formats import Direct, ReadingProtocol
+from longmab_pl.prompts.formats import DirectAnswer, PromptFormat
 
 # {name} is invented, {value} a number of five digits; no sentence of the haystack has either.
 NEEDLES = (
@@ -100,7 +100,7 @@ class NeedleTask:
 
     records: Sequence[NeedleRecord]
     options: NeedleSettings
-    protocol: ReadingProtocol = field(default_factory=Direct)
+    protocol: PromptFormat = field(default_factory=DirectAnswer)
     name: str = "needle"
 
     @property
@@ -150,13 +150,13 @@ class NeedleTask:
         return by_length | by_depth
 
 
-def needle_task(options: NeedleSettings, tokenizer: Any, protocol: ReadingProtocol | None = None) -> NeedleTask:
+def needle_task(options: NeedleSettings, tokenizer: Any, protocol: PromptFormat | None = None) -> NeedleTask:
     """The probe for this tokenizer. Raises `ConfigError` where a length has no room for the needle."""
-    protocol = protocol or Direct()
+    protocol = protocol or DirectAnswer()
     return NeedleTask(needle_records(options, tokenizer, protocol), options, protocol)
 
 
-def needle_records(options: NeedleSettings, tokenizer: Any, protocol: ReadingProtocol) -> list[NeedleRecord]:
+def needle_records(options: NeedleSettings, tokenizer: Any, protocol: PromptFormat) -> list[NeedleRecord]:
     """Haystacks of every length with the needle at every depth.
 
     The haystacks of one needle are beginnings of the same text, so an engine's prefix cache holds what stands before
@@ -193,7 +193,7 @@ def needle_records(options: NeedleSettings, tokenizer: Any, protocol: ReadingPro
                     prompt = protocol.prompt_ids(tokenizer, context, asked)
                     if len(prompt) + options.max_new_tokens <= length:
                         break
-                    count -= 1  # tokens of neighbouring sentences may merge differently than counted
+                    count -= 1  # tokens of neighboring sentences may merge differently than counted
                 else:
                     raise ConfigError(
                         f"needle.lengths has {length}, which leaves no room for a haystack: question and template take "

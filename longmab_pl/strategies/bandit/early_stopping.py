@@ -9,12 +9,12 @@ from typing import Literal
 from longmab_pl.errors import ConfigError
 from longmab_pl.rewards.answer_match import ROUNDING
 
-Verdict = Literal["", "settled", "hopeless"]
+StopReason = Literal["", "separated", "no_signal"]
 
 
 @dataclass(frozen=True)
-class Stopping:
-    """When a record of `budget: adaptive` stops before its `rounds` are over.
+class EarlyStopping:
+    """When a record of `budget: adaptive` stops before its `pulls` are over.
 
     Pairs are decided by the pair reward (`longmab_pl.rewards.pair_reward`), so that is what is looked at, never the
     reward that the bandit learns from. The rule is the marginal value theorem's (Charnov 1976): leave a patch when
@@ -22,9 +22,9 @@ class Stopping:
     1 / (t + 2) (Laplace's rule of succession), and then a fresh record is the better use of a response.
 
     Args:
-        margin: a record is settled when its best and worst answers differ by this much; 1 is the most there is.
+        margin: a record is separated when its best and worst answers differ by this much; 1 is the most there is.
         pairs: how many pairs of different answers must differ so; ask for as many as the pair rule makes of a record.
-        patience: a record is hopeless when all its answers have the same reward after this many pulls; None: never.
+        patience: a record has no signal when all its answers have the same reward after this many pulls; None: never.
     """
 
     margin: float = 1.0
@@ -33,13 +33,13 @@ class Stopping:
 
     def __post_init__(self) -> None:
         if not 0 < self.margin <= 1:
-            raise ConfigError(f"strategy.stopping.margin is {self.margin}; it must be in (0, 1]")
+            raise ConfigError(f"strategy.early_stopping.margin is {self.margin}; it must be in (0, 1]")
         if self.pairs < 1:
-            raise ConfigError(f"strategy.stopping.pairs is {self.pairs}; it must be at least 1")
+            raise ConfigError(f"strategy.early_stopping.pairs is {self.pairs}; it must be at least 1")
         if self.patience is not None and self.patience < 1:
-            raise ConfigError(f"strategy.stopping.patience is {self.patience}; it must be at least 1, or null")
+            raise ConfigError(f"strategy.early_stopping.patience is {self.patience}; it must be at least 1, or null")
 
-    def verdict(self, rewards: Iterable[float], pulls: int) -> Verdict:
+    def reason(self, rewards: Iterable[float], pulls: int) -> StopReason:
         """Why a record should stop now, or "".
 
         Args:
@@ -49,7 +49,7 @@ class Stopping:
         """
         ranked = sorted(rewards)
         if len(ranked) >= 2 * self.pairs and ranked[-self.pairs] - ranked[self.pairs - 1] >= self.margin - ROUNDING:
-            return "settled"
+            return "separated"
         if self.patience is not None and pulls >= self.patience and (not ranked or ranked[0] == ranked[-1]):
-            return "hopeless"
+            return "no_signal"
         return ""

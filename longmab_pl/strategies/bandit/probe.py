@@ -1,4 +1,4 @@
-"""The probe: a chain of thought written with the gold answer in view, whose likeness to the chunks starts the bandit.
+"""The probe: a chain of thought written with the gold answer in view, whose similarity to the chunks starts the bandit.
 
 LongMab-PO, section 3.1. The prompt wording is ours.
 """
@@ -11,7 +11,7 @@ from typing import Literal
 
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.prompts.formats import Message
-from longmab_pl.rewards.answer_match import normalise_answer
+from longmab_pl.rewards.answer_match import normalize_answer
 
 _PROBE = """Below are a document, a question about it, and the correct answer. Explain step by step how the document \
 leads to this answer, quoting the statements you rely on. Finish with the sentence "The answer is {answer}."
@@ -45,10 +45,10 @@ def probe_messages(context: str, question: str, answer: str) -> list[Message]:
 
 def probe_accepted(text: str, answers: Iterable[str]) -> bool:
     """Whether a probe arrives at a gold answer: what follows the first "the answer is", to the end of the line,
-    contains the normalised answer or is contained in it. Nothing after the mark is not an answer."""
+    contains the normalized answer or is contained in it. Nothing after the mark is not an answer."""
     _, mark, rest = text.lower().partition(_MARK)
     if not mark:
         return False
-    stated = normalise_answer(rest.partition("\n")[0])
-    golds = [normalise_answer(a) for a in answers]
+    stated = normalize_answer(rest.partition("\n")[0])
+    golds = [normalize_answer(a) for a in answers]
     return bool(stated) and any(gold in stated or stated in gold for gold in golds if gold)

@@ -1,7 +1,7 @@
 """LongMab-PO's rollout: the chunks of a context are the arms; the bandit picks which ones the model reads.
 
-Paper: arXiv 2508.13993, section 3. Per record: probe -> initial values -> (pick arms, answer, score, update) x rounds.
-Beyond it: credit by arm (`credit.py`) and stopping early (`stopping.py`).
+Paper: arXiv 2508.13993, section 3. Per record: probe -> initial values -> (pick arms, answer, score, update) x pulls.
+Beyond it: credit by arm (`credit.py`) and stopping early (`early_stopping.py`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from longmab_pl.prompts.formats import render
 from longmab_pl.rewards.answer_match import pair_reward, rollout_reward
 from longmab_pl.seeding import derive_seed
 from longmab_pl.strategies.bandit.credit import Credit, EmbeddingSupport, LexicalSupport, Support, credited
-from longmab_pl.strategies.bandit.early_stopping import Stopping, Verdict
+from longmab_pl.strategies.bandit.early_stopping import EarlyStopping, StopReason
 from longmab_pl.strategies.bandit.probe import Probe, probe_accepted, probe_messages
-from longmab_pl.strategies.base import Asking, RecordRollout, Response, Tools
+from longmab_pl.strategies.base import RecordRollout, RequestStream, Response, StrategyContext
 
 Init = Literal["probe", "query", "uniform"]
 Budget = Literal["fixed", "adaptive"]
@@ -38,7 +38,7 @@ class Chunking:
         chunk_size: tokens per chunk.
         overlap: sentences that a chunk repeats from the one before.
         min_sentences: a shorter last chunk joins the one before.
-        style: `linear` (true sentence ends, nothing dropped, one tokenisation) or `paper` (the original's, exact).
+        style: `linear` (true sentence ends, nothing dropped, one tokenization) or `paper` (the original's, exact).
     """
 
     chunk_size: int = 1500
@@ -52,22 +52,22 @@ class BanditRollout:
     """The rollout strategy of LongMab-PO.
 
     Args:
-        rounds: pulls per record (the paper's 30).
+        pulls: pulls per record (the paper's 30).
         top_k: chunks per pull.
         samples_per_pull: responses per pull from one prefill; their mean reward updates the arms.
-        init: initial arm values: likeness of the chunks to the `probe`, to the `query`, or `uniform` random.
+        init: initial arm values: similarity of the chunks to the `probe`, to the `query`, or `uniform` random.
         probe: how probes are made (used by `init: probe`).
         chunking: how contexts become arms.
         bandit: the policy that picks arms.
         sampling: how responses are sampled.
         credit: what a played arm learns of a response's reward: all of it (`shared`, the paper), or as much as its
             chunk supports of the response, by `lexical` overlap or by `embedding`.
-        budget: `fixed` plays all rounds (the paper); `adaptive` stops a record by `stopping`, and what it leaves of
-            its pulls lets in further records of the file, as long as there are any.
-        stopping: when a record of an adaptive budget stops.
+        budget: `fixed` plays all pulls (the paper); `adaptive` stops a record by `early_stopping`, and what it
+            leaves of its pulls lets in further records of the file, as long as there are any.
+        early_stopping: when a record of an adaptive budget stops.
     """
 
-    rounds: int = 30
+    pulls: int = 30
     top_k: int = 4
     samples_per_pull: int = 1
     init: Init = "probe"
@@ -77,10 +77,10 @@ class BanditRollout:
     sampling: Sampling = dataclasses.field(default_factory=Sampling)
     credit: Credit = "shared"
     budget: Budget = "fixed"
-    stopping: Stopping = dataclasses.field(default_factory=Stopping)
+    early_stopping: EarlyStopping = dataclasses.field(default_factory=EarlyStopping)
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "top_k", "samples_per_pull"):
+        for name in ("pulls", "top_k", "samples_per_pull"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"strategy.{name} is {getattr(self, name)}; it must be at least 1")
         if self.credit not in ("shared", "lexical", "embedding"):
@@ -99,19 +99,19 @@ class BanditRollout:
         return self.init != "uniform" or self.credit == "embedding"
 
     def expected_responses(self) -> int:
-        return self.rounds * self.samples_per_pull + self.probes
+        return self.pulls * self.samples_per_pull + self.probes
 
     def needed_model_len(self) -> int:
         return self.top_k * self.chunking.chunk_size + self.sampling.max_tokens
 
-    def roll(self, record: QARecord, tools: Tools) -> Asking[RecordRollout]:
+    def roll(self, record: QARecord, tools: StrategyContext) -> RequestStream[RecordRollout]:
         c = self.chunking
         chunks = chunk_spans(record.context, tools.tokenizer, c.chunk_size, c.overlap, c.min_sentences, c.style)
         if not chunks:
             raise DataError(f"record {record.id!r}: the context gives no chunk; it needs some text")
         values, source = yield from self._initial_values(record, chunks, tools)
         if values is None:
-            stopped: Verdict = "hopeless" if self.budget == "adaptive" else ""
+            stopped: StopReason = "no_signal" if self.budget == "adaptive" else ""
             return RecordRollout(record.id, "probe_rejected", arms=len(chunks), probe=source, stopped=stopped)
         policy = self.bandit.start(values, self.top_k, derive_seed(tools.seed, record.id, "bandit"))
         texts_of_chunks = [chunk.of(record.context) for chunk in chunks]
@@ -119,18 +119,18 @@ class BanditRollout:
         responses: list[Response] = []
         judged: dict[str, float] = {}  # pair reward of each different response
         stopped = ""
-        for t in range(self.rounds):
+        for t in range(self.pulls):
             arms = policy.select()
             context = "\n".join(texts_of_chunks[a] for a in arms)
             request = Request(
                 id=f"{record.id}/{t}",
-                prompt_ids=tools.reading.prompt_ids(tools.tokenizer, context, record.question),
+                prompt_ids=tools.prompt_format.prompt_ids(tools.tokenizer, context, record.question),
                 sampling=self.sampling,
                 n=self.samples_per_pull,
                 seed=derive_seed(tools.seed, record.id, t),
             )
             (completion,) = yield [request]
-            texts = [tools.reading.response(text) for text in completion.texts]
+            texts = [tools.prompt_format.response(text) for text in completion.texts]
             rewards = [rollout_reward(text, record.answers) for text in texts]
             for text, reason, reward in zip(texts, completion.finish_reasons, rewards, strict=True):
                 responses.append(Response(text, reason == "stop", t, tuple(arms), reward))
@@ -141,7 +141,7 @@ class BanditRollout:
                 policy.update(arms, np.mean(by_arm, axis=0).tolist())
             if self.budget == "adaptive":
                 judged |= {text: pair_reward(text, record.answers) for text in texts if text.strip()}
-                stopped = self.stopping.verdict(judged.values(), t + 1)
+                stopped = self.early_stopping.reason(judged.values(), t + 1)
                 if stopped:
                     break
         return RecordRollout(
@@ -156,7 +156,7 @@ class BanditRollout:
             stopped=stopped,
         )
 
-    def _support(self, chunks: Sequence[str], tools: Tools) -> Support | None:
+    def _support(self, chunks: Sequence[str], tools: StrategyContext) -> Support | None:
         """What credits the arms, or None where all share one reward."""
         if self.credit == "lexical":
             return LexicalSupport(chunks)
@@ -164,7 +164,9 @@ class BanditRollout:
             return EmbeddingSupport(tools.embedder.encode(chunks), tools.embedder)
         return None
 
-    def _initial_values(self, record: QARecord, chunks: Sequence[Chunk], tools: Tools) -> Asking[tuple[Any, str]]:
+    def _initial_values(
+        self, record: QARecord, chunks: Sequence[Chunk], tools: StrategyContext
+    ) -> RequestStream[tuple[Any, str]]:
         """Initial arm values, [arms], or None for a rejected probe; and what they were made from."""
         source: Init = self.init
         probe_text = ""
@@ -184,7 +186,7 @@ class BanditRollout:
             target = tools.embedder.encode_query(record.question)
         return (vectors @ target).astype(float), source
 
-    def _ask_probe(self, record: QARecord, tools: Tools) -> Asking[str]:
+    def _ask_probe(self, record: QARecord, tools: StrategyContext) -> RequestStream[str]:
         tokenizer = tools.tokenizer
 
         def ids(context: str) -> tuple[int, ...]:

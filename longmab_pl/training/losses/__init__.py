@@ -2,7 +2,7 @@
 
 from longmab_pl.training.losses.anchored import APOZero, KTOPair
 from longmab_pl.training.losses.base import Losses, PreferenceLoss
-from longmab_pl.training.losses.margin import IPO, LDDPO, HingeDPO, LengthNormalisedDPO, RobustDPO, SigmoidDPO
+from longmab_pl.training.losses.margin import IPO, LDDPO, HingeDPO, LengthNormalizedDPO, RobustDPO, SigmoidDPO
 from longmab_pl.training.losses.reference_free import ORPO, SimPO
 
 __all__ = [
@@ -12,10 +12,12 @@ __all__ = [
     "APOZero",
     "HingeDPO",
     "KTOPair",
-    "LengthNormalisedDPO",
+    "LengthNormalizedDPO",
     "Losses",
     "PreferenceLoss",
     "RobustDPO",
     "SigmoidDPO",
     "SimPO",
 ]
+
+HOMES = {name: globals()[name].__module__ for name in __all__}

@@ -8,7 +8,7 @@ from longmab_pl.training.losses.base import Losses, PreferenceLoss, positive
 
 
 class APOZero(PreferenceLoss):
-    """Anchored preference optimisation, "zero" (arXiv:2408.06266): raise the chosen and lower the rejected completion,
+    """Anchored preference optimization, "zero" (arXiv:2408.06266): raise the chosen and lower the rejected completion,
     each alone.
 
     The loss is 1 - sigmoid(beta h_chosen) + sigmoid(beta h_rejected), h each completion's log-ratio to the reference.
@@ -35,7 +35,7 @@ class APOZero(PreferenceLoss):
 
 
 class KTOPair(PreferenceLoss):
-    """Kahneman-Tversky optimisation on pairs (arXiv:2402.01306, eq. 8, as its authors apply it to preference pairs).
+    """Kahneman-Tversky optimization on pairs (arXiv:2402.01306, eq. 8, as its authors apply it to preference pairs).
 
     A completion is compared with how far the policy has moved from the reference on the batch's completions of the
     other kind: 1 - sigmoid(beta (h_chosen - KL_rejected)) + 1 - sigmoid(beta (KL_chosen - h_rejected)), where KL is the

@@ -27,7 +27,7 @@ class PreferenceLoss(ABC):
     includes_nll: ClassVar[bool] = False
     """Whether the loss holds its own likelihood term for the chosen completion."""
 
-    excess_weight: float = 1.0
+    ld_alpha: float = 1.0
     """Weight of a completion's tokens beyond the length of the pair's shorter completion (LD-DPO); 1 counts all
     alike."""
 

@@ -51,7 +51,7 @@ class LDDPO(SigmoidDPO):
         super().__init__(beta)
         if not 0 <= alpha <= 1:
             raise ConfigError(f"loss.alpha is {alpha}; it must be in [0, 1]")
-        self.excess_weight = alpha
+        self.ld_alpha = alpha
 
 
 class RobustDPO(PreferenceLoss):
@@ -83,7 +83,7 @@ class RobustDPO(PreferenceLoss):
 
 
 class HingeDPO(PreferenceLoss):
-    """SLiC's hinge (arXiv:2305.10425, eq. 1) on DPO's margin, normalised as in RSO (arXiv:2309.06657): max(0, 1 - beta
+    """SLiC's hinge (arXiv:2305.10425, eq. 1) on DPO's margin, normalized as in RSO (arXiv:2309.06657): max(0, 1 - beta
     h).
 
     Args:
@@ -108,10 +108,10 @@ class HingeDPO(PreferenceLoss):
 
 
 class IPO(PreferenceLoss):
-    """Identity preference optimisation (arXiv:2310.12036, eq. 17): (h - 1 / (2 tau))^2.
+    """Identity preference optimization (arXiv:2310.12036, eq. 17): (h - 1 / (2 tau))^2.
 
     Args:
-        tau: the regularisation; the margin aimed at is 1 / (2 tau) nats.
+        tau: the regularization; the margin aimed at is 1 / (2 tau) nats.
         per_token: take log-ratios as means over tokens, as the paper's authors advise for language models (and TRL
             does);
             False sums them, as the paper's formula reads.
@@ -138,7 +138,7 @@ class IPO(PreferenceLoss):
         return losses, self.tau * chosen.detach(), self.tau * rejected.detach()
 
 
-class LengthNormalisedDPO(PreferenceLoss):
+class LengthNormalizedDPO(PreferenceLoss):
     """DPO on log-ratios that are means over tokens (Tulu 3, arXiv:2411.15124), so that length brings no reward.
 
     Args:

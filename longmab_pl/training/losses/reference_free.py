@@ -37,7 +37,7 @@ class SimPO(PreferenceLoss):
 
 
 class ORPO(PreferenceLoss):
-    """Odds-ratio preference optimisation (arXiv:2403.07691, eq. 6-7): likelihood of the chosen completion plus the log
+    """Odds-ratio preference optimization (arXiv:2403.07691, eq. 6-7): likelihood of the chosen completion plus the log
     odds ratio.
 
     A completion's probability is that of its geometric-mean token, so its log is the mean log-probability. The NLL

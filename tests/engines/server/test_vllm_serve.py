@@ -19,20 +19,20 @@ from longmab_pl.data.readers import read_records
 from longmab_pl.engines.protocol import Completion, Engine, Request, Sampling
 from longmab_pl.engines.server.engine import ServerEngine
 from longmab_pl.engines.server.spawn import LaunchServers
-from longmab_pl.engines.weight_sync_check import Canary
+from longmab_pl.engines.weight_sync_check import WeightSyncCheck
 from longmab_pl.errors import EngineError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
-from longmab_pl.prompts.formats import Direct
+from longmab_pl.prompts.formats import DirectAnswer
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
-from longmab_pl.strategies.base import Tools
+from longmab_pl.strategies.base import StrategyContext
 
 pytestmark = pytest.mark.slow
 
 GREEDY = Sampling(temperature=0.0, presence_penalty=0.0, max_tokens=10)
-QUESTIONS = ("What is the capital of France?", "Name three colours.", "Who wrote Hamlet?")
+QUESTIONS = ("What is the capital of France?", "Name three colors.", "Who wrote Hamlet?")
 
 RELAY = """
 import asyncio, sys
@@ -172,7 +172,7 @@ def test_adapters_arrive_and_the_canary_sees_it(
 
     text = " The capital of France is Paris. It lies on the Seine."
     prompts = [chat(tokenizer, question) + tuple(tokenizer(text)["input_ids"]) for question in QUESTIONS]
-    canary = Canary(prompts, starts=[len(chat(tokenizer, question)) for question in QUESTIONS])
+    canary = WeightSyncCheck(prompts, starts=[len(chat(tokenizer, question)) for question in QUESTIONS])
     with policy.disable_adapter():
         base = logps(policy, prompts)
     found = engine.score(prompts)
@@ -208,7 +208,7 @@ def test_a_rollout_survives_the_death_of_a_server(
     second = f"http://127.0.0.1:{int(relay.stdout.readline())}"
     monkeypatch.setenv("TEST_SERVER_KEY", engine._children.key)
     strategy = BanditRollout(
-        rounds=3,
+        pulls=3,
         top_k=2,
         samples_per_pull=2,
         init="query",
@@ -220,7 +220,7 @@ def test_a_rollout_survives_the_death_of_a_server(
         servers=[url, second], api_key_env="TEST_SERVER_KEY", concurrency_per_server=4, patience_s=20.0
     ) as both:
         both.start(model)
-        tools = Tools(tokenizer, Direct(), Embedder(), both.max_model_len, seed=0)
+        tools = StrategyContext(tokenizer, DirectAnswer(), Embedder(), both.max_model_len, seed=0)
         journal = Journal(tmp_path / "journal.jsonl", "test")
 
         def kill_after(progress: Any) -> None:

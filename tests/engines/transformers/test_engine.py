@@ -109,10 +109,10 @@ def test_greedy_answers_are_the_models_own(engine: TransformersEngine, tiny_mode
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
-    penalised = Sampling(temperature=0.0, presence_penalty=1.5, max_tokens=9)
+    penalized = Sampling(temperature=0.0, presence_penalty=1.5, max_tokens=9)
     prompts = [tuple((7 * i + k * k) % 300 for k in range(3 + 5 * i)) for i in range(7)]
     asked = [Request(f"g{i}", prompt, GREEDY, n=1 + i % 2) for i, prompt in enumerate(prompts)]
-    asked += [Request(f"p{i}", prompt, penalised) for i, prompt in enumerate(prompts)]
+    asked += [Request(f"p{i}", prompt, penalized) for i, prompt in enumerate(prompts)]
     state = torch.get_rng_state()
     done = answers(engine, asked)
     assert torch.equal(torch.get_rng_state(), state)
@@ -230,7 +230,7 @@ def test_samples_follow_the_distribution() -> None:
     sampling = Sampling(temperature=0.8, top_p=0.93, presence_penalty=0.5)
     rows = 4000
     sampler = RowSampler([sampling] * rows, range(rows), 1, torch.device("cpu"))
-    tokens: Any = torch.tensor([[3, 0]]).expand(rows, 2)  # prompt 3, generated 0: only the latter is penalised
+    tokens: Any = torch.tensor([[3, 0]]).expand(rows, 2)  # prompt 3, generated 0: only the latter is penalized
     drawn = sampler(tokens, logits.expand(rows, 5).clone()).argmax(-1)  # type: ignore[arg-type]
     exact = ((logits - torch.tensor([0.5, 0, 0, 0, 0])) / 0.8).softmax(-1)
     assert float(exact[:3].sum()) < 0.93 < float(exact[:4].sum())
@@ -262,7 +262,7 @@ def test_a_response_continues_its_prompt(byte_tokenizer: Any) -> None:
 
 QUESTIONS = (
     "What is the capital of France?",
-    "Name three colours.",
+    "Name three colors.",
     "Who wrote Hamlet?",
     "The river runs to the sea. " * 12 + "Where does the river run?",
 )
@@ -283,7 +283,7 @@ def test_greedy_equals_vllm_in_float32() -> None:
         chat = [{"role": "user", "content": question}]
         prompt = tuple(tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"])
         asked.append(Request(f"plain {i}", prompt, plain))
-        asked.append(Request(f"penalised {i}", prompt, Sampling(temperature=0.0, presence_penalty=1.0, max_tokens=24)))
+        asked.append(Request(f"penalized {i}", prompt, Sampling(temperature=0.0, presence_penalty=1.0, max_tokens=24)))
     asked.append(Request("stopped", asked[0].prompt_ids, Sampling(temperature=0.0, max_tokens=24, stop=(" is",))))
     results, scores = [], []
     for engine in (TransformersEngine(max_model_len=512), VLLMEngine(max_model_len=512, kv_cache_gb=0.5)):

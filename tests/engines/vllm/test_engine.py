@@ -15,11 +15,11 @@ import torch
 
 from longmab_pl.engines.protocol import Completion, Engine, Request, Sampling
 from longmab_pl.engines.vllm.engine import VLLMEngine
-from longmab_pl.engines.weight_sync_check import Canary
+from longmab_pl.engines.weight_sync_check import WeightSyncCheck
 from longmab_pl.errors import ConfigError, EngineError, PromptTooLong
 
 GREEDY = Sampling(temperature=0.0, presence_penalty=0.0, max_tokens=10)
-QUESTIONS = ("What is the capital of France?", "Name three colours.", "Who wrote Hamlet?")
+QUESTIONS = ("What is the capital of France?", "Name three colors.", "Who wrote Hamlet?")
 
 
 # ---------------------------------------------------------------------- without an engine
@@ -34,7 +34,7 @@ QUESTIONS = ("What is the capital of France?", "Name three colours.", "Who wrote
         ({"gpu_memory_utilization": 1.5}, "engine.gpu_memory_utilization"),
         ({"max_lora_rank": 12}, "engine.max_lora_rank"),
         ({"adapter_sync": "both"}, "engine.adapter_sync"),
-        ({"adapter_sync": "merge", "quantization": "bitsandbytes"}, "quantised"),
+        ({"adapter_sync": "merge", "quantization": "bitsandbytes"}, "quantized"),
         ({"seed": -1}, "engine.seed"),
     ],
 )
@@ -248,7 +248,7 @@ def test_same_seeds_give_the_same_texts_in_another_order(engine: VLLMEngine, tok
     assert same >= 0.75 * len(pairs)
     assert len({first for first, _ in pairs}) > 8  # equality proves something only if the texts differ
 
-    # Neighbouring seeds of the same prompt do not share responses: r1 (seed 0) and r4 (seed 1).
+    # Neighboring seeds of the same prompt do not share responses: r1 (seed 0) and r4 (seed 1).
     assert forward["r1"].texts[1:] != forward["r4"].texts[:2]
 
 
@@ -278,7 +278,7 @@ def test_sync_equals_the_merged_model_and_canary_tells_stale_from_fresh(
     policy.load_adapter(adapters["strong"], adapter_name="strong")
     policy.load_adapter(adapters["other"], adapter_name="other")
     policy.eval()
-    canary = Canary(prompts, starts=[len(chat(tokenizer, question)) for question in QUESTIONS])
+    canary = WeightSyncCheck(prompts, starts=[len(chat(tokenizer, question)) for question in QUESTIONS])
     engine_base = engine.score(prompts)
     with policy.disable_adapter():
         canary.record_base(engine_base, logps(policy, prompts))

@@ -30,7 +30,7 @@ def settings_of(engine: VLLMEngine) -> LaunchSettings:
     return engine.settings
 
 
-def test_quantised_weights_are_never_merged(nf4_model: str, tiny_model: str, tmp_path: Path) -> None:
+def test_quantized_weights_are_never_merged(nf4_model: str, tiny_model: str, tmp_path: Path) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
@@ -44,7 +44,7 @@ def test_quantised_weights_are_never_merged(nf4_model: str, tiny_model: str, tmp
     assert not settings_of(VLLMEngine(quantization="bitsandbytes")).merges(on_cpu=True)
     with pytest.raises(ConfigError, match="adapter_sync: lora"):
         VLLMEngine(adapter_sync="merge", quantization="bitsandbytes")
-    with pytest.raises(ConfigError, match=r"quantised \(bitsandbytes\).*adapter_sync: lora"):
+    with pytest.raises(ConfigError, match=r"quantized \(bitsandbytes\).*adapter_sync: lora"):
         VLLMEngine(adapter_sync="merge").start(nf4_model)
 
     base = AutoModelForCausalLM.from_pretrained(tiny_model)

@@ -151,5 +151,5 @@ def test_jieba_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-def test_normalise_zh_keeps_letters_and_drops_every_ascii_mark() -> None:
-    assert scoring.normalise_zh(f" AbC{string.punctuation}　大 学。") == "abc大学"
+def test_normalize_zh_keeps_letters_and_drops_every_ascii_mark() -> None:
+    assert scoring.normalize_zh(f" AbC{string.punctuation}　大 学。") == "abc大学"

@@ -92,9 +92,9 @@ def test_scores_are_fractions_and_well_formed_asks_for_digits_where_a_number_is_
     assert count.score(record, "7").well_formed
     assert not count.score(record, "seven").well_formed
     trec = LongBenchTask("trec", [item()], TASKS["trec"])
-    labelled = item(answers=("Date",), all_classes=("Date", "Food"))
-    assert trec.score(labelled, "\nDate\nFood").scores == {"classification": 1.0}
-    assert not trec.score(labelled, " \n").well_formed
+    labeled = item(answers=("Date",), all_classes=("Date", "Food"))
+    assert trec.score(labeled, "\nDate\nFood").scores == {"classification": 1.0}
+    assert not trec.score(labeled, " \n").well_formed
 
 
 def test_greedy_and_the_tasks_own_length(tokenizer: Any) -> None:

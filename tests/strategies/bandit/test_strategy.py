@@ -9,24 +9,24 @@ from longmab_pl.data.chunking import chunk_spans
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.prompts.formats import Direct, ReasonThenAnswer
+from longmab_pl.prompts.formats import DirectAnswer, ReasonThenAnswer
 from longmab_pl.rewards.answer_match import rollout_reward
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.seeding import derive_seed
 from longmab_pl.strategies.bandit.credit import EmbeddingSupport, LexicalSupport, credited
-from longmab_pl.strategies.bandit.early_stopping import Stopping
+from longmab_pl.strategies.bandit.early_stopping import EarlyStopping
 from longmab_pl.strategies.bandit.probe import Probe
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
-from longmab_pl.strategies.base import Tools
+from longmab_pl.strategies.base import StrategyContext
 
 CONTEXT = " ".join(f"Sentence number {i} speaks of river {chr(65 + i)}. It is long." for i in range(12))
 RECORD = QARecord("q7", "Which river?", ("river C",), CONTEXT)
-SMALL = {"chunking": Chunking(60, 0, 1), "sampling": Sampling(max_tokens=8), "top_k": 2, "rounds": 9}
+SMALL = {"chunking": Chunking(60, 0, 1), "sampling": Sampling(max_tokens=8), "top_k": 2, "pulls": 9}
 
 
 class Likeness:
-    """Stands in for the embedder: a text's vector counts the rivers A to L in it, so that likeness is countable."""
+    """Stands in for the embedder: a text's vector counts the rivers A to L in it, so that similarity is countable."""
 
     def encode(self, texts):
         rows = np.array([[t.count(f"river {chr(65 + i)}") + 0.01 for i in range(12)] for t in texts], np.float32)
@@ -37,7 +37,7 @@ class Likeness:
 
 
 def tools(tokenizer, seed=0, max_model_len=4096):
-    return Tools(tokenizer, Direct(), Likeness(), max_model_len, seed)
+    return StrategyContext(tokenizer, DirectAnswer(), Likeness(), max_model_len, seed)
 
 
 def roll(strategy, tokenizer, answer, record=RECORD, seed=0, max_model_len=4096):
@@ -108,7 +108,7 @@ def test_several_samples_of_a_pull_share_its_prompt_and_update_by_their_mean(byt
     assert len(result.responses) == 18
     assert [r.reward for r in result.responses[:2]] == [1.0, 0.0]
     played = [v for v, n in zip(result.values, result.pulls, strict=True) if n > 1]
-    assert all(0.3 < v < 0.8 for v in played), "the mean of 1 and 0 pulls every value towards a half"
+    assert all(0.3 < v < 0.8 for v in played), "the mean of 1 and 0 pulls every value toward a half"
 
 
 def test_same_seed_same_requests_other_seed_other_requests(byte_tokenizer):
@@ -145,8 +145,8 @@ def test_a_context_without_text_is_that_records_error(byte_tokenizer):
 
 
 def test_settings_are_checked():
-    with pytest.raises(ConfigError, match="rounds is 0"):
-        BanditRollout(rounds=0)
+    with pytest.raises(ConfigError, match="pulls is 0"):
+        BanditRollout(pulls=0)
     with pytest.raises(ConfigError, match="top_k is 0"):
         BanditRollout(top_k=0)
 
@@ -168,24 +168,22 @@ def play_with_credit(strategy, tokenizer, answer):
 
 
 @pytest.mark.parametrize("credit", ["lexical", "embedding"])
-def test_credit_by_arm_pays_the_chunk_that_holds_the_answer_and_not_its_neighbour(byte_tokenizer, credit):
+def test_credit_by_arm_pays_the_chunk_that_holds_the_answer_and_not_its_neighbor(byte_tokenizer, credit):
     strategy = BanditRollout(init="uniform", credit=credit, **SMALL)
     result, reference = play_with_credit(strategy, byte_tokenizer, right_when_shown(byte_tokenizer))
     assert result.values == pytest.approx(reference.values)
     shared, _ = roll(BanditRollout(init="uniform", **SMALL), byte_tokenizer, right_when_shown(byte_tokenizer))
     gold = result.evidence.index(1)
     paid = next(r for r in result.responses if r.reward == 1.0)
-    (neighbour,) = set(paid.arms) - {gold}
+    (neighbor,) = set(paid.arms) - {gold}
     first = next(r for r in shared.responses if r.reward == 1.0)
     assert first.arms == paid.arms, "until the first reward credit changes nothing"
     assert result.values[gold] >= 0.5
-    assert result.values[neighbour] < shared.values[neighbour]
+    assert result.values[neighbor] < shared.values[neighbor]
 
 
 def test_several_samples_of_a_pull_are_credited_one_by_one(byte_tokenizer):
-    strategy = BanditRollout(
-        init="uniform", credit="lexical", samples_per_pull=2, **{**SMALL, "rounds": 1, "top_k": 12}
-    )
+    strategy = BanditRollout(init="uniform", credit="lexical", samples_per_pull=2, **{**SMALL, "pulls": 1, "top_k": 12})
     result, _ = roll(strategy, byte_tokenizer, lambda request, i: " river C" if i == 0 else " river D")
     chunks = [chunk.of(CONTEXT) for chunk in chunk_spans(CONTEXT, byte_tokenizer, 60, 0, 1)]
     support = LexicalSupport(chunks)
@@ -203,7 +201,7 @@ def test_an_adaptive_record_stops_at_its_first_perfect_pair(byte_tokenizer):
     fixed, _ = roll(BanditRollout(init="uniform", **SMALL), byte_tokenizer, answer)
     adaptive, engine = roll(BanditRollout(init="uniform", budget="adaptive", **SMALL), byte_tokenizer, answer)
     n = len(adaptive.responses)
-    assert adaptive.stopped == "settled"
+    assert adaptive.stopped == "separated"
     assert 1 < n < 9
     assert adaptive.responses == fixed.responses[:n], "what is asked is what a fixed budget asks, only less of it"
     assert len(engine.asked) == n
@@ -217,19 +215,23 @@ def test_the_pair_reward_decides_and_not_the_reward_that_the_bandit_learns_from(
     def answer(request, i):
         return " I cannot say. Answer: none" if request.id == "q7/0" else " maybe river C. Answer: none"
 
-    strategy = BanditRollout(init="uniform", budget="adaptive", stopping=Stopping(margin=0.5, patience=4), **SMALL)
+    strategy = BanditRollout(
+        init="uniform", budget="adaptive", early_stopping=EarlyStopping(margin=0.5, patience=4), **SMALL
+    )
     result, _ = roll(strategy, byte_tokenizer, answer)
     assert [r.reward for r in result.responses] == [0.0, 0.5, 0.5, 0.5]
-    assert result.stopped == "hopeless"
+    assert result.stopped == "no_signal"
 
 
 def test_empty_answers_settle_nothing(byte_tokenizer):
-    strategy = BanditRollout(init="uniform", budget="adaptive", stopping=Stopping(patience=3), **{**SMALL, "rounds": 5})
+    strategy = BanditRollout(
+        init="uniform", budget="adaptive", early_stopping=EarlyStopping(patience=3), **{**SMALL, "rounds": 5}
+    )
     engine = ScriptedEngine(lambda request, i: "" if request.id == "q7/0" else "Answer: river C")
-    plain = Tools(byte_tokenizer, ReasonThenAnswer(), Likeness(), 4096, 0)
+    plain = StrategyContext(byte_tokenizer, ReasonThenAnswer(), Likeness(), 4096, 0)
     ((_, result),) = Scheduler(engine).run([("q7", strategy.roll(RECORD, plain))])
     assert result.responses[0].text == ""
-    assert result.stopped == "hopeless", "one empty and two right answers make no pair"
+    assert result.stopped == "no_signal", "one empty and two right answers make no pair"
 
 
 def test_a_stopped_record_is_replayed_from_the_journal_for_nothing(byte_tokenizer, tmp_path):
