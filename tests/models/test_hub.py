@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from longmab_pl.errors import ConfigError
+from longmab_pl.models import bundled
 from longmab_pl.models import hub as models
 
 BUNDLED = "bundled:smollm2-135m-instruct"
@@ -72,9 +73,9 @@ def test_missing_packages_name_the_command(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_cache_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert models.cache_folder() == tmp_path / "longmab_pl" / "models"
+    assert bundled.cache_folder() == tmp_path / "longmab_pl" / "models"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert models.cache_folder() == Path.home() / ".cache" / "longmab_pl" / "models"
+    assert bundled.cache_folder() == Path.home() / ".cache" / "longmab_pl" / "models"
 
 
 def test_unwritable_cache_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def _resolve_slowly(cache: str, counter: Any, queue: Any) -> None:
         time.sleep(0.5)
         (target / "config.json").write_text("whole")
 
-    models.convert_gguf = convert
+    bundled.convert_gguf = convert
     folder = Path(models.resolve_model(BUNDLED))
     queue.put((folder / "config.json").read_text())
 
