@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from longmab_pl.bandits.policy import Reward, check_arms, check_play
-from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.checks import positive
+from longmab_pl.errors import DataError
 
 Scores = Sequence[float] | npt.NDArray[np.floating]
 
@@ -37,7 +37,7 @@ class IndexPolicy(abc.ABC):
 
     def __init__(self, initial_scores: Scores, top_k: int, prior_weight: float = 1.0) -> None:
         self._values = check_arms(initial_scores, top_k)
-        check_option("prior_weight", prior_weight)
+        positive("bandit option prior_weight", prior_weight)
         self._pulls = np.zeros(self._values.size, dtype=np.int64)
         self.prior_weight = float(prior_weight)
         self.top_k = min(int(top_k), self._values.size)
@@ -83,12 +83,6 @@ class IndexPolicy(abc.ABC):
 def largest(index: npt.NDArray[np.float64], top_k: int) -> list[int]:
     """Positions of the `top_k` largest entries, ascending; of equal ones the later."""
     return sorted(np.argsort(index, kind="stable")[-top_k:].tolist())
-
-
-def check_option(name: str, value: float) -> None:
-    """Raises ConfigError unless `value` is a positive finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
-        raise ConfigError(f"bandit option {name} is {value!r}; give a number > 0")
 
 
 def check_unit_reward(rewards: npt.NDArray[np.float64], policy: str) -> None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from longmab_pl.bandits.index_policy import IndexPolicy, Scores, check_unit_reward
 from longmab_pl.bandits.policy import Reward, check_play
-from longmab_pl.errors import ConfigError
+from longmab_pl.checks import not_negative
 
 _CEILING = 1 - 1e-12
 _NEWTON_STEPS = 60
@@ -36,8 +36,7 @@ class KLUCB(IndexPolicy):
 
     def __init__(self, initial_scores: Scores, top_k: int, c: float = 0.0, prior_weight: float = 1.0) -> None:
         super().__init__(initial_scores, top_k, prior_weight)
-        if not 0 <= c < np.inf:
-            raise ConfigError(f"bandit option c is {c!r}; give a number >= 0")
+        not_negative("bandit option c", c)
         self._values = self._values.clip(0, 1)
         self.c = float(c)
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from longmab_pl.bandits.index_policy import Scores, check_option, largest
+from longmab_pl.bandits.index_policy import Scores, largest
 from longmab_pl.bandits.policy import Reward, check_arms, check_play
-from longmab_pl.errors import ConfigError
+from longmab_pl.checks import not_negative, positive
 
 
 class LinearThompson:
@@ -56,13 +56,11 @@ class LinearThompson:
         exploration: float = 0.3,
     ) -> None:
         self._scores = check_arms(initial_scores, top_k)
-        if seed < 0:
-            raise ConfigError(f"seed is {seed}; give an integer >= 0")
-        check_option("arm_std", arm_std)
-        check_option("noise_std", noise_std)
-        for name, value in (("offset_std", offset_std), ("exploration", exploration)):
-            if value != 0:
-                check_option(name, value)
+        not_negative("seed", seed)
+        positive("bandit option arm_std", arm_std)
+        positive("bandit option noise_std", noise_std)
+        not_negative("bandit option offset_std", offset_std)
+        not_negative("bandit option exploration", exploration)
         self.arm_std, self.noise_std = float(arm_std), float(noise_std)
         self.offset_std, self.exploration = float(offset_std), float(exploration)
         self.top_k = min(int(top_k), self._scores.size)

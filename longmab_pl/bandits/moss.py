@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from longmab_pl.bandits.index_policy import IndexPolicy, Scores, check_option
+from longmab_pl.bandits.index_policy import IndexPolicy, Scores
+from longmab_pl.checks import positive
 
 
 class MOSS(IndexPolicy):
@@ -28,7 +29,7 @@ class MOSS(IndexPolicy):
 
     def __init__(self, initial_scores: Scores, top_k: int, alpha: float = 1.35, prior_weight: float = 1.0) -> None:
         super().__init__(initial_scores, top_k, prior_weight)
-        check_option("alpha", alpha)
+        positive("bandit option alpha", alpha)
         self.alpha = float(alpha)
 
     def index(self) -> npt.NDArray[np.float64]:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from longmab_pl.bandits.index_policy import IndexPolicy, Scores, check_option
+from longmab_pl.bandits.index_policy import IndexPolicy, Scores
 from longmab_pl.bandits.policy import Reward
-from longmab_pl.errors import ConfigError
+from longmab_pl.checks import positive, unit_interval
 
 
 class SuccessiveElimination(IndexPolicy):
@@ -44,10 +44,8 @@ class SuccessiveElimination(IndexPolicy):
         prior_weight: float = 1.0,
     ) -> None:
         super().__init__(initial_scores, top_k, prior_weight)
-        check_option("delta", delta)
-        if delta >= 1:
-            raise ConfigError(f"bandit option delta is {delta!r}; it is a probability, give a number in (0, 1)")
-        check_option("radius_scale", radius_scale)
+        unit_interval("bandit option delta", delta, "it is a probability, in (0, 1)", zero=False, one=False)
+        positive("bandit option radius_scale", radius_scale)
         self.delta, self.radius_scale = float(delta), float(radius_scale)
         self._active = np.ones(self._values.size, dtype=bool)
         self._turns = 0

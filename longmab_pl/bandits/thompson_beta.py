@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from longmab_pl.bandits.index_policy import IndexPolicy, Scores, check_unit_reward
 from longmab_pl.bandits.policy import Reward, check_play
-from longmab_pl.errors import ConfigError
+from longmab_pl.checks import not_negative, one_of
 
 _MARGIN = 0.01
 
@@ -44,10 +44,8 @@ class ThompsonBeta(IndexPolicy):
         prior_weight: float = 1.0,
     ) -> None:
         super().__init__(initial_scores, top_k, prior_weight)
-        if seed < 0:
-            raise ConfigError(f"seed is {seed}; give an integer >= 0")
-        if update_rule not in ("fractional", "bernoulli"):
-            raise ConfigError(f"bandit option update_rule is {update_rule!r}; give fractional or bernoulli")
+        not_negative("seed", seed)
+        one_of("bandit option update_rule", update_rule, ("fractional", "bernoulli"))
         self.update_rule = update_rule
         self._values = self._values.clip(_MARGIN, 1 - _MARGIN)
         self._random = np.random.default_rng(seed)

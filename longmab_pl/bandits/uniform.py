@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from longmab_pl.bandits.index_policy import IndexPolicy, Scores
-from longmab_pl.errors import ConfigError
+from longmab_pl.checks import not_negative
 
 
 class Uniform(IndexPolicy):
@@ -24,8 +24,7 @@ class Uniform(IndexPolicy):
 
     def __init__(self, initial_scores: Scores, top_k: int, seed: int = 0) -> None:
         super().__init__(initial_scores, top_k, prior_weight=1.0)
-        if seed < 0:
-            raise ConfigError(f"seed is {seed}; give an integer >= 0")
+        not_negative("seed", seed)
         self._random = np.random.default_rng(seed)
 
     def index(self) -> npt.NDArray[np.float64]:
