@@ -174,7 +174,7 @@ class EngineEvaluation(Callback, ABC):
                     self.tasks,
                     engine,
                     data.tokenizer,
-                    model=f"{answering}, {engine.weights}",
+                    model=f"{answering}, {engine.weight_format}",
                     predictions=folder,
                     overwrite=True,
                     desc=f"evaluation {when}",

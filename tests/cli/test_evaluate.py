@@ -193,7 +193,7 @@ evaluate(model=model, data=data, out=out, tasks="musique", engine=Slow(answer, c
 def test_a_run_killed_with_sigkill_asks_for_the_rest_only(tiny_model: str, bench: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-c", SLOW_RUN, tiny_model, str(bench), str(out)]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")})
     until = time.monotonic() + 300
     while not (out / "musique.jsonl").exists() or len((out / "musique.jsonl").read_text().splitlines()) < 3:
         assert process.poll() is None, "it ended before it could be killed"

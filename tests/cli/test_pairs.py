@@ -25,7 +25,7 @@ data:
     strategy:
       class_path: longmab_pl.strategies.BanditRollout
       init_args:
-        rounds: 4
+        pulls: 4
         top_k: 2
         init: uniform
         chunking: {{chunk_size: 60, overlap: 0, min_sentences: 1}}

@@ -225,7 +225,7 @@ def test_the_pair_reward_decides_and_not_the_reward_that_the_bandit_learns_from(
 
 def test_empty_answers_settle_nothing(byte_tokenizer):
     strategy = BanditRollout(
-        init="uniform", budget="adaptive", early_stopping=EarlyStopping(patience=3), **{**SMALL, "rounds": 5}
+        init="uniform", budget="adaptive", early_stopping=EarlyStopping(patience=3), **{**SMALL, "pulls": 5}
     )
     engine = ScriptedEngine(lambda request, i: "" if request.id == "q7/0" else "Answer: river C")
     plain = StrategyContext(byte_tokenizer, ReasonThenAnswer(), Likeness(), 4096, 0)
