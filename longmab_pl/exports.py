@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
+
+from longmab_pl.errors import DataError
+from longmab_pl.shown import quoted
 
 PACKAGES = (
     "longmab_pl",
@@ -21,6 +25,20 @@ PACKAGES = (
     "longmab_pl.callbacks",
 )
 """Where public names live. Each of these packages has a table `HOMES`: name -> module."""
+
+RENAMED: Mapping[str, str] = {
+    "Direct": "longmab_pl.prompts.DirectAnswer",
+    "LengthNormalisedDPO": "longmab_pl.training.losses.LengthNormalizedDPO",
+    "ReadingProtocol": "longmab_pl.prompts.PromptFormat",
+    "Stopping": "longmab_pl.strategies.EarlyStopping",
+    "Tools": "longmab_pl.strategies.StrategyContext",
+    "opening": "prefill",
+    "reading": "prompt_format",
+    "rounds": "pulls",
+    "stopping": "early_stopping",
+}
+"""Earlier name of a class or option -> its name now. Error messages suggest from it; nothing is loaded by an old name.
+A class that only moved needs no row: it is found by its own name."""
 
 
 def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
@@ -43,3 +61,74 @@ def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return getter
+
+
+def public_name(cls: type) -> str:
+    """Return the one path by which configs, fingerprints and files name a class.
+
+    Args:
+        cls: any class; for one that no package of `PACKAGES` exports it is module and name.
+
+    Example:
+        >>> public_name(BanditRollout)
+        'longmab_pl.strategies.BanditRollout'
+    """
+    for package in _packages_around(cls.__module__):
+        if _homes(package).get(cls.__qualname__) == cls.__module__:
+            return f"{package}.{cls.__qualname__}"
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def find_class(name: str, kind: type) -> type:
+    """Return one of the package's own classes by the name that a file gives.
+
+    Nothing is imported because a file says so: the name is looked up in the tables of `PACKAGES`.
+
+    Args:
+        name: as `public_name` gives it, or with the class's own module.
+        kind: a class, of which it is a subclass, or a protocol, beside which it is exported.
+
+    Raises:
+        DataError: no public class has this name, or it is of another kind.
+    """
+    module, _, short = name.rpartition(".")
+    for package in _packages_around(module):
+        home = _homes(package).get(short)
+        if home is None or module not in (package, home):
+            continue
+        found = getattr(import_module(home), short)
+        if inspect.isclass(found) and _is_a(found, kind):
+            return found
+        raise DataError(f"{name} is not a {kind.__name__}")
+    raise DataError(f"{quoted(name)} is none of the public classes of longmab_pl, and nothing else is loaded by name")
+
+
+def public_names() -> Iterator[str]:
+    """Yield every public path, `longmab_pl.strategies.BanditRollout` and so on; imports all of `PACKAGES`."""
+    for package in PACKAGES:
+        for name in _homes(package):
+            yield f"{package}.{name}"
+
+
+def _packages_around(module: str) -> Iterator[str]:
+    """Yield the packages that hold a module, the innermost first; no other is imported to look something up."""
+    for package in sorted(PACKAGES, key=len, reverse=True):
+        if f"{module}.".startswith(f"{package}."):
+            yield package
+
+
+def _homes(package: str) -> Mapping[str, str]:
+    homes: Mapping[str, str] = import_module(package).HOMES
+    return homes
+
+
+def _is_a(found: type, kind: type) -> bool:
+    """Protocols cannot be asked for their subclasses: there, a class of the same public package counts."""
+    if _is_protocol(found):
+        return False
+    beside = public_name(kind).rpartition(".")[0] == public_name(found).rpartition(".")[0]
+    return kind in found.__mro__ or (_is_protocol(kind) and beside)
+
+
+def _is_protocol(cls: type) -> bool:
+    return bool(cls.__dict__.get("_is_protocol", False))

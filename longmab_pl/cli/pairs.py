@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +23,7 @@ from longmab_pl.rollout.metrics import RoundMetrics
 from longmab_pl.rollout.rollout_log import RolloutLog
 from longmab_pl.rollout.round_folder import ROUNDS, RoundFolder
 from longmab_pl.seeding import derive_seed
+from longmab_pl.storage.fingerprint import rebuild
 
 if TYPE_CHECKING:
     from longmab_pl.datamodules.rollouts import RolloutDataModule
@@ -139,7 +139,7 @@ def pairs(
     statistics = RoundMetrics()
     with PairWriter(path, form, style, tokenizer) as writer:
         for store, described in zip(stores, settings, strict=True):
-            rule = replace(_rebuilt(described["pairs"], PairRule), **given)
+            rule = replace(rebuild(described["pairs"], PairRule), **given)
             _write_round(writer, statistics, store, described, rule, tokenizer, train or described["train"])
     console = wide_console()
     console.print(statistics_table(statistics.result(), f"pairs of {len(stores)} round{'s' * (len(stores) > 1)}"))
@@ -157,7 +157,7 @@ def _write_round(
     tokenizer: Any,
     train: str,
 ) -> None:
-    prompt_format = _rebuilt(settings["prompt_format"], PromptFormat)
+    prompt_format: PromptFormat = rebuild(settings["prompt_format"], PromptFormat)  # type: ignore[type-abstract]
     records = _records(train, settings["record_digests"])
     number, seed = settings["round"], derive_seed(settings["seed"], "round", settings["round"])
     file = store.rollouts if store.complete else store.spool
@@ -226,22 +226,6 @@ def _records(train: str, digests: dict[str, str]) -> dict[str, QARecord]:
                 "again"
             )
     return {record_id: found[record_id] for record_id in digests}
-
-
-def _rebuilt(described: Any, kind: type) -> Any:
-    """A component out of what `round_store.describe` said of it.
-
-    Raises:
-        DataError: it is of a class that is not there, or that does not say its settings.
-    """
-    try:
-        module, _, name = described["class"].rpartition(".")
-        component = getattr(import_module(module), name)(**{k: v for k, v in described.items() if k != "class"})
-    except (TypeError, KeyError, ImportError, AttributeError) as error:
-        raise DataError(f"cannot make the round's {kind.__name__} again out of {described!r}: {error}") from error
-    if not isinstance(component, kind):
-        raise DataError(f"{described['class']} is not a {kind.__name__}")
-    return component
 
 
 def _tokenizer(model: str) -> Any:

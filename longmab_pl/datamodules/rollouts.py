@@ -25,7 +25,7 @@ from longmab_pl.pairs.rule import PairRule
 from longmab_pl.pairs.types import PairFormat
 from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
 from longmab_pl.rollout.round import Round, RoundPlan
-from longmab_pl.rollout.round_folder import RoundFolder
+from longmab_pl.rollout.round_folder import RoundFolder, refuse_older_rounds
 from longmab_pl.storage.fingerprint import digest
 from longmab_pl.strategies.bandit.strategy import BanditRollout
 from longmab_pl.strategies.base import Strategy
@@ -251,7 +251,11 @@ class RolloutDataModule(PairDataModule):
             number: the round, from 0.
             model: as in `DPOModule`.
             policy: stands for the adapter's weights, as `DPOModule.adapter_digest` says it.
+
+        Raises:
+            DataError: the run folder holds rounds of another version.
         """
+        refuse_older_rounds(run_folder)
         records, following = self.plan.records_of(self.records, number, self.records_per_round)
         settings = self.plan.settings(number, records, model, policy, following)
         store = RoundFolder(run_folder, number, digest(settings), self.pair_format)

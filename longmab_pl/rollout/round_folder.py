@@ -10,9 +10,8 @@ from longmab_pl.errors import DataError
 from longmab_pl.pairs.types import PAIR_FORMATS, PairFormat
 from longmab_pl.storage.files import atomic_write
 
-FORMAT = 1
-"""Raised whenever prompts, seeds or file formats change so that an old journal must not be continued."""
-
+FORMAT = 2
+"""Raised whenever prompts, seeds, defaults or file formats change so that an old journal must not be continued."""
 
 ROUNDS = "rounds"
 """The folder of all rounds in a run folder."""
@@ -85,7 +84,7 @@ class RoundFolder:
     def read_settings(self) -> dict[str, Any]:
         """
         Raises:
-            DataError: the round has none, or it is damaged.
+            DataError: the round has none, it is damaged, or another version wrote it.
         """
         try:
             settings: dict[str, Any] = json.loads(self.settings.read_text(encoding="utf-8"))
@@ -93,6 +92,7 @@ class RoundFolder:
             raise DataError(f"{self.settings} is missing: give the folder of a round, or of a run") from error
         except ValueError as error:
             raise DataError(f"{self.settings} is not JSON: {error}") from error
+        _check_format(settings, self.folder)
         return settings
 
     def write_settings(self, settings: dict[str, Any]) -> None:
@@ -107,3 +107,25 @@ class RoundFolder:
     def read_summary(self) -> dict[str, Any]:
         summary: dict[str, Any] = json.loads(self.summary.read_text(encoding="utf-8"))
         return summary
+
+
+def refuse_older_rounds(run_folder: Path) -> None:
+    """Refuse a run folder whose rounds another version of the package wrote.
+
+    Raises:
+        DataError: names the round.
+    """
+    for file in sorted((run_folder / ROUNDS).glob("*/settings.json")):
+        try:
+            settings = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            continue  # a damaged one is named by what reads it
+        _check_format(settings, file.parent)
+
+
+def _check_format(settings: dict[str, Any], folder: Path) -> None:
+    if settings.get("format") != FORMAT:
+        raise DataError(
+            f"{folder} was written by another version of longmab_pl (format {settings.get('format')}, this one writes "
+            f"{FORMAT}): start again in another run folder, or finish it with that version"
+        )

@@ -1,20 +1,38 @@
-"""What stands for a component's settings: a description in JSON values, and its digest."""
+"""A component's settings as JSON values, their digest, and the component built from them again."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
-from typing import Any
+from typing import Any, TypeVar
+
+from longmab_pl.errors import DataError
+from longmab_pl.exports import find_class, public_name
+from longmab_pl.shown import quoted
+
+T = TypeVar("T")
 
 
 def describe(component: Any) -> Any:
-    """A component's settings as JSON values, with its class: what a fingerprint is made of."""
+    """Return a component's settings as JSON values, with its public name: the material of a fingerprint.
+
+    Settings that have their default value are left out, so that a new option changes no fingerprint. A default that
+    changes, or a prompt's wording, must therefore raise `rollout.round_folder.FORMAT`.
+
+    Args:
+        component: a JSON value, a dataclass, an object with a method `describe`, or lists and dicts of them.
+
+    Example:
+        >>> describe(PairRule(min_margin=0.5))
+        {'class': 'longmab_pl.pairs.PairRule', 'min_margin': 0.5}
+    """
     if dataclasses.is_dataclass(component) and not isinstance(component, type):
-        values = {f.name: describe(getattr(component, f.name)) for f in dataclasses.fields(component)}
-        return {"class": f"{type(component).__module__}.{type(component).__qualname__}", **values}
+        values = {f.name: getattr(component, f.name) for f in dataclasses.fields(component)}
+        return {"class": public_name(type(component)), **_without_defaults(type(component), values)}
     if hasattr(component, "describe"):
-        return {"class": f"{type(component).__module__}.{type(component).__qualname__}", **component.describe()}
+        return {"class": public_name(type(component)), **_without_defaults(type(component), component.describe())}
     if isinstance(component, dict):
         return {str(k): describe(v) for k, v in component.items()}
     if isinstance(component, list | tuple):
@@ -24,7 +42,59 @@ def describe(component: Any) -> Any:
     return repr(component)
 
 
+def rebuild(described: Any, kind: type[T]) -> T:
+    """Return the component that `describe` described.
+
+    Args:
+        described: read from a run's file; its classes are looked up by `find_class`, never imported.
+        kind: the class or protocol that it must be; a dataclass of that kind.
+
+    Raises:
+        DataError: it names no public class of that kind, or settings that the class does not have.
+    """
+    if not isinstance(described, dict) or not isinstance(described.get("class"), str):
+        raise DataError(f"the file describes no {kind.__name__}: {quoted(described)}")
+    cls = find_class(described["class"], kind)
+    if not dataclasses.is_dataclass(cls):
+        raise DataError(f"{public_name(cls)} cannot be made from a file: it is no dataclass")
+    settings = {name: _rebuilt(value) for name, value in described.items() if name != "class"}
+    try:
+        component = cls(**settings)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"cannot make the file's {cls.__name__} again: {quoted(str(error), 300)}") from error
+    if not isinstance(component, kind):
+        raise DataError(f"{public_name(cls)} is not a {kind.__name__}")
+    return component
+
+
 def digest(value: Any) -> str:
-    """16 hexadecimal digits that stand for a JSON value."""
+    """Return 16 hexadecimal digits that are the same for equal JSON values only."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _without_defaults(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    defaults = _defaults(cls)
+    described = {name: describe(value) for name, value in values.items()}
+    return {name: v for name, v in described.items() if name not in defaults or describe(defaults[name]) != v}
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    if dataclasses.is_dataclass(cls):
+        made = {
+            f.name: f.default_factory() for f in dataclasses.fields(cls) if f.default_factory is not dataclasses.MISSING
+        }
+        return made | {f.name: f.default for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}
+    parameters = inspect.signature(cls).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+
+def _rebuilt(value: Any) -> Any:
+    """A setting's value, with the dataclasses in it."""
+    if isinstance(value, list):
+        return [_rebuilt(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    if "class" in value:
+        return rebuild(value, object)
+    return {name: _rebuilt(inner) for name, inner in value.items()}

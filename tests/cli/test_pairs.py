@@ -162,6 +162,40 @@ def test_pairs_says_what_is_wrong(tmp_path, config, capsys):
     assert "two settings" in error_of(capsys, ["pairs", run, "--output", out])
 
 
+def test_classes_that_a_run_folder_names_are_looked_up_and_never_imported(tmp_path, config, capsys, monkeypatch):
+    main(["rollout", "--config", str(config)])
+    settings_file = round_folder(tmp_path) / "settings.json"
+    settings, out = json.loads(settings_file.read_text()), tmp_path / "out.jsonl"
+    (tmp_path / "evil.py").write_text("open('imported', 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    harmful = [{"class": "os.system", "command": "touch called"}, {"class": "evil.PairRule"}]
+    for section in ("pairs", "prompt_format"):
+        for described in harmful:
+            settings_file.write_text(json.dumps({**settings, section: described}))
+            message = error_of(capsys, ["pairs", tmp_path / "run", "--output", out])
+            assert f"'{described['class']}' is none of the public classes of longmab_pl" in message
+    assert not (tmp_path / "called").exists()
+    assert not (tmp_path / "imported").exists()
+    assert not out.exists()
+
+
+def test_a_run_folder_of_another_version_is_refused_in_one_line(tmp_path, config, capsys):
+    main(["rollout", "--config", str(config)])
+    settings_file = round_folder(tmp_path) / "settings.json"
+    settings = json.loads(settings_file.read_text())
+    settings_file.write_text(json.dumps({**settings, "format": settings["format"] - 1}))
+    for args in (
+        ["pairs", tmp_path / "run", "--output", tmp_path / "out.jsonl"],
+        ["rollout", "--config", config],
+        ["fit", "--config", config],
+    ):
+        message = error_of(capsys, args)
+        assert len(message.strip().splitlines()) == 1
+        assert f"{round_folder(tmp_path)} was written by another version of longmab_pl" in message
+        assert "another run folder" in message
+
+
 def test_fit_takes_the_pairs_in_place_of_rollouts(tmp_path, config, tiny_model, capsys):
     main(["rollout", "--config", str(config)])
     out = tmp_path / "pairs.parquet"

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from longmab_pl.errors import DataError
+from longmab_pl.exports import PACKAGES, RENAMED, find_class, public_name, public_names
+from longmab_pl.pairs.rule import PairRule
+from longmab_pl.prompts.formats import DirectAnswer, PromptFormat
+from longmab_pl.strategies.bandit.strategy import BanditRollout
+from longmab_pl.strategies.base import Strategy
+
+NAMES = sorted(public_names())
+
+
+def test_every_public_name_leads_to_its_object():
+    for name in NAMES:
+        package, _, short = name.rpartition(".")
+        found = getattr(import_module(package), short)
+        assert inspect.getmodule(found) is not None, name
+        if inspect.isclass(found):
+            assert public_name(found).rpartition(".")[2] == short
+
+
+def test_tables_and_promises_of_a_package_agree():
+    for package in PACKAGES:
+        module = import_module(package)
+        assert set(module.HOMES) <= set(module.__all__), package
+
+
+def test_a_class_has_one_public_name():
+    assert public_name(BanditRollout) == "longmab_pl.strategies.BanditRollout"
+    assert public_name(PairRule) == "longmab_pl.pairs.PairRule"
+    assert public_name(dict) == "builtins.dict"
+
+
+def test_classes_are_found_by_public_name_and_by_their_own_module():
+    assert find_class("longmab_pl.pairs.PairRule", PairRule) is PairRule
+    assert find_class("longmab_pl.pairs.rule.PairRule", PairRule) is PairRule
+    assert find_class("longmab_pl.prompts.DirectAnswer", PromptFormat) is DirectAnswer
+    assert find_class("longmab_pl.strategies.BanditRollout", Strategy) is BanditRollout
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os.system",
+        "antigravity.fly",
+        "longmab_pl.pairs.rule.random",
+        "longmab_pl.pairs.import_module",
+        "longmab_pl.cli.main.main",
+        "longmab_pl.nothing.PairRule",
+        "longmab_plus.pairs.PairRule",
+        "PairRule",
+        "",
+        "\x1b[31m" + "x" * 100_000,
+    ],
+)
+def test_other_names_are_refused_and_nothing_is_imported(name):
+    before = set(sys.modules)
+    with pytest.raises(DataError, match="none of the public classes") as refused:
+        find_class(name, PairRule)
+    assert set(sys.modules) == before
+    assert len(str(refused.value)) < 200
+    assert str(refused.value).isprintable()
+
+
+def test_a_public_class_of_another_kind_is_refused():
+    with pytest.raises(DataError, match="is not a PairRule"):
+        find_class("longmab_pl.prompts.DirectAnswer", PairRule)
+    with pytest.raises(DataError, match="is not a PromptFormat"):
+        find_class("longmab_pl.pairs.PairRule", PromptFormat)
+    with pytest.raises(DataError, match="is not a PromptFormat"):
+        find_class("longmab_pl.prompts.PromptFormat", PromptFormat)
+    with pytest.raises(DataError, match="is not a PairRule"):
+        find_class("longmab_pl.extract_answer", PairRule)
+
+
+def test_finding_a_pair_rule_does_not_wait_for_torch():
+    code = (
+        "import sys; from longmab_pl.exports import find_class; from longmab_pl.pairs.rule import PairRule\n"
+        "find_class('longmab_pl.pairs.PairRule', PairRule); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_names_of_today_are_where_the_renames_lead():
+    classes = {name: getattr(import_module(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in NAMES}
+    options = {
+        option
+        for found in classes.values()
+        if inspect.isclass(found)
+        for option in (
+            [f.name for f in dataclasses.fields(found)]
+            if dataclasses.is_dataclass(found)
+            else inspect.signature(found).parameters
+        )
+    }
+    for old, new in RENAMED.items():
+        assert new in (classes if "." in new else options), (old, new)
+        assert old not in {name.rpartition(".")[2] for name in classes}, old
