@@ -17,6 +17,7 @@ from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import context_limit, load_tokenizer
 from longmab_pl.pairs.readers import Preference, first_lines, read_preferences
+from longmab_pl.prompts import encoding
 from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
 from longmab_pl.training.batch import PreferenceExample
 from longmab_pl.training.tokenization import tokenize_pair
@@ -162,14 +163,17 @@ class PreferenceDataModule(PairDataModule):
         """Id and token form of every pair that can be trained on; says which cannot."""
         bad: list[BadRecord] = []
         left_out: Counter[str] = Counter()
+        spelled: Counter[str] = Counter()
+
+        seen: Counter[str] = Counter()
 
         def examples() -> Iterator[tuple[str, PreferenceExample]]:
-            seen: Counter[str] = Counter()
             for row in read_preferences(source):
                 if isinstance(row, BadRecord):
                     bad.append(row)
                     continue
                 seen[row.id] += 1
+                spelled["out"] += encoding.spells_control_tokens(self.tokenizer, [row.prompt, row.chosen, row.rejected])
                 name = row.id if seen[row.id] == 1 else f"{row.id}#{seen[row.id] - 1}"
                 try:
                     yield row.id, _tokenize(self.tokenizer, row, name, max_length)
@@ -187,6 +191,9 @@ class PreferenceDataModule(PairDataModule):
             )
         if bad and show:
             print(f"{len(bad)} malformed rows skipped in {source}:\n{first_lines(bad)}", file=sys.stderr)
+        note = encoding.spelled_out_note(source, spelled["out"], seen.total(), "rows")
+        if note and show:
+            print(note, file=sys.stderr)
         if left_out and show:
             counts = ", ".join(f"{n} {reason}" for reason, n in sorted(left_out.items()))
             print(f"{source}: {left_out.total()} pairs left out: {counts}", file=sys.stderr)
@@ -232,12 +239,12 @@ def _plain(tokenizer: Any, row: Preference, name: str) -> PreferenceExample:
 
     def completion(text: str, ended: bool) -> tuple[int, ...]:
         end = (int(tokenizer.eos_token_id),) if ended and tokenizer.eos_token_id is not None else ()
-        return (*tokenizer.encode(text, add_special_tokens=False), *end)
+        return (*encoding.plain(tokenizer, text, start=False).ids, *end)
 
     assert isinstance(row.prompt, str)
     return PreferenceExample(
         id=name,
-        prompt_ids=tuple(tokenizer.encode(row.prompt)),
+        prompt_ids=encoding.plain(tokenizer, row.prompt).ids,
         chosen_ids=completion(row.chosen, row.chosen_ended),
         rejected_ids=completion(row.rejected, row.rejected_ended),
         chosen_reward=row.chosen_reward,

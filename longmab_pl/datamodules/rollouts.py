@@ -23,6 +23,7 @@ from longmab_pl.models.tokenizer import context_limit, load_tokenizer
 from longmab_pl.pairs.files import read_pairs
 from longmab_pl.pairs.rule import PairRule
 from longmab_pl.pairs.types import PairFormat
+from longmab_pl.prompts import encoding
 from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder, refuse_older_rounds
@@ -158,6 +159,11 @@ class RolloutDataModule(PairDataModule):
             print(found.skipped(), file=sys.stderr)
         folder = resolve_model(model)
         self.tokenizer = load_tokenizer(folder)
+        spelled = sum(
+            encoding.spells_control_tokens(self.tokenizer, [r.context, r.question, *r.answers]) for r in self.records
+        )
+        if (note := encoding.spelled_out_note(self.train_source, spelled, len(self.records))) and show:
+            print(note, file=sys.stderr)
         self.context_limit = context_limit(folder)
         self.plan.check_lengths(model, self.context_limit, self.engine.max_model_len)
 

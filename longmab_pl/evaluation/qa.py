@@ -11,6 +11,7 @@ from longmab_pl.data.truncation import middle_truncated
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.task import ItemScores, Prompt
+from longmab_pl.prompts import encoding
 from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.rewards.answer_match import answer_scores, extract_answer
 
@@ -69,7 +70,7 @@ class QATask:
         if self.max_context_tokens is not None:
             budget = min(budget, self.max_context_tokens)
         while budget >= 2:
-            context, cut = middle_truncated(record.context, tokenizer, budget)
+            context, cut = middle_truncated(record.context, encoding.text_tokenizer(tokenizer, record.context), budget)
             ids = self.protocol.prompt_ids(tokenizer, context, record.question)
             if len(ids) <= room:
                 return Prompt(ids, cut)

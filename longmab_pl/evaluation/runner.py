@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from longmab_pl.evaluation.predictions import (
 )
 from longmab_pl.evaluation.results import EvaluationResult, ItemResult, macro_average, task_result
 from longmab_pl.evaluation.task import EvaluationTask
+from longmab_pl.prompts.encoding import spelled_out_note, spells_control_tokens
 
 
 def evaluate(
@@ -66,6 +68,11 @@ def evaluate(
     """
     run = _Run(engine, tokenizer, _named(tasks), max_in_flight)
     started = time.monotonic()
+    for work in run.works:
+        records = work.task.records
+        spelled = sum(spells_control_tokens(tokenizer, [record.context, record.question]) for record in records)
+        if note := spelled_out_note(f"evaluation task {work.task.name!r}", spelled, len(records)):
+            print(note, file=sys.stderr)
     try:
         for work in run.works:
             if predictions is not None:

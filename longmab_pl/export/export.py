@@ -18,6 +18,7 @@ from longmab_pl.errors import ConfigError
 from longmab_pl.export.merge import MergedDtype, MergeFidelity, load_plain, merge
 from longmab_pl.models.adapter_files import check_adapter
 from longmab_pl.models.hub import resolve_model
+from longmab_pl.prompts import encoding
 from longmab_pl.training import adapter as adapters
 
 if TYPE_CHECKING:
@@ -202,9 +203,9 @@ def measured_texts(run: Path | None, tokenizer: PreTrainedTokenizerBase) -> list
     """Texts to measure a merge on: prompts and chosen answers of the run's own pairs, or of the shipped records."""
     texts: list[list[int]] = []
     for prompt, answer in itertools.islice(_examples(run), TEXTS):
-        rendered = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+        before = encoding.chat(tokenizer, prompt, data=[answer])
         # The end: question and answer, where the adapter was trained to differ.
-        texts.append(tokenizer.encode(rendered + answer, add_special_tokens=False)[-TEXT_TOKENS:])
+        texts.append([*before.ids, *before.continued(answer).ids][-TEXT_TOKENS:])
     return texts
 
 

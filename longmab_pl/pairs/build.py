@@ -9,6 +9,7 @@ from longmab_pl.data.truncation import cut_middle, pair_context_budget
 from longmab_pl.errors import DataError
 from longmab_pl.pairs.rule import PairRule, choose_pairs
 from longmab_pl.pairs.types import PreferencePair
+from longmab_pl.prompts import encoding
 from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.rewards.answer_match import pair_reward
 from longmab_pl.seeding import derive_seed
@@ -34,7 +35,7 @@ def build_pairs(
     """
 
     def count(text: str) -> int:
-        return len(tokenizer.encode(text, add_special_tokens=False))
+        return len(encoding.text_tokenizer(tokenizer, text).encode(text, add_special_tokens=False))
 
     responses = rollout.responses
     # A response without a word cannot be trained on, neither as chosen nor as rejected.
@@ -54,7 +55,8 @@ def build_pairs(
             f"record {record.id!r}: question and answers alone take pairs.max_prompt_length = {rule.max_prompt_length} "
             "tokens; raise it or lower sampling.max_tokens"
         )
-    prompt = tuple(prompt_format.messages(cut_middle(record.context, tokenizer, budget), record.question))
+    context = cut_middle(record.context, encoding.text_tokenizer(tokenizer, record.context), budget)
+    prompt = tuple(prompt_format.messages(context, record.question))
     pairs = []
     for number, (i, j) in enumerate(indices):
         chosen, rejected = responses[i], responses[j]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from longmab_pl.data.sources import open_source
 from longmab_pl.errors import ConfigError, DataError, LongMabError
 from longmab_pl.pairs.types import PairFormat, PreferencePair
-from longmab_pl.prompts.formats import render
+from longmab_pl.prompts import encoding
 from longmab_pl.storage.files import fsync_dir, fsync_file
 
 Style = Literal["conversational", "plain"]
@@ -68,7 +68,7 @@ class PairWriter:
     def write(self, pair: PreferencePair) -> None:
         row = asdict(pair)
         if self.style == "plain":
-            prompt = render(self.tokenizer, [dict(message) for message in pair.prompt])
+            prompt = encoding.written_out(self.tokenizer, pair.prompt)
             row["prompt"] = prompt.removeprefix(self._repeated_start)
             row["chosen"], row["rejected"] = pair.chosen_text, pair.rejected_text
         self._rows.append(row)

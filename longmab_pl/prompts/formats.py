@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from longmab_pl.prompts import encoding
+
 Message = dict[str, str]
 
 _REASON = """Read the document and answer the question that follows it.
@@ -47,13 +49,6 @@ class PromptFormat(Protocol):
         """Tokens of the prompt beside the context."""
 
 
-def render(tokenizer: Any, messages: list[Message]) -> str:
-    """The chat template's text up to where the assistant begins to speak."""
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    assert isinstance(text, str)
-    return text
-
-
 def fill(template: str, context: str, question: str) -> str:
     # One pass over the template: braces or field names inside a document are never substituted again.
     return template.format(context=context, question=question)
@@ -74,8 +69,7 @@ class ReasonThenAnswer:
         return [{"role": "user", "content": fill(self.template, context, question)}]
 
     def prompt_ids(self, tokenizer: Any, context: str, question: str) -> tuple[int, ...]:
-        text = render(tokenizer, self.messages(context, question))
-        return tuple(tokenizer.encode(text, add_special_tokens=False))
+        return encoding.chat(tokenizer, self.messages(context, question)).ids
 
     def response(self, text: str) -> str:
         return text
@@ -98,8 +92,7 @@ class DirectAnswer:
         return [{"role": "user", "content": fill(self.template, context, question)}]
 
     def prompt_ids(self, tokenizer: Any, context: str, question: str) -> tuple[int, ...]:
-        text = render(tokenizer, self.messages(context, question)) + self.prefill
-        return tuple(tokenizer.encode(text, add_special_tokens=False))
+        return encoding.chat(tokenizer, self.messages(context, question), prefill=self.prefill).ids
 
     def response(self, text: str) -> str:
         return self.prefill + text

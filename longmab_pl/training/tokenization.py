@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.prompts import encoding
 from longmab_pl.training.batch import PreferenceExample
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ def encode_prompt(
         prefill: text with which the assistant's turn begins (it belongs to the prompt, not to the
             answer).
     """
-    rendered = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-    # The template writes the special tokens itself; the tokenizer must not add a second set.
-    return tuple(tokenizer.encode(rendered + prefill, add_special_tokens=False))
+    return encoding.chat(tokenizer, messages, prefill=prefill).ids
 
 
 def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -103,7 +102,7 @@ def tokenize_pair(
     ) -> tuple[tuple[int, ...], tuple[bool, ...] | None]:
         closing = (end,) if ended else ()
         if compared is None:
-            return (*tokenizer.encode(text, add_special_tokens=False), *closing), None
+            return (*encoding.plain(tokenizer, text, start=False).ids, *closing), None
         first, last = compared
         if not 0 <= first < last <= len(text):
             raise DataError(f"pair {id!r}: characters {first} to {last} are to be compared in an answer of {len(text)}")
@@ -111,7 +110,7 @@ def tokenize_pair(
             raise ConfigError(
                 "comparing a part of an answer needs a fast tokenizer (a tokenizer.json in the model folder)"
             )
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        encoded = encoding.text_tokenizer(tokenizer, text)(text, add_special_tokens=False, return_offsets_mapping=True)
         mask = [start < last and stop > first for start, stop in encoded["offset_mapping"]]
         return (*encoded["input_ids"], *closing), (*mask, *([last == len(text)] if ended else []))
 

@@ -230,3 +230,12 @@ def test_the_progress_bar_shows_the_running_score(
     assert "after round 1" in shown
     assert "12/12" in shown
     assert "score" in shown
+
+
+def test_records_that_spell_out_control_tokens_are_counted(scripted_engine: Any, capsys: Any) -> None:
+    from tokenizers_like import chatml_like
+
+    records = [QARecord("a", "Who?", ("Ann",), "One <|im_end|>."), QARecord("b", "Who?", ("Ann",), "Two.")]
+    engine = scripted_engine(lambda _: "Answer: Ann")
+    evaluate(QATask("qa", records, ReasonThenAnswer()), engine, chatml_like(), progress=False)
+    assert "evaluation task 'qa': 1 of 2 records spell out control tokens" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from tokenizers_like import chatml_like
 
 from longmab_pl.errors import DataError
 from longmab_pl.pairs.files import PairWriter, read_pairs
@@ -71,16 +72,9 @@ def test_load_dataset_reads_both_styles(tmp_path, byte_tokenizer, format):
 
 
 def test_a_start_token_that_the_tokenizer_adds_is_not_written(tmp_path):
-    class Starting:
-        bos_token, bos_token_id = "<s>", 1
-
-        def __call__(self, text):
-            return {"input_ids": [1, 9]}
-
-        def apply_chat_template(self, messages, tokenize, add_generation_prompt):
-            return "<s>" + messages[0]["content"] + "<s>"
-
-    write(tmp_path / "p.jsonl", style="plain", tokenizer=Starting(), n=1)
+    starting = chatml_like(bos="<s>", template="{% for m in messages %}{{ m['content'] }}<s>{% endfor %}")
+    starting.bos_token = "<s>"
+    write(tmp_path / "p.jsonl", style="plain", tokenizer=starting, n=1)
     row = json.loads((tmp_path / "p.jsonl").read_text())
     assert row["prompt"] == PAIR.prompt[0]["content"] + "<s>"
 

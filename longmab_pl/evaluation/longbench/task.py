@@ -21,7 +21,7 @@ from longmab_pl.evaluation.longbench.table import (
     official_settings,
 )
 from longmab_pl.evaluation.task import ItemScores, Prompt
-from longmab_pl.prompts.formats import render
+from longmab_pl.prompts import encoding
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class LongBenchTask:
         budget = room - (len(self._encode("", tokenizer)) if self.spec.chat else 0)
         budget = min(budget, self.max_prompt_tokens or budget)
         while budget >= 2:
-            text, cut = middle_truncated(filled, tokenizer, budget)
+            text, cut = middle_truncated(filled, encoding.text_tokenizer(tokenizer, filled), budget)
             ids = self._encode(text, tokenizer)
             if len(ids) <= room:
                 return Prompt(ids, cut)
@@ -127,9 +127,8 @@ class LongBenchTask:
     def _encode(self, text: str, tokenizer: Any) -> tuple[int, ...]:
         if self.spec.chat and getattr(tokenizer, "chat_template", None):
             # The template writes the special tokens itself; the official program adds a second start token here.
-            text = render(tokenizer, [{"role": "user", "content": text}])
-            return tuple(tokenizer.encode(text, add_special_tokens=False))
-        return tuple(tokenizer.encode(text))
+            return encoding.chat(tokenizer, [{"role": "user", "content": text}]).ids
+        return encoding.plain(tokenizer, text).ids
 
 
 def longbench_tasks(

@@ -18,7 +18,7 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import cut_middle
 from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.prompts.formats import render
+from longmab_pl.prompts import encoding
 from longmab_pl.rewards.answer_match import pair_reward, rollout_reward
 from longmab_pl.seeding import derive_seed
 from longmab_pl.strategies.bandit.credit import Credit, EmbeddingSupport, LexicalSupport, Support, credited
@@ -190,8 +190,7 @@ class BanditRollout:
         tokenizer = tools.tokenizer
 
         def ids(context: str) -> tuple[int, ...]:
-            text = render(tokenizer, probe_messages(context, record.question, record.answer))
-            return tuple(tokenizer.encode(text, add_special_tokens=False))
+            return encoding.chat(tokenizer, probe_messages(context, record.question, record.answer)).ids
 
         room = tools.max_model_len - self.probe.sampling.max_tokens - len(ids("")) - 8
         if room < 1:
@@ -201,7 +200,7 @@ class BanditRollout:
             )
         request = Request(
             id=f"{record.id}/probe",
-            prompt_ids=ids(cut_middle(record.context, tokenizer, room)),
+            prompt_ids=ids(cut_middle(record.context, encoding.text_tokenizer(tokenizer, record.context), room)),
             sampling=self.probe.sampling,
             seed=derive_seed(tools.seed, record.id, "probe"),
         )

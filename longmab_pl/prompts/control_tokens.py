@@ -1,0 +1,177 @@
+"""The tokenizer's control tokens, and texts in which they are spelled out.
+
+A document that says `<|im_end|>\\n<|im_start|>system ...` would end the user's turn if it were encoded as it is: a fast
+tokenizer takes its special tokens out of any text. Here such a text is encoded as the characters it is made of.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import secrets
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+# Not special in the tokenizers that have them: a model writes its thoughts in them, so an answer's text holds them.
+_THOUGHT_MARKS = ("<think>", "</think>")
+_CONTROL_SHAPE = re.compile(r"<[|｜].*[|｜]>")
+
+# What texts are changed into for a moment. Private-use characters survive every normalizer and template filter, and
+# digits nobody can guess keep data from spelling them out.
+_SECRET = secrets.token_hex(8)
+
+
+class ControlTokens:
+    """The control tokens of one tokenizer.
+
+    These are its special tokens, and added tokens that its chat template writes or that are written `<|...|>`. Other
+    added tokens (runs of spaces, HTML tags, `<think>`) are ordinary vocabulary.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        from transformers import PreTrainedTokenizerFast
+
+        template = json.dumps(tokenizer.chat_template or "", ensure_ascii=False)
+        special = set(tokenizer.all_special_tokens)
+        self.ids: dict[str, int] = {}
+        for number, token in tokenizer.added_tokens_decoder.items():
+            text = token.content
+            written = text in template and text not in _THOUGHT_MARKS
+            if text.strip() and (token.special or text in special or written or _CONTROL_SHAPE.fullmatch(text)):
+                self.ids[text] = number
+        self._names = sorted(self.ids, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, self._names)) or r"(?!)")
+        self._mark = re.compile(f"\ue000{_SECRET}m(\\d+)\ue001")
+        self._stand_in = re.compile(f"\ue000{_SECRET}s(\\d+)\ue001")
+        self._numbers = {name: number for number, name in enumerate(self._names)}
+        self._unknown = tokenizer.unk_token_id
+        # Not the tokenizer itself: the table of known tokenizers must not keep it alive.
+        self._state = tokenizer.backend_tokenizer.to_str if isinstance(tokenizer, PreTrainedTokenizerFast) else None
+        self._cleans_up = bool(tokenizer.clean_up_tokenization_spaces)
+
+    def in_text(self, text: str) -> bool:
+        """Whether one of them is spelled out in a text."""
+        return self._pattern.search(text) is not None
+
+    def count_in_text(self, text: str) -> int:
+        """How many are spelled out in a text."""
+        return sum(1 for _ in self._pattern.finditer(text))
+
+    def count_in_ids(self, ids: list[int]) -> int:
+        """How many are among token ids. Unknown characters, which have a special token's id, do not count."""
+        control = set(self.ids.values()) - {self._unknown}
+        return sum(1 for token in ids if token in control)
+
+    def last_place(self, text: str, marked: bool) -> int:
+        """Character at which the last control token of a text begins, 0 where there is none.
+
+        Args:
+            text: any text.
+            marked: whether it is a text of `mark`, in which only marks are control tokens.
+        """
+        pattern = self._mark if marked else self._pattern
+        # The last turn's header is short, so the end of a long text nearly always holds one.
+        for begin in (max(len(text) - 400, 0), 0):
+            places = [match.start() for match in pattern.finditer(text, begin)]
+            if places:
+                return places[-1]
+        return 0
+
+    def hide(self, value: Any) -> Any:
+        """The value with every spelled-out token, in all texts that it holds, replaced by a stand-in."""
+        if isinstance(value, str):
+            return self._pattern.sub(lambda m: f"\ue000{_SECRET}s{self._numbers[m.group()]}\ue001", value)
+        if isinstance(value, dict):
+            return {self.hide(key): self.hide(part) for key, part in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.hide(part) for part in value]
+        return value
+
+    def broken(self, value: Any) -> Any:
+        """The value with a blank inside of every spelled-out token, for files whose readers know no other way."""
+        if isinstance(value, str):
+            return self._pattern.sub(lambda m: f"{m.group()[0]} {m.group()[1:]}", value)
+        if isinstance(value, dict):
+            return {self.broken(key): self.broken(part) for key, part in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.broken(part) for part in value]
+        return value
+
+    def mark(self, text: str) -> str:
+        """A text in which all spelled-out tokens are control tokens, as `as_text` reads them: by their marks. What
+        `hide` replaced is spelled out again and is text from here on."""
+        marked = self._pattern.sub(lambda m: self._mark_of(m.group()), text)
+        return self._stand_in.sub(lambda m: self._names[int(m.group(1))], marked)
+
+    def _mark_of(self, name: str) -> str:
+        return f"\ue000{_SECRET}m{self._numbers[name]}\ue001"
+
+    @cached_property
+    def as_text(self) -> PreTrainedTokenizerFast | None:
+        """The same tokenizer, to which the control tokens' names are ordinary text (they have the names of `mark`
+        instead); None where the tokenizer is not a fast one."""
+        from transformers import PreTrainedTokenizerFast
+
+        if self._state is None:
+            return None
+        backend = _renamed(self._state(), {name: self._mark_of(name) for name in self._names})
+        if any(backend.token_to_id(self._mark_of(name)) != number for name, number in self.ids.items()):
+            return None
+        return PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=self._cleans_up)
+
+    def encode_marked(self, tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+        """Token ids of a text of `mark`, without what the tokenizer adds by itself."""
+        if self.as_text is not None:
+            return list(self.as_text.encode(text, add_special_tokens=False))
+        ids: list[int] = []
+        for place, part in enumerate(self._mark.split(text)):  # text, number of a token, text, ...
+            ids += [self.ids[self._names[int(part)]]] if place % 2 else self._encode_slowly(tokenizer, part)
+        return ids
+
+    def _encode_slowly(self, tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+        """Token ids of ordinary text, which is broken inside of every spelled-out token."""
+        cuts = [0, *(match.start() + 1 for match in self._pattern.finditer(text)), len(text)]
+        parts = [text[a:b] for a, b in itertools.pairwise(cuts) if a < b]
+        return [token for part in parts for token in tokenizer.encode(part, add_special_tokens=False)]
+
+
+_known: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[int, object, ControlTokens]] = WeakKeyDictionary()
+
+
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> ControlTokens:
+    """The control tokens of a tokenizer, looked up once."""
+    size, template = len(tokenizer), tokenizer.chat_template
+    found = _known.get(tokenizer)
+    if found is None or found[:2] != (size, template):
+        found = _known[tokenizer] = (size, template, ControlTokens(tokenizer))
+    return found[2]
+
+
+def _renamed(state: str, names: dict[str, str]) -> Tokenizer:
+    """A fast tokenizer, given as JSON, whose tokens have other names and the same numbers."""
+    from tokenizers import Tokenizer
+
+    settings = json.loads(state)
+    for token in settings["added_tokens"]:
+        token["content"] = names.get(token["content"], token["content"])
+    model = settings["model"]
+    vocabulary = model["vocab"]
+    if isinstance(vocabulary, dict):
+        model["vocab"] = {names.get(piece, piece): number for piece, number in vocabulary.items()}
+    else:  # Unigram: a list of pieces with their scores
+        model["vocab"] = [[names.get(piece, piece), score] for piece, score in vocabulary]
+    if model.get("unk_token") in names:
+        model["unk_token"] = names[model["unk_token"]]
+    if "merges" in model:  # those that would make a control token of ordinary text
+        pairs = (merge.split(" ", 1) if isinstance(merge, str) else merge for merge in model["merges"])
+        model["merges"] = [[a, b] for a, b in pairs if a + b not in names and a not in names and b not in names]
+    return Tokenizer.from_str(json.dumps(settings))
