@@ -95,6 +95,17 @@ def answer_scores(text: str, answers: str | Sequence[str]) -> dict[str, float]:
     }
 
 
+def substring_match(text: str, answers: str | Sequence[str]) -> bool:
+    """Whether a gold answer's normal form occurs anywhere in the text's (SubEM); False without a gold answer.
+
+    Example:
+        >>> substring_match("They met in the U.S. in 1990.", ["US"])
+        True
+    """
+    normal = normalize_answer(text)
+    return any(normalize_answer(gold) in normal for gold in _golds(answers))
+
+
 def _golds(answers: str | Sequence[str]) -> list[str]:
     golds = [answers] if isinstance(answers, str) else list(answers)
     for gold in golds:
@@ -104,8 +115,7 @@ def _golds(answers: str | Sequence[str]) -> list[str]:
 
 
 def _sub_em(text: str, golds: list[str]) -> float:
-    normal = normalize_answer(text)
-    return float(any(normalize_answer(gold) in normal for gold in golds))
+    return float(substring_match(text, golds))
 
 
 def _best_f1(prediction: str, golds: list[str]) -> float:

@@ -13,6 +13,20 @@ from typing import Any
 Adapter = Callable[[Any], Any]
 """Calls the package's own code on a vector's `input` and gives its result in the form of the vector's `output`."""
 
+
+@dataclass(frozen=True)
+class WithDraws:
+    """An adapter of a function that draws at random, to which the recorded draws are given.
+
+    Args:
+        adapter: finds the draws in its input, under "draws".
+        names: the fields of the output that were drawn.
+    """
+
+    adapter: Adapter
+    names: tuple[str, ...]
+
+
 TOLERANCE = 1e-6
 """Largest difference between two numbers that are the same, relative above 1 and absolute below."""
 
@@ -61,6 +75,13 @@ class Deviation:
 
 class BadVector(Exception):
     """A vector file that cannot be read."""
+
+
+def call(adapter: Adapter | WithDraws, given: Any, output: Any) -> Any:
+    """Return an adapter's result; one `WithDraws` is told what the original drew."""
+    if isinstance(adapter, WithDraws):
+        return adapter.adapter({**given, "draws": {name: output[name] for name in adapter.names}})
+    return adapter(given)
 
 
 def vector_files(folder: Path) -> list[Path]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from parity import Adapter, Deviation
+from parity import Adapter, Deviation, WithDraws
 
 
-def _collect() -> tuple[dict[str, Adapter], list[Deviation]]:
-    adapters: dict[str, Adapter] = {}
+def _collect() -> tuple[dict[str, Adapter | WithDraws], list[Deviation]]:
+    adapters: dict[str, Adapter | WithDraws] = {}
     deviations: list[Deviation] = []
     for module in sorted(found.name for found in pkgutil.iter_modules(__path__)):
         loaded = importlib.import_module(f"{__name__}.{module}")

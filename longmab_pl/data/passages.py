@@ -1,0 +1,42 @@
+"""Long contexts put together from whole documents (SeaLong, section 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def join_passages(documents: Sequence[str]) -> str:
+    """Return documents as one context: each below a `Passage i:` line, from 1, without blank lines between them.
+
+    Example:
+        >>> join_passages(["First text.", "Second text."])
+        'Passage 1:\\nFirst text.\\nPassage 2:\\nSecond text.'
+
+    Source: SeaLong, `process_data.py`.
+    """
+    return "\n".join(f"Passage {i}:\n{document}".strip() for i, document in enumerate(documents, 1)).strip()
+
+
+def fill_budget(taken: int, candidates: Sequence[int], budget: int, header_tokens: int = 0) -> list[int]:
+    """Return the indices of the documents that fit into what is left of a budget, taken in their order.
+
+    A document that is too long is passed over, and those after it are tried.
+
+    Args:
+        taken: tokens of the documents that are in the context in any case.
+        candidates: tokens of each further document, in the order in which they are tried.
+        budget: longest context in tokens.
+        header_tokens: what the line above a document costs (the original counts the documents alone).
+
+    Example:
+        >>> fill_budget(50, [40, 80, 10], budget=100)
+        [0, 2]
+
+    Source: SeaLong, `process_data.py`.
+    """
+    chosen = []
+    for index, tokens in enumerate(candidates):
+        if taken + tokens + header_tokens <= budget:
+            taken += tokens + header_tokens
+            chosen.append(index)
+    return chosen

@@ -1,0 +1,55 @@
+"""Texts cut into pieces of a fixed number of tokens, wherever that falls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from longmab_pl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class TokenChunk:
+    """A piece of a text.
+
+    Args:
+        start: its first token.
+        end: one past its last token.
+        text: the tokens decoded; a character that the cut splits becomes a replacement character.
+    """
+
+    start: int
+    end: int
+    text: str
+
+
+def token_chunks(text: str, tokenizer: PreTrainedTokenizerBase, size: int, overlap: int = 0) -> list[TokenChunk]:
+    """Return pieces of at most `size` tokens that cover a text, with `overlap` tokens of the neighbors on both sides.
+
+    The text is tokenized once, without special tokens.
+
+    Args:
+        text: the document.
+        tokenizer: whose tokens count.
+        size: longest piece in tokens, the overlap on both sides included.
+        overlap: tokens that a piece takes from the piece before it, and from the one after it.
+
+    Raises:
+        ConfigError: a size below 1, or an overlap that leaves a piece nothing of its own.
+
+    Example:
+        ``token_chunks(document, tokenizer, 128)``: the evidence chunks of LongReward.
+
+    Source: LongReward, `text_split` of `utils/retrieve.py`.
+    """
+    own = size - 2 * overlap
+    if overlap < 0 or own < 1:
+        raise ConfigError(
+            f"chunks of {size} tokens with an overlap of {overlap} on both sides leave no token of their own"
+        )
+    ids = tokenizer.encode(text, add_special_tokens=False, verbose=False)
+    spans = [(max(start - overlap, 0), min(start + own + overlap, len(ids))) for start in range(0, len(ids), own)]
+    return [TokenChunk(start, end, tokenizer.decode(ids[start:end])) for start, end in spans]

@@ -1,0 +1,1 @@
+"""Rewards by a judge model: what it is asked, how its replies are read, and how they become a score (LongReward)."""
