@@ -4,21 +4,23 @@ A group is one prompt and all completions of it: `[prompt, completion, completio
 the prompt and to itself, its positions continue from the prompt's end, and groups never see each other, so that every
 completion's log-probabilities are those of the plain sequence prompt + completion.
 
-Of a completion, a mask may leave some tokens out of all sums: they are read but not compared (step-wise preferences,
-where only one block of an answer is judged).
+A completion mask leaves some tokens of a completion out of all sums: they are read, but neither compared nor learned
+(step-wise preferences, where only one block of an answer is judged; the user's turns within a conversation).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 
 from longmab_pl.errors import DataError
+from longmab_pl.training.losses import PairLogps
 
 _Completion = tuple[tuple[int, ...], tuple[bool, ...] | None]
-"""Token ids and which of them are compared."""
+"""Token ids of a completion and its mask (None: all tokens count)."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,13 @@ class PreferenceExample:
         rejected_reward: the score of the rejected one.
         reference_chosen_logp: log-probability (nats) of the chosen completion under the reference, if computed before.
         reference_rejected_logp: likewise of the rejected one.
-        chosen_mask: which tokens of the chosen completion are compared (step-wise DPO, arXiv:2502.02095); None: all.
+        chosen_mask: completion mask of the chosen completion: which tokens count (step-wise DPO, arXiv:2502.02095);
+            None: all.
         rejected_mask: likewise of the rejected one.
 
     Raises:
         DataError: an empty prompt or completion, identical completions, or a mask of another length or without a
-            compared token.
+            token that counts.
     """
 
     id: str
@@ -54,8 +57,9 @@ class PreferenceExample:
     rejected_mask: tuple[bool, ...] | None = None
 
     def __post_init__(self) -> None:
-        for field in ("prompt_ids", "chosen_ids", "rejected_ids"):
-            if not getattr(self, field):
+        parts = {"prompt_ids": self.prompt_ids, "chosen_ids": self.chosen_ids, "rejected_ids": self.rejected_ids}
+        for field, part in parts.items():
+            if not part:
                 raise DataError(f"pair {self.id!r}: {field} is empty; leave the pair out")
         if self.chosen_ids == self.rejected_ids:
             raise DataError(
@@ -63,15 +67,17 @@ class PreferenceExample:
             )
         if (self.reference_chosen_logp is None) != (self.reference_rejected_logp is None):
             raise DataError(f"pair {self.id!r}: give the reference log-probabilities of both completions or of neither")
-        for ids, field in ((self.chosen_ids, "chosen_mask"), (self.rejected_ids, "rejected_mask")):
-            mask = getattr(self, field)
+        for field, ids, mask in (
+            ("chosen_mask", self.chosen_ids, self.chosen_mask),
+            ("rejected_mask", self.rejected_ids, self.rejected_mask),
+        ):
             if mask is None:
                 continue
             if len(mask) != len(ids):
                 raise DataError(f"pair {self.id!r}: {field} has {len(mask)} values for {len(ids)} tokens")
             if not any(mask):
                 raise DataError(
-                    f"pair {self.id!r}: {field} leaves no token to compare, so there is nothing to learn; leave the "
+                    f"pair {self.id!r}: {field} leaves no token that counts, so there is nothing to learn; leave the "
                     "pair out"
                 )
 
@@ -93,14 +99,12 @@ class PackedBatch:
         source_index: long [N], the position in the sequence whose hidden state predicts each completion token (the
             prompt's last position for a completion's first token).
         target_ids: long [N], the completion tokens, completion after completion.
-        compared: float [N], 1 where a completion token counts in sums and lengths, 0 where it is only read.
+        completion_mask: float [N], 1 where a completion token counts in sums and lengths, 0 where it is only read.
         prompt_lengths: tokens of each group's prompt, G numbers.
         group_sizes: completions of each group, G numbers that sum to C.
         completion_lengths: tokens of each completion, C numbers that sum to N.
         chosen: for each pair, the index of its chosen completion.
         rejected: for each pair, the index of its rejected completion.
-        chosen_scores: float [P], the rewards that made the pairs.
-        rejected_scores: float [P].
         ids: the P pairs' names.
         reference_chosen_logps: float [P] when every pair brought it, else None.
         reference_rejected_logps: float [P] or None.
@@ -112,14 +116,12 @@ class PackedBatch:
     completion_ids: torch.Tensor
     source_index: torch.Tensor
     target_ids: torch.Tensor
-    compared: torch.Tensor
+    completion_mask: torch.Tensor
     prompt_lengths: tuple[int, ...]
     group_sizes: tuple[int, ...]
     completion_lengths: tuple[int, ...]
     chosen: tuple[int, ...]
     rejected: tuple[int, ...]
-    chosen_scores: torch.Tensor
-    rejected_scores: torch.Tensor
     ids: tuple[str, ...]
     reference_chosen_logps: torch.Tensor | None = None
     reference_rejected_logps: torch.Tensor | None = None
@@ -184,9 +186,26 @@ class PackedBatch:
         group = self.group_ids[own][0]
         return torch.nonzero(own | ((self.group_ids == group) & (self.completion_ids == -1))).squeeze(-1)
 
-    def _map(self, move: object) -> PackedBatch:
-        assert callable(move)
-        moved = {f.name: move(v) for f in fields(self) if isinstance(v := getattr(self, f.name), torch.Tensor)}
+    def counted_lengths(self) -> torch.Tensor:
+        """Return the number of tokens that count in each completion: float [C]."""
+        return torch.stack([mask.sum() for mask in self.completion_mask.split(list(self.completion_lengths))])
+
+    def reference_logps(self) -> PairLogps | None:
+        """Return the reference's log-probabilities that the pairs brought, or None where one brought none."""
+        if self.reference_chosen_logps is None or self.reference_rejected_logps is None:
+            return None
+        lengths = self.counted_lengths()
+        return PairLogps(
+            self.reference_chosen_logps,
+            self.reference_rejected_logps,
+            lengths[list(self.chosen)],
+            lengths[list(self.rejected)],
+        )
+
+    def _map(self, move: Callable[[torch.Tensor], torch.Tensor]) -> PackedBatch:
+        moved: dict[str, Any] = {
+            f.name: move(v) for f in fields(self) if isinstance(v := getattr(self, f.name), torch.Tensor)
+        }
         return replace(self, **moved)
 
 
@@ -211,7 +230,7 @@ def collate(examples: Sequence[PreferenceExample]) -> PackedBatch:
     completion_ids: list[int] = []
     sources: list[int] = []
     targets: list[int] = []
-    compared: list[float] = []
+    completion_mask: list[float] = []
     lengths: list[int] = []
     for group, (prompt, completions) in enumerate(groups.items()):
         last_prompt = len(tokens) + len(prompt) - 1
@@ -223,7 +242,7 @@ def collate(examples: Sequence[PreferenceExample]) -> PackedBatch:
             start = len(tokens)
             sources += [last_prompt, *range(start, start + len(ids) - 1)]
             targets += ids
-            compared += mask or [1.0] * len(ids)
+            completion_mask += mask or [1.0] * len(ids)
             tokens += ids
             positions += range(len(prompt), len(prompt) + len(ids))
             completion_ids += [len(lengths)] * len(ids)
@@ -240,14 +259,12 @@ def collate(examples: Sequence[PreferenceExample]) -> PackedBatch:
         completion_ids=torch.tensor(completion_ids),
         source_index=torch.tensor(sources),
         target_ids=torch.tensor(targets),
-        compared=torch.tensor(compared, dtype=torch.float32),
+        completion_mask=torch.tensor(completion_mask, dtype=torch.float32),
         prompt_lengths=tuple(len(prompt) for prompt in groups),
         group_sizes=tuple(len(completions) for completions in groups.values()),
         completion_lengths=tuple(lengths),
         chosen=tuple(groups[e.prompt_ids][e.chosen_ids, e.chosen_mask] for e in examples),
         rejected=tuple(groups[e.prompt_ids][e.rejected_ids, e.rejected_mask] for e in examples),
-        chosen_scores=torch.tensor([float(e.chosen_reward) for e in examples]),
-        rejected_scores=torch.tensor([float(e.rejected_reward) for e in examples]),
         ids=tuple(e.id for e in examples),
         reference_chosen_logps=torch.tensor(reference_chosen) if known else None,
         reference_rejected_logps=torch.tensor(reference_rejected) if known else None,

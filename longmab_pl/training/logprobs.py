@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from longmab_pl.errors import ConfigError
 from longmab_pl.training.attention import FLEX, allow_flex_variants, backbone_inputs, plain_options
 from longmab_pl.training.batch import PackedBatch, PreferenceExample, collate
+from longmab_pl.training.losses import PairLogps
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -23,16 +24,13 @@ Layout = Literal["packed", "concatenated"]
 
 
 @dataclass(frozen=True)
-class PairLogps:
-    """Of P pairs: summed log-probabilities (nats, float32 [P]) and lengths (tokens, float32 [P]) of both completions.
+class PolicyLogps(PairLogps):
+    """Log-probabilities of P pairs with the likelihood term.
 
-    Only compared tokens count. `chosen_nll` is the chosen completion's mean negative log-likelihood per token [P].
+    Args:
+        chosen_nll: mean negative log-likelihood per token of each chosen completion, nats, float [P].
     """
 
-    chosen: torch.Tensor
-    rejected: torch.Tensor
-    chosen_tokens: torch.Tensor
-    rejected_tokens: torch.Tensor
     chosen_nll: torch.Tensor
 
 
@@ -42,8 +40,8 @@ def completion_logps(
     chunk: int = 128,
     layout: Layout = "packed",
     ld_alpha: float = 1.0,
-) -> PairLogps:
-    """Log-probabilities of every pair's chosen and rejected completion, given its prompt.
+) -> PolicyLogps:
+    """Return log-probabilities of every pair's chosen and rejected completion, given its prompt.
 
     Args:
         model: a causal language model, with or without PEFT adapters (as they are switched now).
@@ -51,31 +49,31 @@ def completion_logps(
         chunk: rows of hidden states that go through the output head at once; [chunk, vocabulary] is the largest logits
             tensor.
         layout: "packed" runs the sequence once; "concatenated" runs prompt + completion for each completion.
-        ld_alpha: weight of a completion's compared tokens beyond the number in the pair's shorter one (LD-DPO,
+        ld_alpha: weight of a completion's tokens beyond the number in the pair's shorter one (LD-DPO,
             arXiv:2409.06411, its alpha); 1 counts all tokens alike.
 
     Raises:
         ConfigError: the architecture cannot take the layout (see `check_packing`).
     """
-    logps = token_logps(model, batch, chunk, layout).masked_fill(batch.compared == 0, 0)
+    logps = token_logps(model, batch, chunk, layout).masked_fill(batch.completion_mask == 0, 0)
     spans = list(batch.completion_lengths)
     per_completion = logps.split(spans)
-    counted = batch.compared.split(spans)
-    lengths = torch.stack([tokens.sum() for tokens in counted])
+    counted = batch.completion_mask.split(spans)
+    lengths = batch.counted_lengths()
     chosen, rejected = list(batch.chosen), list(batch.rejected)
     sums = torch.stack([tokens.sum() for tokens in per_completion])
     if ld_alpha == 1.0:
         chosen_sums, rejected_sums = sums[chosen], sums[rejected]
     else:
 
-        def desensitised(completion: int, common: torch.Tensor) -> torch.Tensor:
+        def desensitized(completion: int, common: torch.Tensor) -> torch.Tensor:
             excess = counted[completion].cumsum(0) > common
             return (per_completion[completion] * torch.where(excess, ld_alpha, 1.0)).sum()
 
         common = torch.minimum(lengths[chosen], lengths[rejected])
-        chosen_sums = torch.stack([desensitised(c, n) for c, n in zip(chosen, common, strict=True)])
-        rejected_sums = torch.stack([desensitised(r, n) for r, n in zip(rejected, common, strict=True)])
-    return PairLogps(
+        chosen_sums = torch.stack([desensitized(c, n) for c, n in zip(chosen, common, strict=True)])
+        rejected_sums = torch.stack([desensitized(r, n) for r, n in zip(rejected, common, strict=True)])
+    return PolicyLogps(
         chosen=chosen_sums,
         rejected=rejected_sums,
         chosen_tokens=lengths[chosen],

@@ -19,14 +19,14 @@ from longmab_pl.training.attention import Attention, leave_flex
 from longmab_pl.training.batch import PackedBatch
 from longmab_pl.training.logprobs import (
     Layout,
-    PairLogps,
+    PolicyLogps,
     causal_model,
     check_packing,
     completion_logps,
     flex_failure,
     text_logps,
 )
-from longmab_pl.training.losses import PreferenceLoss, SigmoidDPO
+from longmab_pl.training.losses import PairLogps, PreferenceLoss, SigmoidDPO
 from longmab_pl.training.objective import objective
 from longmab_pl.training.offload import offloaded_activations
 from longmab_pl.training.policy import LoRASettings, Precision, Quantization, load_policy
@@ -222,13 +222,13 @@ class DPOModule(LightningModule):
 
     # Steps
 
-    def pair_logps(self, batch: PackedBatch) -> PairLogps:
-        """Log-probabilities of a batch's pairs under the policy."""
+    def pair_logps(self, batch: PackedBatch) -> PolicyLogps:
+        """Return the log-probabilities of a batch's pairs under the policy."""
         return completion_logps(self._policy, batch, self.logprob_chunk, self.layout, self.loss.ld_alpha)
 
     @torch.no_grad()
-    def reference_logps(self, batch: PackedBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities (nats, float32 [P]) of chosen and rejected completions under the reference.
+    def reference_logps(self, batch: PackedBatch) -> PairLogps:
+        """Return the log-probabilities of a batch's pairs under the reference.
 
         They may be stored in the pairs (`PreferenceExample.reference_*_logp`) for as long as `reference_digest` stays
         the same.
@@ -239,7 +239,7 @@ class DPOModule(LightningModule):
         else:
             with adapters.as_reference(self._policy, self.reference):
                 logps = completion_logps(self._policy, batch, *options)
-        return logps.chosen, logps.rejected
+        return logps
 
     def reference_digest(self) -> str:
         """Stands for all that a pair's reference log-probabilities depend on besides its tokens."""
@@ -259,13 +259,9 @@ class DPOModule(LightningModule):
             self.log(f"val/{name}", value, prog_bar=name == "loss", batch_size=len(batch), sync_dist=True)
 
     def _loss(self, batch: PackedBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        if not self.loss.needs_reference:
-            zeros = torch.zeros(len(batch), device=batch.input_ids.device)
-            reference = zeros, zeros
-        elif batch.reference_chosen_logps is not None and batch.reference_rejected_logps is not None:
-            reference = batch.reference_chosen_logps, batch.reference_rejected_logps
-        else:
-            reference = self.reference_logps(batch)
+        reference = None
+        if self.loss.needs_reference:
+            reference = batch.reference_logps() or self.reference_logps(batch)
         with offloaded_activations(self._policy) if self.activation_offload else nullcontext():
             logps = self.pair_logps(batch)
         losses, metrics = objective(self.loss, self.nll_weight, logps, reference, batch)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 
 from longmab_pl.training.batch import PackedBatch
-from longmab_pl.training.logprobs import PairLogps
-from longmab_pl.training.losses import PreferenceLoss
+from longmab_pl.training.logprobs import PolicyLogps
+from longmab_pl.training.losses import PairLogps, PreferenceLoss
 
 
 def objective(
     loss: PreferenceLoss,
     nll_weight: float,
-    policy: PairLogps,
-    reference: tuple[torch.Tensor, torch.Tensor],
+    policy: PolicyLogps,
+    reference: PairLogps | None,
     batch: PackedBatch,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Preference loss + `nll_weight` x mean negative log-likelihood of the chosen completion's tokens, of each pair.
@@ -22,15 +22,13 @@ def objective(
         loss: the preference loss.
         nll_weight: of the likelihood term.
         policy: the batch's log-probabilities under the policy.
-        reference: those of chosen and rejected completions under the reference, float [P] each.
+        reference: those under the reference; None for a loss without one.
         batch: for its number of tokens.
 
     Returns:
         Losses, float [P], and the metrics of the batch by name (TRL's names), without gradients.
     """
-    losses, chosen_rewards, rejected_rewards = loss(
-        policy.chosen, policy.rejected, *reference, policy.chosen_tokens, policy.rejected_tokens
-    )
+    losses, chosen_rewards, rejected_rewards = loss(policy, reference)
     losses = losses + nll_weight * policy.chosen_nll
     return losses, {
         "loss": losses.detach().mean(),

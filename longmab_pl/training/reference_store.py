@@ -123,8 +123,8 @@ def _compute(
     try:
         with _reopened(file, reference) as out, bar:
             for batch in batches:
-                chosen, rejected = module.reference_logps(collate(batch).to(module.device))
-                for example, c, r in zip(batch, chosen.tolist(), rejected.tolist(), strict=True):
+                logps = module.reference_logps(collate(batch).to(module.device))
+                for example, c, r in zip(batch, logps.chosen.tolist(), logps.rejected.tolist(), strict=True):
                     row = {"pair": pair_key(example), "id": example.id, "chosen": c, "rejected": r}
                     out.write(json.dumps(row) + "\n")
                     yield row["pair"], (c, r)

@@ -15,8 +15,6 @@ def test_layout_of_one_pair() -> None:
     assert batch.source_index.tolist() == [2, 3, 2, 5, 6]
     assert batch.target_ids.tolist() == [4, 5, 6, 7, 8]
     assert (batch.chosen, batch.rejected, batch.completion_lengths) == ((0,), (1,), (2, 3))
-    assert batch.chosen_scores.tolist() == [1.0]
-    assert batch.rejected_scores.tolist() == [0.25]
     expected = [
         "10000000",
         "11000000",
@@ -110,13 +108,13 @@ def test_a_completion_stands_again_where_other_tokens_of_it_are_compared() -> No
         ]
     )
     assert batch.input_ids.tolist() == [[1, 2, 3, 4, 5, 6, 3, 4]]
-    assert batch.compared.tolist() == [0, 1, 1, 1, 1, 1]
+    assert batch.completion_mask.tolist() == [0, 1, 1, 1, 1, 1]
     assert (batch.chosen, batch.rejected) == ((0, 2), (1, 1))
 
 
 @pytest.mark.parametrize(
     ("mask", "match"),
-    [((True,), "chosen_mask has 1 values for 2 tokens"), ((False, False), "leaves no token to compare")],
+    [((True,), "chosen_mask has 1 values for 2 tokens"), ((False, False), "leaves no token that counts")],
 )
 def test_masks_that_compare_nothing_or_do_not_fit_are_refused(mask: tuple, match: str) -> None:
     with pytest.raises(DataError, match=rf"pair 'x': .*{match}"):

@@ -11,7 +11,7 @@ import torch
 from longmab_pl.errors import ConfigError
 from longmab_pl.training.batch import PackedBatch, PreferenceExample, collate
 from longmab_pl.training.logprobs import check_packing, completion_logps
-from longmab_pl.training.losses import SigmoidDPO
+from longmab_pl.training.losses import PairLogps, SigmoidDPO
 from longmab_pl.training.policy import LoRASettings, load_policy
 
 TinyModel = Callable[..., str]
@@ -56,7 +56,8 @@ def loss_and_gradients(
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     zeros = torch.zeros_like(chosen)
     tokens = torch.ones_like(chosen)
-    losses, _, _ = SigmoidDPO(0.1)(chosen, rejected, zeros, zeros, tokens, tokens)
+    policy_logps, reference = (PairLogps(*logps, tokens, tokens) for logps in ((chosen, rejected), (zeros, zeros)))
+    losses = SigmoidDPO(0.1)(policy_logps, reference).losses
     policy.zero_grad()
     losses.mean().backward()
     return losses.detach(), {n: p.grad.clone() for n, p in policy.named_parameters() if p.grad is not None}

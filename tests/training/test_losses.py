@@ -16,6 +16,7 @@ from longmab_pl.training.losses import (
     HingeDPO,
     KTOPair,
     LengthNormalizedDPO,
+    PairLogps,
     PreferenceLoss,
     RobustDPO,
     SigmoidDPO,
@@ -29,6 +30,11 @@ POLICY_REJECTED = [-34.0, -7.0]
 REFERENCE_REJECTED = [-30.0, -10.0]
 CHOSEN_TOKENS = [5.0, 10.0]
 REJECTED_TOKENS = [8.0, 6.0]
+
+
+def logps(chosen: list[float], rejected: list[float]) -> PairLogps:
+    """Two pairs with the lengths above."""
+    return PairLogps(*map(torch.tensor, (chosen, rejected, CHOSEN_TOKENS, REJECTED_TOKENS)))
 
 
 def sigmoid(x: float) -> float:
@@ -89,39 +95,41 @@ CASES: list[tuple[PreferenceLoss, list[float], list[float], list[float]]] = [
 def test_hand_computed_values(
     loss: PreferenceLoss, losses: list[float], chosen: list[float], rejected: list[float]
 ) -> None:
-    columns = [
-        torch.tensor(column, requires_grad=True)
-        for column in (POLICY_CHOSEN, POLICY_REJECTED, REFERENCE_CHOSEN, REFERENCE_REJECTED)
-    ]
-    found = loss(*columns, torch.tensor(CHOSEN_TOKENS), torch.tensor(REJECTED_TOKENS))
+    policy = logps(POLICY_CHOSEN, POLICY_REJECTED)
+    policy.chosen.requires_grad_()
+    policy.rejected.requires_grad_()
+    found = loss(policy, logps(REFERENCE_CHOSEN, REFERENCE_REJECTED) if loss.needs_reference else None)
     for tensor, expected in zip(found, (losses, chosen, rejected), strict=True):
         torch.testing.assert_close(tensor.detach(), torch.tensor(expected), rtol=1e-5, atol=1e-6)
     assert not found[1].requires_grad
     assert not found[2].requires_grad
     found[0].sum().backward()
     # Every one of them wants the chosen completion up and the rejected one down, wherever it is not yet content.
-    assert (columns[0].grad <= 0).all()
-    assert (columns[1].grad >= 0).all()
-    assert columns[0].grad.abs().sum() > 0
+    assert (policy.chosen.grad <= 0).all()
+    assert (policy.rejected.grad >= 0).all()
+    assert policy.chosen.grad.abs().sum() > 0
 
 
 def test_the_gradient_of_dpo_is_the_papers() -> None:
     # Section 4: beta sigmoid(r_rejected - r_chosen) weighs the chosen completion's gradient.
-    policy = torch.tensor(POLICY_CHOSEN, requires_grad=True)
-    args = [
-        torch.tensor(c) for c in (POLICY_REJECTED, REFERENCE_CHOSEN, REFERENCE_REJECTED, CHOSEN_TOKENS, REJECTED_TOKENS)
-    ]
-    SigmoidDPO(0.1)(policy, *args)[0].sum().backward()
-    torch.testing.assert_close(policy.grad, torch.tensor([-0.1 * sigmoid(-0.6), -0.1 * sigmoid(0.4)]))
+    policy = logps(POLICY_CHOSEN, POLICY_REJECTED)
+    policy.chosen.requires_grad_()
+    SigmoidDPO(0.1)(policy, logps(REFERENCE_CHOSEN, REFERENCE_REJECTED)).losses.sum().backward()
+    torch.testing.assert_close(policy.chosen.grad, torch.tensor([-0.1 * sigmoid(-0.6), -0.1 * sigmoid(0.4)]))
 
 
 def test_orpo_is_finite_for_a_certain_completion() -> None:
     chosen = torch.zeros(1, requires_grad=True)
     one = torch.ones(1)
-    losses, _, _ = ORPO()(chosen, -torch.full((1,), 400.0), one, one, one, one)
+    losses, _, _ = ORPO()(PairLogps(chosen, -torch.full((1,), 400.0), one, one), None)
     losses.sum().backward()
     assert torch.isfinite(losses).all()
     assert torch.isfinite(chosen.grad).all()
+
+
+def test_a_loss_that_needs_a_reference_refuses_to_run_without_one() -> None:
+    with pytest.raises(ValueError, match="none was given"):
+        SigmoidDPO()(logps(POLICY_CHOSEN, POLICY_REJECTED), None)
 
 
 def test_which_losses_need_a_reference() -> None:

@@ -6,23 +6,23 @@ import pytest
 import torch
 
 from longmab_pl.training.batch import PreferenceExample, collate
-from longmab_pl.training.logprobs import PairLogps
-from longmab_pl.training.losses import SigmoidDPO
+from longmab_pl.training.logprobs import PolicyLogps
+from longmab_pl.training.losses import PairLogps, SigmoidDPO
 from longmab_pl.training.objective import objective
 
 BATCH = collate([PreferenceExample("a", (1, 2, 3), (4, 5), (6,)), PreferenceExample("b", (1, 2), (4,), (6, 7))])
 
 
-def logps(device: str) -> PairLogps:
+def logps(device: str) -> PolicyLogps:
     def tensor(*values: float) -> torch.Tensor:
         return torch.tensor(values, device=device)
 
-    return PairLogps(tensor(-4.0, -6.0), tensor(-8.0, -3.0), tensor(2.0, 1.0), tensor(1.0, 2.0), tensor(2.0, 6.0))
+    return PolicyLogps(tensor(-4.0, -6.0), tensor(-8.0, -3.0), tensor(2.0, 1.0), tensor(1.0, 2.0), tensor(2.0, 6.0))
 
 
 def test_preference_loss_and_weighted_likelihood() -> None:
-    zeros = torch.zeros(2)
-    losses, metrics = objective(SigmoidDPO(beta=0.5), 0.1, logps("cpu"), (zeros, zeros), BATCH)
+    zeros = PairLogps(*torch.zeros(2, 2), *torch.ones(2, 2))
+    losses, metrics = objective(SigmoidDPO(beta=0.5), 0.1, logps("cpu"), zeros, BATCH)
     by_hand = -torch.nn.functional.logsigmoid(torch.tensor([2.0, -1.5])) + torch.tensor([0.2, 0.6])
     torch.testing.assert_close(losses, by_hand)
     assert metrics["loss"] == pytest.approx(float(by_hand.mean()))
@@ -33,6 +33,6 @@ def test_preference_loss_and_weighted_likelihood() -> None:
 
 def test_metrics_are_where_the_log_probabilities_are() -> None:
     """Processes on GPUs average them with NCCL, which takes nothing from a CPU."""
-    zeros = torch.zeros(2, device="meta")
-    _, metrics = objective(SigmoidDPO(), 0.1, logps("meta"), (zeros, zeros), BATCH)
+    zeros = PairLogps(*torch.zeros(2, 2, device="meta"), *torch.ones(2, 2, device="meta"))
+    _, metrics = objective(SigmoidDPO(), 0.1, logps("meta"), zeros, BATCH)
     assert {name for name, value in metrics.items() if value.device.type != "meta"} == set()

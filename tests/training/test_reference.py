@@ -59,9 +59,9 @@ def test_a_separate_model_is_the_reference(models: tuple[str, str]) -> None:
     module = module_for(models[0], reference=models[1])
     batch = collate(pairs())
     expected = completion_logps(load_base(models[1], dtype="fp32"), batch)
-    chosen, rejected = module.reference_logps(batch)
-    torch.testing.assert_close(chosen, expected.chosen)
-    torch.testing.assert_close(rejected, expected.rejected)
+    found = module.reference_logps(batch)
+    torch.testing.assert_close(found.chosen, expected.chosen)
+    torch.testing.assert_close(found.rejected, expected.rejected)
     loss, metrics = module._loss(batch)
     assert float(metrics["rewards/margins"]) != 0
     loss.backward()
@@ -150,9 +150,9 @@ def test_stored_values_are_those_computed_in_the_step(
     train_a_little(module)
     for plain, stored in zip(pairs(), examples, strict=True):
         assert stored.id == plain.id
-        chosen, rejected = module.reference_logps(collate([plain]))
-        assert stored.reference_chosen_logp == pytest.approx(float(chosen), abs=1e-4)
-        assert stored.reference_rejected_logp == pytest.approx(float(rejected), abs=1e-4)
+        logps = module.reference_logps(collate([plain]))
+        assert stored.reference_chosen_logp == pytest.approx(float(logps.chosen), abs=1e-4)
+        assert stored.reference_rejected_logp == pytest.approx(float(logps.rejected), abs=1e-4)
     module.policy.eval()
     expected, _ = module._loss(collate(pairs()))
     seen = count_passes(module)

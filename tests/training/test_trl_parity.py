@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import trl
 
 from longmab_pl.training.batch import PreferenceExample, collate
 from longmab_pl.training.logprobs import completion_logps
@@ -17,14 +18,13 @@ from longmab_pl.training.losses import (
     APOZero,
     HingeDPO,
     LengthNormalizedDPO,
+    PairLogps,
     PreferenceLoss,
     RobustDPO,
     SigmoidDPO,
     SimPO,
 )
 from longmab_pl.training.policy import LoRASettings, load_policy
-
-trl = pytest.importorskip("trl")
 
 DPO_LOSSES: list[tuple[PreferenceLoss, float, dict[str, Any]]] = [
     (SigmoidDPO(0.3), 0.0, {"loss_types": ["sigmoid"], "beta": 0.3}),
@@ -131,14 +131,7 @@ def test_loss_and_gradients_are_trls(
         reference = completion_logps(policy, batch, ld_alpha=loss.ld_alpha)
     policy.set_adapter("default")
     logps = completion_logps(policy, batch, ld_alpha=loss.ld_alpha)
-    losses, _, _ = loss(
-        logps.chosen,
-        logps.rejected,
-        reference.chosen,
-        reference.rejected,
-        logps.chosen_tokens,
-        logps.rejected_tokens,
-    )
+    losses, _, _ = loss(logps, reference)
     found = (losses + nll_weight * logps.chosen_nll).mean()
     found.backward()
 
@@ -157,8 +150,7 @@ TOKENS = torch.tensor([3.0, 8.0, 5.0])
 
 
 def reference_free(loss: PreferenceLoss) -> torch.Tensor:
-    zeros = torch.zeros(3)
-    return loss(CHOSEN * TOKENS, REJECTED * TOKENS, zeros, zeros, TOKENS, TOKENS)[0]
+    return loss(PairLogps(CHOSEN * TOKENS, REJECTED * TOKENS, TOKENS, TOKENS), None).losses
 
 
 def test_simpo_is_trls() -> None:

@@ -1,9 +1,15 @@
 """Preference losses, one small class each; configs name them `longmab_pl.training.losses.<class>`."""
 
-from longmab_pl.training.losses.anchored import APOZero, KTOPair
-from longmab_pl.training.losses.base import Losses, PreferenceLoss
-from longmab_pl.training.losses.margin import IPO, LDDPO, HingeDPO, LengthNormalizedDPO, RobustDPO, SigmoidDPO
-from longmab_pl.training.losses.reference_free import ORPO, SimPO
+from longmab_pl.training.losses.apo import APOZero
+from longmab_pl.training.losses.base import PairLogps, PairLosses, PreferenceLoss
+from longmab_pl.training.losses.dpo import LDDPO, SigmoidDPO
+from longmab_pl.training.losses.hinge import HingeDPO
+from longmab_pl.training.losses.ipo import IPO
+from longmab_pl.training.losses.kto import KTOPair
+from longmab_pl.training.losses.length_normalized import LengthNormalizedDPO
+from longmab_pl.training.losses.orpo import ORPO
+from longmab_pl.training.losses.robust import RobustDPO
+from longmab_pl.training.losses.simpo import SimPO
 
 __all__ = [
     "IPO",
@@ -13,7 +19,8 @@ __all__ = [
     "HingeDPO",
     "KTOPair",
     "LengthNormalizedDPO",
-    "Losses",
+    "PairLogps",
+    "PairLosses",
     "PreferenceLoss",
     "RobustDPO",
     "SigmoidDPO",

@@ -1,58 +1,104 @@
-"""What every preference loss is: log-probabilities of pairs in, losses and implicit rewards out."""
+"""The interface of preference losses: log-probabilities of pairs in, losses and implicit rewards out."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import torch
 
 from longmab_pl.errors import ConfigError
 
-Losses = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Losses, chosen rewards and rejected rewards, each float [P]."""
+
+@dataclass(frozen=True)
+class PairLogps:
+    """Log-probabilities of P pairs under one model.
+
+    Only tokens that the completion mask keeps are in sums and lengths.
+
+    Args:
+        chosen: summed log-probability of each chosen completion, nats, float [P].
+        rejected: summed log-probability of each rejected completion, nats, float [P].
+        chosen_tokens: length of each chosen completion, tokens, float [P].
+        rejected_tokens: length of each rejected completion, tokens, float [P].
+    """
+
+    chosen: torch.Tensor
+    rejected: torch.Tensor
+    chosen_tokens: torch.Tensor
+    rejected_tokens: torch.Tensor
+
+    def means(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the mean log-probability per token of the chosen and of the rejected completion, [P] each."""
+        return self.chosen / self.chosen_tokens, self.rejected / self.rejected_tokens
+
+
+class PairLosses(NamedTuple):
+    """What a preference loss returns for P pairs.
+
+    Args:
+        losses: float [P], with gradients.
+        chosen_rewards: implicit reward of each chosen completion, float [P], without gradients.
+        rejected_rewards: implicit reward of each rejected completion, float [P], without gradients.
+    """
+
+    losses: torch.Tensor
+    chosen_rewards: torch.Tensor
+    rejected_rewards: torch.Tensor
 
 
 class PreferenceLoss(ABC):
-    """A loss over preference pairs; configured by `class_path`.
+    """A loss over preference pairs; configs name its class in `model.loss`.
 
-    It takes, per pair, the summed log-probabilities (nats, float [P]) of the chosen and the rejected completion under
-    the policy and under the reference, with their lengths in tokens (float [P]), and returns the losses [P] and the
-    implicit rewards of both completions [P], which carry no gradient. Only compared tokens are in sums and lengths.
+    Implementations: the classes of `longmab_pl.training.losses`.
+
+    Example:
+        >>> class Margin(PreferenceLoss):
+        ...     name = "margin"
+        ...
+        ...     def __call__(self, policy: PairLogps, reference: PairLogps | None) -> PairLosses:
+        ...         chosen, rejected = log_ratios(policy, reference)
+        ...         return PairLosses(rejected - chosen, chosen.detach(), rejected.detach())
     """
 
+    name: ClassVar[str] = "preference"
+    """What a phase with this loss is called in metrics and on the progress bar."""
+
     needs_reference: ClassVar[bool] = True
-    """Whether the reference's log-probabilities are used; if not, zeros are given and no reference pass is run."""
+    """Whether the loss reads the reference; if not, no reference pass is run and `reference` is None."""
 
     includes_nll: ClassVar[bool] = False
-    """Whether the loss holds its own likelihood term for the chosen completion."""
+    """Whether the loss has its own likelihood term for the chosen completion."""
 
     ld_alpha: float = 1.0
-    """Weight of a completion's tokens beyond the length of the pair's shorter completion (LD-DPO); 1 counts all
-    alike."""
+    """Weight of a completion's tokens beyond the length of the pair's shorter completion (LD-DPO); 1 counts all tokens
+    alike. The sums that the loss is given are weighted already."""
 
     @abstractmethod
-    def __call__(
-        self,
-        policy_chosen_logps: torch.Tensor,
-        policy_rejected_logps: torch.Tensor,
-        reference_chosen_logps: torch.Tensor,
-        reference_rejected_logps: torch.Tensor,
-        chosen_tokens: torch.Tensor,
-        rejected_tokens: torch.Tensor,
-    ) -> Losses:
-        """Losses, chosen rewards and rejected rewards, each float [P]."""
+    def __call__(self, policy: PairLogps, reference: PairLogps | None) -> PairLosses:
+        """Return losses and implicit rewards of P pairs.
+
+        Args:
+            policy: the pairs under the policy.
+            reference: the same pairs under the reference; None where `needs_reference` is False.
+        """
 
 
-def positive(name: str, value: float) -> float:
-    """The value, or a ConfigError that names the setting."""
-    if value <= 0:
-        raise ConfigError(f"loss.{name} is {value}; it must be positive")
-    return value
+def log_ratios(policy: PairLogps, reference: PairLogps | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return log(policy / reference) of the chosen and of the rejected completion, nats, [P] each.
+
+    Example:
+        >>> chosen, rejected = log_ratios(policy, reference)  # doctest: +SKIP
+        >>> h = chosen - rejected  # the margin of DPO, eq. 7  # doctest: +SKIP
+    """
+    if reference is None:
+        raise ValueError("this loss compares with a reference, and none was given")
+    return policy.chosen - reference.chosen, policy.rejected - reference.rejected
 
 
 def error_rate(name: str, value: float) -> float:
-    """The value, or a ConfigError that names the setting."""
+    """Return the value, or raise a ConfigError that names the setting."""
     if not 0 <= value < 0.5:
-        raise ConfigError(f"loss.{name} is {value}; it must be in [0, 0.5)")
+        raise ConfigError(f"{name} is {value}; it must be in [0, 0.5)")
     return value
