@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from longmab_pl.bandits import BanditSettings
+from longmab_pl.engines import ScriptedEngine
 from longmab_pl.engines.protocol import Completion, Request, Sampling
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.scheduler import Scheduler
@@ -57,55 +58,21 @@ class Clock:
             answers = yield requests
 
 
-class ScriptedEngine:
-    """Answers each request with the same text after a random number of polls, in time that does not depend on sizes."""
+class TimedEngine(ScriptedEngine):
+    """Answers each request with the same text, keeps no record of what it was asked, and times itself."""
 
-    concurrency = CONCURRENCY
-    started = True
-    weights = "scripted"
-
-    def __init__(self, max_model_len: int = 32_768) -> None:
-        self.max_model_len = max_model_len
+    def __init__(self) -> None:
+        super().__init__(lambda request, i: ANSWER, concurrency=CONCURRENCY, max_model_len=32_768, jitter=JITTER)
         self.clock = Clock()
-        self.in_flight = self.polls = self.peak = 0
-        self._due: list[list[Completion]] = [[] for _ in range(JITTER + 1)]  # by poll, modulo its length
-        self._random = random.Random(0)
 
     def submit(self, request: Request) -> None:
-        self.clock.time(self._submit, request)
-
-    def _submit(self, request: Request) -> None:
-        n = request.n
-        completion = Completion(request.id, (ANSWER,) * n, ("stop",) * n, (20,) * n, len(request.prompt_ids))
-        self._due[(self.polls + self._random.randint(1, JITTER)) % len(self._due)].append(completion)
-        self.in_flight += 1
-        self.peak = max(self.peak, self.in_flight)
+        self.clock.time(super().submit, request)
+        self.asked.clear()
 
     def poll(self) -> list[Completion]:
-        return self.clock.time(self._poll)
-
-    def _poll(self) -> list[Completion]:
-        self.polls += 1
-        slot = self.polls % len(self._due)
-        done, self._due[slot] = self._due[slot], []
-        self.in_flight -= len(done)
-        return done
-
-    def abort(self) -> None:
-        self._due = [[] for _ in self._due]
-
-    def start(self, model: str) -> None: ...
-
-    def sync(self, adapter: Path | None) -> None: ...
-
-    def sleep(self) -> None: ...
-
-    def wake(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def score(self, prompts: Any) -> list[list[float]]:
-        raise NotImplementedError
+        completions = self.clock.time(super().poll)
+        self.occupancy.clear()
+        return completions
 
 
 def resident_mb() -> float:
@@ -130,7 +97,7 @@ def scheduling(records: int, rounds: int, prompt_tokens: int) -> dict[str, Any]:
 
     def run(journal: Journal | None) -> dict[str, float]:
         """Microseconds per response beside the engine's; by how much resident memory grew at most, MB."""
-        engine = ScriptedEngine()
+        engine = TimedEngine()
         scheduler = Scheduler(engine, journal)
         tasks = ((str(i), chain(str(i), rounds, prompts, prompt_tokens)) for i in range(records))
         before, peak = resident_mb(), 0.0
@@ -187,7 +154,7 @@ def bandit(records: int, rounds: int, context_tokens: int) -> dict[str, Any]:
         one = made[i % len(made)]
         corpus.append(QARecord(str(i), one.input, (one.answer,), f"{one.context} {i}"))
     strategy = BanditRollout(pulls=rounds, init="uniform")
-    strategies, engine = Clock(), ScriptedEngine()
+    strategies, engine = Clock(), TimedEngine()
     tools = StrategyContext(tokenizer, ReasonThenAnswer(), Embedder(), engine.max_model_len, seed=0)
     ids = len(tokenizer(corpus[0].context, verbose=False).input_ids)
     before = resident_mb()

@@ -8,6 +8,7 @@ from longmab_pl.exports import lazy_exports
 
 if TYPE_CHECKING:
     from longmab_pl.engines.protocol import Completion, Engine, Request, Sampling
+    from longmab_pl.engines.scripted import ScriptedEngine, answer_from_prompt
     from longmab_pl.engines.server.engine import ServerEngine
     from longmab_pl.engines.server.spawn import LaunchServers
     from longmab_pl.engines.transformers.engine import TransformersEngine
@@ -19,9 +20,11 @@ HOMES = {
     "LaunchServers": "longmab_pl.engines.server.spawn",
     "Request": "longmab_pl.engines.protocol",
     "Sampling": "longmab_pl.engines.protocol",
+    "ScriptedEngine": "longmab_pl.engines.scripted",
     "ServerEngine": "longmab_pl.engines.server.engine",
     "TransformersEngine": "longmab_pl.engines.transformers.engine",
     "VLLMEngine": "longmab_pl.engines.vllm.engine",
+    "answer_from_prompt": "longmab_pl.engines.scripted",
 }
 
 __all__ = [
@@ -30,9 +33,11 @@ __all__ = [
     "LaunchServers",
     "Request",
     "Sampling",
+    "ScriptedEngine",
     "ServerEngine",
     "TransformersEngine",
     "VLLMEngine",
+    "answer_from_prompt",
 ]
 
 __getattr__ = lazy_exports(__name__, HOMES)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from lightning import Callback, Trainer
 from river_rounds import small_rounds, sometimes_right, write_rivers
-from scripted_engine import ScriptedEngine
 
 from longmab_pl.callbacks import AdapterCheckpoint
+from longmab_pl.engines import ScriptedEngine
 from longmab_pl.errors import ConfigError, NonFiniteLoss
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.policy import LoRASettings

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 from jsonargparse import auto_cli
-from scripted_engine import ScriptedEngine
 from tiny_models import save_model
 
 from longmab_pl.cli.compare import compare, paths_as_list
 from longmab_pl.cli.evaluate import evaluate
+from longmab_pl.engines import ScriptedEngine
 from longmab_pl.engines.protocol import Request
 from longmab_pl.errors import ConfigError, DataError, EngineError, LongMabError
 from longmab_pl.evaluation import EvaluationResult
@@ -83,7 +83,7 @@ def run(model: str, data: Path | str, out: Path, answer: Any = half_right, **opt
 
 def test_the_command_line(tiny_model: str, bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = ["--model", tiny_model, "--data", str(bench), "--tasks", "musique, mine", "--limit", "8"]
-    args += ["--out", str(tmp_path / "out"), "--engine", "scripted_engine.ScriptedEngine"]
+    args += ["--out", str(tmp_path / "out"), "--engine", "longmab_pl.engines.ScriptedEngine"]
     auto_cli(evaluate, args=[*args, "--engine.answer", f"{__name__}.half_right"], prog="longmab evaluate")
     shown = capsys.readouterr()
     for part in ("musique", "mine", "macro average", "50.00 [", "result.json"):
@@ -109,7 +109,7 @@ def test_help_and_what_is_required(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_killed_run_continues_with_the_same_command(
     tiny_model: str, bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dying = ScriptedEngine(half_right, die_after=6, concurrency=2)
+    dying = ScriptedEngine(half_right, fail_after=6, concurrency=2)
     with pytest.raises(EngineError, match="died"):
         run(tiny_model, bench, tmp_path / "out", tasks="musique,mine", engine=dying)
     assert dying.closed
@@ -172,8 +172,8 @@ def test_other_settings_are_refused_before_the_engine_starts(tiny_model: str, be
 
 SLOW_RUN = """
 import sys, time
-from scripted_engine import ScriptedEngine
 from longmab_pl.cli.evaluate import evaluate
+from longmab_pl.engines import ScriptedEngine
 
 class Slow(ScriptedEngine):
     def poll(self):
@@ -215,7 +215,7 @@ def test_a_run_killed_with_sigkill_asks_for_the_rest_only(tiny_model: str, bench
 def test_the_needle_probe_needs_no_data(tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = ["--model", tiny_model, "--tasks", "needle", "--out", str(tmp_path / "out")]
     args += ["--needle.lengths", "[600, 900]", "--needle.depths", "[0, 100]", "--needle.needles", "2"]
-    args += ["--engine", "scripted_engine.ScriptedEngine", "--engine.answer", f"{__name__}.needle_at_the_beginning"]
+    args += ["--engine", "longmab_pl.engines.ScriptedEngine", "--engine.answer", f"{__name__}.needle_at_the_beginning"]
     auto_cli(evaluate, args=args, prog="longmab evaluate")
     shown = " ".join(capsys.readouterr().out.split())
     for part in ("accuracy", "depth 100%", "needles found, %", "best depth less worst: 100 points", "needle_map.png"):

@@ -20,7 +20,7 @@ data:
     train: {train}
     rounds: 1
     verify_sync: false
-    engine: {{class_path: scripted_engine.ScriptedEngine, init_args: {{answer: scripted_engine.numbered}}}}
+    engine: {{class_path: longmab_pl.engines.ScriptedEngine, init_args: {{answer: scripted_answers.numbered}}}}
     prompt_format: longmab_pl.prompts.DirectAnswer
     strategy:
       class_path: longmab_pl.strategies.BanditRollout
@@ -84,7 +84,7 @@ def test_rollout_makes_a_round_that_fit_begins_with(tmp_path, config, capsys):
 
 
 def test_a_rollout_that_was_stopped_goes_on(tmp_path, config, capsys):
-    dying = ["--data.init_args.engine.init_args.die_after", "10"]
+    dying = ["--data.init_args.engine.init_args.fail_after", "10"]
     assert "the engine died" in error_of(capsys, ["rollout", "--config", config, *dying])
     main(["rollout", "--config", str(config)])
     shown = capsys.readouterr()
@@ -131,7 +131,7 @@ def test_pairs_again_by_the_same_rule_and_by_others(tmp_path, config, capsys):
 
 def test_pairs_of_a_round_that_is_not_finished(tmp_path, config, capsys):
     error_of(
-        capsys, ["rollout", "--config", config, "--data.max_live_records", 1, "--data.engine.init_args.die_after", 14]
+        capsys, ["rollout", "--config", config, "--data.max_live_records", 1, "--data.engine.init_args.fail_after", 14]
     )
     main(["pairs", str(tmp_path / "run"), "--output", str(tmp_path / "part.jsonl")])
     assert "not finished: 3 finished records count" in capsys.readouterr().err

@@ -8,10 +8,10 @@ import pytest
 import torch
 from lightning import Callback, Trainer
 from power_cut import PowerCut
-from scripted_engine import ScriptedEngine
 
 from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation, RoundProgressBar, RoundReport
 from longmab_pl.datamodules.preferences import PreferenceDataModule
+from longmab_pl.engines import ScriptedEngine
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.prompts.formats import DirectAnswer
 from longmab_pl.training.module import DPOModule

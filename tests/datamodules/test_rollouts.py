@@ -9,10 +9,10 @@ import torch
 from lightning import Callback, Trainer
 from power_cut import PowerCut
 from river_rounds import small_rounds, sometimes_right, write_rivers
-from scripted_engine import ScriptedEngine
 
 from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, RoundProgressBar, RoundReport
 from longmab_pl.datamodules.rollouts import RolloutDataModule
+from longmab_pl.engines import ScriptedEngine
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.policy import LoRASettings
@@ -175,7 +175,7 @@ def test_resume_at_the_end_of_an_epoch_begins_the_next_round_once(tmp_path, tiny
 
 
 def test_a_rollout_cut_off_by_its_engine_continues_from_the_journal(tmp_path, tiny_model, qa_file):
-    dying = ScriptedEngine(sometimes_right, die_after=20)
+    dying = ScriptedEngine(sometimes_right, fail_after=20)
     trainer, module, data, _, _ = make(tmp_path / "run", tiny_model, qa_file, AdapterCheckpoint(), engine=dying)
     with pytest.raises(Exception, match="the engine died"):
         trainer.fit(module, datamodule=data)

@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass, replace
 
 import pytest
-from scripted_engine import ScriptedEngine
 
 from longmab_pl.data.records import QARecord
+from longmab_pl.engines import ScriptedEngine
 from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.errors import ConfigError, EngineError, LongMabError
 from longmab_pl.models.embedder import Embedder
@@ -81,9 +81,9 @@ def test_several_pairs_a_record_in_parquet(tmp_path, byte_tokenizer):
 def test_a_round_that_was_cut_off_asks_for_nothing_twice_and_ends_the_same(tmp_path, byte_tokenizer):
     whole, _ = done(tmp_path / "whole", byte_tokenizer)
     asked: list[str] = []
-    for die_after in (15, 12, 9):
+    for fail_after in (15, 12, 9):
         making = make(tmp_path / "cut", byte_tokenizer)
-        engine = ScriptedEngine(answer, die_after=die_after)
+        engine = ScriptedEngine(answer, fail_after=fail_after)
         with pytest.raises(EngineError):
             making.roll_out(engine)
         assert making.store.spool.exists()
@@ -137,7 +137,7 @@ def test_a_record_that_fails_is_counted_and_costs_no_other(tmp_path, byte_tokeni
 def test_a_round_whose_records_all_failed_is_not_complete(tmp_path, byte_tokenizer):
     making = make(tmp_path, byte_tokenizer)
     making.roll_out(ScriptedEngine(answer, max_model_len=30))
-    with pytest.raises(LongMabError, match=r"all 12 records failed; the first, 'r\d+': .*too long"):
+    with pytest.raises(LongMabError, match=r"all 12 records failed; the first, 'r\d+': .*exceed the engine's 30"):
         making.finish("step-0")
     assert not making.store.complete
     again, _ = done(tmp_path, byte_tokenizer)
@@ -189,7 +189,7 @@ def test_what_stopped_records_leave_lets_others_in_whatever_the_order(tmp_path, 
             folder = tmp_path / f"{n} cut {cut}"
             with pytest.raises(EngineError):
                 make(folder, byte_tokenizer, RECORDS[:4], StopsEarly(), reserve=RECORDS[4:]).roll_out(
-                    ScriptedEngine(answer, die_after=cut)
+                    ScriptedEngine(answer, fail_after=cut)
                 )
             again, _ = done(folder, byte_tokenizer, records=RECORDS[:4], strategy=StopsEarly(), reserve=RECORDS[4:])
             assert again.store.rollouts.read_text().splitlines() == rows

@@ -6,8 +6,8 @@ import threading
 import time
 
 import pytest
-from scripted_engine import ScriptedEngine
 
+from longmab_pl.engines import ScriptedEngine
 from longmab_pl.engines.protocol import Engine, Request, Sampling
 from longmab_pl.errors import DataError, EngineError, LongMabError
 from longmab_pl.rollout.journal import Journal
@@ -130,7 +130,7 @@ def test_a_dead_engine_is_an_error_and_the_journal_continues_from_there(tmp_path
     path = tmp_path / "completions.jsonl"
     journal = Journal(path, "f")
     with pytest.raises(EngineError, match="died"):
-        list(Scheduler(ScriptedEngine(answer, die_after=17), journal).run(tasks()))
+        list(Scheduler(ScriptedEngine(answer, fail_after=17), journal).run(tasks()))
     journal.close()
 
     journal = Journal(path, "f")

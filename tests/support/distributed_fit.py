@@ -16,9 +16,9 @@ import torch
 from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from river_rounds import small_rounds, sometimes_right
-from scripted_engine import ScriptedEngine
 
 from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation, RoundReport
+from longmab_pl.engines import ScriptedEngine
 from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.policy import LoRASettings

@@ -6,9 +6,9 @@ import json
 
 from lightning import Trainer
 from river_rounds import small_rounds, sometimes_right
-from scripted_engine import ScriptedEngine
 
 from longmab_pl.callbacks import AdapterCheckpoint
+from longmab_pl.engines import ScriptedEngine
 from longmab_pl.engines.protocol import Request
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.policy import LoRASettings

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scripted_engine import ScriptedEngine
 
 from longmab_pl.bandits import UCB1
 from longmab_pl.data.chunking import chunk_spans
 from longmab_pl.data.records import QARecord
+from longmab_pl.engines import ScriptedEngine
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.prompts.formats import DirectAnswer, ReasonThenAnswer

@@ -1,0 +1,215 @@
+"""An engine without a model: a function says what it answers, so that strategies can be tested in milliseconds."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from longmab_pl.engines.protocol import Completion, Request
+from longmab_pl.engines.request_checks import Seeds, check_request, check_scorable
+from longmab_pl.errors import ConfigError, EngineError
+
+Answer = Callable[[Request, int], str]
+"""(request, i) -> text of its response i. A request without a seed comes with one that the engine has drawn."""
+
+
+class ScriptedEngine:
+    """An `Engine` that answers with a function. Answers come out of order, as from a real engine, but repeatably.
+
+    It needs no model: requests can be submitted before `start`. What it was asked and told is kept in attributes:
+    `asked` (requests in the order of submission), `occupancy` (responses in flight at each `poll`), `synced` (adapters
+    in the order of `sync`), `slept` and `aborted` (how often), `closed`.
+
+    Args:
+        answer: the text of response i of a request.
+        tokenizer: tokenizes answers, which are cut at `max_tokens`; none: every word counts as a token.
+        concurrency: responses that the scheduler keeps in flight.
+        max_model_len: longest prompt plus response, in tokens.
+        jitter: an answer takes 1 to `jitter` polls, drawn for each request's id.
+        fail_after: the poll that would exceed this number of answered requests fails; none: no poll does.
+        weight_format: what it says of its weights.
+        vocabulary: number of token ids; larger ids are refused.
+        seed: of the order of answers, and for requests without a seed of their own.
+
+    Raises:
+        ConfigError: `concurrency` or `jitter` is below 1.
+
+    Example:
+        >>> engine = ScriptedEngine(lambda request, i: f"answer {i}")
+        >>> engine.submit(Request("a", (1, 2, 3), Sampling(), n=2))
+        >>> [completion for _ in range(5) for completion in engine.poll()][0].texts
+        ('answer 0', 'answer 1')
+    """
+
+    def __init__(
+        self,
+        answer: Answer,
+        *,
+        tokenizer: Any = None,
+        concurrency: int = 8,
+        max_model_len: int = 100_000,
+        jitter: int = 5,
+        fail_after: int | None = None,
+        weight_format: str = "scripted",
+        vocabulary: int = sys.maxunicode + 1,
+        seed: int = 0,
+    ) -> None:
+        for name, value in (("concurrency", concurrency), ("jitter", jitter)):
+            if value < 1:
+                raise ConfigError(f"engine.{name} is {value}; it must be at least 1")
+        self.answer = answer
+        self.tokenizer = tokenizer
+        self.jitter = jitter
+        self.fail_after = fail_after
+        self.weight_format = weight_format
+        self.asked: list[Request] = []
+        self.occupancy: list[int] = []
+        self.synced: list[Path | None] = []
+        self.slept = 0
+        self.aborted = 0
+        self.closed = False
+        self._concurrency = concurrency
+        self._max_model_len = max_model_len
+        self._vocabulary = vocabulary
+        self._seed = seed
+        self._reset()
+
+    def _reset(self) -> None:
+        self._model = ""
+        self._asleep = False
+        self._polls = 0
+        self._answered = 0
+        self._seeds = Seeds(self._seed)
+        self._in_flight: dict[str, Request] = {}  # as submitted, with the seed to sample with
+        self._responses = 0  # in flight
+        self._due: dict[int, list[str]] = {}  # poll -> ids of the requests that it answers
+
+    @property
+    def concurrency(self) -> int:
+        return self._concurrency
+
+    @property
+    def max_model_len(self) -> int:
+        return self._max_model_len
+
+    @property
+    def started(self) -> bool:
+        return bool(self._model)
+
+    def start(self, model: str) -> None:
+        """Remember the model's name.
+
+        Raises:
+            EngineError: it was started with another one.
+        """
+        if self._model and model != self._model:
+            raise EngineError(f"the engine already runs {self._model!r}; close it before starting {model!r}")
+        self._model = model
+
+    def submit(self, request: Request) -> None:
+        """Queue a request.
+
+        Raises:
+            PromptTooLong: prompt + max_tokens exceeds `max_model_len`.
+            EngineError: the id is in flight, the prompt is empty or of another vocabulary, or the engine sleeps.
+        """
+        self._awake()
+        check_request(request, self._in_flight, self._max_model_len, self._vocabulary)
+        self.asked.append(request)
+        seeded = request if request.seed is not None else replace(request, seed=self._seeds.of(request))
+        wait = random.Random(f"{self._seed} {request.id}").randint(1, self.jitter)
+        self._in_flight[request.id] = seeded
+        self._responses += request.n
+        self._due.setdefault(self._polls + wait, []).append(request.id)
+
+    def poll(self) -> list[Completion]:
+        """Return what is due now, the latest request first.
+
+        Raises:
+            EngineError: `fail_after` requests are answered, or the engine sleeps.
+        """
+        self._awake()
+        self._polls += 1
+        self.occupancy.append(self._responses)
+        due = self._due.pop(self._polls, [])
+        self._answered += len(due)
+        if self.fail_after is not None and self._answered > self.fail_after:
+            raise EngineError(f"the engine died: it was told to break after {self.fail_after} answers")
+        return [self._complete(self._in_flight.pop(name)) for name in reversed(due)]
+
+    def _complete(self, request: Request) -> Completion:
+        self._responses -= request.n
+        responses = [self._cut(self.answer(request, i), request.sampling.max_tokens) for i in range(request.n)]
+        return Completion(
+            request_id=request.id,
+            texts=tuple(text for text, _, _ in responses),
+            finish_reasons=tuple(reason for _, reason, _ in responses),
+            completion_tokens=tuple(tokens for _, _, tokens in responses),
+            prompt_tokens=len(request.prompt_ids),
+        )
+
+    def _cut(self, text: str, max_tokens: int) -> tuple[str, str, int]:
+        """At most `max_tokens` of a text, why it ends there, and its number of tokens."""
+        if self.tokenizer is None:
+            return text, "stop", len(text.split())
+        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        if len(ids) <= max_tokens:
+            return text, "stop", len(ids)
+        return self.tokenizer.decode(ids[:max_tokens]), "length", max_tokens
+
+    def abort(self) -> None:
+        """Drop every unfinished request."""
+        self.aborted += 1
+        self._in_flight.clear()
+        self._due.clear()
+        self._responses = 0
+
+    def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-probabilities of 0: every token is certain."""
+        self._awake()
+        self._idle("score")
+        check_scorable(prompts, self._max_model_len, self._vocabulary)
+        return [[0.0] * (len(prompt) - 1) for prompt in prompts]
+
+    def sync(self, adapter: Path | None) -> None:
+        """Remember the adapter in `synced`."""
+        self._awake()
+        self._idle("sync")
+        self.synced.append(adapter)
+
+    def sleep(self) -> None:
+        self._idle("sleep")
+        self._asleep = True
+        self.slept += 1
+
+    def wake(self) -> None:
+        self._asleep = False
+
+    def close(self) -> None:
+        self._reset()
+        self.closed = True
+
+    def _awake(self) -> None:
+        if self._asleep:
+            raise EngineError("the engine sleeps; call wake() first")
+
+    def _idle(self, what: str) -> None:
+        if self._in_flight:
+            raise EngineError(f"{what}: {len(self._in_flight)} requests are in flight; finish or abort them first")
+
+
+def answer_from_prompt(answer: Callable[[str], str], tokenizer: Any) -> Answer:
+    """Return an `Answer` that looks at the prompt's text.
+
+    Args:
+        answer: prompt text -> response text.
+        tokenizer: decodes prompts.
+
+    Example:
+        >>> engine = ScriptedEngine(answer_from_prompt(str.upper, tokenizer), tokenizer=tokenizer)
+    """
+    return lambda request, i: answer(tokenizer.decode(request.prompt_ids))

@@ -1,0 +1,12 @@
+"""Answers for `ScriptedEngine` that several tests and their configs name."""
+
+from __future__ import annotations
+
+from longmab_pl.engines.protocol import Request
+
+
+def numbered(request: Request, i: int) -> str:
+    """Right for record n ("number 10n") at every third pull, wrong in several ways at the others."""
+    record, pull = request.id.split("/")
+    right = (int(record) + int(pull)) % 3 == 0
+    return f" number {int(record) * 10}" if right else f" number {int(record) * 10 + 1 + int(pull)} or so"
