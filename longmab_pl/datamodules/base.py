@@ -18,6 +18,7 @@ from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.seeding import derive_seed
 from longmab_pl.training.batch import PreferenceExample
 from longmab_pl.training.module import DPOModule
+from longmab_pl.training.ranks import TrainerRanks
 from longmab_pl.training.reference_store import with_reference
 from longmab_pl.training.tokenization import tokenize_pair
 
@@ -129,7 +130,9 @@ class PairDataModule(LightningDataModule, ABC):
             folder: where they are kept, beside the pairs.
             epochs: passes over these pairs.
         """
-        examples = with_reference(self.policy, [*self.training, *self.held_out], folder, epochs)
+        assert self.trainer is not None
+        pairs = [*self.training, *self.held_out]
+        examples = with_reference(self.policy, pairs, folder, epochs, TrainerRanks(self.trainer))
         self.training, self.held_out = examples[: len(self.training)], examples[len(self.training) :]
 
     def _batches_done(self) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from longmab_pl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
@@ -39,7 +40,7 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
 
 
 def context_limit(model: str) -> int | None:
-    """Most tokens (prompt and answer) that the model's positions reach, or None if its config does not say.
+    """Return the most tokens (prompt and answer) that the model's positions reach, or None if its config does not say.
 
     Raises:
         ConfigError: the model cannot be found.
@@ -51,8 +52,49 @@ def context_limit(model: str) -> int | None:
         config = AutoConfig.from_pretrained(model)
     except (OSError, ValueError) as error:
         raise _cannot_load("config of", model, error) from error
-    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return int(limit) if limit else None
+    return position_limit(config)
+
+
+def position_limit(config: PretrainedConfig) -> int | None:
+    """Return the most positions that a model takes, scaled rotary embeddings included, or None if it does not say.
+
+    As vLLM reads it: linear and dynamic scaling multiply `max_position_embeddings`. For llama3, YaRN and LongRoPE it
+    is the scaled length already.
+
+    Example:
+        >>> from transformers import LlamaConfig
+        >>> rope = {"rope_type": "linear", "factor": 8.0, "rope_theta": 10000.0}
+        >>> position_limit(LlamaConfig(max_position_embeddings=256, rope_parameters=rope))
+        2048
+    """
+    settings = config.get_text_config().to_dict()
+    limit = settings.get("max_position_embeddings") or settings.get("n_positions")
+    if not limit:
+        return None
+    if "gemma3" in str(settings.get("model_type")):  # its limit is the scaled one
+        return int(limit)
+    factors = [f for rope in _rope_settings(settings) if (f := _position_factor(rope)) is not None]
+    return int(limit * (factors[-1] if factors else 1))
+
+
+_SCALED_ALREADY = ("default", "llama3", "yarn", "longrope", "su", "deepseek_yarn", "deepseek_llama_scaling")
+"""Rotary embeddings whose `max_position_embeddings` is the limit as it is."""
+
+
+def _rope_settings(settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The rotary embeddings' settings: one mapping, or one for each kind of layer; `rope_scaling` before
+    Transformers 5."""
+    rope = settings.get("rope_parameters") or settings.get("rope_scaling")
+    if not isinstance(rope, Mapping):
+        return []
+    by_layer = [value for value in rope.values() if isinstance(value, Mapping)]
+    return by_layer or [rope]
+
+
+def _position_factor(rope: Mapping[str, Any]) -> float | None:
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    factor = rope.get("factor")
+    return None if kind in _SCALED_ALREADY or factor is None else float(factor)
 
 
 def _refuse_missing_folder(model: str) -> None:

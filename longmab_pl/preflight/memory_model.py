@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from longmab_pl.models.tokenizer import position_limit
+
 if TYPE_CHECKING:
     from longmab_pl.training.policy import LoRASettings
 
@@ -110,7 +112,7 @@ def model_size(config: Any, lora: LoRASettings) -> ModelSize:
         intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
         kv_values=2 * text.num_hidden_layers * kv_heads * head_size,
         vocabulary=text.vocab_size,
-        context=getattr(text, "max_position_embeddings", None),
+        context=position_limit(config),
     )
 
 

@@ -1,8 +1,42 @@
-"""Checkpoints between the batches of one optimizer step."""
+"""The batches of one optimizer step: what each of them counts, and checkpoints between them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+import torch
+
+
+class StepWeights:
+    """Weights that the batches of one optimizer step have had so far.
+
+    Lightning divides every batch's loss by the full number of batches per step. That is wrong for an epoch's last,
+    incomplete step, and for batches that hold different numbers of pairs. With the shares that this class hands out,
+    the gradient after each batch is the mean over all units (pairs, or tokens) of the step up to it: the new batch
+    takes its share, and the gradient so far is scaled by the rest.
+
+    Example:
+        >>> step = StepWeights()
+        >>> [float(step.add(torch.tensor(w))) for w in (2.0, 1.0, 1.0)]
+        [1.0, 0.3333333432674408, 0.25]
+    """
+
+    def __init__(self) -> None:
+        self.total: torch.Tensor | None = None
+
+    def add(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return the share of a batch with this weight (float []) in the step up to it: float [], in (0, 1]."""
+        self.total = weight if self.total is None else self.total + weight
+        return weight / self.total
+
+
+@torch.no_grad()
+def scale_gradients(parameters: Iterable[torch.nn.Parameter], factor: torch.Tensor) -> None:
+    """Multiply the gradients that are there with `factor`, in place."""
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad.mul_(factor)
 
 
 def drop_partial_accumulation(checkpoint: dict[str, Any], batches: float, accumulate: int) -> None:

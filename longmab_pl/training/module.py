@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from longmab_pl.errors import ConfigError, LongMabError, NonFiniteLoss
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.training import adapter as adapters
-from longmab_pl.training.accumulation import drop_partial_accumulation
+from longmab_pl.training.accumulation import StepWeights, drop_partial_accumulation, scale_gradients
 from longmab_pl.training.attention import Attention, leave_flex
 from longmab_pl.training.batch import PackedBatch
 from longmab_pl.training.logprobs import (
@@ -36,6 +36,7 @@ from longmab_pl.training.sharding import shard
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from torch.distributed.device_mesh import DeviceMesh
     from transformers import PreTrainedModel
 
 
@@ -114,6 +115,10 @@ class DPOModule(LightningModule):
         self._separate: tuple[PreTrainedModel, ...] = ()
         self._reference_layout: Layout = "packed"
         self._whole: dict[str, torch.Tensor] = {}
+        self._root_device = torch.device("cpu")
+        self._mesh: DeviceMesh | None = None
+        self._step = StepWeights()
+        self._rest_of_step: torch.Tensor | None = None
         self._check_settings()
 
     def _check_settings(self) -> None:
@@ -133,17 +138,26 @@ class DPOModule(LightningModule):
 
     # Building
 
+    def setup(self, stage: str) -> None:
+        """Take the device, and the mesh of a sharding strategy, from the trainer; `configure_model` comes next."""
+        precision = self.trainer.precision
+        if precision in ("16-true", "bf16-true", "transformer-engine"):
+            raise ConfigError(
+                f"trainer.precision is {precision}, which would cast the adapter too; use 32-true and set model.dtype"
+            )
+        self._root_device = self.trainer.strategy.root_device
+        self._mesh = self.device_mesh
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each rank holds only its share of the weights (FSDP)."""
+        return self._mesh is not None
+
     def configure_model(self) -> None:
         """Load the policy (once; Lightning calls this again for validate and test)."""
         if self.policy is not None:
             return
-        trainer = self._trainer
-        if trainer is not None and trainer.precision in ("16-true", "bf16-true", "transformer-engine"):
-            raise ConfigError(
-                f"trainer.precision is {trainer.precision}, which would cast the adapter too; use 32-true and set "
-                "model.dtype"
-            )
-        device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
+        device = self._root_device
         policy = load_policy(
             resolve_model(self.model),
             self.lora,
@@ -164,7 +178,7 @@ class DPOModule(LightningModule):
             self._separate = (separate,)
             self._reference_layout = self._exact_layout(separate)
         self.policy = policy
-        if trainer is not None and (mesh := self.device_mesh) is not None:  # ModelParallelStrategy
+        if self._mesh is not None:  # ModelParallelStrategy
             if self.quantization == "nf4":
                 raise ConfigError(
                     "model.quantization is nf4, whose packed weights cannot be sharded; use trainer.strategy: ddp "
@@ -175,7 +189,7 @@ class DPOModule(LightningModule):
                     "model.optimizer is paged_adamw_8bit, which takes no sharded weights (FSDP); use adamw, whose "
                     "states are sharded as the weights are"
                 )
-            shard(policy, mesh)
+            shard(policy, self._mesh)
 
     def _exact_layout(self, model: PeftModel | PreTrainedModel) -> Layout:
         """Settle on an attention that runs here and a layout that is exact with it."""
@@ -251,7 +265,30 @@ class DPOModule(LightningModule):
         shown = {"loss", "rewards/accuracies", "rewards/margins"}
         for name, value in metrics.items():
             self.log(name, value, prog_bar=name in shown, batch_size=len(batch), sync_dist=True)
-        return loss
+        return self._shared_out(loss, loss.new_tensor(float(len(batch))), batch_idx)
+
+    def _shared_out(self, loss: torch.Tensor, weight: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        """Scale a batch's mean loss so that the optimizer step gets the mean over all units of all ranks' batches.
+
+        Args:
+            loss: mean over this rank's units, [].
+            weight: the number of these units, [].
+            batch_idx: of the epoch.
+        """
+        batches = self.trainer.accumulate_grad_batches
+        if batch_idx % batches == 0:
+            self._step = StepWeights()
+        ranks = self.trainer.world_size
+        all_ranks = self.trainer.strategy.reduce(weight.clone(), reduce_op="sum")
+        share = self._step.add(all_ranks)  # of this batch, all ranks together
+        self._rest_of_step = 1 - share
+        # Lightning divides by the number of batches, and the ranks' gradients are averaged.
+        return loss * (share * weight / all_ranks) * (batches * ranks)
+
+    def on_before_backward(self, loss: torch.Tensor) -> None:
+        """Scale the gradient of the step's earlier batches by what this batch leaves them."""
+        if self._rest_of_step is not None:
+            scale_gradients(self.parameters(), self._rest_of_step)
 
     def validation_step(self, batch: PackedBatch, batch_idx: int) -> None:
         _, metrics = self._loss(batch)
@@ -352,7 +389,7 @@ class DPOModule(LightningModule):
         if len(prompt_ids) < 2:
             raise ConfigError(f"token_logps needs at least 2 tokens and was given {len(prompt_ids)}")
         policy = self._policy
-        if self._trainer is not None and self.device_mesh is not None:
+        if self.sharded:
             raise LongMabError("one rank alone cannot compute log-probabilities with a sharded model (FSDP)")
         if not adapter:
             with adapters.as_reference(policy, "base"):

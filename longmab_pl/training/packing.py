@@ -36,8 +36,8 @@ def pack_by_tokens(examples: Sequence[PreferenceExample], max_tokens: int) -> li
             free -= tokens
     if over:
         log.warning(
-            "%d pairs take more than max_tokens_per_batch (%d tokens) and ride alone; the longest pair sets the peak "
-            "memory: lower the pairs' max_prompt_length or raise the budget",
+            "%d pairs take more than max_tokens_per_batch (%d tokens) and are batches of their own; the longest pair "
+            "sets the peak memory: lower the pairs' max_prompt_length or raise the budget",
             over,
             max_tokens,
         )

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from longmab_pl.errors import LongMabError
 from longmab_pl.training.batch import PreferenceExample, collate
 from longmab_pl.training.packing import pack_by_tokens, packed_tokens
+from longmab_pl.training.ranks import OneRank, Ranks
 
 if TYPE_CHECKING:
     from longmab_pl.training.module import DPOModule
@@ -30,7 +31,11 @@ Logps = tuple[float, float]
 
 
 def with_reference(
-    module: DPOModule, examples: Sequence[PreferenceExample], folder: Path, epochs: int
+    module: DPOModule,
+    examples: Sequence[PreferenceExample],
+    folder: Path,
+    epochs: int,
+    ranks: Ranks | None = None,
 ) -> list[PreferenceExample]:
     """The examples with their reference log-probabilities, from the folder's files or computed now.
 
@@ -42,6 +47,7 @@ def with_reference(
         examples: pairs; one that brings its reference log-probabilities keeps them.
         folder: holds `reference_logps-<rank>.jsonl` afterwards.
         epochs: passes over these pairs; with `precompute_reference: auto`, one pass computes nothing ahead.
+        ranks: the processes that train together; None: this one alone.
 
     Returns:
         The examples, as they were where nothing is to be computed ahead.
@@ -52,24 +58,20 @@ def with_reference(
     wanted = module.precompute_reference is True or (module.precompute_reference == "auto" and epochs > 1)
     if not wanted or not module.loss.needs_reference or not examples:
         return list(examples)
-    trainer = module._trainer
-    rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-    reference = module.reference_digest()
-    if trainer is not None:
-        # Under FSDP every rank sees its own share of the weights.
-        reference = trainer.strategy.broadcast(reference)
+    ranks = ranks or OneRank()
+    # Under FSDP every rank sees its own share of the weights.
+    reference = ranks.broadcast(module.reference_digest())
     known = _read(folder, reference)
-    if trainer is not None:
-        # Nobody writes before all have read: they must agree on what is missing.
-        trainer.strategy.barrier("reference read")
+    # No rank writes before all have read: they must agree on what is missing.
+    ranks.barrier("reference read")
     missing = [e for e in examples if e.reference_chosen_logp is None and pair_key(e) not in known]
-    sharded = trainer is not None and module.device_mesh is not None
-    share = missing if sharded else missing[rank::world]
+    share = missing if module.sharded else missing[ranks.rank :: ranks.world_size]
     if share:
-        file = folder / f"reference_logps-{rank}.jsonl"
-        known.update(_compute(module, share, None if sharded and rank > 0 else file, reference, rank))
-    if trainer is not None and missing:
-        trainer.strategy.barrier("reference written")
+        file = folder / f"reference_logps-{ranks.rank}.jsonl"
+        writes = not module.sharded or ranks.rank == 0
+        known.update(_compute(module, share, file if writes else None, reference, ranks.rank))
+    if missing and ranks.world_size > 1:
+        ranks.barrier("reference written")
         known = _read(folder, reference)
     return [_with(e, known) for e in examples]
 

@@ -22,6 +22,7 @@ from longmab_pl.engines.vllm.isolation import isolated_rng
 from longmab_pl.errors import ConfigError, EngineError
 from longmab_pl.models.adapter_files import check_adapter
 from longmab_pl.models.hub import nf4_config
+from longmab_pl.models.tokenizer import position_limit
 
 SCORE_ROWS = 512
 """Positions whose log-probabilities over the vocabulary are held at once."""
@@ -134,7 +135,7 @@ class TransformersEngine:
                 loaded = AutoModelForCausalLM.from_pretrained(model, **self._load_arguments())
         except (OSError, ValueError, ImportError) as error:
             raise EngineError(f"Transformers cannot load {model!r}: {error}") from error
-        limit = getattr(loaded.config.get_text_config(), "max_position_embeddings", None)
+        limit = position_limit(loaded.config)
         if limit is None and self._configured_len is None:
             raise EngineError(
                 f"the config of {model!r} does not say how long a prompt may be; set engine.max_model_len"
