@@ -26,7 +26,9 @@ class TokenChunk:
     text: str
 
 
-def token_chunks(text: str, tokenizer: PreTrainedTokenizerBase, size: int, overlap: int = 0) -> list[TokenChunk]:
+def token_chunks(
+    text: str, tokenizer: PreTrainedTokenizerBase, size: int, overlap: int = 0, skip_special_tokens: bool = False
+) -> list[TokenChunk]:
     """Return pieces of at most `size` tokens that cover a text, with `overlap` tokens of the neighbors on both sides.
 
     The text is tokenized once, without special tokens.
@@ -36,6 +38,7 @@ def token_chunks(text: str, tokenizer: PreTrainedTokenizerBase, size: int, overl
         tokenizer: whose tokens count.
         size: longest piece in tokens, the overlap on both sides included.
         overlap: tokens that a piece takes from the piece before it, and from the one after it.
+        skip_special_tokens: leave out special tokens that the text spells out, as AgenticLU's paragraphs do.
 
     Raises:
         ConfigError: a size below 1, or an overlap that leaves a piece nothing of its own.
@@ -43,7 +46,8 @@ def token_chunks(text: str, tokenizer: PreTrainedTokenizerBase, size: int, overl
     Example:
         ``token_chunks(document, tokenizer, 128)``: the evidence chunks of LongReward.
 
-    Source: LongReward, `text_split` of `utils/retrieve.py`.
+    Source: LongReward, `text_split` of `utils/retrieve.py`; AgenticLU, `qa_tree_datagen.py` (its first paragraph is a
+    token shorter under a tokenizer that adds a BOS).
     """
     own = size - 2 * overlap
     if overlap < 0 or own < 1:
@@ -52,4 +56,7 @@ def token_chunks(text: str, tokenizer: PreTrainedTokenizerBase, size: int, overl
         )
     ids = tokenizer.encode(text, add_special_tokens=False, verbose=False)
     spans = [(max(start - overlap, 0), min(start + own + overlap, len(ids))) for start in range(0, len(ids), own)]
-    return [TokenChunk(start, end, tokenizer.decode(ids[start:end])) for start, end in spans]
+    return [
+        TokenChunk(start, end, tokenizer.decode(ids[start:end], skip_special_tokens=skip_special_tokens))
+        for start, end in spans
+    ]

@@ -1,0 +1,69 @@
+"""What a clarification round says (AgenticLU, section 3), in English and in our own words."""
+
+from __future__ import annotations
+
+SYSTEM = (
+    "You analyze long documents. Keep the whole conversation in mind, relate ideas that are far apart, and say so when "
+    "a part has to be read again. Break hard questions into smaller ones, state your steps and your assumptions, and "
+    "base every conclusion on evidence from the text."
+)
+
+NOTHING_HELPFUL = "No paragraph helps with this."
+"""Stands for the paragraphs where none was kept."""
+
+POINT_BACK = "Please find the paragraphs that help to answer your clarifying question."
+
+ANSWER_FROM_PARAGRAPHS = "Using these paragraphs, please answer your clarifying question."
+
+
+def base_request(marked_context: str, question: str) -> str:
+    """Return the first request: the document with its paragraphs marked, and the question."""
+    return f"{marked_context}\n\n{question}"
+
+
+def short_base_request(kept_context: str, question: str) -> str:
+    """Return the request of the first answer, which is given from the paragraphs kept for the question."""
+    return f"{kept_context}\n{question}"
+
+
+def clarify(question: str) -> str:
+    """Return the request for one clarifying question."""
+    return (
+        f"Look again at what is known so far about this question: {question}\n"
+        "Then ask exactly one new question whose answer would help most. Write the question only."
+    )
+
+
+def clarify_in_context(local_context: str, question: str) -> str:
+    """Return the request for a clarifying question below the paragraphs that the last round kept."""
+    return f"{local_context}\n{clarify(question)}"
+
+
+def relevance(paragraph: str, question: str) -> str:
+    """Return the request for a verdict on one paragraph. The paragraph comes first, so that an engine's prefix cache
+    serves every question about it."""
+    return (
+        f"{paragraph}\n\nDoes this paragraph help in any way to answer the following question?\n{question}\n\n"
+        "Give a short reason, then end with one line: Answer: (yes/maybe/no)"
+    )
+
+
+def pointed_back(marks: str) -> str:
+    """Return the reply that points back to paragraphs by their marks, joined by blanks."""
+    return f"These paragraphs help: {marks}" if marks else NOTHING_HELPFUL
+
+
+def answer_own_question(kept_context: str) -> str:
+    """Return the request to answer the clarifying question from the text of the kept paragraphs."""
+    return (
+        f"Here is the relevant part of the document:\n{kept_context or NOTHING_HELPFUL}\n\n"
+        "Answer your own question from it, and sum up what you found."
+    )
+
+
+def final_request(question: str) -> str:
+    """Return the request for the final answer."""
+    return f"With all of this in mind, answer the original question in as few words as possible. {question}"
+
+
+CHECK = 'Was your answer right? Reply in JSON only: {"explanation": "...", "answer": "Yes or No"}'

@@ -1,0 +1,1 @@
+"""A tree of clarification rounds (AgenticLU): ask, point back to paragraphs, answer the own question, then answer."""

@@ -1,0 +1,138 @@
+"""The shape of a clarification tree: its nodes, what they cost, their scores, and which two are compared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from longmab_pl.evaluation.helmet import parsed_answer
+from longmab_pl.rewards.rouge import best_rouge_l_sum
+
+
+@dataclass(frozen=True)
+class TreeNode:
+    """A node of the tree, in breadth-first order.
+
+    Args:
+        parent: index of its parent; None for the root.
+        depth: rounds that lead to it.
+    """
+
+    parent: int | None
+    depth: int
+
+
+@dataclass(frozen=True)
+class ExpansionRequests:
+    """Requests that the expansion of one node makes.
+
+    Args:
+        clarify: for clarifying questions; one that samples all of them.
+        relevance: for verdicts on paragraphs.
+        answer: for answers to the clarifying questions.
+        final: for final answers.
+        check: for the model's opinion on its final answers.
+    """
+
+    clarify: int
+    relevance: int
+    answer: int
+    final: int
+    check: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.clarify + self.relevance + self.answer + self.final + self.check
+
+
+def breadth_first(branching: int, rounds: int) -> list[TreeNode]:
+    """Return the nodes of the full tree: the root, then `branching` children of every node above the last level.
+
+    Example:
+        >>> [node.depth for node in breadth_first(branching=2, rounds=2)]
+        [0, 1, 1, 2, 2, 2, 2]
+
+    Source: AgenticLU, section 3.2: 72 nodes below the root for 8 questions and 2 rounds.
+    """
+    nodes = [TreeNode(None, 0)]
+    for index, node in enumerate(nodes):
+        if node.depth < rounds:
+            nodes += [TreeNode(index, node.depth + 1)] * branching
+    return nodes
+
+
+def separate_requests(branching: int, paragraphs: int) -> ExpansionRequests:
+    """Return the requests of an expansion in which every question is asked of every paragraph by itself.
+
+    Example:
+        >>> separate_requests(branching=8, paragraphs=256).total
+        2073
+
+    Source: AgenticLU, `sampling_step`.
+    """
+    return ExpansionRequests(1, branching * paragraphs, branching, branching, branching)
+
+
+def joint_requests(branching: int, paragraphs: int) -> ExpansionRequests:
+    """Return the requests of an expansion in which a paragraph is judged for all questions at once, without the check
+    that nothing depends on.
+
+    Example:
+        >>> joint_requests(branching=8, paragraphs=256).total
+        273
+    """
+    return ExpansionRequests(1, paragraphs, branching, branching, 0)
+
+
+def agreement(reply: str) -> float | None:
+    """Return 1 where a judge says that an answer agrees with the truth, 0 where it says no, else None.
+
+    The first of the words yes and no decides.
+
+    Example:
+        >>> agreement("Yes."), agreement("No, not yes"), agreement("Correct")
+        (1.0, 0.0, None)
+
+    Source: AgenticLU, section 3.2 (the program wants "yes" between blanks, so that "Yes." is a no).
+    """
+    verdict = re.search(r"\b(yes|no)\b", reply.lower())
+    return None if verdict is None else float(verdict[1] == "yes")
+
+
+def node_score(final: str, references: Sequence[str], agrees: float) -> float:
+    """Return a node's score, 0 to 2: ROUGE-Lsum F1 of its final answer plus the judge's agreement.
+
+    Args:
+        final: the final answer; the better of the whole text and the stated answer in it counts.
+        references: gold answers, of which the best counts.
+        agrees: 1 or 0 (see `agreement`), or an answer-match reward in its place.
+
+    Example:
+        >>> node_score("Answer: Paris", ["Paris"], agrees=1.0)
+        2.0
+
+    Source: AgenticLU, section 3.2.
+    """
+    return best_rouge_l_sum([final, parsed_answer(final)], references) + agrees
+
+
+def best_and_worst_nodes(scores: Sequence[float], margin: float = 0.0) -> tuple[int, int] | None:
+    """Return the first of the best and the first of the worst nodes below the root, or None.
+
+    Args:
+        scores: of the nodes below the root, in breadth-first order.
+        margin: the best is better than the worst by more than this, so that the two are never the same node.
+
+    Example:
+        >>> best_and_worst_nodes([1.0, 0.0, 2.0, 0.0]), best_and_worst_nodes([2.0, 2.0])
+        ((2, 1), None)
+
+    Source: AgenticLU, section 3.3 (the program pairs a node with itself where all scores are equal, and with an empty
+    conversation where all are 2).
+    """
+    if not scores:
+        return None
+    best, worst = max(scores), min(scores)
+    return (list(scores).index(best), list(scores).index(worst)) if best - worst > margin else None
