@@ -1,0 +1,86 @@
+"""RULER's length budget: the largest haystack whose prompt and answer fit a number of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from longmab_pl.errors import ConfigError
+from longmab_pl.evaluation.ruler.example import Count, Example, Generator, Redraw
+
+
+def search_size(make: Generator, count: Count, limit: int, step: int, *, beside: int = 0, high: int = 0) -> int:
+    """Return the size for all examples of a task, by a binary search from `step` to three times what should fit.
+
+    Each attempt draws an example anew, so the last of its sizes that fits is not always the largest.
+
+    Args:
+        make: draws an example of a size.
+        count: tokens of an example with its answer.
+        limit: tokens that are there.
+        step: smallest size, and the result if none fits.
+        beside: counted tokens that are not the task's own: of the answer and of a worked example.
+        high: size to search up to at least.
+    """
+    per_unit = (count(_drawn(make, step)) - beside) / step
+    return binary_search(make, count, limit, step, max(int(limit / per_unit * 3), step * 2, high))
+
+
+def binary_search(make: Generator, count: Count, limit: int, step: int, high: int) -> int:
+    """Return the last size that fits, from `step` to `high`, or `step` if none does."""
+    low, best = step, step
+    while low <= high:
+        middle = (low + high) // 2
+        if count(_drawn(make, middle)) <= limit:
+            best, low = middle, middle + 1
+        else:
+            high = middle - 1
+    return best
+
+
+def fitting_example(
+    make: Generator,
+    count: Count,
+    size: int,
+    limit: int,
+    step: int,
+    finished: Callable[[Example], Example] | None = None,
+) -> tuple[Example, int]:
+    """Return an example within the limit and its tokens; one that is too long is drawn anew, smaller by `step`.
+
+    Args:
+        make: draws an example of a size.
+        count: tokens of an example with its answer.
+        size: where to begin.
+        limit: tokens that are there.
+        step: how much smaller the next attempt is.
+        finished: what is still done to an example that fits; it is counted again.
+
+    Raises:
+        ConfigError: not even one step fits.
+    """
+    while True:
+        try:
+            example = make(size)
+            taken = count(example)
+            if finished is not None and taken <= limit:
+                example = finished(example)
+                taken = count(example)
+        except Redraw:
+            size = max(size - step, step)
+            continue
+        if taken <= limit:
+            return example, taken
+        if size <= step:
+            raise ConfigError(
+                f"a RULER example of the smallest size takes {taken} tokens with its answer and {limit} are there; "
+                "use a longer length"
+            )
+        size -= step
+
+
+def _drawn(make: Generator, size: int) -> Example:
+    while True:
+        try:
+            return make(size)
+        except Redraw:
+            continue
