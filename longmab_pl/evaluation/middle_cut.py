@@ -16,6 +16,14 @@ def without_middle(items: Sequence[T], limit: int) -> list[T]:
     return [*items[:first], *items[len(items) - (limit - first) :]]
 
 
+def without_middle_evenly(items: Sequence[T], limit: int) -> list[T]:
+    """Return the first and the last `limit // 2` items, or all if there are not more than `limit`."""
+    if len(items) <= limit:
+        return list(items)
+    half = limit // 2
+    return [*items[:half], *items[len(items) - half :]]
+
+
 def cut_text(text: str, tokenizer: Any, limit: int) -> tuple[str, bool]:
     """Return a text of at most `limit` tokens and whether it was cut; one that fits is returned untouched.
 
