@@ -22,6 +22,7 @@ Scorer = Callable[[str, Labels], float]
 
 _KV_BLANKS = str.maketrans(dict.fromkeys("\n:\"'.,?!{}", " "))
 _RUN_BLANKS = str.maketrans(dict.fromkeys("\n.`'\":", " "))
+_CHOICE_BLANKS = str.maketrans(dict.fromkeys("\n\"'.,?!{}", " "))
 _DEBUG_PREFIXES = ("answer is:", "is:", "answer:", "correct option is:")
 _CHOICE_PREFIXES = ("answer is:", "answer:", "answer is", "option is")
 
@@ -87,7 +88,7 @@ def math_find(prediction: str, labels: Labels) -> float:
 
 
 def dialogue(prediction: str, labels: Labels, version: Version = "published") -> float:
-    """Return 1 if the first label is a word of the answer in upper case (published), or any occurs in it (corrected)."""
+    """Return 1 if the first label is a word of the upper-cased answer (published), or any occurs in it (corrected)."""
     if version == "published":
         return float(_first(labels) in prediction.upper().translate(_KV_BLANKS).split())
     return float(any(str(label).upper() in prediction.upper() for label in _listed(labels)))
@@ -106,7 +107,7 @@ def choice(prediction: str, labels: Labels, version: Version = "published") -> f
         return float(prediction[0] == letter)
     if prediction in (name, letter):
         return 1.0
-    text = prediction.translate(str.maketrans(dict.fromkeys("\n\"'.,?!{}", " ")))
+    text = prediction.translate(_CHOICE_BLANKS)
     while "  " in text:
         text = text.replace("  ", " ")
     decided = _after_prefix(text, _CHOICE_PREFIXES, (name, letter))

@@ -56,7 +56,7 @@ NO_CONTEXT = f"""Choose the right option of this question.
 
 {_FORM}"""
 
-RAG = f"""Read these passages, which were retrieved from a longer text, then choose the right option of the question below.
+RAG = f"""Read these passages, retrieved from a longer text, then choose the right option of the question below.
 
 <passages>
 $DOC$

@@ -6,7 +6,6 @@ from scipy.special import zeta
 
 from longmab_pl.evaluation.ruler.example import Count, Draws, Example, Template
 
-
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -99,7 +100,7 @@ class VariableTracking:
         chains = []
         for chain in names:
             value = EXAMPLE_VALUE if self.in_example else self.draws.five_digits()
-            copies = [f"VAR {new} = VAR {old} " for old, new in zip(chain, chain[1:], strict=False)]
+            copies = [f"VAR {new} = VAR {old} " for old, new in itertools.pairwise(chain)]
             chains.append([f"VAR {chain[0]} = {value}", *copies])
         return names, chains
 

@@ -12,9 +12,9 @@ from longmab_pl.evaluation.infinitebench import scoring
 from longmab_pl.evaluation.infinitebench.prompts import fields, filled, labels
 from longmab_pl.evaluation.infinitebench.scoring import Version
 from longmab_pl.evaluation.infinitebench.tasks import TASKS
+from longmab_pl.evaluation.longbench.scoring import normalize_zh
 from longmab_pl.evaluation.middle_cut import without_middle, without_middle_evenly
 from longmab_pl.rewards.answer_match import normalize_answer
-from longmab_pl.evaluation.longbench.scoring import normalize_zh
 
 Given = dict[str, Any]
 VERSIONS: dict[str, Version] = {"88b3daa": "published", "51d9b37": "corrected"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from adapters.longbench_v2 import Words
 from parity import Adapter, Deviation
 
+from adapters.longbench_v2 import Words
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.longbench_pro import aggregation, scoring
 from longmab_pl.evaluation.longbench_pro.prompts import prompt

@@ -6,9 +6,9 @@ from typing import Any
 
 from parity import Adapter, Deviation
 
+from longmab_pl.evaluation.longbench_v2.decoding import COT_TOKENS, TEMPERATURE, TOKENS
 from longmab_pl.evaluation.longbench_v2.prompts import Chunk, filled_in_turn, retrieved, values
 from longmab_pl.evaluation.longbench_v2.scoring import Judged, accuracies, answer_letter
-from longmab_pl.evaluation.longbench_v2.task import COT_TOKENS, TEMPERATURE, TOKENS
 from longmab_pl.evaluation.middle_cut import cut_text
 
 Given = dict[str, Any]

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from adapters.ruler import recorded
 from parity import Adapter, Deviation
 
+from adapters.ruler import recorded
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.evaluation.nolima.needles import depths, drawn_characters, expanded
 from longmab_pl.evaluation.nolima.placement import Book

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 from parity import Adapter, Deviation
@@ -14,8 +13,7 @@ from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.ruler import scoring
 from longmab_pl.evaluation.ruler.common_words import CommonWords, Frequencies, word_count
 from longmab_pl.evaluation.ruler.example import Draws, Example, Generator, Template, one_line
-
-from longmab_pl.evaluation.ruler.frequent_words import FrequentWords, frequent_example
+from longmab_pl.evaluation.ruler.frequent_words import frequent_example
 from longmab_pl.evaluation.ruler.needles import NeedleForm, NeedleMaterial, Needles
 from longmab_pl.evaluation.ruler.questions import DocumentQuestions, QuestionSet, hotpot_questions, squad_questions
 from longmab_pl.evaluation.ruler.sizing import fitting_example, search_size
@@ -25,7 +23,6 @@ from longmab_pl.evaluation.ruler.variable_tracking import (
     merged,
     renamed,
     worked_example,
-
 )
 
 Given = dict[str, Any]
@@ -229,8 +226,15 @@ def fwe_calls(given: Given) -> Any:
     out = []
     for call in given["calls"]:
         example, _, size = frequent_example(
-            template(args, " CODEDTOP"), draws, tokens, call["max_len"], size=call["num_words"] if call["num_words"] > 0 else None, step=call["incremental"],
-            vocabulary=call["vocab_size"], letters=call["coded_wordlen"], alpha=call["alpha"],
+            template(args, " CODEDTOP"),
+            draws,
+            tokens,
+            call["max_len"],
+            size=call["num_words"] if call["num_words"] > 0 else None,
+            step=call["incremental"],
+            vocabulary=call["vocab_size"],
+            letters=call["coded_wordlen"],
+            alpha=call["alpha"],
         )
         out.append({**recorded(example.whole), "answers": list(example.answers), "num_words": size})
     return out
@@ -240,11 +244,19 @@ def fwe_samples(given: Given) -> Any:
     args = given["args"]
     draws = Draws(args["random_seed"])
     limit = args["max_seq_length"] - args["tokens_to_generate"] - args.get("model_template_token", 0)
-    rows = []
     size = None
+    rows = []
     for i in range(-1, args["num_samples"]):  # the first finds the size
-        vocabulary = args.get("vocab_size") or limit // 50
-        example, taken, size = frequent_example(template(args, " CODEDTOP"), draws, tokens, limit, size=size, step=limit // 32, vocabulary=vocabulary, alpha=args.get("alpha", 2.0))
+        example, taken, size = frequent_example(
+            template(args, " CODEDTOP"),
+            draws,
+            tokens,
+            limit,
+            size=size,
+            step=limit // 32,
+            vocabulary=args.get("vocab_size") or limit // 50,
+            alpha=args.get("alpha", 2.0),
+        )
         if i >= 0:
             rows.append(sample(i, example, taken + args["tokens_to_generate"], args))
     return rows
