@@ -19,6 +19,7 @@ def write_checked_json(path: Path, values: dict[str, Any]) -> None:
     Raises:
         LongMabError: the disk is full or the file cannot be written.
     """
+    values = json.loads(json.dumps(values))  # as they will be read: a key that is a number is text there
     with atomic_write(path) as file:
         file.write(json.dumps({**values, _CHECKSUM: _checksum(values)}, indent=1) + "\n")
 
@@ -35,17 +36,22 @@ def read_checked_json(path: Path, fix: str) -> dict[str, Any]:
         DataError: it is damaged or another version's.
     """
     try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
-        expected = values.pop(_CHECKSUM)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{path} is damaged, or another version wrote it: {fix}") from error
+        values: Any = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged (not JSON): {fix}") from error
     except OSError as error:
-        if isinstance(error, FileNotFoundError):
-            raise
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    if _checksum(values) != expected:
+    if not isinstance(values, dict) or not is_whole(values):
         raise DataError(f"{path} is damaged (its checksum differs): {fix}")
-    return values
+    return {name: value for name, value in values.items() if name != _CHECKSUM}
+
+
+def is_whole(values: dict[str, Any]) -> bool:
+    """Return whether an object has the checksum of its other values."""
+    others = {name: value for name, value in values.items() if name != _CHECKSUM}
+    return values.get(_CHECKSUM) == _checksum(others)
 
 
 def _checksum(values: dict[str, Any]) -> str:
