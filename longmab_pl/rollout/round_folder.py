@@ -146,13 +146,14 @@ def refuse_older_rounds(run_folder: Path) -> None:
 
 
 def _refuse_another_version(settings: Path) -> None:
-    """A damaged file is no other version's: what reads it says so."""
+    """Refuse another version's settings; damaged ones are named by what reads them."""
     try:
         values = json.loads(settings.read_bytes())
     except (ValueError, RecursionError):
         return
     format = values.get("format", FORMAT) if isinstance(values, dict) else FORMAT
-    if format != FORMAT and ("checksum" not in values or is_whole(values)):
+    older = isinstance(format, int) and format < FORMAT
+    if older or (format != FORMAT and is_whole(values)):
         raise DataError(
             f"{settings.parent} was written by another version of longmab_pl (format {format!r}, this one writes "
             f"{FORMAT}): start again in another run folder, or finish it with that version"
