@@ -96,7 +96,7 @@ def read_fingerprint(path: Path, kind: LogKind) -> str | None:
     try:
         with path.open("rb") as lines:
             header = decode(lines.readline())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     if header is None or header.get("log") != kind.name or header.get("format") != kind.format:
         return None
