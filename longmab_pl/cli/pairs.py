@@ -20,8 +20,7 @@ from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.reporting.console import wide_console
 from longmab_pl.reporting.run_report import statistics_table
 from longmab_pl.rollout.metrics import RoundMetrics
-from longmab_pl.rollout.repair import is_whole
-from longmab_pl.rollout.rollout_log import RolloutFile
+from longmab_pl.rollout.rollout_log import RolloutLog
 from longmab_pl.rollout.round_folder import ROUNDS, RoundFolder
 from longmab_pl.seeding import derive_seed
 from longmab_pl.storage.fingerprint import rebuild
@@ -63,8 +62,7 @@ def roll_out_round(
     info = None if adapter is None else fitting_adapter(adapter, folder)
     making = data.new_round(run, number - 1, model, "base" if info is None else info.digest)
     store = making.store
-    name = "base" if info is None else str(info.folder)
-    if store.complete and is_whole(making, name):
+    if store.complete:
         print(f"round {number} is there already, with the same settings, records and policy")
         summary = store.read_summary()
     else:
@@ -75,7 +73,7 @@ def roll_out_round(
             making.roll_out(data.engine, max_live=data.max_live_records, title=f"round {number} rollout")
         finally:
             data.engine.close()
-        summary = making.finish(name)
+        summary = making.finish("base" if info is None else str(info.folder))
     console = wide_console()
     console.print(statistics_table(summary["statistics"], f"round {number}: {store.folder.name}"))
     console.print(f"pairs      {store.pairs}", soft_wrap=True, markup=False)
@@ -162,29 +160,26 @@ def _write_round(
     prompt_format: PromptFormat = rebuild(settings["prompt_format"], PromptFormat)  # type: ignore[type-abstract]
     records = _records(train, settings["record_digests"])
     number, seed = settings["round"], derive_seed(settings["seed"], "round", settings["round"])
-    damage = store.damage() if store.complete else None
-    if damage is not None:
-        raise DataError(f"{damage}. The same `longmab rollout` (or fit) makes it again from {store.journal}.")
     file = store.rollouts if store.complete else store.spool
     if not file.exists():
         raise DataError(f"{store.folder}: no record is finished yet; the same `longmab rollout` (or fit) continues it")
     failed = 0
-    rollouts = RolloutFile(file)
-    for record_id, record in records.items():
-        if record_id not in rollouts:
-            continue
-        rollout = rollouts.read(record_id)
-        try:
-            made = build_pairs(record, rollout, rule, prompt_format, tokenizer, seed=seed, round=number)
-        except DataError as error:
-            print(f"record {record_id!r} failed: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        statistics.add(rollout, made)
-        for pair in made:
-            writer.write(pair)
-    if not store.complete:
-        print(f"round {number + 1} is not finished: {len(rollouts)} finished records count", file=sys.stderr)
+    with RolloutLog(file, read_only=True) as spool:
+        for record_id, record in records.items():
+            if record_id not in spool:
+                continue
+            rollout = spool.read(record_id)
+            try:
+                made = build_pairs(record, rollout, rule, prompt_format, tokenizer, seed=seed, round=number)
+            except DataError as error:
+                print(f"record {record_id!r} failed: {error}", file=sys.stderr)
+                failed += 1
+                continue
+            statistics.add(rollout, made)
+            for pair in made:
+                writer.write(pair)
+        if not store.complete:
+            print(f"round {number + 1} is not finished: {len(spool)} finished records count", file=sys.stderr)
     statistics.add_failures(failed)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,14 +11,12 @@ from lightning import LightningDataModule
 
 from longmab_pl.datamodules.loader import RoundLoader
 from longmab_pl.engines.weight_sync import PolicySync
-from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.pairs.types import PreferencePair
+from longmab_pl.errors import ConfigError
 from longmab_pl.seeding import derive_seed
 from longmab_pl.training.batch import PreferenceExample
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.ranks import TrainerRanks
 from longmab_pl.training.reference_store import with_reference
-from longmab_pl.training.tokenization import tokenize_pair
 
 
 class PairDataModule(LightningDataModule, ABC):
@@ -31,7 +27,7 @@ class PairDataModule(LightningDataModule, ABC):
     Args:
         batch_size: pairs per batch; not used with `max_tokens_per_batch`.
         max_tokens_per_batch: pack pairs up to this many tokens per batch, every shared prompt counted once.
-        val_fraction: share of the pairs' records that is held out for validation.
+        val_fraction: share of the pairs' prompts that is held out for validation.
         seed: of order and held-out share.
 
     Attributes:
@@ -143,9 +139,10 @@ class PairDataModule(LightningDataModule, ABC):
             return 0
         return cast(int, self.trainer.fit_loop.epoch_loop.batch_progress.current.processed)  # type: ignore[attr-defined]
 
-    def is_held_out(self, record_id: str) -> bool:
-        """Whether a record's pairs are for validation: by its name and the seed, in every round alike."""
-        return derive_seed(self.seed, "validation", record_id) < self.val_fraction * 2**31
+    def is_held_out(self, prompt: str) -> bool:
+        """Whether a prompt's pairs are for validation: by its name (of a rollout: the record's) and the seed, in every
+        round alike."""
+        return derive_seed(self.seed, "validation", prompt) < self.val_fraction * 2**31
 
     # the end
 
@@ -158,45 +155,3 @@ class PairDataModule(LightningDataModule, ABC):
     def _close_engine(self) -> None:
         if self.served is not None:
             self.served.engine.close()
-
-
-def tokenized(
-    tokenizer: Any, pairs: Iterable[PreferencePair], max_length: int | None, left_out: list[str]
-) -> Iterator[tuple[str, PreferenceExample]]:
-    """Record and token form of each pair.
-
-    Args:
-        tokenizer: with a chat template.
-        pairs: as a round made them.
-        max_length: most tokens that prompt and longer answer may take.
-        left_out: gets the reason of each pair that cannot be trained on.
-    """
-    for p in pairs:
-        try:
-            example = tokenize_pair(
-                tokenizer,
-                id=p.name,
-                messages=p.prompt,
-                chosen=p.chosen_text,
-                rejected=p.rejected_text,
-                chosen_ended=p.chosen_ended,
-                rejected_ended=p.rejected_ended,
-                chosen_reward=p.chosen_reward,
-                rejected_reward=p.rejected_reward,
-                max_length=max_length,
-            )
-        except DataError as error:
-            left_out.append(str(error))
-            continue
-        yield p.id, example
-
-
-def share_prompts(examples: Iterable[tuple[str, PreferenceExample]]) -> Iterator[tuple[str, PreferenceExample]]:
-    """The examples (each with its record), with one tuple in memory for equal prompts that follow each other and one
-    int for equal tokens: 8 bytes a token, and the prompt of a record's several pairs once."""
-    prompt: tuple[int, ...] = ()
-    ints: dict[int, int] = {}
-    for record_id, example in examples:
-        if example.prompt_ids != prompt:
-            prompt = tuple(ints.setdefault(token, token) for token in example.prompt_ids)
-        yield record_id, replace(example, prompt_ids=prompt)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Literal
 
 from longmab_pl.data.readers import BadRecord
-from longmab_pl.datamodules.base import PairDataModule, share_prompts
+from longmab_pl.datamodules.base import PairDataModule
+from longmab_pl.datamodules.tokenized import TokenizedPairs
 from longmab_pl.engines.protocol import Engine
 from longmab_pl.engines.weight_sync import PolicySync
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import context_limit, load_tokenizer
-from longmab_pl.pairs.readers import Preference, first_lines, read_preferences
-from longmab_pl.prompts import encoding
+from longmab_pl.pairs.layouts import check_columns
+from longmab_pl.pairs.readers import first_lines, read_preferences
+from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
 from longmab_pl.training.batch import PreferenceExample
-from longmab_pl.training.tokenization import tokenize_pair
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +42,15 @@ class PreferenceDataModule(PairDataModule):
         batch_size: pairs per batch (packed behind one another; use gradient accumulation for more).
         max_tokens_per_batch: instead of `batch_size`: pack pairs up to this many tokens per batch, every shared prompt
             counted once (pairs of one prompt stay together).
-        val_fraction: share of the rows' ids that is held out for validation.
+        val_fraction: share of the prompts that is held out for validation, with all pairs of each.
         max_length: most tokens of prompt and longer answer together; longer pairs are left out. None: what the model
             takes.
         engine: for evaluation callbacks; nothing else here asks it.
         prompt_format: how evaluation callbacks make prompts.
+        columns: the data's names where they are others than the reader knows (`longmab_pl.pairs.layouts`):
+            `{question: ask, chosen: good, rejected: bad}`.
+        template_arguments: further variables of the chat template, such as `{enable_thinking: false}`; None: those of
+            `prompt_format`.
         seed: of order and held-out share.
     """
 
@@ -62,6 +67,8 @@ class PreferenceDataModule(PairDataModule):
         max_length: int | None = None,
         engine: Engine | None = None,
         prompt_format: PromptFormat | None = None,
+        columns: dict[str, str] | None = None,
+        template_arguments: dict[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, val_fraction, seed, max_tokens_per_batch)
@@ -82,6 +89,10 @@ class PreferenceDataModule(PairDataModule):
         self.max_length = max_length
         self.engine = engine
         self.prompt_format = prompt_format or ReasonThenAnswer()
+        self.columns = check_columns(columns)
+        self.template_arguments = (
+            self.prompt_format.template_arguments if template_arguments is None else template_arguments
+        )
         self._digest = ""
         self._restored = False
         self._begun = False
@@ -98,7 +109,7 @@ class PreferenceDataModule(PairDataModule):
             if self.val_fraction == 0 and self.val_source is None:
                 self.trainer.limit_val_batches = 0
         folder = resolve_model(self.policy.model)
-        self.tokenizer = load_tokenizer(folder)
+        self.tokenizer = load_tokenizer(folder, needs_chat=False)
         limit = context_limit(folder)
         if self.max_length is not None and limit is not None and self.max_length > limit:
             raise ConfigError(f"data.max_length is {self.max_length}, but {self.policy.model} takes {limit}; lower it")
@@ -160,96 +171,27 @@ class PreferenceDataModule(PairDataModule):
     def _read(
         self, source: str, max_length: int | None, limit: int | None, show: bool
     ) -> Iterator[tuple[str, PreferenceExample]]:
-        """Id and token form of every pair that can be trained on; says which cannot."""
+        """Yield prompt and token form of every pair that can be trained on; say which cannot."""
         bad: list[BadRecord] = []
-        left_out: Counter[str] = Counter()
-        spelled: Counter[str] = Counter()
 
-        seen: Counter[str] = Counter()
-
-        def examples() -> Iterator[tuple[str, PreferenceExample]]:
-            for row in read_preferences(source):
+        def well_formed() -> Iterator[PreferencePair]:
+            for row in read_preferences(source, columns=self.columns):
                 if isinstance(row, BadRecord):
                     bad.append(row)
-                    continue
-                seen[row.id] += 1
-                spelled["out"] += encoding.spells_control_tokens(self.tokenizer, [row.prompt, row.chosen, row.rejected])
-                name = row.id if seen[row.id] == 1 else f"{row.id}#{seen[row.id] - 1}"
-                try:
-                    yield row.id, _tokenize(self.tokenizer, row, name, max_length)
-                except _LeftOut as error:
-                    left_out[error.reason] += 1
-                    log.warning("pair left out: %s: %s", row.where, error)
-                if limit is not None and seen.total() == limit:
-                    return
+                else:
+                    yield row
 
-        yield from share_prompts(examples())
+        pairs = TokenizedPairs(self.tokenizer, max_length, self.template_arguments)
+        yield from pairs.examples(itertools.islice(well_formed(), limit))
         if bad and self.on_bad_record == "error":
             raise DataError(
-                f"{source}: {len(bad)} malformed rows; mend them, or set on_bad_record: skip to go on without them:\n"
+                f"{source}: {len(bad)} malformed rows; fix them, or set on_bad_record: skip to go on without them:\n"
                 + first_lines(bad)
             )
         if bad and show:
             print(f"{len(bad)} malformed rows skipped in {source}:\n{first_lines(bad)}", file=sys.stderr)
-        note = encoding.spelled_out_note(source, spelled["out"], seen.total(), "rows")
-        if note and show:
-            print(note, file=sys.stderr)
-        if left_out and show:
-            counts = ", ".join(f"{n} {reason}" for reason, n in sorted(left_out.items()))
-            print(f"{source}: {left_out.total()} pairs left out: {counts}", file=sys.stderr)
-
-
-class _LeftOut(Exception):
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-def _tokenize(tokenizer: Any, row: Preference, name: str, max_length: int | None) -> PreferenceExample:
-    for side, text in (("chosen", row.chosen), ("rejected", row.rejected)):
-        if not text.strip():
-            raise _LeftOut("with an empty answer", f"{side} is empty")
-    if row.chosen == row.rejected:
-        raise _LeftOut("with equal answers", "chosen and rejected are the same")
-    try:
-        if isinstance(row.prompt, str):
-            example = _plain(tokenizer, row, name)
-        else:
-            example = tokenize_pair(
-                tokenizer,
-                id=name,
-                messages=row.prompt,
-                chosen=row.chosen,
-                rejected=row.rejected,
-                chosen_ended=row.chosen_ended,
-                rejected_ended=row.rejected_ended,
-                chosen_reward=row.chosen_reward,
-                rejected_reward=row.rejected_reward,
-            )
-    except DataError as error:
-        raise _LeftOut("with equal answers", str(error)) from error
-    longest = len(example.prompt_ids) + max(len(example.chosen_ids), len(example.rejected_ids))
-    if max_length is not None and longest > max_length:
-        raise _LeftOut(f"longer than {max_length} tokens", f"prompt and longer answer take {longest} tokens")
-    return example
-
-
-def _plain(tokenizer: Any, row: Preference, name: str) -> PreferenceExample:
-    """Texts as they are: the tokenizer's own beginning before the prompt, the end of sequence behind an answer."""
-
-    def completion(text: str, ended: bool) -> tuple[int, ...]:
-        end = (int(tokenizer.eos_token_id),) if ended and tokenizer.eos_token_id is not None else ()
-        return (*encoding.plain(tokenizer, text, start=False).ids, *end)
-
-    assert isinstance(row.prompt, str)
-    return PreferenceExample(
-        id=name,
-        prompt_ids=encoding.plain(tokenizer, row.prompt).ids,
-        chosen_ids=completion(row.chosen, row.chosen_ended),
-        rejected_ids=completion(row.rejected, row.rejected_ended),
-        chosen_reward=row.chosen_reward,
-        rejected_reward=row.rejected_reward,
-    )
+        if show:
+            print(*(f"{line}\n" for line in pairs.account(source)), sep="", end="", file=sys.stderr)
 
 
 def _digest(examples: list[PreferenceExample]) -> str:

@@ -12,20 +12,20 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord, records_digest
-from longmab_pl.datamodules.base import PairDataModule, share_prompts, tokenized
+from longmab_pl.datamodules.base import PairDataModule
 from longmab_pl.datamodules.distributed import on_rank_zero
+from longmab_pl.datamodules.tokenized import TokenizedPairs
 from longmab_pl.engines.protocol import Engine
 from longmab_pl.engines.weight_sync import PolicySync
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import context_limit, load_tokenizer
-from longmab_pl.pairs.files import read_pairs
+from longmab_pl.pairs.readers import read_round_pairs
 from longmab_pl.pairs.rule import PairRule
 from longmab_pl.pairs.types import PairFormat
 from longmab_pl.prompts import encoding
 from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
-from longmab_pl.rollout.repair import is_whole, repair
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder, refuse_older_rounds
 from longmab_pl.storage.fingerprint import digest
@@ -244,7 +244,7 @@ class RolloutDataModule(PairDataModule):
 
     def _make_or_find(self, making: Round) -> None:
         """Rank 0 makes the round; the others wait, without a limit, and read its files."""
-        if making.store.complete and is_whole(making, self.policy_version()):
+        if making.store.complete:
             number = making.store.number + 1
             print(f"round {number}: same settings, records and policy as {making.store.folder}; its pairs count")
         else:
@@ -284,16 +284,7 @@ class RolloutDataModule(PairDataModule):
                 f"the checkpoint is in the middle of round {number + 1}, whose pairs are not in {store.folder}: resume "
                 "with the same trainer.default_root_dir, or start from the round's first checkpoint"
             )
-        on_rank_zero(lambda: self._repair(store))
         return store
-
-    def _repair(self, store: RoundFolder) -> None:
-        """Make files of a round under way again that were damaged since; its policy has moved on."""
-        damage = store.damage()
-        if damage is not None:
-            records, following = self.plan.records_of(self.records, store.number, self.records_per_round)
-            making = Round(self.plan, store, records, self.tokenizer, store.read_settings(), reserve=following)
-            repair(making, damage, store.folder.name)
 
     def _make(self, making: Round) -> None:
         assert self.served is not None
@@ -305,12 +296,11 @@ class RolloutDataModule(PairDataModule):
 
     def _load_pairs(self, store: RoundFolder) -> None:
         self.training, self.held_out = [], []
-        left_out: list[str] = []
-        pairs = tokenized(self.tokenizer, read_pairs(store.pairs), self.context_limit, left_out)
-        for record_id, example in share_prompts(pairs):
+        pairs = TokenizedPairs(self.tokenizer, self.context_limit, self.prompt_format.template_arguments)
+        for record_id, example in pairs.examples(read_round_pairs(store.pairs)):
             (self.held_out if self.is_held_out(record_id) else self.training).append(example)
-        if left_out:
-            rank_zero_warn(f"round {store.number + 1}: {len(left_out)} pairs left out; the first: {left_out[0]}")
+        for line in pairs.account(f"round {store.number + 1}"):
+            rank_zero_warn(line)
 
     def pairs_digest(self) -> str:
         return self.store.fingerprint if self.store else ""

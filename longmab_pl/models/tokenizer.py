@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 
-def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(model: str, *, needs_chat: bool = True) -> PreTrainedTokenizerBase:
     """Load the model's tokenizer; a missing pad token falls back to the end-of-sequence token.
 
+    Args:
+        model: a Transformers folder or a hub name.
+        needs_chat: prompts are messages; False: plain texts too, so a base model's tokenizer will do.
+
     Raises:
-        ConfigError: no tokenizer there, or it has no chat template or no end-of-sequence token.
+        ConfigError: no tokenizer there, or it has no end-of-sequence token or no chat template where one is needed.
     """
     from transformers import AutoTokenizer
 
@@ -25,7 +29,7 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError) as error:
         raise _cannot_load("tokenizer of", model, error) from error
-    if not tokenizer.chat_template:
+    if needs_chat and not tokenizer.chat_template:
         raise ConfigError(
             f"the tokenizer of {model!r} has no chat template, so prompts and answers cannot be told apart; use an "
             "instruct/chat model, or put a chat_template.jinja beside its tokenizer.json"

@@ -8,7 +8,7 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import cut_middle, pair_context_budget
 from longmab_pl.errors import DataError
 from longmab_pl.pairs.rule import PairRule, choose_pairs
-from longmab_pl.pairs.types import PreferencePair
+from longmab_pl.pairs.types import PairOrigin, PreferencePair
 from longmab_pl.prompts import encoding
 from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.rewards.answer_match import pair_reward
@@ -63,23 +63,25 @@ def build_pairs(
         pairs.append(
             PreferencePair(
                 id=record.id,
-                pair=number,
-                input=record.question,
-                answer=record.answer,
                 prompt=prompt,
-                chosen=({"role": "assistant", "content": chosen.text},),
-                rejected=({"role": "assistant", "content": rejected.text},),
+                chosen=chosen.text,
+                rejected=rejected.text,
                 chosen_reward=pair_reward(chosen.text, record.answers),
                 rejected_reward=pair_reward(rejected.text, record.answers),
-                chosen_index=i,
-                rejected_index=j,
-                chosen_pull=chosen.pull,
-                rejected_pull=rejected.pull,
-                chosen_arms=chosen.arms,
-                rejected_arms=rejected.arms,
                 chosen_ended=chosen.ended,
                 rejected_ended=rejected.ended,
-                round=round,
+                origin=PairOrigin(
+                    pair=number,
+                    input=record.question,
+                    answer=record.answer,
+                    chosen_index=i,
+                    rejected_index=j,
+                    chosen_pull=chosen.pull,
+                    rejected_pull=rejected.pull,
+                    chosen_arms=chosen.arms,
+                    rejected_arms=rejected.arms,
+                    round=round,
+                ),
             )
         )
     return pairs

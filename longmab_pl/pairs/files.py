@@ -1,25 +1,24 @@
-"""Preference pairs as files that `datasets.load_dataset` reads and TRL's DPOTrainer takes: JSON Lines or Parquet."""
+"""Preference pairs as files that `datasets.load_dataset` reads and TRL's DPOTrainer takes: JSON Lines or Parquet.
+
+`longmab_pl.pairs.readers` reads them back.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from longmab_pl.data.sources import open_source
-from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.errors import ConfigError, DataError, LongMabError
 from longmab_pl.pairs.types import PairFormat, PreferencePair
 from longmab_pl.prompts import encoding
-from longmab_pl.storage.files import atomic_write_binary
+from longmab_pl.storage.files import fsync_dir, fsync_file
 
 Style = Literal["conversational", "plain"]
 
 _ROWS_PER_GROUP = 64
-_LISTS = ("prompt", "chosen", "rejected", "chosen_arms", "rejected_arms")
 
 
 class PairWriter:
@@ -49,26 +48,30 @@ class PairWriter:
         self.style = style
         self.tokenizer = tokenizer
         self.count = 0
+        self._partial = path.with_name(path.name + ".partial")
         self._rows: list[dict[str, Any]] = []
-        self._writing = ExitStack()
         self._parquet: Any = None
         self._repeated_start = _start_added_twice(tokenizer) if style == "plain" else ""
 
     def __enter__(self) -> PairWriter:
-        self._file = self._writing.enter_context(atomic_write_binary(self.path))
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._partial.open("wb")
+        except OSError as error:
+            raise self._cannot_write(error) from error
         if self.format == "parquet":
             import pyarrow.parquet
 
             self._parquet = pyarrow.parquet.ParquetWriter(self._file, _schema(self.style), compression="zstd")
-        self._writing.push(self._finish)
         return self
 
     def write(self, pair: PreferencePair) -> None:
-        row = asdict(pair)
+        row = pair_to_row(pair)
         if self.style == "plain":
+            assert not isinstance(pair.prompt, str)
             prompt = encoding.written_out(self.tokenizer, pair.prompt)
             row["prompt"] = prompt.removeprefix(self._repeated_start)
-            row["chosen"], row["rejected"] = pair.chosen_text, pair.rejected_text
+            row["chosen"], row["rejected"] = pair.chosen, pair.rejected
         self._rows.append(row)
         self.count += 1
         if len(self._rows) == _ROWS_PER_GROUP:
@@ -78,46 +81,70 @@ class PairWriter:
         rows, self._rows = self._rows, []
         if not rows:
             return
-        if self._parquet is not None:
-            import pyarrow
+        try:
+            if self._parquet is not None:
+                import pyarrow
 
-            self._parquet.write_table(pyarrow.Table.from_pylist(rows, schema=_schema(self.style)))
-        else:
-            self._file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+                self._parquet.write_table(pyarrow.Table.from_pylist(rows, schema=_schema(self.style)))
+            else:
+                self._file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+        except OSError as error:
+            raise self._cannot_write(error) from error
 
-    def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         if kind is not None:
+            self._file.close()
             return
         self._flush()
-        if self._parquet is not None:
-            self._parquet.close()
+        try:
+            if self._parquet is not None:
+                self._parquet.close()
+            fsync_file(self._file)
+            self._file.close()
+            self._partial.replace(self.path)
+            fsync_dir(self.path.parent)
+        except OSError as error:
+            raise self._cannot_write(error) from error
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._writing.__exit__(kind, error, trace)
+    def _cannot_write(self, error: OSError) -> LongMabError:
+        return LongMabError(
+            f"cannot write {self.path}: {error.strerror}. Free some space (or fix the permissions) and run the same "
+            "command again."
+        )
 
 
-def read_pairs(path: Path) -> Iterator[PreferencePair]:
-    """Read conversational pairs as `PairWriter` writes them, one by one.
+def pair_to_row(pair: PreferencePair) -> dict[str, Any]:
+    """Return a rollout's pair as a row of its file, in TRL's conversational form with its origin.
 
     Raises:
-        DataError: naming the line and field that is wrong.
+        DataError: the pair is none of a rollout.
     """
-    names = [f.name for f in fields(PreferencePair)]
-    for row in open_source(str(path), "train"):
-        where = f"{row.file}:{row.line}"
-        if row.problem or not isinstance(row.value, dict):
-            raise DataError(f"{where}: {row.problem or 'not a JSON object'}")
-        try:
-            values = {name: row.value[name] for name in names}
-        except KeyError as error:
-            raise DataError(f"{where}: the field {error} is missing; is this a pairs file of a round?") from error
-        for name in _LISTS:
-            if not isinstance(values[name], list):
-                raise DataError(f"{where}: {name} is not a list; a round's pairs are in conversational style")
-            values[name] = tuple(values[name])
-        yield PreferencePair(**values)
+    if pair.origin is None or isinstance(pair.prompt, str):
+        raise DataError(f"pair {pair.id!r} is none of a rollout, so it cannot be written into a round's file")
+    origin = asdict(pair.origin)
+    row = {
+        "id": pair.id,
+        **{name: origin[name] for name in ("pair", "input", "answer")},
+        "prompt": [dict(message) for message in pair.prompt],
+        "chosen": [{"role": "assistant", "content": pair.chosen}],
+        "rejected": [{"role": "assistant", "content": pair.rejected}],
+        "chosen_reward": pair.chosen_reward,
+        "rejected_reward": pair.rejected_reward,
+        **{f"{side}_{name}": origin[f"{side}_{name}"] for name in _ORIGIN_OF_A_SIDE for side in ("chosen", "rejected")},
+        "chosen_ended": pair.chosen_ended,
+        "rejected_ended": pair.rejected_ended,
+        "round": pair.origin.round,
+    }
+    optional = {
+        "chosen_mask": pair.chosen_mask,
+        "rejected_mask": pair.rejected_mask,
+        "chosen_token_ids": pair.chosen_ids,
+        "rejected_token_ids": pair.rejected_ids,
+    }
+    return row | {name: list(value) for name, value in optional.items() if value is not None}
+
+
+_ORIGIN_OF_A_SIDE = ("index", "pull", "arms")
 
 
 def _start_added_twice(tokenizer: Any) -> str:
@@ -131,6 +158,14 @@ def _schema(style: Style) -> Any:
 
     messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
     text = messages if style == "conversational" else pa.string()
-    kinds = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
-    kinds |= {"tuple[Message, ...]": text, "tuple[int, ...]": pa.list_(pa.int64())}
-    return pa.schema([(f.name, kinds[str(f.type)]) for f in fields(PreferencePair)])
+    numbers = pa.list_(pa.int64())
+    kinds = [
+        (pa.string(), ("id", "input", "answer")),
+        (text, ("prompt", "chosen", "rejected")),
+        (pa.float64(), ("chosen_reward", "rejected_reward")),
+        (pa.bool_(), ("chosen_ended", "rejected_ended")),
+        (pa.int64(), ("pair", "chosen_index", "rejected_index", "chosen_pull", "rejected_pull", "round")),
+        (numbers, ("chosen_arms", "rejected_arms", "chosen_mask", "rejected_mask")),
+        (numbers, ("chosen_token_ids", "rejected_token_ids")),
+    ]
+    return pa.schema([(name, kind) for kind, names in kinds for name in names])

@@ -1,76 +1,72 @@
-"""Preference data from anywhere: ours, TRL's forms, or older ones; every row is checked where it enters."""
+"""Preference data from anywhere: ours, TRL's forms, or other layouts; every row is checked where it enters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from longmab_pl.data.readers import BadRecord
+from longmab_pl.data.readers import BadRecord, half_character
 from longmab_pl.data.sources import RawRow, open_source
-
-Message = dict[str, str]
-
-_REWARDS = {
-    "chosen": ("chosen_reward", "chosen_score", "score_chosen", "chosen_rating"),
-    "rejected": ("rejected_reward", "rejected_score", "score_rejected", "rejected_rating"),
-}
+from longmab_pl.errors import DataError
+from longmab_pl.pairs.conversations import ConversationError, Turn, check_roles, joined
+from longmab_pl.pairs.layouts import LayoutError, canonical, check_columns, looks_like_a_question
+from longmab_pl.pairs.types import PairOrigin, PreferencePair, Span
+from longmab_pl.shown import quoted, shown
 
 
-@dataclass(frozen=True)
-class Preference:
-    """One prompt with a better and a worse answer, as text.
+def read_preferences(
+    source: str, split: str = "train", columns: Mapping[str, str] | None = None
+) -> Iterator[PreferencePair | BadRecord]:
+    """Read the rows of a preference file or data set; in place of each one that is malformed what is wrong with it.
 
-    Args:
-        id: the row's, or its number; pairs of one record may share it.
-        prompt: messages up to the assistant's turn, or the text itself, to which no chat template is applied.
-        chosen: what follows: the assistant's better turn, or the text's better continuation.
-        rejected: the worse one.
-        chosen_reward: its score, 0 where the data has none.
-        rejected_reward: likewise.
-        chosen_ended: the answer ended by itself, so that its end is learned too.
-        rejected_ended: likewise.
-        where: file and line.
-    """
-
-    id: str
-    prompt: tuple[Message, ...] | str
-    chosen: str
-    rejected: str
-    chosen_reward: float
-    rejected_reward: float
-    chosen_ended: bool
-    rejected_ended: bool
-    where: str
-
-
-def read_preferences(source: str, split: str = "train") -> Iterator[Preference | BadRecord]:
-    """The rows of a preference file or data set; in place of each one that is malformed what is wrong with it.
-
-    Fields: `chosen` and `rejected`, and `prompt` where they do not hold it themselves. Each is a text or a list of
-    messages (`role`, `content`):
+    `chosen` and `rejected`, each a text or a list of messages (`role`, `content`), and what they answer:
 
     - messages: `prompt` up to the assistant's turn, `chosen` and `rejected` one assistant message each (or its text);
     - whole conversations in `chosen` and `rejected`: what they have in common is the prompt (a `prompt` beside them
-      that they begin with is not repeated);
-    - texts: `prompt` as it is, and what follows it; without `prompt`, what `chosen` and `rejected` have in common up
-      to the last white space.
+      that they hold already is not repeated);
+    - a question: `question`, `query` or `instruction` (with `input`), after the turns of `messages` or
+      `conversations`, under `system`;
+    - texts: `prompt` as it is, and what follows it; without any of these, what `chosen` and `rejected` have in common
+      up to the last white space.
 
-    Optional: `id`, `chosen_reward`/`rejected_reward` (also `score_chosen`, `chosen_score`, ...), and
-    `chosen_ended`/`rejected_ended` (False: the answer was cut off at a length limit).
+    Optional: `id`, `prompt_id`, `tools`, `chosen_reward`/`rejected_reward` (also `score_chosen`, `chosen-rating`, ...),
+    and `chosen_ended`/`rejected_ended` (False: the answer was cut off at a length limit). A column that looks like a
+    part of the prompt and is read by none of this is an error: see `longmab_pl.pairs.layouts`.
 
     Args:
         source: as in `longmab_pl.data.readers.read_records`.
         split: of a folder or a data set whose name does not say.
+        columns: the data's names for these columns, where they are others: `{question: ask, chosen: good}`.
 
     Raises:
         DataError: the source cannot be read.
+        ConfigError: `columns` names a column that there is not.
     """
+    mapping = check_columns(columns)
     for number, row in enumerate(open_source(source, split), 1):
         try:
-            yield _preference(row, number)
-        except _FieldError as error:
+            yield _pair(row, number, mapping)
+        except (_FieldError, LayoutError, ConversationError) as error:
             yield BadRecord(row.file, row.line, error.field, str(error))
+        except RecursionError:
+            yield BadRecord(row.file, row.line, "", "is nested too deeply; a message has a role and a content")
+
+
+def read_round_pairs(path: Path) -> Iterator[PreferencePair]:
+    """Read the pairs file of a round, of which every row must be whole.
+
+    Raises:
+        DataError: naming the line and field that is wrong.
+    """
+    for pair in read_preferences(str(path)):
+        if isinstance(pair, BadRecord):
+            raise DataError(str(pair))
+        if pair.origin is None:
+            raise DataError(f"{pair.where}: the row does not say how a rollout made it; is this a round's pairs file?")
+        yield pair
 
 
 class _FieldError(Exception):
@@ -79,86 +75,81 @@ class _FieldError(Exception):
         self.field = field
 
 
-def _preference(row: RawRow, number: int) -> Preference:
+def _pair(row: RawRow, number: int, columns: Mapping[str, str]) -> PreferencePair:
     if row.problem:
         raise _FieldError("", row.problem)
-    fields = row.value
-    if not isinstance(fields, dict):
+    if not isinstance(row.value, dict):
         raise _FieldError(
-            "", f"the row is a {type(fields).__name__}; it must be an object with prompt, chosen, rejected"
+            "", f"the row is a {type(row.value).__name__}; it must be an object with prompt, chosen, rejected"
         )
-    chosen, rejected = _side(fields, "chosen"), _side(fields, "rejected")
-    prompt = _side(fields, "prompt") if fields.get("prompt") is not None else None
-    if isinstance(chosen, str) and isinstance(rejected, str) and not isinstance(prompt, list):
-        if prompt is None:
-            prompt, chosen, rejected = _common_text(chosen, rejected)
+    fields, read = canonical(row.value, columns)
+    chosen, rejected = _side(fields, "chosen", row.value), _side(fields, "rejected", row.value)
+    prompt = _side(fields, "prompt", row.value) if "prompt" in fields else None
+    before = _before(fields, prompt, chosen)
+    if isinstance(chosen, str) and isinstance(rejected, str) and not isinstance(prompt, list) and not before:
+        text, chosen, rejected = _texts(prompt, chosen, rejected, _unread(row.value, read))
+        whole: str | tuple[Turn, ...] = text
     else:
-        prompt, chosen, rejected = _conversation(prompt, _turns(chosen), _turns(rejected))
-    name = fields.get("id")
-    if name is not None and (isinstance(name, bool) or not isinstance(name, str | int)):
-        raise _FieldError("id", f"is {_shown(name)}; give a text or an integer")
-    return Preference(
-        id=str(number if name is None else name),
-        prompt=prompt if isinstance(prompt, str) else tuple(prompt),
+        if isinstance(prompt, str):
+            prompt = [{"role": "user", "content": prompt}]
+        messages, chosen, rejected = joined([*before, *(prompt or [])], _turns(chosen), _turns(rejected))
+        check_roles(messages)
+        whole = tuple(messages)
+    origin = _origin(row.value)
+    if not columns and origin is None:
+        _refuse_unread(row.value, read, whole)
+    return PreferencePair(
+        id=_name(fields, "id") or str(number),
+        prompt=whole,
         chosen=chosen,
         rejected=rejected,
-        chosen_reward=_reward(fields, "chosen"),
-        rejected_reward=_reward(fields, "rejected"),
+        chosen_reward=_reward(fields, "chosen_reward"),
+        rejected_reward=_reward(fields, "rejected_reward"),
         chosen_ended=_flag(fields, "chosen_ended"),
         rejected_ended=_flag(fields, "rejected_ended"),
+        chosen_mask=_span(row.value, "chosen_mask"),
+        rejected_mask=_span(row.value, "rejected_mask"),
+        chosen_ids=_ids(row.value, "chosen_token_ids"),
+        rejected_ids=_ids(row.value, "rejected_token_ids"),
+        tools=_tools(fields),
+        prompt_id=_name(fields, "prompt_id"),
+        origin=origin,
         where=f"{row.file}:{row.line}",
     )
 
 
-def _side(fields: dict[str, Any], name: str) -> str | list[Message]:
-    value = fields.get(name)
-    if value is None:
-        there = ", ".join(map(str, list(fields)[:8])) or "nothing"
-        raise _FieldError(name, f"missing; give a text or a list of messages (the row has {there})")
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, list):
-        raise _FieldError(name, f"is {_shown(value)}; give a text or a list of messages")
-    if not value:
-        raise _FieldError(name, "is an empty list; give at least one message")
-    messages = []
-    for place, message in enumerate(value):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise _FieldError(f"{name}[{place}]", f"is {_shown(message)}; a message has a role and a content")
-        if not isinstance(message.get("content"), str):
-            raise _FieldError(
-                f"{name}[{place}].content", f"is {_shown(message.get('content'))}; only texts can be trained on"
-            )
-        messages.append({"role": message["role"], "content": message["content"]})
-    return messages
+# what a row says before the answers
 
 
-def _turns(side: str | list[Message]) -> list[Message]:
-    return [{"role": "assistant", "content": side}] if isinstance(side, str) else side
+def _before(fields: Mapping[str, Any], prompt: str | list[Turn] | None, chosen: str | list[Turn]) -> list[Turn]:
+    """Turns that stand in columns of their own: system, earlier turns, the question."""
+    turns: list[Turn] = []
+    if (system := fields.get("system")) is not None:
+        turns.append({"role": "system", "content": _text(system, "system")})
+    if (earlier := fields.get("messages")) is not None:
+        given = _messages(earlier, "messages")
+        # UltraFeedback repeats the better conversation there.
+        if not (isinstance(chosen, list) and given[: len(chosen)] == chosen):
+            turns += given
+    if (question := fields.get("question")) is not None and prompt is None:
+        if isinstance(question, list):
+            turns += _messages(question, "question")
+        else:
+            turns.append({"role": "user", "content": _text(question, "question")})
+    if turns and turns[0]["role"] == "system" and isinstance(prompt, list) and prompt[0]["role"] == "system":
+        turns = turns[1:] if turns[0] == prompt[0] else turns
+    return turns
 
 
-def _conversation(
-    prompt: str | list[Message] | None, chosen: list[Message], rejected: list[Message]
-) -> tuple[list[Message], str, str]:
-    """Prompt messages and the two final assistant turns."""
-    common = 0
-    # The last message of either is an answer, even where both are the same.
-    while common < min(len(chosen), len(rejected)) - 1 and chosen[common] == rejected[common]:
-        common += 1
-    shared, chosen, rejected = chosen[:common], chosen[common:], rejected[common:]
-    for name, side in (("chosen", chosen), ("rejected", rejected)):
-        if len(side) != 1 or side[0]["role"] != "assistant":
-            roles = ", ".join(message["role"] for message in side)
-            raise _FieldError(name, f"differs from the other in the turns {roles}; one assistant turn can be compared")
-    first = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt or []
-    # A conversation that begins with the prompt (after a system message of its own) already holds it.
-    spoken = [message for message in shared if message["role"] != "system"]
-    messages = shared if spoken[: len(first)] == first or shared[: len(first)] == first else [*first, *shared]
-    if not messages:
-        raise _FieldError("prompt", "missing, and chosen and rejected have no turn in common; give the prompt")
-    if messages[-1]["role"] == "assistant":
-        raise _FieldError("prompt", "ends with an assistant's turn; it must end before the turn that is compared")
-    return messages, chosen[0]["content"], rejected[0]["content"]
+def _texts(prompt: str | None, chosen: str, rejected: str, unread: list[str]) -> tuple[str, str, str]:
+    if prompt is None:
+        if unread:
+            raise _unread_error(unread[0])
+        return _common_text(chosen, rejected)
+    start = prompt.rstrip()
+    if start and chosen.startswith(start) and rejected.startswith(start):  # both repeat the prompt
+        return start, chosen[len(start) :], rejected[len(start) :]
+    return prompt, chosen, rejected
 
 
 def _common_text(chosen: str, rejected: str) -> tuple[str, str, str]:
@@ -175,26 +166,177 @@ def _common_text(chosen: str, rejected: str) -> tuple[str, str, str]:
     return prompt, chosen[len(prompt) :], rejected[len(prompt) :]
 
 
-def _reward(fields: dict[str, Any], side: str) -> float:
-    for name in _REWARDS[side]:
-        value = fields.get(name)
-        if value is not None:
-            if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-                raise _FieldError(name, f"is {_shown(value)}; give a number, or leave it out")
-            return float(value)
-    return 0.0
+def _unread(row: Mapping[str, Any], read: set[str]) -> list[str]:
+    return [
+        name
+        for name, value in row.items()
+        if isinstance(name, str) and looks_like_a_question(name) and name not in read and value not in (None, "", [])
+    ]
 
 
-def _flag(fields: dict[str, Any], name: str) -> bool:
+def _refuse_unread(row: Mapping[str, Any], read: set[str], prompt: str | Sequence[Turn]) -> None:
+    """Refuse a column that looks like a part of the prompt, unless the prompt holds what it says."""
+    spoken = prompt if isinstance(prompt, str) else "\n".join(str(turn["content"]) for turn in prompt)
+    for name in _unread(row, read):
+        value = row[name]
+        if not (isinstance(value, str) and value.strip() in spoken):
+            raise _unread_error(name)
+
+
+def _unread_error(name: str) -> _FieldError:
+    return _FieldError(
+        name, "looks like a part of the prompt and is not read; name it with columns (question: NAME), or remove it"
+    )
+
+
+# fields
+
+
+def _side(fields: Mapping[str, Any], name: str, row: Mapping[str, Any]) -> str | list[Turn]:
+    value = fields.get(name)
+    if value is None:
+        there = ", ".join(shown(str(key)) for key in list(row)[:8]) or "nothing"
+        raise _FieldError(name, f"missing; give a text or a list of messages (the row has {there})")
+    if isinstance(value, str):
+        return _text(value, name)
+    if not isinstance(value, list):
+        raise _FieldError(name, f"is {quoted(value)}; give a text or a list of messages")
+    return _messages(value, name)
+
+
+def _messages(value: Any, name: str) -> list[Turn]:
+    if not isinstance(value, list):
+        raise _FieldError(name, f"is {quoted(value)}; give a list of messages")
+    if not value:
+        raise _FieldError(name, "is an empty list; give at least one message")
+    messages = []
+    for place, message in enumerate(value):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise _FieldError(f"{name}[{place}]", f"is {quoted(message)}; a message has a role and a content")
+        # Null stands for "not there" where a format gives all rows the same columns.
+        turn = {key: part for key, part in message.items() if part is not None}
+        content = turn.get("content", "" if turn.get("tool_calls") else None)
+        if isinstance(content, list) and all(isinstance(p, dict) and p.get("type") == "text" for p in content):
+            content = "".join(_text(part.get("text"), f"{name}[{place}].content") for part in content)
+        if not isinstance(content, str):
+            raise _FieldError(f"{name}[{place}].content", f"is {quoted(content)}; only texts can be trained on")
+        _text(message["role"], f"{name}[{place}].role")
+        _check_nested(turn, f"{name}[{place}]")
+        messages.append({**turn, "content": content})
+    return messages
+
+
+def _turns(side: str | list[Turn]) -> list[Turn]:
+    return [{"role": "assistant", "content": side}] if isinstance(side, str) else side
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise _FieldError(name, f"is {quoted(value)}; give a text")
+    if problem := half_character(value):
+        raise _FieldError(name, problem)
+    return value
+
+
+def _check_nested(value: Any, name: str) -> None:
+    if isinstance(value, str):
+        _text(value, name)
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            _text(key, name)
+            _check_nested(part, f"{name}.{shown(key)}")
+    elif isinstance(value, list):
+        for part in value:
+            _check_nested(part, name)
+
+
+def _name(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int) or (isinstance(value, int) and abs(value) >= 2**63):
+        raise _FieldError(name, f"is {quoted(value)}; give a text or an integer")
+    return _text(str(value), name)
+
+
+def _reward(fields: Mapping[str, Any], name: str) -> float:
+    value = fields.get(name)
+    if value is None:
+        return 0.0
+    if not isinstance(value, bool) and isinstance(value, int | float) and abs(value) <= 1e300:
+        return float(value)
+    # Compared before it is shown: Python refuses to print whole numbers of thousands of digits.
+    what = "too large a number" if isinstance(value, int) and abs(value) > 2**63 else quoted(value)
+    raise _FieldError(name, f"is {what}; give a finite number, or leave it out")
+
+
+def _flag(fields: Mapping[str, Any], name: str) -> bool:
     value = fields.get(name)
     if value is not None and not isinstance(value, bool):
-        raise _FieldError(name, f"is {_shown(value)}; give true or false, or leave it out")
+        raise _FieldError(name, f"is {quoted(value)}; give true or false, or leave it out")
     return value is not False
 
 
-def _shown(value: object) -> str:
-    text = "missing" if value is None else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _tools(fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    value = fields.get("tools")
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value.strip() else None
+        except (ValueError, RecursionError) as error:
+            raise _FieldError("tools", f"is no JSON: {shown(str(error))}") from error
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
+        raise _FieldError("tools", f"is {quoted(value)}; give a list of JSON schemas")
+    _check_nested(value, "tools")
+    return tuple(value)
+
+
+# what our own files have beside
+
+
+def _numbers(row: Mapping[str, Any], name: str) -> tuple[int, ...] | None:
+    value = row.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in value):
+        raise _FieldError(name, f"is {quoted(value)}; give a list of whole numbers")
+    return tuple(value)
+
+
+def _ids(row: Mapping[str, Any], name: str) -> tuple[int, ...] | None:
+    ids = _numbers(row, name)
+    if ids is not None and (not ids or max(ids) >= 2**31):
+        raise _FieldError(name, f"is {quoted(list(ids))}; give the ids of at least one token")
+    return ids
+
+
+def _span(row: Mapping[str, Any], name: str) -> Span | None:
+    span = _numbers(row, name)
+    if span is None:
+        return None
+    if len(span) != 2:
+        raise _FieldError(name, f"is {quoted(list(span))}; give the characters [start, end) that are compared")
+    return span[0], span[1]
+
+
+_ORIGIN = {f.name: str(f.type) for f in dataclasses.fields(PairOrigin)}
+
+
+def _origin(row: Mapping[str, Any]) -> PairOrigin | None:
+    """How a rollout made the row, where it says all of it."""
+    if any(name not in row for name in _ORIGIN):
+        return None
+    values: dict[str, Any] = {}
+    for name, kind in _ORIGIN.items():
+        value = row[name]
+        if kind == "str":
+            values[name] = _text(value, name)
+        elif kind == "int":
+            (values[name],) = _numbers({name: [value]}, name) or ()
+        else:
+            values[name] = _numbers(row, name) or ()
+    return PairOrigin(**values)
 
 
 def first_lines(problems: Sequence[BadRecord], shown: int = 10) -> str:

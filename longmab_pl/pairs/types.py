@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from longmab_pl.prompts.formats import Message
+Message = Mapping[str, Any]
+Span = tuple[int, int]
 
 PairFormat = Literal["jsonl", "parquet"]
 
@@ -14,58 +16,82 @@ PAIR_FORMATS: tuple[PairFormat, ...] = ("jsonl", "parquet")
 
 
 @dataclass(frozen=True)
-class PreferencePair:
-    """A chosen and a rejected answer to the full-context prompt, in TRL's conversational form with its origin.
+class PairOrigin:
+    """How a rollout came to a pair.
 
     Args:
-        id: the record's.
         pair: number of the pair within its record, from 0.
         input: the question.
         answer: the first gold answer.
-        prompt: the conversation up to the assistant's turn; the same for all pairs of a record.
-        chosen: the assistant's better turn.
-        rejected: the worse one.
-        chosen_reward: by which it was chosen, in 0..1.
-        rejected_reward: likewise.
         chosen_index: its place among the record's responses, in the order they were pulled, from 0.
         rejected_index: likewise.
         chosen_pull: which pull of the bandit it came from, from 0 (a pull may give several responses).
         rejected_pull: likewise.
         chosen_arms: the chunks that were read for it.
         rejected_arms: likewise.
-        chosen_ended: the model ended the answer by itself (it was not cut at `max_tokens`).
-        rejected_ended: likewise.
         round: the on-policy round, from 0.
     """
 
-    id: str
     pair: int
     input: str
     answer: str
-    prompt: tuple[Message, ...]
-    chosen: tuple[Message, ...]
-    rejected: tuple[Message, ...]
-    chosen_reward: float
-    rejected_reward: float
     chosen_index: int
     rejected_index: int
     chosen_pull: int
     rejected_pull: int
     chosen_arms: tuple[int, ...]
     rejected_arms: tuple[int, ...]
-    chosen_ended: bool
-    rejected_ended: bool
     round: int
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """One prompt with a better and a worse answer, as text.
+
+    Args:
+        id: the record's, or the row's; pairs of one record share it.
+        prompt: messages (`role`, `content`, and what else the chat template reads) up to the assistant's turn, or the
+            text itself, to which no chat template is applied.
+        chosen: what follows: the text of the assistant's better turn, or the text's better continuation.
+        rejected: the worse one.
+        chosen_reward: the score by which it won, 0 where the data has none.
+        rejected_reward: likewise.
+        chosen_ended: the answer ended by itself, so that its end is learned too (False: cut at a length limit).
+        rejected_ended: likewise.
+        chosen_mask: characters [start, end) of `chosen` that are compared, the rest is only read (step-wise
+            preferences: one block of a longer answer); None: all of it.
+        rejected_mask: likewise.
+        chosen_ids: the token ids that were sampled for `chosen`, behind the chat template's last header and with what
+            the assistant's turn was prefilled with; an end token may stand at their end. None: `chosen` is tokenized.
+        rejected_ids: likewise.
+        tools: functions that the chat template describes to the model, as JSON schemas.
+        prompt_id: which prompt it is where the data says so; validation is split by it.
+        origin: how a rollout came to it; None for pairs from elsewhere.
+        where: file and line it was read from.
+
+    Example:
+        >>> PreferencePair("q1", ({"role": "user", "content": "Capital of Peru?"},), "Lima", "Quito").name
+        'q1'
+    """
+
+    id: str
+    prompt: tuple[Message, ...] | str
+    chosen: str
+    rejected: str
+    chosen_reward: float = 0.0
+    rejected_reward: float = 0.0
+    chosen_ended: bool = True
+    rejected_ended: bool = True
+    chosen_mask: Span | None = None
+    rejected_mask: Span | None = None
+    chosen_ids: tuple[int, ...] | None = None
+    rejected_ids: tuple[int, ...] | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+    prompt_id: str = ""
+    origin: PairOrigin | None = None
+    where: str = field(default="", compare=False)
 
     @property
     def name(self) -> str:
         """Unique in its round: the record's id, and for further pairs of it their number."""
-        return f"{self.id}#{self.pair}" if self.pair else self.id
-
-    @property
-    def chosen_text(self) -> str:
-        return self.chosen[0]["content"]
-
-    @property
-    def rejected_text(self) -> str:
-        return self.rejected[0]["content"]
+        return f"{self.id}#{self.origin.pair}" if self.origin is not None and self.origin.pair else self.id

@@ -35,6 +35,10 @@ class ControlTokens:
 
     Args:
         tokenizer: a Hugging Face tokenizer.
+
+    Attributes:
+        ids: their names and numbers.
+        longest: characters of the longest token of the whole vocabulary.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -54,9 +58,15 @@ class ControlTokens:
         self._stand_in = re.compile(f"\ue000{_SECRET}s(\\d+)\ue001")
         self._numbers = {name: number for number, name in enumerate(self._names)}
         self._unknown = tokenizer.unk_token_id
+        self.longest = max(map(len, tokenizer.get_vocab()), default=1)
         # Not the tokenizer itself: the table of known tokenizers must not keep it alive.
         self._state = tokenizer.backend_tokenizer.to_str if isinstance(tokenizer, PreTrainedTokenizerFast) else None
         self._cleans_up = bool(tokenizer.clean_up_tokenization_spaces)
+
+    def at_start_of(self, text: str) -> str | None:
+        """The control token with which a text begins, if it does."""
+        match = self._pattern.match(text)
+        return None if match is None else match.group()
 
     def in_text(self, text: str) -> bool:
         """Whether one of them is spelled out in a text."""

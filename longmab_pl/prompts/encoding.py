@@ -159,6 +159,27 @@ def written_out(
     return _apply(tokenizer, plain_messages if known is None else known.broken(plain_messages), [], arguments)
 
 
+def rendered(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Mapping[str, Any]],
+    arguments: Arguments | None = None,
+    *,
+    generation: bool = True,
+) -> str:
+    """Return the chat template's text for messages of the program's own, to see what the template writes.
+
+    Args:
+        tokenizer: with a chat template.
+        messages: texts that spell out no control token.
+        arguments: as of `chat`.
+        generation: up to where the assistant speaks next, else without its header.
+
+    Raises:
+        TemplateError: the template refuses the conversation.
+    """
+    return _apply(tokenizer, [dict(message) for message in messages], [], arguments, generation)
+
+
 def plain(
     tokenizer: PreTrainedTokenizerBase, text: str, *, meant: bool = False, start: bool = True, data: Sequence[str] = ()
 ) -> EncodedText:
@@ -239,6 +260,7 @@ def _apply(
     messages: list[dict[str, Any]],
     tools: list[dict[str, Any]],
     arguments: Arguments | None,
+    generation: bool = True,
 ) -> str:
     import jinja2
 
@@ -250,7 +272,7 @@ def _apply(
             messages,
             tools=tools or None,  # type: ignore[arg-type]
             tokenize=False,
-            add_generation_prompt=True,
+            add_generation_prompt=generation,
             **given,
         )
     except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:

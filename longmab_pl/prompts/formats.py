@@ -6,7 +6,8 @@ the middle) come from the same protocol with a different context.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from longmab_pl.prompts import encoding
@@ -36,6 +37,10 @@ Question: {question}"""
 class PromptFormat(Protocol):
     """How a record is read. Implementations are frozen dataclasses, so that they can be written down and compared."""
 
+    @property
+    def template_arguments(self) -> Mapping[str, Any]:
+        """Further variables of the chat template, such as `enable_thinking: false`, wherever a prompt is made."""
+
     def messages(self, context: str, question: str) -> list[Message]:
         """The conversation up to the assistant's turn."""
 
@@ -44,6 +49,9 @@ class PromptFormat(Protocol):
 
     def response(self, text: str) -> str:
         """The assistant's whole turn, given what the model generated."""
+
+    def response_ids(self, tokenizer: Any, ids: Sequence[int]) -> tuple[int, ...]:
+        """Likewise in token ids: what stands behind the chat template's header."""
 
     def prompt_overhead(self, tokenizer: Any, question: str) -> int:
         """Tokens of the prompt beside the context."""
@@ -61,18 +69,24 @@ class ReasonThenAnswer:
     Args:
         template: prompt with `{context}` and `{question}`; the document comes first so that its prefix is cached
             between questions.
+        template_arguments: further variables of the chat template, such as `{enable_thinking: false}`; `today` is the
+            date (YYYY-MM-DD) that a template prints.
     """
 
     template: str = _REASON
+    template_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def messages(self, context: str, question: str) -> list[Message]:
         return [{"role": "user", "content": fill(self.template, context, question)}]
 
     def prompt_ids(self, tokenizer: Any, context: str, question: str) -> tuple[int, ...]:
-        return encoding.chat(tokenizer, self.messages(context, question)).ids
+        return encoding.chat(tokenizer, self.messages(context, question), arguments=self.template_arguments).ids
 
     def response(self, text: str) -> str:
         return text
+
+    def response_ids(self, tokenizer: Any, ids: Sequence[int]) -> tuple[int, ...]:
+        return tuple(ids)
 
     def prompt_overhead(self, tokenizer: Any, question: str) -> int:
         return len(self.prompt_ids(tokenizer, "", question))
@@ -83,19 +97,31 @@ class DirectAnswer:
     """Short answers without reasoning: the assistant's turn is prefilled with `prefill` and the model continues it.
 
     For models too small to reason in a fixed format. The response kept for training includes the prefill.
+
+    Args:
+        template: prompt with `{context}` and `{question}`.
+        prefill: how the assistant's turn begins.
+        template_arguments: as of `ReasonThenAnswer`.
     """
 
     template: str = _DIRECT
     prefill: str = "Answer:"
+    template_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def messages(self, context: str, question: str) -> list[Message]:
         return [{"role": "user", "content": fill(self.template, context, question)}]
 
     def prompt_ids(self, tokenizer: Any, context: str, question: str) -> tuple[int, ...]:
-        return encoding.chat(tokenizer, self.messages(context, question), prefill=self.prefill).ids
+        return encoding.chat(
+            tokenizer, self.messages(context, question), prefill=self.prefill, arguments=self.template_arguments
+        ).ids
 
     def response(self, text: str) -> str:
         return self.prefill + text
+
+    def response_ids(self, tokenizer: Any, ids: Sequence[int]) -> tuple[int, ...]:
+        header = encoding.chat(tokenizer, self.messages("", ""), arguments=self.template_arguments).ids
+        return (*self.prompt_ids(tokenizer, "", "")[len(header) :], *ids)
 
     def prompt_overhead(self, tokenizer: Any, question: str) -> int:
         return len(self.prompt_ids(tokenizer, "", question))

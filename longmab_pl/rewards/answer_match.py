@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from longmab_pl.errors import DataError
+from longmab_pl.prompts.thoughts import without_thought
 
 # Tried in this order: an earlier prefix wins even where a later one stands further on in the text.
 ANSWER_PREFIXES = ("answer:", "the answer is:", "final answer is:")
@@ -22,6 +23,8 @@ _DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
 def extract_answer(text: str) -> str | None:
     """The answer that a response states, lower-cased and stripped, or None where it states none.
 
+    A thought before it (`<think>...</think>`) is not looked at.
+
     The last occurrence of the first of `ANSWER_PREFIXES` that occurs at all is followed by the answer. A response
     that ends right behind that prefix states none; with only white space behind it, it states an empty answer,
     which is how the original tells the two apart.
@@ -29,7 +32,7 @@ def extract_answer(text: str) -> str | None:
     Source: LongMab-PO, `extract_answer` of the rollout, the pair construction and the evaluation.
     """
     # Positions are looked up in the lower-cased text itself: lower() changes lengths ('İ' becomes two characters).
-    lowered = text.lower()
+    lowered = without_thought(text).lower()
     for prefix in ANSWER_PREFIXES:
         found = lowered.rfind(prefix)
         if found >= 0:
@@ -63,7 +66,7 @@ def rollout_reward(text: str, answers: str | Sequence[str]) -> float:
     golds = _golds(answers)
     extracted = extract_answer(text)
     f1 = 0.0 if extracted is None else _best_f1(extracted, golds)
-    return (_sub_em(text, golds) + f1) / 2
+    return (_sub_em(without_thought(text), golds) + f1) / 2
 
 
 def pair_reward(text: str, answers: str | Sequence[str]) -> float:

@@ -1,12 +1,17 @@
-"""From messages and answers to token ids, through the tokenizer's own chat template."""
+"""From the text of a preference pair to token ids: one way for all pairs, whoever made them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.pairs.types import PreferencePair, Span
 from longmab_pl.prompts import encoding
+from longmab_pl.prompts.encoding import Arguments, EncodedText
 from longmab_pl.training.batch import PreferenceExample
 
 if TYPE_CHECKING:
@@ -16,18 +21,325 @@ if TYPE_CHECKING:
 _MARKER = "xANSWERx"
 
 
-def encode_prompt(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]], prefill: str = ""
-) -> tuple[int, ...]:
-    """Token ids of a conversation up to where the assistant's next words begin.
+class LeftOut(DataError):
+    """A well-formed pair that cannot be trained on.
 
     Args:
-        tokenizer: with a chat template.
-        messages: `{"role", "content"}` each, the last one not the assistant's.
-        prefill: text with which the assistant's turn begins (it belongs to the prompt, not to the
-            answer).
+        reason: for counting, as it goes on after "3 pairs": `with an empty answer`.
+        message: what is wrong with this one.
     """
-    return encoding.chat(tokenizer, messages, prefill=prefill).ids
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class TemplateFacts:
+    """What a chat template writes around an assistant's turn.
+
+    Args:
+        begin: the first control token of a conversation (without a beginning of sequence), or the first word.
+        header: what stands between the last user's words and the assistant's.
+        end: the text of the token that closes an assistant's turn.
+        end_id: its id; None where there is none.
+        writes_start: the template itself writes the beginning-of-sequence token.
+        ignores_generation: it writes the same with and without `add_generation_prompt`.
+    """
+
+    begin: str
+    header: str
+    end: str
+    end_id: int | None
+    writes_start: bool
+    ignores_generation: bool
+
+
+def tokenize(
+    pair: PreferencePair,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int | None = None,
+    arguments: Arguments | None = None,
+) -> PreferenceExample:
+    """Tokenize one preference pair.
+
+    Answers are tokenized together with the prompt and split off where both have the prompt's tokens in common; answers
+    that were sampled keep the very ids that were sampled. An answer that ended by itself learns one end token: that of
+    the chat template, or of the sequence behind a plain text. An end token that its text already ends with is not
+    learned twice.
+
+    Args:
+        pair: prompt and answers as text.
+        tokenizer: a Hugging Face tokenizer, with a chat template where prompts are messages.
+        max_length: most tokens that prompt + longer answer may take.
+        arguments: further variables of the chat template (`prompts.encoding.chat`).
+
+    Raises:
+        LeftOut: an empty or identical answer, a pair longer than `max_length`, a conversation that the chat template
+            refuses or leaves a part of out, or compared characters that are not there; the message names the pair.
+        ConfigError: messages without a chat template, or compared characters with a slow tokenizer.
+    """
+    facts = template_facts(tokenizer, arguments)
+    sides = [_without_end(pair, side, tokenizer, facts) for side in ("chosen", "rejected")]
+    if not pair.prompt:
+        raise LeftOut("with an empty prompt", f"pair {pair.name!r}: the prompt is empty; leave the pair out")
+    for name, side in zip(("chosen", "rejected"), sides, strict=True):
+        if not side.text.strip():
+            raise LeftOut("with an empty answer", f"pair {pair.name!r}: the {name} answer is empty; leave the pair out")
+    if pair.chosen == pair.rejected:
+        raise LeftOut(
+            "with equal answers", f"pair {pair.name!r}: chosen and rejected are the same tokens; leave the pair out"
+        )
+    _refuse_longer(pair, tokenizer, max_length)
+    try:
+        prompt, end_id = _prompt(pair, tokenizer, facts, arguments, [side.text for side in sides])
+    except encoding.TemplateError as error:
+        raise LeftOut("that the chat template refuses", f"pair {pair.name!r}: {error}") from error
+    ids, masks = _answers(pair, tokenizer, prompt, sides, end_id)
+    longest = len(prompt.ids) + max(len(side.ids or ()) for side in ids)
+    if max_length is not None and longest > max_length:
+        raise LeftOut(
+            f"longer than {max_length} tokens",
+            f"pair {pair.name!r}: prompt ({len(prompt.ids)} tokens) and longer answer take {longest} tokens, more than "
+            f"{max_length}; cut the prompt's context or raise the limit",
+        )
+    kept = min(side.kept for side in ids)
+    chosen, rejected = ((*prompt.ids[kept : side.kept], *side.ids) for side in ids)
+    if chosen == rejected:
+        raise LeftOut(
+            "with equal answers", f"pair {pair.name!r}: chosen and rejected are the same tokens; leave the pair out"
+        )
+    shared = [
+        None if mask is None else (False,) * (side.kept - kept) + mask for side, mask in zip(ids, masks, strict=True)
+    ]
+    return PreferenceExample(
+        id=pair.name,
+        prompt_ids=prompt.ids[:kept],
+        chosen_ids=chosen,
+        rejected_ids=rejected,
+        chosen_reward=pair.chosen_reward,
+        rejected_reward=pair.rejected_reward,
+        chosen_mask=shared[0],
+        rejected_mask=shared[1],
+    )
+
+
+@dataclass(frozen=True)
+class _Side:
+    """An answer: its text without the end that follows it, whether it ended, what was sampled, what is compared."""
+
+    text: str
+    ended: bool
+    ids: tuple[int, ...] | None
+    compared: Span | None
+
+
+@dataclass(frozen=True)
+class _Ids:
+    kept: int
+    ids: tuple[int, ...]
+
+
+def _without_end(pair: PreferencePair, name: str, tokenizer: PreTrainedTokenizerBase, facts: TemplateFacts) -> _Side:
+    chosen = name == "chosen"
+    text, ended = (pair.chosen, pair.chosen_ended) if chosen else (pair.rejected, pair.rejected_ended)
+    ids = pair.chosen_ids if chosen else pair.rejected_ids
+    compared = pair.chosen_mask if chosen else pair.rejected_mask
+    ends = {end for end in (facts.end, tokenizer.eos_token) if end}
+    while (bare := text.rstrip()) and (end := next((end for end in ends if bare.endswith(end)), None)):
+        text = bare.removesuffix(end)
+        ended = True
+    if compared is not None and not 0 <= compared[0] < compared[1] <= len(pair.chosen if chosen else pair.rejected):
+        raise LeftOut(
+            "whose compared characters are not there",
+            f"pair {pair.name!r}: characters {compared[0]} to {compared[1]} are to be compared in an answer "
+            f"of {len(text)}",
+        )
+    return _Side(text, ended, ids, compared)
+
+
+def _prompt(
+    pair: PreferencePair,
+    tokenizer: PreTrainedTokenizerBase,
+    facts: TemplateFacts,
+    arguments: Arguments | None,
+    answers: Sequence[str],
+) -> tuple[EncodedText, int | None]:
+    """The encoded prompt and the token that ends an answer to it."""
+    if isinstance(pair.prompt, str):
+        return _plain_prompt(pair.prompt, tokenizer, facts, answers)
+    if not tokenizer.chat_template:
+        raise ConfigError(
+            "prompts of messages need a chat template, and the tokenizer has none; use an instruct/chat model, put a "
+            "chat_template.jinja beside its tokenizer.json, or train on plain texts"
+        )
+    if facts.end_id is None:
+        raise ConfigError(
+            "the chat template closes no assistant turn and the tokenizer has no end-of-sequence token; set one"
+        )
+    prompt = encoding.chat(tokenizer, pair.prompt, arguments=arguments, tools=pair.tools, data=answers)
+    for part in [
+        *(["tools"] if pair.tools else []),
+        *(["tool_calls"] if any(m.get("tool_calls") for m in pair.prompt) else []),
+    ]:
+        without = [{key: value for key, value in message.items() if key != part} for message in pair.prompt]
+        tools = () if part == "tools" else pair.tools
+        try:
+            other = encoding.chat(tokenizer, without, arguments=arguments, tools=tools, data=answers).ids
+        except encoding.TemplateError:
+            continue  # it is read, or nothing would be refused
+        if other == prompt.ids:
+            raise LeftOut(
+                f"with {part} that the chat template does not write",
+                f"pair {pair.name!r}: the chat template writes nothing of its {part}; use a model whose template does",
+            )
+    return prompt, facts.end_id
+
+
+def _plain_prompt(
+    text: str, tokenizer: PreTrainedTokenizerBase, facts: TemplateFacts, answers: Sequence[str]
+) -> tuple[EncodedText, int | None]:
+    """A text as it is. Where it is a conversation with the chat template written out, its control tokens are meant, and
+    an answer ends as the template ends it."""
+    start = encoding.start_ids(tokenizer)
+    bos = tokenizer.bos_token
+    bare = text
+    while bos and bare.startswith(bos):
+        bare = bare.removeprefix(bos)
+    template = _written_out(bare if bos != facts.begin else text, facts)
+    if template and bos and (bare != text or facts.writes_start) and not start:
+        text = bos + bare  # exactly one, whether the text had it or the template would write it
+    elif start:
+        text = bare
+    eos = None if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
+    return encoding.plain(tokenizer, text, meant=template, data=answers), facts.end_id if template else eos
+
+
+def _written_out(text: str, facts: TemplateFacts) -> bool:
+    """Whether a text is a conversation as the chat template writes it, up to the assistant's words."""
+    header = facts.header.strip()
+    return bool(header and facts.begin and text.lstrip().startswith(facts.begin) and text.rstrip().endswith(header))
+
+
+def _answers(
+    pair: PreferencePair,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: EncodedText,
+    sides: Sequence[_Side],
+    end_id: int | None,
+) -> tuple[list[_Ids], list[tuple[bool, ...] | None]]:
+    """Token ids of both answers and which of them are compared."""
+    ids: list[_Ids] = []
+    masks: list[tuple[bool, ...] | None] = []
+    ends = {end_id, tokenizer.eos_token_id}
+    for side in sides:
+        continuation = None if side.ids is not None and side.compared is None else prompt.continued(side.text)
+        if side.ids is not None:
+            kept, answer = len(prompt.ids), side.ids
+        else:
+            assert continuation is not None
+            kept, answer = continuation.kept, continuation.ids
+        closing = (
+            (end_id,) if side.ended and end_id is not None and answer[-1:] != () and answer[-1] not in ends else ()
+        )
+        mask: tuple[bool, ...] | None = None
+        if side.compared is not None:
+            first, last = side.compared
+            assert continuation is not None
+            if side.ids is not None:
+                spans = _spans_of_sampled(tokenizer, side.ids, ends)
+            else:
+                try:
+                    spans = prompt.spans(continuation)
+                except DataError as error:
+                    raise ConfigError(str(error)) from error
+            inside = tuple(start < last and stop > first for start, stop in spans)
+            mask = (*inside, *([last >= len(side.text)] if closing else []))
+        ids.append(_Ids(kept, (*answer, *closing)))
+        masks.append(mask)
+    return ids, masks
+
+
+def _spans_of_sampled(
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], ends: set[int | None]
+) -> list[tuple[int, int]]:
+    """The characters that each sampled token stands for; an end token belongs to the answer's last character."""
+    spans = []
+    before = 0
+    for place, token in enumerate(ids, 1):
+        if token in ends:
+            spans.append((max(before - 1, 0), before))
+            continue
+        after = len(tokenizer.decode(list(ids[:place]), skip_special_tokens=True))
+        spans.append((before, after))
+        before = after
+    return spans
+
+
+def _refuse_longer(pair: PreferencePair, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> None:
+    """Leave out what is far too long without tokenizing it: no token has more characters than the longest one."""
+    if max_length is None:
+        return
+    prompt = pair.prompt if isinstance(pair.prompt, str) else "".join(str(m.get("content", "")) for m in pair.prompt)
+    characters = len(prompt) + max(len(pair.chosen), len(pair.rejected))
+    known = encoding.control_tokens_of(tokenizer)
+    if known is not None and characters > max_length * known.longest:
+        raise LeftOut(
+            f"longer than {max_length} tokens",
+            f"pair {pair.name!r}: {characters} characters take more than {max_length} tokens",
+        )
+
+
+_facts: WeakKeyDictionary[PreTrainedTokenizerBase, dict[str, TemplateFacts]] = WeakKeyDictionary()
+
+
+def template_facts(tokenizer: PreTrainedTokenizerBase, arguments: Arguments | None = None) -> TemplateFacts:
+    """What the tokenizer's chat template writes around an assistant's turn, looked up once."""
+    key = json.dumps([tokenizer.chat_template, dict(arguments or {})], sort_keys=True, default=str)
+    known = _facts.setdefault(tokenizer, {})
+    if key not in known:
+        known[key] = _look_up(tokenizer, arguments)
+    return known[key]
+
+
+def _look_up(tokenizer: PreTrainedTokenizerBase, arguments: Arguments | None) -> TemplateFacts:
+    eos = None if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
+    nothing = TemplateFacts("", "", str(tokenizer.eos_token or ""), eos, writes_start=False, ignores_generation=False)
+    if not tokenizer.chat_template:
+        return nothing
+    question = {"role": "user", "content": _MARKER}
+    try:
+        asked = encoding.rendered(tokenizer, [question], arguments)
+        unasked = encoding.rendered(tokenizer, [question], arguments, generation=False)
+        answered = encoding.rendered(
+            tokenizer,
+            [{**question, "content": "?"}, {"role": "assistant", "content": _MARKER}],
+            arguments,
+            generation=False,
+        )
+    except encoding.TemplateError:
+        return nothing
+    begin, _, header = asked.partition(_MARKER)
+    bos = str(tokenizer.bos_token or "")
+    known = encoding.control_tokens_of(tokenizer)
+    first = begin.removeprefix(bos).lstrip() or begin
+    token = None if known is None else known.at_start_of(first)
+    end, end_id = nothing.end, eos
+    after = tokenizer.encode(answered.rpartition(_MARKER)[2], add_special_tokens=False)
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    for number in after:
+        if number in special:
+            end_id, end = number, str(tokenizer.convert_ids_to_tokens(number))
+            break
+    return TemplateFacts(
+        begin=token or (first.split() or [""])[0],
+        header=header,
+        end=end,
+        end_id=end_id,
+        writes_start=bool(bos) and begin.startswith(bos),
+        ignores_generation=asked == unasked,
+    )
 
 
 def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -37,103 +349,9 @@ def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
     Raises:
         ConfigError: the template writes no such token and the tokenizer has no end-of-sequence token.
     """
-    rendered = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARKER}], tokenize=False
-    )
-    after = tokenizer.encode(rendered.rpartition(_MARKER)[2], add_special_tokens=False)
-    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    for token in after:
-        if token in special:
-            return token
-    if tokenizer.eos_token_id is None:
+    end = template_facts(tokenizer).end_id
+    if end is None:
         raise ConfigError(
             "the chat template closes no assistant turn and the tokenizer has no end-of-sequence token; set one"
         )
-    return int(tokenizer.eos_token_id)
-
-
-def tokenize_pair(
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    id: str,
-    messages: Sequence[Mapping[str, str]],
-    chosen: str,
-    rejected: str,
-    chosen_ended: bool = True,
-    rejected_ended: bool = True,
-    chosen_reward: float = 0.0,
-    rejected_reward: float = 0.0,
-    prefill: str = "",
-    max_length: int | None = None,
-    chosen_completion_mask: tuple[int, int] | None = None,
-    rejected_completion_mask: tuple[int, int] | None = None,
-) -> PreferenceExample:
-    """Tokenize one preference pair.
-
-    Args:
-        tokenizer: with a chat template.
-        id: the pair's name.
-        messages: the prompt, `{"role", "content"}` each.
-        chosen: text of the better answer.
-        rejected: text of the worse answer.
-        chosen_ended: the answer ended by itself (True: the end-of-turn token is learned as part of it) rather than at
-            the length limit.
-        rejected_ended: likewise.
-        chosen_reward: score of the chosen answer.
-        rejected_reward: score of the rejected answer.
-        prefill: text with which the assistant's turn begins before either answer.
-        max_length: most tokens that prompt + longer answer may take.
-        chosen_completion_mask: characters [start, end) of the chosen answer that are compared, the rest is only read
-            (step-wise preferences: one block of a longer answer); None: all of it. The end-of-turn token belongs to the
-            answer's last character. Blocks that both answers share before the compared one are better put into
-            `prefill`, where they are computed once.
-        rejected_completion_mask: likewise of the rejected answer.
-
-    Raises:
-        DataError: an empty or identical answer, a pair longer than `max_length`, or compared characters that are not
-            there; the message names the pair.
-        ConfigError: compared characters with a slow tokenizer, which does not say where its tokens stand.
-    """
-    prompt_ids = encode_prompt(tokenizer, messages, prefill)
-    end = end_of_turn_id(tokenizer)
-
-    def completion(
-        text: str, ended: bool, compared: tuple[int, int] | None
-    ) -> tuple[tuple[int, ...], tuple[bool, ...] | None]:
-        closing = (end,) if ended else ()
-        if compared is None:
-            return (*encoding.plain(tokenizer, text, start=False).ids, *closing), None
-        first, last = compared
-        if not 0 <= first < last <= len(text):
-            raise DataError(f"pair {id!r}: characters {first} to {last} are to be compared in an answer of {len(text)}")
-        if not tokenizer.is_fast:
-            raise ConfigError(
-                "comparing a part of an answer needs a fast tokenizer (a tokenizer.json in the model folder)"
-            )
-        encoded = encoding.text_tokenizer(tokenizer, text)(text, add_special_tokens=False, return_offsets_mapping=True)
-        mask = [start < last and stop > first for start, stop in encoded["offset_mapping"]]
-        return (*encoded["input_ids"], *closing), (*mask, *([last == len(text)] if ended else []))
-
-    for name, text in (("chosen", chosen), ("rejected", rejected)):
-        if not text.strip():
-            raise DataError(f"pair {id!r}: the {name} answer is empty; leave the pair out")
-    chosen_ids, chosen_mask = completion(chosen, chosen_ended, chosen_completion_mask)
-    rejected_ids, rejected_mask = completion(rejected, rejected_ended, rejected_completion_mask)
-    example = PreferenceExample(
-        id=id,
-        prompt_ids=prompt_ids,
-        chosen_ids=chosen_ids,
-        rejected_ids=rejected_ids,
-        chosen_reward=chosen_reward,
-        rejected_reward=rejected_reward,
-        chosen_mask=chosen_mask,
-        rejected_mask=rejected_mask,
-    )
-    longest = len(prompt_ids) + max(len(example.chosen_ids), len(example.rejected_ids))
-    if max_length is not None and longest > max_length:
-        raise DataError(
-            f"pair {id!r}: prompt ({len(prompt_ids)} tokens) and longer answer take {longest} tokens, more than "
-            f"{max_length}; "
-            "cut the prompt's context or raise the limit"
-        )
-    return example
+    return end

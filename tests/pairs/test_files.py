@@ -7,33 +7,36 @@ import pytest
 from tokenizers_like import chatml_like
 
 from longmab_pl.errors import DataError
-from longmab_pl.pairs.files import PairWriter, read_pairs
-from longmab_pl.pairs.types import PreferencePair
+from longmab_pl.pairs.files import PairWriter
+from longmab_pl.pairs.readers import read_round_pairs
+from longmab_pl.pairs.types import PairOrigin, PreferencePair
 
 PAIR = PreferencePair(
     id="q1",
-    pair=0,
-    input="Which river?",
-    answer="Ombra",
     prompt=({"role": "user", "content": "Text: it lies on the Ombra – “sure”.\nWhich river?"},),
-    chosen=({"role": "assistant", "content": "Answer: Ombra"},),
-    rejected=({"role": "assistant", "content": "Answer: Elbe"},),
+    chosen="Answer: Ombra",
+    rejected="Answer: Elbe",
     chosen_reward=1.0,
     rejected_reward=0.1 + 0.2,
-    chosen_index=3,
-    rejected_index=1,
-    chosen_pull=1,
-    rejected_pull=0,
-    chosen_arms=(4, 7),
-    rejected_arms=(),
     chosen_ended=True,
     rejected_ended=False,
-    round=2,
+    origin=PairOrigin(
+        pair=0,
+        input="Which river?",
+        answer="Ombra",
+        chosen_index=3,
+        rejected_index=1,
+        chosen_pull=1,
+        rejected_pull=0,
+        chosen_arms=(4, 7),
+        rejected_arms=(),
+        round=2,
+    ),
 )
 
 
 def write(path, format="jsonl", style="conversational", tokenizer=None, n=3):
-    pairs = [replace(PAIR, id=f"q{i}", pair=i % 2) for i in range(n)]
+    pairs = [replace(PAIR, id=f"q{i}", origin=replace(PAIR.origin, pair=i % 2)) for i in range(n)]
     with PairWriter(path, format, style, tokenizer) as writer:
         for pair in pairs:
             writer.write(pair)
@@ -46,7 +49,7 @@ def write(path, format="jsonl", style="conversational", tokenizer=None, n=3):
 def test_written_pairs_are_read_back(tmp_path, format, n):
     path = tmp_path / f"pairs.{format}"
     pairs = write(path, format, n=n)
-    assert list(read_pairs(path)) == pairs
+    assert list(read_round_pairs(path)) == pairs
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
@@ -96,11 +99,11 @@ def test_nothing_half_written_has_the_files_name(tmp_path):
 def test_a_damaged_pairs_file_is_named_with_its_line(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps({"id": "a"}) + "\n")
-    with pytest.raises(DataError, match=r"pairs\.jsonl:1: the field 'pair' is missing"):
-        list(read_pairs(path))
+    with pytest.raises(DataError, match=r"pairs\.jsonl:1: chosen: missing"):
+        list(read_round_pairs(path))
     path.write_text("\n{\n")
     with pytest.raises(DataError, match=r"pairs\.jsonl:2: not JSON"):
-        list(read_pairs(path))
+        list(read_round_pairs(path))
 
 
 @pytest.mark.parametrize("style", ["conversational", "plain"])

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from longmab_pl.data.readers import BadRecord
 from longmab_pl.errors import DataError
-from longmab_pl.pairs.readers import Preference, read_preferences
+from longmab_pl.pairs.files import PairWriter
+from longmab_pl.pairs.readers import read_preferences
+from longmab_pl.pairs.types import PairOrigin, PreferencePair
 
 
 def read(tmp_path, *rows):
@@ -55,7 +58,7 @@ SYSTEM = {"role": "system", "content": "Be brief."}
 )
 def test_every_form_is_read(tmp_path, row, prompt):
     (found,) = read(tmp_path, row)
-    assert isinstance(found, Preference)
+    assert isinstance(found, PreferencePair)
     assert found.prompt == prompt
     assert (found.chosen, found.rejected) == ("a", "b")
     assert (found.chosen_ended, found.rejected_ended, found.chosen_reward) == (True, True, 0.0)
@@ -95,7 +98,11 @@ def test_rewards_ends_and_names_are_taken_over(tmp_path):
             "turns assistant, user, assistant",
         ),
         ({"prompt": [user("Q"), assistant("x")], "chosen": "a", "rejected": "b"}, "prompt", "ends with an assistant"),
-        ({"prompt": "Q", "chosen": "a", "rejected": "b", "chosen_reward": "high"}, "chosen_reward", "give a number"),
+        (
+            {"prompt": "Q", "chosen": "a", "rejected": "b", "chosen_reward": "high"},
+            "chosen_reward",
+            "give a finite number",
+        ),
         ({"prompt": "Q", "chosen": "a", "rejected": "b", "chosen_ended": 1}, "chosen_ended", "true or false"),
         ({"id": [1], "prompt": "Q", "chosen": "a", "rejected": "b"}, "id", "text or an integer"),
     ],
@@ -103,8 +110,8 @@ def test_rewards_ends_and_names_are_taken_over(tmp_path):
 def test_a_malformed_row_is_named_by_file_line_and_field(tmp_path, row, field, what):
     good = {"prompt": "Q", "chosen": "a", "rejected": "b"}
     first, bad, last = read(tmp_path, good, row, good)
-    assert isinstance(first, Preference)
-    assert isinstance(last, Preference)
+    assert isinstance(first, PreferencePair)
+    assert isinstance(last, PreferencePair)
     assert isinstance(bad, BadRecord)
     assert bad.line == 2
     assert bad.field == field
@@ -114,21 +121,29 @@ def test_a_malformed_row_is_named_by_file_line_and_field(tmp_path, row, field, w
 
 
 def test_our_own_pairs_are_read_from_both_formats(tmp_path):
-    from longmab_pl.pairs.files import PairWriter
-    from longmab_pl.pairs.types import PreferencePair
-
+    origin = PairOrigin(1, "Q?", "A", 0, 1, 0, 1, (0,), (), 0)
     pair = PreferencePair(
-        "q", 1, "Q?", "A", (user("Q"),), (assistant("Answer: a"),), (assistant("Answer: b"),),
-        1.0, 0.5, 0, 1, 0, 1, (0,), (1,), True, False, 0,
-    )  # fmt: skip
+        "q",
+        (user("Q"),),
+        "Answer: a",
+        "Answer: b",
+        1.0,
+        0.5,
+        rejected_ended=False,
+        chosen_mask=(8, 9),
+        chosen_ids=(5, 6),
+        origin=origin,
+    )
     for format in ("jsonl", "parquet"):
-        with PairWriter(tmp_path / f"p.{format}", format) as writer:
+        path = tmp_path / f"p.{format}"
+        with PairWriter(path, format) as writer:
             writer.write(pair)
-        (found,) = read_preferences(str(tmp_path / f"p.{format}"))
-        assert isinstance(found, Preference)
-        assert (found.id, found.prompt, found.chosen, found.rejected) == ("q", pair.prompt, "Answer: a", "Answer: b")
-        assert (found.chosen_ended, found.rejected_ended) == (True, False)
-        assert (found.chosen_reward, found.rejected_reward) == (1.0, 0.5)
+            writer.write(replace(pair, chosen_ids=None, chosen_mask=None))
+        first, second = read_preferences(str(path))
+        assert first == pair
+        assert first.name == "q#1"
+        assert first.where == f"{path}:1"
+        assert second.chosen_ids is None
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -116,27 +116,30 @@ def test_all_pairs_of_a_record_share_one_prompt_and_say_where_they_come_from(byt
     texts = ("Answer: Elbe", "Answer: Ombra", "Answer: " + "some other river " * 5, "Answer: river Ombra")
     pairs = build(byte_tokenizer, *texts, pairs_per_record=4, max_prompt_length=600)
     assert len(pairs) == 4
-    assert [p.pair for p in pairs] == [0, 1, 2, 3]
+    assert [p.origin.pair for p in pairs] == [0, 1, 2, 3]
     assert [p.name for p in pairs] == ["q1", "q1#1", "q1#2", "q1#3"]
     assert len({str(p.prompt) for p in pairs}) == 1
     shown = 600 - 32 - len(RECORD.question) - len(texts[2])
     (message,) = pairs[0].prompt
     assert RECORD.context[: shown // 2] + RECORD.context[-(shown // 2) :] in message["content"], "cut for the longest"
     for p in pairs:
-        assert (p.chosen_text, p.rejected_text) == (texts[p.chosen_index], texts[p.rejected_index])
-        assert (p.chosen_pull, p.rejected_pull) == (p.chosen_index // 2, p.rejected_index // 2)
-        assert p.chosen_arms == (p.chosen_index, p.chosen_index + 1)
+        assert (p.chosen, p.rejected) == (texts[p.origin.chosen_index], texts[p.origin.rejected_index])
+        assert (p.origin.chosen_pull, p.origin.rejected_pull) == (
+            p.origin.chosen_index // 2,
+            p.origin.rejected_index // 2,
+        )
+        assert p.origin.chosen_arms == (p.origin.chosen_index, p.origin.chosen_index + 1)
         assert p.chosen_reward > p.rejected_reward
 
 
 def test_the_pair_shows_the_whole_context_cut_in_the_middle(byte_tokenizer):
     texts = ("Answer: Elbe", "Answer: Ombra", "")
     (pair,) = build(byte_tokenizer, *texts, prompt_format=ReasonThenAnswer(), max_prompt_length=600)
-    assert (pair.chosen_text, pair.rejected_text) == ("Answer: Ombra", "Answer: Elbe")
+    assert (pair.chosen, pair.rejected) == ("Answer: Ombra", "Answer: Elbe")
     assert (pair.chosen_reward, pair.rejected_reward) == (1.0, 0.0)
-    assert (pair.chosen_index, pair.rejected_index) == (1, 0)
-    assert (pair.chosen_arms, pair.rejected_arms) == ((1, 2), (0, 1))
-    assert pair.round == 3
+    assert (pair.origin.chosen_index, pair.origin.rejected_index) == (1, 0)
+    assert (pair.origin.chosen_arms, pair.origin.rejected_arms) == ((1, 2), (0, 1))
+    assert pair.origin.round == 3
     (message,) = pair.prompt
     assert message["role"] == "user"
     assert "Which river?" in message["content"]

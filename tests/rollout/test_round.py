@@ -13,7 +13,7 @@ from longmab_pl.engines import ScriptedEngine
 from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.errors import ConfigError, EngineError, LongMabError
 from longmab_pl.models.embedder import Embedder
-from longmab_pl.pairs.files import read_pairs
+from longmab_pl.pairs.readers import read_round_pairs
 from longmab_pl.pairs.rule import PairRule
 from longmab_pl.prompts.formats import DirectAnswer
 from longmab_pl.rollout.round import Round, RoundPlan
@@ -61,7 +61,7 @@ def test_files_are_in_record_order_whatever_finishes_first(tmp_path, byte_tokeni
     rows = [json.loads(line) for line in files(making)["rollouts.jsonl"].splitlines()]
     assert [row["record_id"] for row in rows] == [r.id for r in RECORDS]
     assert rows[0]["responses"][0]["text"].startswith("Answer: number ")
-    assert [p.id for p in read_pairs(making.store.pairs)] == [r.id for r in RECORDS]
+    assert [p.id for p in read_round_pairs(making.store.pairs)] == [r.id for r in RECORDS]
     assert summary["statistics"]["pairs/count"] == 12
     assert summary["statistics"]["rollout/responses"] == 48
     assert summary["statistics"]["rollout/usable_pair_rate"] == 1.0
@@ -72,7 +72,7 @@ def test_several_pairs_a_record_in_parquet(tmp_path, byte_tokenizer):
     rule = PairRule(max_prompt_length=400, pairs_per_record=3, distinct="text")
     making, summary = done(tmp_path, byte_tokenizer, rule=rule, format="parquet")
     assert making.store.pairs.name == "pairs.parquet"
-    pairs = list(read_pairs(making.store.pairs))
+    pairs = list(read_round_pairs(making.store.pairs))
     assert len(pairs) == summary["statistics"]["pairs/count"]
     assert summary["statistics"]["rollout/usable_pair_rate"] == 1.0, "records with a pair, not pairs"
     assert len({p.name for p in pairs}) == len(pairs)

@@ -348,17 +348,20 @@ def test_settings_that_need_another_machine_or_trainer(tiny_model: TinyModel, tm
 def test_the_bundled_model_learns_in_bf16_on_packed_pairs() -> None:
     from longmab_pl.models.hub import resolve_model
     from longmab_pl.models.tokenizer import load_tokenizer
-    from longmab_pl.training.tokenization import tokenize_pair
+    from longmab_pl.pairs.types import PreferencePair
+    from longmab_pl.training.tokenization import tokenize
 
     name = "bundled:smollm2-135m-instruct"
     tokenizer = load_tokenizer(resolve_model(name))
     pairs = [
-        tokenize_pair(
+        tokenize(
+            PreferencePair(
+                town,
+                ({"role": "user", "content": f"The lighthouse of {town} is red. What color is it?"},),
+                chosen="Answer: red",
+                rejected="I cannot say which color it has.",
+            ),
             tokenizer,
-            id=town,
-            messages=[{"role": "user", "content": f"The lighthouse of {town} is red. What color is it?"}],
-            chosen="Answer: red",
-            rejected="I cannot say which color it has.",
         )
         for town in ("Arvell", "Brontis")
     ]

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from longmab_pl.errors import DataError
-from longmab_pl.training.tokenization import encode_prompt, end_of_turn_id, tokenize_pair
+from longmab_pl.pairs.types import PreferencePair
+from longmab_pl.prompts.encoding import chat
+from longmab_pl.training.batch import PreferenceExample
+from longmab_pl.training.tokenization import end_of_turn_id, tokenize
 
 WORDS = [
     "[UNK]",
@@ -40,7 +45,7 @@ BARE = (
     "{% if add_generation_prompt %}assistant {% endif %}"
 )
 
-MESSAGES = [{"role": "user", "content": "where"}]
+MESSAGES = ({"role": "user", "content": "where"},)
 
 
 def tokenizer(template: str) -> PreTrainedTokenizerFast:
@@ -57,23 +62,30 @@ def tokenizer(template: str) -> PreTrainedTokenizerFast:
     return made
 
 
+def tokenized(
+    tokenizer: PreTrainedTokenizerBase, *, max_length: int | None = None, arguments: Any = None, **fields: Any
+) -> PreferenceExample:
+    pair = PreferencePair(**({"id": "q", "prompt": MESSAGES} | fields))
+    return tokenize(pair, tokenizer, max_length=max_length, arguments=arguments)
+
+
 @pytest.mark.parametrize(("template", "end"), [(LLAMA_LIKE, "<eot>"), (THINKING, "<eos>"), (BARE, "<eos>")])
 def test_end_of_turn_comes_from_the_template(template: str, end: str) -> None:
     assert end_of_turn_id(tokenizer(template)) == ID[end]
 
 
 def test_prompt_ends_where_the_answer_begins() -> None:
-    ids = encode_prompt(tokenizer(LLAMA_LIKE), MESSAGES)
+    ids = chat(tokenizer(LLAMA_LIKE), MESSAGES).ids
     assert [WORDS[i] for i in ids] == ["<bos>", "<role>", "user", "where", "<eot>", "<role>", "assistant"]
-    opened = encode_prompt(tokenizer(LLAMA_LIKE), MESSAGES, prefill="Answer:")
+    opened = chat(tokenizer(LLAMA_LIKE), MESSAGES, prefill="Answer:").ids
     assert opened == (*ids, ID["Answer"], ID[":"])
 
 
 def test_only_answers_that_ended_by_themselves_learn_to_end() -> None:
-    pair = tokenize_pair(
+    pair = tokenized(
         tokenizer(LLAMA_LIKE),
         id="q1",
-        messages=MESSAGES,
+        prompt=MESSAGES,
         chosen="Answer: Paris",
         rejected="Answer: London",
         chosen_ended=True,
@@ -97,42 +109,40 @@ def test_only_answers_that_ended_by_themselves_learn_to_end() -> None:
 )
 def test_unusable_pairs_are_named(chosen: str, rejected: str, limit: int | None, match: str) -> None:
     with pytest.raises(DataError, match=rf"pair 'q7': .*{match}"):
-        tokenize_pair(
-            tokenizer(LLAMA_LIKE), id="q7", messages=MESSAGES, chosen=chosen, rejected=rejected, max_length=limit
-        )
+        tokenized(tokenizer(LLAMA_LIKE), id="q7", prompt=MESSAGES, chosen=chosen, rejected=rejected, max_length=limit)
 
 
 def test_the_limit_itself_fits() -> None:
-    pair = tokenize_pair(
-        tokenizer(LLAMA_LIKE), id="q", messages=MESSAGES, chosen="Paris", rejected="London Paris", max_length=10
+    pair = tokenized(
+        tokenizer(LLAMA_LIKE), id="q", prompt=MESSAGES, chosen="Paris", rejected="London Paris", max_length=10
     )
     assert len(pair.prompt_ids) + len(pair.rejected_ids) == 10
 
 
 def test_one_block_of_an_answer_is_compared() -> None:
     first, better, worse = "think think", " Answer: Paris", " London"
-    pair = tokenize_pair(
+    pair = tokenized(
         tokenizer(LLAMA_LIKE),
         id="q",
-        messages=MESSAGES,
+        prompt=MESSAGES,
         chosen=first + better,
         rejected=first + worse,
         rejected_ended=False,
-        chosen_completion_mask=(len(first), len(first + better)),
-        rejected_completion_mask=(len(first), len(first + worse)),
+        chosen_mask=(len(first), len(first + better)),
+        rejected_mask=(len(first), len(first + worse)),
     )
     assert [WORDS[i] for i in pair.chosen_ids] == ["think", "think", "Answer", ":", "Paris", "<eot>"]
     # The end token belongs to the last block.
     assert pair.chosen_mask == (False, False, True, True, True, True)
     assert pair.rejected_mask == (False, False, True)
-    middle = tokenize_pair(
+    middle = tokenized(
         tokenizer(LLAMA_LIKE),
         id="q",
-        messages=MESSAGES,
+        prompt=MESSAGES,
         chosen="think Paris",
         rejected="think London",
-        chosen_completion_mask=(0, 5),
-        rejected_completion_mask=(6, 7),
+        chosen_mask=(0, 5),
+        rejected_mask=(6, 7),
     )
     assert middle.chosen_mask == (True, False, False)
     # A token counts as soon as one of its characters does.
@@ -142,11 +152,11 @@ def test_one_block_of_an_answer_is_compared() -> None:
 @pytest.mark.parametrize("compared", [(3, 3), (-1, 2), (0, 99)])
 def test_a_block_that_is_not_there(compared: tuple[int, int]) -> None:
     with pytest.raises(DataError, match=r"pair 'q': characters .* in an answer of 5"):
-        tokenize_pair(
+        tokenized(
             tokenizer(LLAMA_LIKE),
             id="q",
-            messages=MESSAGES,
+            prompt=MESSAGES,
             chosen="Paris",
             rejected="London",
-            chosen_completion_mask=compared,
+            chosen_mask=compared,
         )

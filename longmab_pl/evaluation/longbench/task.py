@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from longmab_pl.evaluation.longbench.table import (
 )
 from longmab_pl.evaluation.task import ItemScores, Prompt
 from longmab_pl.prompts import encoding
+from longmab_pl.prompts.thoughts import without_thought
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class LongBenchTask:
             models, 7,500, 15,500, 31,500), before the chat template; None: only the engine's own limit cuts.
         presence_penalty: 0 is official; the LongMab-PO authors evaluate with 1.0.
         fixed_classification: without the official list-mutation bug (`scoring.classification`).
+        template_arguments: further variables of the chat template, such as `{enable_thinking: false}`.
     """
 
     name: str
@@ -44,6 +46,7 @@ class LongBenchTask:
     max_prompt_tokens: int | None = None
     presence_penalty: float = 0.0
     fixed_classification: bool = False
+    template_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not self.records:
@@ -67,13 +70,14 @@ class LongBenchTask:
         return (self.spec.metric,)
 
     def settings(self) -> dict[str, Any]:
-        return {
+        settings = {
             "task": self.name,
             "prompt": self.spec.prompt,
             "chat": self.spec.chat,
             "sampling": asdict(self.sampling),
             "max_prompt_tokens": self.max_prompt_tokens,
         }
+        return settings | ({"template_arguments": dict(self.template_arguments)} if self.template_arguments else {})
 
     def prompt(self, record: QARecord, tokenizer: Any, max_model_len: int) -> Prompt:
         room = max_model_len - self.spec.max_new_tokens
@@ -101,6 +105,7 @@ class LongBenchTask:
         return text
 
     def score(self, record: QARecord, prediction: str) -> ItemScores:
+        prediction = without_thought(prediction)
         classes = record.all_classes if isinstance(record, LongBenchItem) else None
         value = item_score(
             self.spec, prediction, record.answers, classes, fixed_classification=self.fixed_classification
@@ -127,7 +132,8 @@ class LongBenchTask:
     def _encode(self, text: str, tokenizer: Any) -> tuple[int, ...]:
         if self.spec.chat and getattr(tokenizer, "chat_template", None):
             # The template writes the special tokens itself; the official program adds a second start token here.
-            return encoding.chat(tokenizer, [{"role": "user", "content": text}]).ids
+            messages = [{"role": "user", "content": text}]
+            return encoding.chat(tokenizer, messages, arguments=self.template_arguments).ids
         return encoding.plain(tokenizer, text).ids
 
 
@@ -141,6 +147,7 @@ def longbench_tasks(
     max_prompt_tokens: int | None = None,
     presence_penalty: float = 0.0,
     fixed_classification: bool = False,
+    template_arguments: Mapping[str, Any] | None = None,
 ) -> tuple[list[LongBenchTask], list[BadRow]]:
     """Load tasks by name.
 
@@ -153,7 +160,7 @@ def longbench_tasks(
         seed: of that sample.
         official: folder with the official `dataset2prompt.json` / `dataset2maxlen.json`, to reproduce published
             numbers; None: our own wording.
-        max_prompt_tokens, presence_penalty, fixed_classification: see `LongBenchTask`.
+        max_prompt_tokens, presence_penalty, fixed_classification, template_arguments: see `LongBenchTask`.
 
     Returns:
         The tasks, and the rows that could not be used (to be reported; the rest is scored).
@@ -179,6 +186,7 @@ def longbench_tasks(
                 max_prompt_tokens=max_prompt_tokens,
                 presence_penalty=presence_penalty,
                 fixed_classification=fixed_classification,
+                template_arguments=template_arguments or {},
             )
         )
     return tasks, bad_rows

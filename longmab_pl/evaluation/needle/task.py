@@ -19,6 +19,7 @@ from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.task import ItemScores, Prompt
 from longmab_pl.prompts.formats import DirectAnswer, PromptFormat
+from longmab_pl.prompts.thoughts import without_thought
 
 # {name} is invented, {value} a number of five digits; no sentence of the haystack has either.
 NEEDLES = (
@@ -131,7 +132,7 @@ class NeedleTask:
         return self.protocol.response(text)
 
     def score(self, record: QARecord, prediction: str) -> ItemScores:
-        numbers = re.findall(r"\d+", _THOUSANDS.sub("", prediction))
+        numbers = re.findall(r"\d+", _THOUSANDS.sub("", without_thought(prediction)))
         return ItemScores({"accuracy": float(record.answer in numbers)}, bool(numbers))
 
     def gold(self, record: QARecord) -> dict[str, Any]:

@@ -190,7 +190,8 @@ class BanditRollout:
         tokenizer = tools.tokenizer
 
         def ids(context: str) -> tuple[int, ...]:
-            return encoding.chat(tokenizer, probe_messages(context, record.question, record.answer)).ids
+            messages = probe_messages(context, record.question, record.answer)
+            return encoding.chat(tokenizer, messages, arguments=tools.prompt_format.template_arguments).ids
 
         room = tools.max_model_len - self.probe.sampling.max_tokens - len(ids("")) - 8
         if room < 1:

@@ -1,0 +1,107 @@
+"""Pairs of any source as token ids, with an account of those that cannot be trained on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from longmab_pl.pairs.types import PreferencePair
+from longmab_pl.prompts import encoding
+from longmab_pl.prompts.encoding import Arguments
+from longmab_pl.shown import shown
+from longmab_pl.training.batch import PreferenceExample
+from longmab_pl.training.tokenization import LeftOut, template_facts, tokenize
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class TokenizedPairs:
+    """Tokenizes pairs one by one and counts.
+
+    Args:
+        tokenizer: the policy's.
+        max_length: most tokens that prompt and longer answer may take; None: no limit.
+        arguments: further variables of the chat template (`prompts.encoding.chat`).
+
+    Attributes:
+        count: pairs seen.
+        left_out: how many cannot be trained on, by reason.
+        spelled_out: pairs whose texts spell out control tokens.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, max_length: int | None, arguments: Arguments | None = None
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.arguments = arguments
+        self.count = 0
+        self.left_out: Counter[str] = Counter()
+        self.spelled_out = 0
+        self._first: dict[str, str] = {}
+        self._names: set[str] = set()
+        self._prompts: dict[bytes, str] = {}
+        self._has_messages = False
+
+    def examples(self, pairs: Iterable[PreferencePair]) -> Iterator[tuple[str, PreferenceExample]]:
+        """Yield the token form of every pair that can be trained on, with what its prompt is known by.
+
+        Pairs of one prompt share it in memory where they follow each other.
+        """
+        prompt: tuple[int, ...] = ()
+        ints: dict[int, int] = {}
+        for pair in pairs:
+            self.count += 1
+            self._has_messages |= not isinstance(pair.prompt, str)
+            self.spelled_out += encoding.spells_control_tokens(self.tokenizer, _texts(pair))
+            try:
+                example = tokenize(pair, self.tokenizer, max_length=self.max_length, arguments=self.arguments)
+            except LeftOut as error:
+                self.left_out[error.reason] += 1
+                self._first.setdefault(error.reason, f"{pair.where}: {error}" if pair.where else str(error))
+                continue
+            if example.prompt_ids != prompt:
+                # One int for equal tokens: 8 bytes a token.
+                prompt = tuple(ints.setdefault(token, token) for token in example.prompt_ids)
+            yield self._prompt_of(pair), replace(example, id=self._name(example.id), prompt_ids=prompt)
+
+    def account(self, source: str) -> list[str]:
+        """Lines on what was left out and why, with the first of each kind, and on what is unusual."""
+        lines = []
+        if self.left_out:
+            counts = ", ".join(f"{n} {reason}" for reason, n in sorted(self.left_out.items()))
+            lines.append(f"{source}: {self.left_out.total()} pairs left out: {counts}")
+            lines += [f"  the first {reason}: {shown(self._first[reason], 400)}" for reason in sorted(self._first)]
+        if note := encoding.spelled_out_note(source, self.spelled_out, self.count, "pairs"):
+            lines.append(note)
+        if self._has_messages and template_facts(self.tokenizer, self.arguments).ignores_generation:
+            lines.append(
+                f"{source}: the chat template ignores add_generation_prompt, so a prompt ends before the assistant's "
+                "header; the model learns to answer without it"
+            )
+        return lines
+
+    def _name(self, name: str) -> str:
+        """A name that no other pair has."""
+        unique, number = name, 0
+        while unique in self._names:
+            number += 1
+            unique = f"{name}#{number}"
+        self._names.add(unique)
+        return unique
+
+    def _prompt_of(self, pair: PreferencePair) -> str:
+        """What all pairs of one prompt have in common: the record, the prompt's id, or the prompt itself."""
+        if pair.origin is not None:
+            return pair.id
+        own = hashlib.blake2b(repr((pair.prompt, pair.tools)).encode(), digest_size=16)
+        return self._prompts.setdefault(own.digest(), pair.prompt_id or own.hexdigest())
+
+
+def _texts(pair: PreferencePair) -> list[object]:
+    prompt = pair.prompt if isinstance(pair.prompt, str) else [dict(message) for message in pair.prompt]
+    return [prompt, pair.chosen, pair.rejected, [dict(tool) for tool in pair.tools]]

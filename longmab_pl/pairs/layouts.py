@@ -1,0 +1,190 @@
+"""Under which names preference data has prompt and answers: TRL, Orca, Alpaca, UltraFeedback, ShareGPT, Argilla.
+
+A layout renames columns to those of `longmab_pl.pairs.readers`; it never decides what a text means.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from longmab_pl.errors import ConfigError
+from longmab_pl.shown import quoted, shown
+
+COLUMNS = (
+    "prompt",
+    "question",
+    "system",
+    "messages",
+    "chosen",
+    "rejected",
+    "tools",
+    "id",
+    "prompt_id",
+    "chosen_reward",
+    "rejected_reward",
+    "chosen_ended",
+    "rejected_ended",
+)
+"""What the reader knows; the keys of a `columns` mapping. `prompt` is a text as it is, or messages; `question` is what
+the user says."""
+
+# Other names of the same, in the order in which they are looked for.
+_ALIASES = {
+    "question": ("question", "query", "instruction"),
+    "chosen": ("chosen", "chosen_response", "response_chosen", "response_j"),
+    "rejected": ("rejected", "rejected_response", "response_rejected", "response_k"),
+    "system": ("system", "system_prompt"),
+    "chosen_reward": (
+        "chosen_reward",
+        "chosen_score",
+        "score_chosen",
+        "chosen_rating",
+        "chosen-rating",
+        "chosen_avg_rating",
+    ),
+    "rejected_reward": (
+        "rejected_reward",
+        "rejected_score",
+        "score_rejected",
+        "rejected_rating",
+        "rejected-rating",
+        "rejected_avg_rating",
+    ),
+}
+
+_QUESTION_LIKE = re.compile(
+    r"(.*[_\- .])?(prompt|question|query|instruction|problem|input|message|conversation|dialog|dialogue|document"
+    r"|context|passage)s?|queries|system|history|user|human|text|post|ask|request",
+    re.IGNORECASE,
+)
+
+
+def looks_like_a_question(column: str) -> bool:
+    """Whether a column has the name of a part of the prompt: unread it would be lost without a word."""
+    return _QUESTION_LIKE.fullmatch(column) is not None
+
+
+class LayoutError(Exception):
+    """A row that has no layout; `field` is at fault."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def check_columns(columns: Mapping[str, str] | None) -> dict[str, str]:
+    """Return a `columns` mapping, checked.
+
+    Args:
+        columns: from the reader's name to the data's: `{question: ask, chosen: good, rejected: bad}`.
+
+    Raises:
+        ConfigError: a key that is none of `COLUMNS`.
+    """
+    for name, theirs in (columns or {}).items():
+        if name not in COLUMNS or not isinstance(theirs, str):
+            turned = f" (did you mean {theirs}: {shown(str(name))}?)" if theirs in COLUMNS else ""
+            raise ConfigError(
+                f"columns: {quoted(name)} is no column of a pair{turned}; give some of {', '.join(COLUMNS)}, each with "
+                "the name that your data has for it"
+            )
+    return dict(columns or {})
+
+
+def canonical(row: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[dict[str, Any], set[str]]:
+    """Return a row under the reader's names, without what is null, and the names of its own that were read.
+
+    Args:
+        row: as it is in the file.
+        columns: a checked `columns` mapping; it goes before every layout.
+
+    Raises:
+        LayoutError: a mapped column is missing, or the row's layout holds something else than it should.
+    """
+    found: dict[str, Any] = {}
+    read: set[str] = set()
+    for name, theirs in columns.items():
+        if theirs not in row:
+            raise LayoutError(theirs, f"missing; columns says that it holds the {name} (the row has {_names(row)})")
+        read.add(theirs)
+        if row[theirs] is not None:
+            found[name] = row[theirs]
+    present = {name: value for name, value in row.items() if value is not None and name not in read}
+    for name in COLUMNS:
+        if name in found or (name == "question" and "prompt" in found):
+            continue
+        for alias in _ALIASES.get(name, (name,)):
+            if alias in present and not (name in ("question", "system") and present[alias] == ""):
+                found[name] = present[alias]
+                read.add(alias)
+                break
+    if "completions" in present and "chosen" not in found:
+        _ultrafeedback(present["completions"], found)
+        read.add("completions")
+    if "conversations" in present and "messages" not in found:
+        found["messages"] = [
+            _sharegpt(turn, f"conversations[{i}]") for i, turn in enumerate(_list(present, "conversations"))
+        ]
+        read.add("conversations")
+    for side in ("chosen", "rejected"):
+        if isinstance(found.get(side), dict):
+            found[side] = [found[side]]
+        if isinstance(found.get(side), list):
+            found[side] = [_sharegpt(turn, f"{side}[{i}]") for i, turn in enumerate(found[side])]
+    if not columns and "prompt" not in found:
+        _input(present, found, read)
+    read |= {name for name in ("system", "question") if name in present and present[name] == ""}
+    return found, read
+
+
+def _input(present: Mapping[str, Any], found: dict[str, Any], read: set[str]) -> None:
+    """Alpaca: what `instruction` is about. Argilla's Orca pairs: the question itself."""
+    text, question = present.get("input"), found.get("question")
+    if not isinstance(text, str):
+        return
+    if question is None and "messages" not in found:
+        if text.strip():
+            found["question"] = text
+            read.add("input")
+    elif isinstance(question, str) and "instruction" in read:
+        found["question"] = f"{question}\n\n{text}" if text.strip() else question
+        read.add("input")
+
+
+def _ultrafeedback(completions: Any, found: dict[str, Any]) -> None:
+    """UltraFeedback as it was collected: the best and the worst of several scored answers."""
+    if not isinstance(completions, list) or len(completions) < 2:
+        raise LayoutError("completions", f"is {quoted(completions)}; give at least two answers with an overall_score")
+    for place, one in enumerate(completions):
+        score = one.get("overall_score") if isinstance(one, dict) else None
+        if isinstance(score, bool) or not isinstance(score, int | float) or not isinstance(one.get("response"), str):
+            raise LayoutError(f"completions[{place}]", f"is {quoted(one)}; it needs a response and an overall_score")
+    best = max(completions, key=lambda one: one["overall_score"])
+    worst = min(completions, key=lambda one: one["overall_score"])
+    found["chosen"], found["rejected"] = best["response"], worst["response"]
+    found["chosen_reward"], found["rejected_reward"] = best["overall_score"], worst["overall_score"]
+
+
+_SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "observation": "tool"}
+
+
+def _sharegpt(turn: Any, where: str) -> Any:
+    """A ShareGPT turn (`from`, `value`) as a message; other values as they are."""
+    if not isinstance(turn, dict) or "role" in turn or "from" not in turn:
+        return turn
+    if not isinstance(turn["from"], str):
+        raise LayoutError(f"{where}.from", f"is {quoted(turn['from'])}; give who speaks, as text")
+    return {"role": _SHAREGPT_ROLES.get(turn["from"], turn["from"]), "content": turn.get("value")}
+
+
+def _list(row: Mapping[str, Any], name: str) -> list[Any]:
+    value = row[name]
+    if not isinstance(value, list):
+        raise LayoutError(name, f"is {quoted(value)}; give a list of turns")
+    return value
+
+
+def _names(row: Mapping[str, Any]) -> str:
+    return ", ".join(shown(str(name)) for name in list(row)[:8]) or "nothing"
