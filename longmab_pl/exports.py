@@ -110,6 +110,18 @@ def public_names() -> Iterator[str]:
             yield f"{package}.{name}"
 
 
+def options_of(component: Any) -> set[str]:
+    """Return the names of the settings that a class takes; of what takes none, nothing.
+
+    Args:
+        component: a class, or anything else that a public name leads to.
+    """
+    try:
+        return set(inspect.signature(component).parameters)
+    except (TypeError, ValueError):
+        return set()
+
+
 def _packages_around(module: str) -> Iterator[str]:
     """Yield the packages that hold a module, the innermost first; no other is imported to look something up."""
     for package in sorted(PACKAGES, key=len, reverse=True):

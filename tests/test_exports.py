@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from importlib import import_module
 import pytest
 
 from longmab_pl.errors import DataError
-from longmab_pl.exports import PACKAGES, RENAMED, find_class, public_name, public_names
+from longmab_pl.exports import PACKAGES, RENAMED, find_class, options_of, public_name, public_names
 from longmab_pl.pairs.rule import PairRule
 from longmab_pl.prompts.formats import DirectAnswer, PromptFormat
 from longmab_pl.strategies.bandit.strategy import BanditRollout
@@ -91,16 +90,7 @@ def test_finding_a_pair_rule_does_not_wait_for_torch():
 
 def test_names_of_today_are_where_the_renames_lead():
     classes = {name: getattr(import_module(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in NAMES}
-    options = {
-        option
-        for found in classes.values()
-        if inspect.isclass(found)
-        for option in (
-            [f.name for f in dataclasses.fields(found)]
-            if dataclasses.is_dataclass(found)
-            else inspect.signature(found).parameters
-        )
-    }
+    options = set().union(*map(options_of, classes.values()))
     for old, new in RENAMED.items():
         assert new in (classes if "." in new else options), (old, new)
         assert old not in {name.rpartition(".")[2] for name in classes}, old

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from longmab_pl.cli.arguments import call
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation import results as outcomes
 from longmab_pl.evaluation.results import EvaluationResult
@@ -55,6 +56,11 @@ def compare(results: list[str], metric: str | None = None, out: str | None = Non
         rows = {name: {task: asdict(test) for task, test in found.items()} for name, found in tests.items()}
         path.write_text(json.dumps({"first": first.model, "against": rows}, indent=1) + "\n", encoding="utf-8")
         console.print(f"tests      {path}", markup=False, soft_wrap=True)
+
+
+def run(args: Sequence[str]) -> None:
+    """Run the command."""
+    call(compare, [args[0], *paths_as_list(args[1:])])
 
 
 def paths_as_list(args: Sequence[str]) -> list[str]:

@@ -2,110 +2,212 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
-import inspect
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, Self
 
-from lightning.pytorch.cli import LightningArgumentParser
+from jsonargparse import ArgumentParser
 
-_PLACE = re.compile(r'(?:Parser key "([\w.]+)"|Key "([\w.]+)")')
-_REFUSED = re.compile(
-    r"(?:Option '(?P<option>[^']+)' is not accepted"
-    r"|Group '(?P<group>[^']+)' does not accept (?:nested )?(?:option|key) '(?P<key>[^']+)'"
-    r"|Subcommand '[^']+' does not accept option '(?P<dotted>[^']+)'"
-    r"|unrecognized arguments: (?P<arguments>[^\n]+))"
+from longmab_pl.exports import RENAMED, options_of, public_names
+from longmab_pl.shown import printable, quoted, shown
+
+_STEP = re.compile(
+    r"""(?:Parser\ key|Key)\ "(?P<key>[\w.]+)"
+    |given\ class_path\ '(?P<cls>[^']+)'
+    |Expected\ a\ dot\ import\ path\ string:\ (?P<short>\S+)
+    |Option\ '(?P<option>[^']+)'\ is\ not\ accepted
+    |(?:Group|Subcommand)\ '(?P<group>[^']+)'\ does\ not\ accept\ (?:nested\ )?(?:option|key)\ '(?P<member>[^']+)'
+    |unrecognized\ arguments:\ (?P<arguments>[^\n]+)
+    |Expected\ a\ (?P<type>[^\n]+)\.\ Got\ value:\ (?P<value>[^\n]*)""",
+    re.VERBOSE,
 )
+"""A step of a message on its way from the outermost section to the mistake."""
+
 _NOISE = re.compile(
     r"^\s*(?:- )?(?:Does not validate against any|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|"
     r"Problem with given class_path)"
 )
-_CLASSES = (
-    "longmab_pl.RolloutDataModule",
-    "longmab_pl.PreferenceDataModule",
-    "longmab_pl.DPOModule",
-    "longmab_pl.training.LoRASettings",
-    "longmab_pl.engines.VLLMEngine",
-    "longmab_pl.engines.ServerEngine",
-    "longmab_pl.engines.LaunchServers",
-    "longmab_pl.engines.TransformersEngine",
-    "longmab_pl.engines.Sampling",
-    "longmab_pl.strategies.BanditRollout",
-    "longmab_pl.strategies.Chunking",
-    "longmab_pl.strategies.Probe",
-    "longmab_pl.strategies.EarlyStopping",
-    "longmab_pl.pairs.PairRule",
-    "longmab_pl.models.Embedder",
-    "longmab_pl.bandits.BanditSettings",
-    "longmab_pl.callbacks.QAEvaluation",
-    "longmab_pl.callbacks.LongBenchEvaluation",
-    "longmab_pl.callbacks.AdapterCheckpoint",
-    "lightning.pytorch.Trainer",
-)
+
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
 
 
-class ConfigParser(LightningArgumentParser):
-    """LightningCLI's parser, with errors that fit on a screen."""
+class OneErrorParser(ArgumentParser):
+    """A parser whose errors fit on a screen, and that takes no abbreviated options: they hide mistakes."""
 
     files: ClassVar[Sequence[str]] = ()
-    """Config files of the command, to find the line of a wrong key in."""
+    """Config files of the command, to find the line of a mistake in."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
+    @classmethod
+    def for_files(cls, files: Sequence[str]) -> type[Self]:
+        """Return this parser for a command with these config files."""
+        return type(cls.__name__, (cls,), {"files": tuple(files)})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:
             super().error(message, ex)
-        print(f"error: {summary(message, _known_options(), self.files)}", file=sys.stderr)
+        print(f"error: {printable(summary(message, set(_own_options(self)), self.files))}", file=sys.stderr)
         raise SystemExit(2)
 
 
-def summary(message: str, known: Iterable[str], files: Iterable[str] = ()) -> str:
-    """The point of a jsonargparse message: where, what, and the nearest known option.
+def summary(message: str, own: Collection[str], files: Sequence[str] = ()) -> str:
+    """Return the point of a jsonargparse message: where, what, and the nearest known name.
 
     Args:
         message: what jsonargparse says, which repeats the whole configuration for every level of nesting.
-        known: option names to suggest from.
-        files: config files that may hold the wrong key.
+        own: names of the parser's own options.
+        files: config files that may hold the mistake.
     """
-    refused = _REFUSED.search(message)
-    place = ".".join(a or b for a, b in _PLACE.findall(message[: refused.start()] if refused else message))
-    if refused is None:
-        kept = [line.strip() for line in message.splitlines() if line.strip() and not _NOISE.match(line)]
-        return "\n  ".join(kept) or message
-    if refused["arguments"]:
-        names = [a.split("=")[0].lstrip("-") for a in refused["arguments"].split() if a.startswith("--")]
-        what = ", ".join(names) or refused["arguments"]
+    place: list[str] = []
+    cls = ""
+    for step in _STEP.finditer(message):
+        if step["key"]:
+            place.append(step["key"])
+        elif step["cls"] and not _known_class(step["cls"]):
+            return _no_class(step["cls"], place, files)
+        elif step["cls"]:
+            cls = step["cls"]
+        elif step["short"]:
+            return _no_class(step["short"], place, files)
+        elif step["type"]:
+            line = _line_of(_pair(place[-1], step["value"]), place, files) if place else ""
+            where = ".".join(place) or "a value"
+            return f"{line}{where} is {quoted(step['value'])}; it must be {_kind(step['type'])}"
+        else:
+            return _no_option(step, place, cls, own, files)
+    return _as_said(message, files)
+
+
+def _no_option(step: re.Match[str], place: list[str], cls: str, own: Collection[str], files: Sequence[str]) -> str:
+    if step["arguments"]:
+        names = [a.split("=")[0].lstrip("-") for a in step["arguments"].split() if a.startswith("--")]
+        what = ", ".join(names) or shown(step["arguments"])
         wrong = names[0].rpartition(".")[2] if names else ""
-    elif refused["dotted"]:
-        what = refused["dotted"]
-        wrong = what.rpartition(".")[2]
-    elif refused["option"]:
-        what = wrong = refused["option"]
     else:
-        wrong = refused["key"]
-        what = f"{refused['group']}.{wrong}"
-    near = difflib.get_close_matches(wrong, sorted(set(known)), n=1, cutoff=0.6)
-    where = f"{place}.{what}" if place else what
-    mend = f"did you mean `{near[0]}`?" if near else "`--print_config` shows what there is"
-    return f"{_line_of(wrong, files)}{where}: there is no such option; {mend}"
+        wrong = (step["option"] or step["member"]).rpartition(".")[2]
+        # A subcommand's own name is no part of a setting's.
+        group = "" if step.group().startswith("Subcommand") else step["group"]
+        what = ".".join(filter(None, (group, step["option"] or step["member"])))
+    where = ".".join([*place, what])
+    near = _nearest_option(wrong, cls, bool(cls) and "." in what, own)
+    hint = f"did you mean `{near}`?" if near else "`--print_config` shows what there is"
+    return f"{_line_of(_key(wrong), where.split('.')[:-1], files)}{where}: there is no such option; {hint}"
 
 
-def _line_of(key: str, files: Iterable[str]) -> str:
-    pattern = re.compile(rf"(?:^|[\s{{,]){re.escape(key)}\s*:")
+def _nearest_option(wrong: str, cls: str, nested: bool, own: Collection[str]) -> str:
+    """The option that is meant: by its earlier name, or the nearest one of the class, the parser, or any class."""
+    names = options_of(_imported(cls)) if cls and not nested else () if nested else own
+    if RENAMED.get(wrong) in names:
+        return RENAMED[wrong]
+    if near := _near(wrong, names):
+        return near
+    if not cls and not any("." in name for name in own):
+        return ""  # a command without configurable components
+    return _near(wrong, set().union(*(options_of(_imported(name)) for name in public_names())))
+
+
+def _near(wrong: str, names: Iterable[str]) -> str:
+    """The nearest name, of options named by sections the last part."""
+    found = difflib.get_close_matches(wrong, sorted({n.rpartition(".")[2] for n in names} - {wrong}), n=1, cutoff=0.7)
+    return found[0] if found else ""
+
+
+def _no_class(name: str, place: list[str], files: Sequence[str]) -> str:
+    short = name.rpartition(".")[2]
+    known = {public.rpartition(".")[2]: public for public in public_names()}
+    near = RENAMED.get(short) or known.get(short) or known.get(_near(short, known), "")
+    hint = f"did you mean `{near}`?" if near else "give the import path of a class, `package.module.Class`"
+    return f"{_line_of(re.escape(name), place, files)}{'.'.join(place)}: there is no class {quoted(name)}; {hint}"
+
+
+def _known_class(path: str) -> bool:
+    return not _is_ours(path) or _imported(path) is not None
+
+
+def _is_ours(path: str) -> bool:
+    return path.startswith("longmab_pl.")
+
+
+def _imported(path: str) -> Any:
+    """A class of this package by its path, or None."""
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError):
+        return None
+
+
+def _kind(type_name: str) -> str:
+    """A type in words: `<class 'int'>` is a whole number, `typing.Literal['a', 'b']` is a or b."""
+    name = type_name.removeprefix("<class '").removesuffix("'>")
+    if name.startswith("typing.Literal["):
+        return " or ".join(re.findall(r"'([^']*)'", name))
+    return _KINDS.get(name, name)
+
+
+def _own_options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    for action in parser._actions:
+        yield action.dest
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from _own_options(inner)
+
+
+def _key(name: str) -> str:
+    """The pattern of a key in YAML."""
+    return rf"(?:^|[\s{{,]){re.escape(name)}\s*:"
+
+
+def _pair(name: str, value: str) -> str:
+    """The pattern of a key with this value."""
+    return rf"{_key(name.rpartition('.')[2])}\s*[\"']?{re.escape(value)}[\"']?\s*(?:$|[,}}#])"
+
+
+def _line_of(pattern: str, place: Sequence[str], files: Iterable[str]) -> str:
+    """`FILE:LINE: ` of the pattern's first match within a section, or nothing where no config file has one."""
     for name in files:
         path = Path(name)
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-        for number, line in enumerate(lines, 1):
-            if pattern.search(line):
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        start = _start_of(place, text)
+        for number, line in enumerate(text.splitlines()[start:], start + 1):
+            if re.search(pattern, line):
                 return f"{name}:{number}: "
     return ""
 
 
-def _known_options() -> set[str]:
-    names: set[str] = set()
-    for path in _CLASSES:
-        module, _, name = path.rpartition(".")
-        names |= set(inspect.signature(getattr(import_module(module), name)).parameters)
-    return names
+def _start_of(place: Sequence[str], text: str) -> int:
+    """The line, from 0, on which the innermost section of a place begins in YAML."""
+    import yaml
+
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        return 0
+    line = 0
+    for key in ".".join(place).split("."):
+        found = _member(node, key) or _member(_member(node, "init_args"), key)
+        if found is None:
+            break
+        node, line = found, found.start_mark.line
+    return line
+
+
+def _member(node: Any, key: str) -> Any:
+    """The value of a key in a YAML mapping, or None."""
+    pairs = node.value if node is not None and node.id == "mapping" else ()
+    return next((value for name, value in pairs if name.value == key), None)
+
+
+def _as_said(message: str, files: Sequence[str]) -> str:
+    """The message without what it repeats."""
+    if len(files) == 1:
+        message = message.replace('"<unicode string>"', files[0])
+    kept = [line.strip() for line in message.splitlines() if line.strip() and not _NOISE.match(line)]
+    return "\n  ".join(kept) or message

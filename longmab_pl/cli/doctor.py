@@ -8,68 +8,53 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jsonargparse.typing import PositiveFloat
-from lightning import LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser
 
-from longmab_pl.cli.config_errors import ConfigParser
-from longmab_pl.cli.main import LongMabCLI
+from longmab_pl.cli.config_files import resolve_configs
+from longmab_pl.cli.lightning import ParseOnlyCLI, total_epochs
+from longmab_pl.cli.quiet import quiet_lightning
 from longmab_pl.preflight.budget import PHASES, Budget
 from longmab_pl.preflight.checks import PreflightReport
 from longmab_pl.preflight.hardware import this_machine
 from longmab_pl.preflight.memory_model import GIB
-from longmab_pl.training.module import DPOModule
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-class DoctorCLI(LongMabCLI):
-    """The sections of `fit`, parsed; no Trainer is made, so that a GPU's configuration can be looked at elsewhere."""
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        super().add_arguments_to_parser(parser)
-        parser.add_argument(
-            "--gpu-memory-gb",
-            type=PositiveFloat | None,
-            default=None,
-            help="plan for one GPU with so many GiB instead of this machine",
-        )
-
-    def before_instantiate_classes(self) -> None:
-        self._set_epochs(self.config)
-
-    def instantiate_classes(self) -> None:
-        self.config_init = self.parser.instantiate_classes(self.config)
-        self.datamodule, self.model = self.config_init.data, self.config_init.model
+def run(args: Sequence[str]) -> None:
+    """Run the command."""
+    quiet_lightning()
+    raise SystemExit(diagnose(resolve_configs(args)))
 
 
-def examine(args: Sequence[str]) -> int:
+def diagnose(args: Sequence[str]) -> int:
     """Check a configuration and this machine, and print the memory budget of each phase.
 
     Args:
-        args: those of `longmab fit`, and `--gpu-memory-gb N` to plan for one GPU with N GiB instead of this machine.
+        args: the command's name, the arguments of `longmab fit`, and `--gpu-memory-gb N` to plan for one GPU with N GiB
+            instead of this machine.
 
     Returns:
         the exit status: 0, or 1 if something will fail.
     """
     # The hub client announces every attempt to reach a hub; whether it was reached is said below.
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
-    ConfigParser.files = [a.removeprefix("--config=") for a in args if a.endswith((".yaml", ".yml", ".json"))]
-    cli = DoctorCLI(
-        DPOModule,
-        LightningDataModule,
-        subclass_mode_data=True,
-        parser_class=ConfigParser,
-        run=False,
-        seed_everything_default=False,
-        trainer_defaults={"default_root_dir": "runs/longmab"},
-        parser_kwargs={"prog": "longmab doctor", "description": "Exit status 1 if the run will fail."},
-        args=[*args, "--seed_everything=false"],
-    )
+    cli = ParseOnlyCLI([*args, "--seed_everything=false"], _add_arguments, "Exit status 1 if the run will fail.")
     config = cli.config
+    total_epochs(cli.datamodule, config.trainer.max_epochs)
     found = PreflightReport(cli.model, cli.datamodule, config.trainer, this_machine(), config.gpu_memory_gb)
     show(found)
     return 1 if any(finding.level == "fail" for finding in found.findings) else 0
+
+
+def _add_arguments(parser: LightningArgumentParser) -> None:
+    parser.add_argument(
+        "--gpu-memory-gb",
+        type=PositiveFloat | None,
+        default=None,
+        help="plan for one GPU with so many GiB instead of this machine",
+    )
 
 
 def show(found: PreflightReport) -> None:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from longmab_pl.cli.arguments import call
+from longmab_pl.cli.quiet import quiet_transformers
 from longmab_pl.data.readers import read_records
 from longmab_pl.engines.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError
@@ -130,6 +132,12 @@ def evaluate(
             _show_needles(task, result, folder)
     print(f"result     {folder / 'result.json'}")
     return result
+
+
+def run(args: Sequence[str]) -> None:
+    """Run the command."""
+    quiet_transformers()
+    call(evaluate, args)
 
 
 def _predicted(

@@ -1,13 +1,15 @@
-"""`longmab rollout`: one round without training. `longmab pairs`: a round's pairs again, by another rule."""
+"""`longmab pairs`: a round's pairs again, by another rule."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from longmab_pl.cli.arguments import call
+from longmab_pl.cli.quiet import quiet_transformers
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord, records_digest
 from longmab_pl.errors import ConfigError, DataError
@@ -25,60 +27,7 @@ from longmab_pl.rollout.round_folder import ROUNDS, RoundFolder
 from longmab_pl.seeding import derive_seed
 from longmab_pl.storage.fingerprint import rebuild
 
-if TYPE_CHECKING:
-    from longmab_pl.datamodules.rollouts import RolloutDataModule
-
 _FORMATS: dict[str, PairFormat] = {".jsonl": "jsonl", ".parquet": "parquet"}
-
-
-def roll_out_round(
-    data: RolloutDataModule, model: str, run: Path, *, adapter: str | None = None, number: int = 1
-) -> Path:
-    """Make one round with a model as it is, without training, and print what it gave.
-
-    The round has the records, seeds and folder that `fit` would give it, so a `fit` with the same settings in the same
-    run folder begins with a first round that was rolled out by the base model here.
-
-    Args:
-        data: the settings of the rollout.
-        model: as in `DPOModule`.
-        run: the run folder.
-        adapter: a PEFT folder to answer with; None: the base model.
-        number: which round, from 1.
-
-    Returns:
-        The round's folder.
-
-    Raises:
-        ConfigError, DataError: the settings, the records or the adapter cannot be used.
-        LongMabError: the engine or the disk failed; the same command continues.
-    """
-    from longmab_pl.models.adapter_files import fitting_adapter
-
-    if number < 1:
-        raise ConfigError(f"--round is {number}; rounds are counted from 1")
-    data.load(model)
-    folder = resolve_model(model)
-    info = None if adapter is None else fitting_adapter(adapter, folder)
-    making = data.new_round(run, number - 1, model, "base" if info is None else info.digest)
-    store = making.store
-    if store.complete:
-        print(f"round {number} is there already, with the same settings, records and policy")
-        summary = store.read_summary()
-    else:
-        try:
-            data.engine.start(folder)
-            data.engine.wake()
-            data.engine.sync(None if info is None else info.folder)
-            making.roll_out(data.engine, max_live=data.max_live_records, title=f"round {number} rollout")
-        finally:
-            data.engine.close()
-        summary = making.finish("base" if info is None else str(info.folder))
-    console = wide_console()
-    console.print(statistics_table(summary["statistics"], f"round {number}: {store.folder.name}"))
-    console.print(f"pairs      {store.pairs}", soft_wrap=True, markup=False)
-    console.print(f"responses  {store.rollouts}", soft_wrap=True, markup=False)
-    return store.folder
 
 
 def pairs(
@@ -146,6 +95,12 @@ def pairs(
     console.print(f"pairs      {path}", soft_wrap=True, markup=False)
     kind = "json" if form == "jsonl" else form
     console.print(f'read with  load_dataset("{kind}", data_files="{path}")', soft_wrap=True, markup=False)
+
+
+def run(args: Sequence[str]) -> None:
+    """Run the command."""
+    quiet_transformers()
+    call(pairs, args)
 
 
 def _write_round(

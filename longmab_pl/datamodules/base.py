@@ -35,7 +35,12 @@ class PairDataModule(LightningDataModule, ABC):
         held_out: likewise for validation.
         served: the engine as callbacks use it, or None where there is no engine.
         tokenizer: the policy's, once `setup` has run.
+        epochs_setting: the settings that say how many epochs a run has, for messages.
     """
+
+    epochs_setting = "data.rounds x data.epochs_per_round"
+    rounds: int
+    epochs_per_round: int
 
     def __init__(
         self, batch_size: int, val_fraction: float, seed: int, max_tokens_per_batch: int | None = None
@@ -75,6 +80,11 @@ class PairDataModule(LightningDataModule, ABC):
         """At an epoch's end: what a report says of its round (`round`, from 1) beside its training metrics."""
 
     # the run
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of a whole run."""
+        return self.rounds * self.epochs_per_round
 
     @property
     def run_folder(self) -> Path:

@@ -54,6 +54,8 @@ class PreferenceDataModule(PairDataModule):
         seed: of order and held-out share.
     """
 
+    epochs_setting = "data.epochs"
+
     def __init__(
         self,
         train: str,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from longmab_pl.cli.main import main, shipped_config
+import longmab_pl
+from longmab_pl.cli.config_files import shipped_config
+from longmab_pl.cli.main import COMMANDS, main
 from longmab_pl.errors import ConfigError
 
 DEMO = ["fit", "--config", "demo"]
@@ -135,3 +140,97 @@ def test_synthesize_writes_two_files(capsys, tmp_path):
     train, held_out = capsys.readouterr().out.split()
     assert len(Path(train).read_text().splitlines()) == 5
     assert len(Path(held_out).read_text().splitlines()) == 3
+
+
+def test_an_unknown_command_is_answered_with_all_there_are(capsys):
+    message = error_of(capsys, ["evalute", "--model", "x"])
+    assert message.startswith("error: there is no command 'evalute'; did you mean `evaluate`? The commands are: fit,")
+    assert all(command.name in message for command in COMMANDS)
+    assert "\x1b" not in error_of(capsys, ["\x1b[31mred" + "x" * 1_000_000])
+    assert len(error_of(capsys, ["x" * 1_000_000])) < 400
+
+
+def test_the_version_is_the_package_s(capsys):
+    main(["--version"])
+    assert capsys.readouterr().out.strip() == f"longmab {longmab_pl.__version__}"
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["evalute"]])
+def test_answers_that_need_no_library_import_none(args):
+    code = (
+        "import sys; from longmab_pl.cli.main import main\n"
+        f"try: main({args!r})\n"
+        "except SystemExit: pass\n"
+        "loaded = {'torch', 'lightning', 'transformers', 'numpy', 'jsonargparse', 'rich'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_has_a_help_of_its_own(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command.name, "--help"])
+    assert stopped.value.code == 0
+    assert f"longmab {command.name}" in capsys.readouterr().out or command.name in ("fit", "validate")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [*DEMO, "--model.learning_rat", "1e-4"],
+        ["rollout", "--config", "demo", "--roun", "2"],
+        ["doctor", "--config", "demo", "--gpu-memory", "24"],
+        ["evaluate", "--model", "x", "--dat", "y"],
+        ["synthesize", "folder", "--trai", "5"],
+    ],
+    ids=lambda args: args[0],
+)
+def test_abbreviated_options_are_refused(args, capsys):
+    message = error_of(capsys, args)
+    assert "there is no such option; did you mean `" in message
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("today", "earlier", "message"),
+    [
+        (
+            "longmab_pl.strategies.BanditRollout",
+            "longmab_pl.rollout.bandit_rollout.BanditRollout",
+            "data.strategy: there is no class 'longmab_pl.rollout.bandit_rollout.BanditRollout'; did you mean "
+            "`longmab_pl.strategies.BanditRollout`?",
+        ),
+        (
+            "longmab_pl.prompts.DirectAnswer",
+            "longmab_pl.rollout.reading.Direct",
+            "data.prompt_format: there is no class 'longmab_pl.rollout.reading.Direct'; did you mean "
+            "`longmab_pl.prompts.DirectAnswer`?",
+        ),
+        ("prompt_format:", "reading:", "data.reading: there is no such option; did you mean `prompt_format`?"),
+        ("pulls:", "rounds:", "data.strategy.rounds: there is no such option; did you mean `pulls`?"),
+        (
+            "longmab_pl.engines.VLLMEngine",
+            "VLLMEngin",
+            "data.engine: there is no class 'VLLMEngin'; did you mean `longmab_pl.engines.VLLMEngine`?",
+        ),
+        ("rounds: 2", "rounds: two", "data.rounds is 'two'; it must be a whole number"),
+        ("budget: adaptive", "budget: wide", "data.strategy.budget is 'wide'; it must be fixed or adaptive"),
+    ],
+)
+def test_names_and_values_of_before_or_of_nowhere(today, earlier, message, capsys, tmp_path):
+    config = tmp_path / "mine.yaml"
+    text = Path(shipped_config("demo")).read_text()
+    config.write_text(text.replace(today, earlier, 1))
+    line = text[: text.index(today)].count("\n") + 1
+    assert error_of(capsys, ["fit", "--config", str(config)]).strip() == f"error: {config}:{line}: {message}"
+
+
+def test_a_full_or_read_only_disk_is_one_line(capsys, monkeypatch):
+    def full(args):
+        raise OSError(errno.ENOSPC, "No space left on device", "/runs/[red]x\x1b[0m/report.json")
+
+    monkeypatch.setattr("longmab_pl.cli.report.run", full)
+    message = error_of(capsys, ["report", "somewhere"])
+    assert "cannot write or read /runs/[red]x\\x1b[0m/report.json: No space left on device; free some space" in message
+    assert len(message.splitlines()) == 1

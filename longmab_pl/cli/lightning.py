@@ -1,0 +1,117 @@
+"""`longmab fit` and `longmab validate` under LightningCLI, and the same config parsed without a Trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lightning import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from longmab_pl.callbacks.checkpoint import AdapterCheckpoint
+from longmab_pl.callbacks.export import AdapterExport
+from longmab_pl.callbacks.progress import RoundProgressBar
+from longmab_pl.callbacks.round_report import RoundReport
+from longmab_pl.cli.config_errors import OneErrorParser
+from longmab_pl.cli.config_files import config_files, resolve_configs
+from longmab_pl.cli.quiet import quiet_lightning
+from longmab_pl.datamodules.base import PairDataModule
+from longmab_pl.errors import ConfigError
+from longmab_pl.training.module import DPOModule
+
+AddArguments = Callable[[LightningArgumentParser], None]
+
+
+class ConfigParser(OneErrorParser, LightningArgumentParser):
+    """LightningCLI's parser, with errors that fit on a screen and no abbreviated options."""
+
+
+class LongMabCLI(LightningCLI):
+    """LightningCLI for `DPOModule` and a data module of pairs."""
+
+    def __init__(self, args: Sequence[str], **settings: Any) -> None:
+        super().__init__(
+            model_class=DPOModule,
+            datamodule_class=LightningDataModule,
+            subclass_mode_data=True,
+            parser_class=ConfigParser.for_files(config_files(args)),
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={"num_sanity_val_steps": 0, "log_every_n_steps": 1, "default_root_dir": "runs/longmab"},
+            args=list(args),
+            **settings,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(AdapterCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(AdapterExport, "export")
+        parser.add_lightning_class_args(RoundReport, "report")
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {
+            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"},
+            "validate": {"model", "dataloaders", "datamodule"},
+        }
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the Trainer for as many epochs as the data module has."""
+        settings = self.config_init[self.subcommand].trainer
+        epochs = total_epochs(self.datamodule, settings.max_epochs)
+        if settings.enable_progress_bar is not False and not _has_progress_bar(settings.callbacks):
+            self.trainer_defaults = {**self.trainer_defaults, "callbacks": [RoundProgressBar()]}
+        return super().instantiate_trainer(max_epochs=epochs, **kwargs)
+
+
+class ParseOnlyCLI(LongMabCLI):
+    """The sections of `fit`, parsed for another command; no Trainer is made.
+
+    Args:
+        args: of the command, its name first.
+        add_arguments: adds the command's own options.
+        description: what the command does.
+    """
+
+    def __init__(self, args: Sequence[str], add_arguments: AddArguments, description: str) -> None:
+        self._add_arguments_of_command = add_arguments
+        parser_kwargs = {"prog": f"longmab {args[0]}", "description": description}
+        super().__init__(args[1:], seed_everything_default=0, run=False, parser_kwargs=parser_kwargs)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        self._add_arguments_of_command(parser)
+
+    def instantiate_classes(self) -> None:
+        self.config_init = self.parser.instantiate_classes(self.config)
+        self.datamodule, self.model = self.config_init.data, self.config_init.model
+
+
+def total_epochs(data: LightningDataModule, asked: int | None) -> int | None:
+    """Return how many epochs a run has.
+
+    Args:
+        data: the data module, which counts them if it is one of this package's.
+        asked: `trainer.max_epochs`.
+
+    Raises:
+        ConfigError: both say it, and not the same.
+    """
+    if not isinstance(data, PairDataModule):
+        return asked
+    if asked not in (None, data.total_epochs):
+        raise ConfigError(
+            f"trainer.max_epochs is {asked}, but {data.epochs_setting} is {data.total_epochs}; leave "
+            "trainer.max_epochs out"
+        )
+    return data.total_epochs
+
+
+def run(args: Sequence[str]) -> None:
+    """Run `fit` or `validate`, whichever the first argument names."""
+    quiet_lightning()
+    parser_kwargs = {name: {"default_env": False} for name in LongMabCLI.subcommands()}
+    LongMabCLI(resolve_configs(args), seed_everything_default=0, parser_kwargs=parser_kwargs)
+
+
+def _has_progress_bar(callbacks: Any) -> bool:
+    return any(isinstance(callback, ProgressBar) for callback in callbacks or ())

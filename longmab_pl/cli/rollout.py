@@ -1,0 +1,93 @@
+"""`longmab rollout`: one round without training."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from longmab_pl.cli.config_files import resolve_configs
+from longmab_pl.cli.lightning import ParseOnlyCLI
+from longmab_pl.cli.quiet import quiet_lightning
+from longmab_pl.datamodules.rollouts import RolloutDataModule
+from longmab_pl.errors import ConfigError
+from longmab_pl.models.adapter_files import fitting_adapter
+from longmab_pl.models.hub import resolve_model
+from longmab_pl.reporting.console import wide_console
+from longmab_pl.reporting.run_report import statistics_table
+
+
+def roll_out_round(
+    data: RolloutDataModule, model: str, run: Path, *, adapter: str | None = None, number: int = 1
+) -> Path:
+    """Make one round with a model as it is, without training, and print what it gave.
+
+    The round has the records, seeds and folder that `fit` would give it, so a `fit` with the same settings in the same
+    run folder begins with a first round that was rolled out by the base model here.
+
+    Args:
+        data: the settings of the rollout.
+        model: as in `DPOModule`.
+        run: the run folder.
+        adapter: a PEFT folder to answer with; None: the base model.
+        number: which round, from 1.
+
+    Returns:
+        The round's folder.
+
+    Raises:
+        ConfigError, DataError: the settings, the records or the adapter cannot be used.
+        LongMabError: the engine or the disk failed; the same command continues.
+    """
+    if number < 1:
+        raise ConfigError(f"--round is {number}; rounds are counted from 1")
+    data.load(model)
+    folder = resolve_model(model)
+    info = None if adapter is None else fitting_adapter(adapter, folder)
+    making = data.new_round(run, number - 1, model, "base" if info is None else info.digest)
+    store = making.store
+    if store.complete:
+        print(f"round {number} is there already, with the same settings, records and policy")
+        summary = store.read_summary()
+    else:
+        try:
+            data.engine.start(folder)
+            data.engine.wake()
+            data.engine.sync(None if info is None else info.folder)
+            making.roll_out(data.engine, max_live=data.max_live_records, title=f"round {number} rollout")
+        finally:
+            data.engine.close()
+        summary = making.finish("base" if info is None else str(info.folder))
+    console = wide_console()
+    console.print(statistics_table(summary["statistics"], f"round {number}: {store.folder.name}"))
+    console.print(f"pairs      {store.pairs}", soft_wrap=True, markup=False)
+    console.print(f"responses  {store.rollouts}", soft_wrap=True, markup=False)
+    return store.folder
+
+
+def run(args: Sequence[str]) -> None:
+    """Run the command."""
+    quiet_lightning()
+    cli = ParseOnlyCLI(
+        resolve_configs(args), _add_arguments, "Run one round without training, with the same config file as fit."
+    )
+    data, config = cli.datamodule, cli.config
+    if not isinstance(data, RolloutDataModule):
+        raise ConfigError(f"data is a {type(data).__name__}; a rollout needs longmab_pl.RolloutDataModule")
+    folder = Path(config.trainer.default_root_dir)
+    try:
+        print(roll_out_round(data, cli.model.model, folder, adapter=config.adapter, number=config.round))
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _add_arguments(parser: LightningArgumentParser) -> None:
+    parser.add_argument(
+        "--adapter", type=str | None, default=None, help="PEFT folder to answer with (default: the base model)"
+    )
+    parser.add_argument(
+        "--round", type=int, default=1, help="which round, from 1: decides its records and seeds (default: 1)"
+    )
