@@ -22,7 +22,7 @@ from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.reporting.console import wide_console
 from longmab_pl.reporting.run_report import statistics_table
 from longmab_pl.rollout.metrics import RoundMetrics
-from longmab_pl.rollout.rollout_log import RolloutLog
+from longmab_pl.rollout.rollout_log import RolloutFile
 from longmab_pl.rollout.round_folder import ROUNDS, RoundFolder
 from longmab_pl.seeding import derive_seed
 from longmab_pl.storage.fingerprint import rebuild
@@ -115,26 +115,29 @@ def _write_round(
     prompt_format: PromptFormat = rebuild(settings["prompt_format"], PromptFormat)  # type: ignore[type-abstract]
     records = _records(train, settings["record_digests"])
     number, seed = settings["round"], derive_seed(settings["seed"], "round", settings["round"])
+    damage = store.damage() if store.complete else None
+    if damage is not None:
+        raise DataError(f"{damage}. The same `longmab rollout` (or fit) makes it again from {store.journal}.")
     file = store.rollouts if store.complete else store.spool
     if not file.exists():
         raise DataError(f"{store.folder}: no record is finished yet; the same `longmab rollout` (or fit) continues it")
     failed = 0
-    with RolloutLog(file, read_only=True) as spool:
-        for record_id, record in records.items():
-            if record_id not in spool:
-                continue
-            rollout = spool.read(record_id)
-            try:
-                made = build_pairs(record, rollout, rule, prompt_format, tokenizer, seed=seed, round=number)
-            except DataError as error:
-                print(f"record {record_id!r} failed: {error}", file=sys.stderr)
-                failed += 1
-                continue
-            statistics.add(rollout, made)
-            for pair in made:
-                writer.write(pair)
-        if not store.complete:
-            print(f"round {number + 1} is not finished: {len(spool)} finished records count", file=sys.stderr)
+    rollouts = RolloutFile(file)
+    for record_id, record in records.items():
+        if record_id not in rollouts:
+            continue
+        rollout = rollouts.read(record_id)
+        try:
+            made = build_pairs(record, rollout, rule, prompt_format, tokenizer, seed=seed, round=number)
+        except DataError as error:
+            print(f"record {record_id!r} failed: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        statistics.add(rollout, made)
+        for pair in made:
+            writer.write(pair)
+    if not store.complete:
+        print(f"round {number + 1} is not finished: {len(rollouts)} finished records count", file=sys.stderr)
     statistics.add_failures(failed)
 
 

@@ -17,6 +17,7 @@ from longmab_pl.models.adapter_files import fitting_adapter
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.reporting.console import wide_console
 from longmab_pl.reporting.run_report import statistics_table
+from longmab_pl.rollout.repair import is_whole
 
 
 def roll_out_round(
@@ -48,7 +49,8 @@ def roll_out_round(
     info = None if adapter is None else fitting_adapter(adapter, folder)
     making = data.new_round(run, number - 1, model, "base" if info is None else info.digest)
     store = making.store
-    if store.complete:
+    name = "base" if info is None else str(info.folder)
+    if store.complete and is_whole(making, name):
         print(f"round {number} is there already, with the same settings, records and policy")
         summary = store.read_summary()
     else:
@@ -59,7 +61,7 @@ def roll_out_round(
             making.roll_out(data.engine, max_live=data.max_live_records, title=f"round {number} rollout")
         finally:
             data.engine.close()
-        summary = making.finish("base" if info is None else str(info.folder))
+        summary = making.finish(name)
     console = wide_console()
     console.print(statistics_table(summary["statistics"], f"round {number}: {store.folder.name}"))
     console.print(f"pairs      {store.pairs}", soft_wrap=True, markup=False)

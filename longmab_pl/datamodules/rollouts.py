@@ -26,6 +26,7 @@ from longmab_pl.pairs.rule import PairRule
 from longmab_pl.pairs.types import PairFormat
 from longmab_pl.prompts import encoding
 from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
+from longmab_pl.rollout.repair import is_whole, repair
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder, refuse_older_rounds
 from longmab_pl.storage.fingerprint import digest
@@ -244,7 +245,7 @@ class RolloutDataModule(PairDataModule):
 
     def _make_or_find(self, making: Round) -> None:
         """Rank 0 makes the round; the others wait, without a limit, and read its files."""
-        if making.store.complete:
+        if making.store.complete and is_whole(making, self.policy_version()):
             number = making.store.number + 1
             print(f"round {number}: same settings, records and policy as {making.store.folder}; its pairs count")
         else:
@@ -284,7 +285,16 @@ class RolloutDataModule(PairDataModule):
                 f"the checkpoint is in the middle of round {number + 1}, whose pairs are not in {store.folder}: resume "
                 "with the same trainer.default_root_dir, or start from the round's first checkpoint"
             )
+        on_rank_zero(lambda: self._repair(store))
         return store
+
+    def _repair(self, store: RoundFolder) -> None:
+        """Make files of a round under way again that were damaged since; its policy has moved on."""
+        damage = store.damage()
+        if damage is not None:
+            records, following = self.plan.records_of(self.records, store.number, self.records_per_round)
+            making = Round(self.plan, store, records, self.tokenizer, store.read_settings(), reserve=following)
+            repair(making, damage, store.folder.name)
 
     def _make(self, making: Round) -> None:
         assert self.served is not None

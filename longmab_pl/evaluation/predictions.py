@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from longmab_pl.data.records import QARecord
-from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.errors import ConfigError
+from longmab_pl.storage.append_log import AppendLog, LogKind, Row
+from longmab_pl.storage.checked_json import read_checked_json, write_checked_json
+from longmab_pl.storage.files import atomic_write_binary
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,21 @@ def record_digest(record: QARecord) -> str:
     return digest.hexdigest()[:16]
 
 
+PREDICTIONS = LogKind(
+    name="prediction file",
+    format=2,  # 2: a checksum in every line
+    lost="its question is asked again",
+    busy="This evaluation is running already. Wait for it, stop it, or use another folder.",
+    header=False,  # LongBench's official scorer reads every line as a prediction; the settings file is the header
+)
+
+
 class PredictionFile:
     """`<folder>/<task>.jsonl` with `<folder>/<task>.settings.json` beside it.
 
     The rows carry `pred`, `answers`, `all_classes` and `length`, so that LongBench's official scorer reads the file.
     What the predictions depend on (model, prompt, sampling) stands in the settings file; predictions made under other
-    settings are never mixed in.
+    settings are never mixed in. A line that is damaged on disk is named, taken out, and its question asked again.
 
     Args:
         folder: made if missing.
@@ -59,23 +69,28 @@ class PredictionFile:
 
     Raises:
         ConfigError: the folder holds predictions of this task made under other settings.
-        DataError: a line in the middle of the file is unreadable.
+        DataError: another process is writing them, or their settings are damaged.
+        LongMabError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path, task: str, settings: dict[str, Any], *, overwrite: bool = False) -> None:
         self.path = folder / f"{task}.jsonl"
-        folder.mkdir(parents=True, exist_ok=True)
         if changed_settings(folder, task, settings) is not None:
             if not overwrite:
                 refuse_other_settings(folder, task, settings)
             self.path.unlink(missing_ok=True)
-            text = json.dumps(settings, ensure_ascii=False, indent=1) + "\n"
-            _write_atomically(_settings_path(folder, task), text)
-        self.finished = {(p.id, p.digest): p for p in self._recover()}
-        self._file: IO[str] | None = None
+            write_checked_json(_settings_path(folder, task), settings)
+        self.finished: dict[tuple[str, str], Prediction] = {}
+        self._log: AppendLog | None = None
+        if self.path.exists():
+            self._opened().close()
 
     def append(self, prediction: Prediction, gold: dict[str, Any], scores: dict[str, float]) -> None:
-        """Write one finished prediction and flush it to the operating system."""
+        """Write one finished prediction; it is with the operating system then.
+
+        Raises:
+            LongMabError: the disk is full or the file cannot be written; the same command continues.
+        """
         row = {
             "id": prediction.id,
             "pred": prediction.text,
@@ -87,41 +102,36 @@ class PredictionFile:
             "cut": prediction.cut,
             "digest": prediction.digest,
         }
-        if self._file is None:
-            self._file = self.path.open("a", encoding="utf-8")
-        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        self._file.flush()
+        if self._log is None:
+            self._log = self._opened()
+        self._log.write([row])
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
-    def _recover(self) -> Iterator[Prediction]:
-        if not self.path.exists():
-            return
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            # The run was killed while it wrote its last line: that prediction is made again.
-            with self.path.open("r+b") as file:
-                file.truncate(whole)
-        for number, line in enumerate(content[:whole].splitlines(), start=1):
-            try:
-                row = json.loads(line)
-                yield Prediction(
-                    id=row["id"],
-                    digest=row["digest"],
-                    text=row["pred"],
-                    finish_reason=row["finish_reason"],
-                    prompt_tokens=row["prompt_tokens"],
-                    completion_tokens=row["completion_tokens"],
-                    cut=row["cut"],
-                )
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(
-                    f"{self.path}:{number}: not a prediction ({error!r}); delete that line, or the file to start anew"
-                ) from error
+    def _opened(self) -> AppendLog:
+        log = AppendLog(self.path, PREDICTIONS, "", self._keep)
+        if not log.damaged:
+            return log
+        # No reader may meet them, the official scorer included.
+        log.close()
+        with self.path.open("rb") as lines, atomic_write_binary(self.path) as kept:
+            kept.writelines(line for number, line in enumerate(lines, 1) if number not in log.damaged)
+        return AppendLog(self.path, PREDICTIONS, "", self._keep)
+
+    def _keep(self, row: Row, _: int) -> None:
+        prediction = Prediction(
+            id=row["id"],
+            digest=row["digest"],
+            text=row["pred"],
+            finish_reason=row["finish_reason"],
+            prompt_tokens=row["prompt_tokens"],
+            completion_tokens=row["completion_tokens"],
+            cut=row["cut"],
+        )
+        self.finished[prediction.id, prediction.digest] = prediction
 
 
 def changed_settings(folder: Path, task: str, settings: dict[str, Any]) -> list[str] | None:
@@ -153,12 +163,9 @@ def _settings_path(folder: Path, task: str) -> Path:
 
 def _read_settings(path: Path) -> dict[str, Any] | None:
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        return read_checked_json(path, "delete it and the predictions beside it to start again")
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error}); delete it and the predictions beside it to start anew") from error
-    return settings if isinstance(settings, dict) else None
 
 
 def _difference(known: dict[str, Any] | None, settings: dict[str, Any]) -> str:
@@ -171,9 +178,3 @@ def _difference(known: dict[str, Any] | None, settings: dict[str, Any]) -> str:
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from longmab_pl.errors import ConfigError, DataError, LongMabError
+from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.pairs.types import PairFormat, PreferencePair
 from longmab_pl.prompts import encoding
-from longmab_pl.storage.files import fsync_dir, fsync_file
+from longmab_pl.storage.files import atomic_write_binary
 
 Style = Literal["conversational", "plain"]
 
@@ -48,21 +49,18 @@ class PairWriter:
         self.style = style
         self.tokenizer = tokenizer
         self.count = 0
-        self._partial = path.with_name(path.name + ".partial")
         self._rows: list[dict[str, Any]] = []
+        self._writing = ExitStack()
         self._parquet: Any = None
         self._repeated_start = _start_added_twice(tokenizer) if style == "plain" else ""
 
     def __enter__(self) -> PairWriter:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._partial.open("wb")
-        except OSError as error:
-            raise self._cannot_write(error) from error
+        self._file = self._writing.enter_context(atomic_write_binary(self.path))
         if self.format == "parquet":
             import pyarrow.parquet
 
             self._parquet = pyarrow.parquet.ParquetWriter(self._file, _schema(self.style), compression="zstd")
+        self._writing.push(self._finish)
         return self
 
     def write(self, pair: PreferencePair) -> None:
@@ -81,36 +79,24 @@ class PairWriter:
         rows, self._rows = self._rows, []
         if not rows:
             return
-        try:
-            if self._parquet is not None:
-                import pyarrow
+        if self._parquet is not None:
+            import pyarrow
 
-                self._parquet.write_table(pyarrow.Table.from_pylist(rows, schema=_schema(self.style)))
-            else:
-                self._file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
-        except OSError as error:
-            raise self._cannot_write(error) from error
+            self._parquet.write_table(pyarrow.Table.from_pylist(rows, schema=_schema(self.style)))
+        else:
+            self._file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
 
-    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+    def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self._file.close()
             return
         self._flush()
-        try:
-            if self._parquet is not None:
-                self._parquet.close()
-            fsync_file(self._file)
-            self._file.close()
-            self._partial.replace(self.path)
-            fsync_dir(self.path.parent)
-        except OSError as error:
-            raise self._cannot_write(error) from error
+        if self._parquet is not None:
+            self._parquet.close()
 
-    def _cannot_write(self, error: OSError) -> LongMabError:
-        return LongMabError(
-            f"cannot write {self.path}: {error.strerror}. Free some space (or fix the permissions) and run the same "
-            "command again."
-        )
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writing.__exit__(kind, error, trace)
 
 
 def pair_to_row(pair: PreferencePair) -> dict[str, Any]:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from longmab_pl.errors import LongMabError
+from longmab_pl.errors import DataError
+from longmab_pl.storage.append_log import AppendLog, LogKind, Row, decode, read_rows
 from longmab_pl.strategies.base import RecordRollout, Response
 
+ROLLOUT_LOG = LogKind(
+    name="rollout log",
+    format=2,  # 2: a header, and a checksum in every line
+    lost="its record is rolled out again from the journal",
+)
 
-def rollout_to_row(rollout: RecordRollout) -> dict[str, Any]:
-    """One record's rollout as JSON values, texts included: a line of `rollouts.jsonl`."""
+
+def rollout_to_row(rollout: RecordRollout) -> Row:
+    """Return one record's rollout as JSON values, texts included: a line of `rollouts.jsonl`."""
     return asdict(rollout)
 
 
-def rollout_from_row(row: dict[str, Any]) -> RecordRollout:
-    """The inverse of `rollout_to_row`; fields that are not known here are left alone.
+def rollout_from_row(row: Row) -> RecordRollout:
+    """Return the rollout that `rollout_to_row` was given; fields that are not known here are left alone.
 
     Raises:
         KeyError, TypeError: it is not such a row.
@@ -36,29 +42,25 @@ class RolloutLog:
     """Rollouts of finished records in one file; in memory is only where each of them stands.
 
     A line is handed to the operating system as soon as its record is finished, so it outlives the process. After a
-    power failure a lost or torn line costs nothing but time: the journal still has that record's completions.
+    power failure a lost, torn or damaged line costs nothing but time: the journal still has that record's completions.
 
     Args:
         path: the file, continued if it is there.
-        read_only: look at a file as it is, also one that another process is writing, or a round's `rollouts.jsonl`.
+        fingerprint: of the round.
+
+    Raises:
+        DataError: the file is another round's, or another process is writing it.
+        LongMabError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, fingerprint: str) -> None:
         self.path = path
-        self._places: dict[str, tuple[int, int]] = {}
-        if not read_only:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("rb" if read_only else "a+b")
-        self._end = 0
-        self._file.seek(0)
-        for line in self._file:
-            record_id = _whole_record(line)
-            if record_id is None:
-                break
-            self._places[record_id] = (self._end, len(line))
-            self._end += len(line)
-        if not read_only:
-            self._file.truncate(self._end)
+        self._places: dict[str, int] = {}
+
+        def keep(row: Row, place: int) -> None:
+            self._places[rollout_from_row(row).record_id] = place
+
+        self._log = AppendLog(path, ROLLOUT_LOG, fingerprint, keep)
 
     def add(self, rollout: RecordRollout) -> None:
         """Write one finished record.
@@ -66,23 +68,21 @@ class RolloutLog:
         Raises:
             LongMabError: the disk is full or the file cannot be written; the run can be continued.
         """
-        line = (json.dumps(rollout_to_row(rollout), ensure_ascii=True) + "\n").encode()
-        try:
-            self._file.write(line)
-            self._file.flush()
-        except OSError as error:
-            raise LongMabError(
-                f"cannot write {self.path}: {error.strerror}. Free some space (or fix the permissions) and run the "
-                "same command again: it continues where it stopped."
-            ) from error
-        self._places[rollout.record_id] = (self._end, len(line))
-        self._end += len(line)
+        self._places[rollout.record_id] = self._log.write_one(rollout_to_row(rollout))
 
     def read(self, record_id: str) -> RecordRollout:
-        """The rollout of a finished record."""
-        start, length = self._places[record_id]
-        self._file.seek(start)
-        return rollout_from_row(json.loads(self._file.read(length)))
+        """Return the rollout of a finished record.
+
+        Raises:
+            DataError: its line has been damaged since the file was opened.
+        """
+        row = self._log.read(self._places[record_id])
+        if row is None:
+            raise DataError(
+                f"{self.path}: the line of record {record_id!r} is damaged on disk; run the same command again: "
+                f"{ROLLOUT_LOG.lost}"
+            )
+        return rollout_from_row(row)
 
     def __contains__(self, record_id: str) -> bool:
         return record_id in self._places
@@ -94,7 +94,7 @@ class RolloutLog:
         return len(self._places)
 
     def close(self) -> None:
-        self._file.close()
+        self._log.close()
 
     def __enter__(self) -> RolloutLog:
         return self
@@ -103,10 +103,50 @@ class RolloutLog:
         self.close()
 
 
-def _whole_record(line: bytes) -> str | None:
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        return rollout_from_row(json.loads(line)).record_id
-    except (ValueError, KeyError, TypeError):
-        return None
+class RolloutFile:
+    """The rollouts of a file as it lies there: a finished round's `rollouts.jsonl`, or a log that is being written.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        damaged: numbers of the lines that are damaged; their records are not there.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damaged: list[int] = []
+        self._places: dict[str, tuple[int, int]] = {}  # line number and offset
+        for number, place, row in read_rows(path):
+            try:
+                if row is None:
+                    raise TypeError("damaged")
+                self._places[rollout_from_row(row).record_id] = (number, place)
+            except (KeyError, TypeError):
+                self.damaged.append(number)
+
+    def read(self, record_id: str) -> RecordRollout:
+        """Return the rollout of a finished record.
+
+        Raises:
+            DataError: its line has been damaged since the file was opened.
+        """
+        number, place = self._places[record_id]
+        with self.path.open("rb") as file:
+            file.seek(place)
+            row = decode(file.readline())
+        if row is None:
+            raise DataError(f"{self.path}, line {number}: damaged on disk")
+        return rollout_from_row(row)
+
+    def __contains__(self, record_id: str) -> bool:
+        return record_id in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)

@@ -5,7 +5,6 @@ Needs no Trainer: `fit` makes rounds with it, and so does `longmab rollout`.
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,7 +26,8 @@ from longmab_pl.rollout.rollout_log import RolloutLog, rollout_to_row
 from longmab_pl.rollout.round_folder import FORMAT, RoundFolder
 from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.seeding import derive_seed
-from longmab_pl.storage.files import atomic_write
+from longmab_pl.storage.append_log import encode
+from longmab_pl.storage.files import atomic_write_binary
 from longmab_pl.storage.fingerprint import describe
 from longmab_pl.strategies.base import RecordRollout, Strategy, StrategyContext
 
@@ -191,10 +191,11 @@ class Round:
         self._spare = self._at_work = 0
         journal = Journal(self.store.journal, self.store.fingerprint)  # its lock guards the whole folder
         everyone = [*self.records, *self.reserve]
-        self.store.write_settings({**self.origin, "record_digests": {r.id: records_digest([r]) for r in everyone}})
+        digests = {r.id: records_digest([r]) for r in everyone}
+        self.store.write_settings({**self.origin, "max_model_len": engine.max_model_len, "record_digests": digests})
         bar = RolloutBar(title, len(self.records), self._cost)
         try:
-            with RolloutLog(self.store.spool) as spool:
+            with RolloutLog(self.store.spool, self.store.fingerprint) as spool:
                 scheduler = Scheduler(engine, journal, max_live=max_live, on_progress=bar.show)
                 tasks = (
                     None if record is None else (record.id, strategy.roll(record, tools))
@@ -265,15 +266,15 @@ class Round:
         statistics = RoundMetrics()
         everyone = [*self.records, *self.reserve]
         with (
-            self._some_finished(RolloutLog(self.store.spool)) as spool,
-            atomic_write(self.store.rollouts) as rollouts,
+            self._some_finished(RolloutLog(self.store.spool, self.store.fingerprint)) as spool,
+            atomic_write_binary(self.store.rollouts) as rollouts,
             PairWriter(self.store.pairs, self.store.format) as pairs,
         ):
             for record in everyone:
                 if record.id not in spool:
                     continue
                 rollout = spool.read(record.id)
-                rollouts.write(json.dumps(rollout_to_row(rollout), ensure_ascii=False) + "\n")
+                rollouts.write(encode(rollout_to_row(rollout)))
                 try:
                     made = build_pairs(
                         record,

@@ -8,7 +8,9 @@ from typing import Any
 
 from longmab_pl.errors import DataError
 from longmab_pl.pairs.types import PAIR_FORMATS, PairFormat
-from longmab_pl.storage.files import atomic_write
+from longmab_pl.rollout.rollout_log import RolloutFile
+from longmab_pl.storage.checked_json import is_whole, read_checked_json, write_checked_json
+from longmab_pl.storage.checksums import difference, file_checksum
 
 FORMAT = 2
 """Raised whenever prompts, seeds, defaults or file formats change so that an old journal must not be continued."""
@@ -87,26 +89,50 @@ class RoundFolder:
             DataError: the round has none, it is damaged, or another version wrote it.
         """
         try:
-            settings: dict[str, Any] = json.loads(self.settings.read_text(encoding="utf-8"))
+            _refuse_another_version(self.settings)
+            return read_checked_json(self.settings, "the same `longmab rollout` (or fit) writes it again")
         except FileNotFoundError as error:
             raise DataError(f"{self.settings} is missing: give the folder of a round, or of a run") from error
-        except ValueError as error:
-            raise DataError(f"{self.settings} is not JSON: {error}") from error
-        _check_format(settings, self.folder)
-        return settings
 
     def write_settings(self, settings: dict[str, Any]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self.settings) as file:
-            file.write(json.dumps(settings, indent=1) + "\n")
+        write_checked_json(self.settings, settings)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        with atomic_write(self.summary) as file:
-            file.write(json.dumps(summary, indent=1) + "\n")
+        """Write the round's summary, with the checksums of its pairs and rollouts."""
+        files = {path.name: file_checksum(path) for path in (self.pairs, self.rollouts)}
+        write_checked_json(self.summary, {**summary, "files": files})
 
     def read_summary(self) -> dict[str, Any]:
-        summary: dict[str, Any] = json.loads(self.summary.read_text(encoding="utf-8"))
-        return summary
+        """
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        fix = "run the same command again: the round is made again from its journal"
+        try:
+            return read_checked_json(self.summary, fix)
+        except FileNotFoundError as error:
+            raise DataError(f"{self.summary} is missing: {fix}") from error
+
+    def damage(self) -> str | None:
+        """Return what is damaged of a complete round, with file and line where it can be said, or None."""
+        try:
+            files = self.read_summary()["files"]
+            self.read_settings()
+        except DataError as error:
+            return str(error).partition(": ")[0]
+        for name, expected in files.items():
+            found = difference(self.folder / name, expected)
+            if found is not None:
+                line = self._damaged_rollout() if name == self.rollouts.name else None
+                return f"{self.folder / name}{line or ''} {found}"
+        return None
+
+    def _damaged_rollout(self) -> str | None:
+        """Return the first damaged line of the rollouts, each of which has a checksum of its own."""
+        if not self.rollouts.is_file():
+            return None
+        lines = RolloutFile(self.rollouts).damaged
+        return f", line {lines[0]}," if lines else None
 
 
 def refuse_older_rounds(run_folder: Path) -> None:
@@ -116,16 +142,19 @@ def refuse_older_rounds(run_folder: Path) -> None:
         DataError: names the round.
     """
     for file in sorted((run_folder / ROUNDS).glob("*/settings.json")):
-        try:
-            settings = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
-            continue  # a damaged one is named by what reads it
-        _check_format(settings, file.parent)
+        _refuse_another_version(file)
 
 
-def _check_format(settings: dict[str, Any], folder: Path) -> None:
-    if settings.get("format") != FORMAT:
+def _refuse_another_version(settings: Path) -> None:
+    """Refuse another version's settings; damaged ones are named by what reads them."""
+    try:
+        values = json.loads(settings.read_bytes())
+    except (ValueError, RecursionError):
+        return
+    format = values.get("format", FORMAT) if isinstance(values, dict) else FORMAT
+    older = isinstance(format, int) and format < FORMAT
+    if older or (format != FORMAT and is_whole(values)):
         raise DataError(
-            f"{folder} was written by another version of longmab_pl (format {settings.get('format')}, this one writes "
+            f"{settings.parent} was written by another version of longmab_pl (format {format!r}, this one writes "
             f"{FORMAT}): start again in another run folder, or finish it with that version"
         )

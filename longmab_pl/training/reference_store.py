@@ -8,23 +8,29 @@ that was interrupted goes on where it stopped.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import io
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
-from longmab_pl.errors import LongMabError
+from longmab_pl.storage.append_log import AppendLog, LogKind, read_fingerprint, read_rows
 from longmab_pl.training.batch import PreferenceExample, collate
 from longmab_pl.training.packing import pack_by_tokens, packed_tokens
 from longmab_pl.training.ranks import OneRank, Ranks
 
 if TYPE_CHECKING:
     from longmab_pl.training.module import DPOModule
+
+REFERENCES = LogKind(
+    name="reference log-probabilities",
+    format=2,  # 2: a checksum in every line
+    lost="its pair is computed again",
+    then="run the same command again, or set model.precompute_reference to false",
+)
 
 Logps = tuple[float, float]
 """Log-probabilities (nats) of a pair's chosen and rejected completion."""
@@ -98,21 +104,13 @@ def _with(example: PreferenceExample, known: dict[str, Logps]) -> PreferenceExam
 
 
 def _read(folder: Path, reference: str) -> dict[str, Logps]:
-    """What all ranks' files hold for this reference; a line that a crash cut off counts as missing."""
+    """Return what all ranks' files hold for this reference; a line that is cut off or damaged counts as missing."""
     known: dict[str, Logps] = {}
     for file in sorted(folder.glob("reference_logps-*.jsonl")):
-        rows = _rows(file)
-        if next(rows, {}).get("reference") == reference:
+        if read_fingerprint(file, REFERENCES) == reference:
+            rows = (row for _, _, row in read_rows(file) if row is not None)
             known.update({row["pair"]: (row["chosen"], row["rejected"]) for row in rows})
     return known
-
-
-def _rows(file: Path) -> Iterator[dict]:
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            return
 
 
 def _compute(
@@ -122,32 +120,19 @@ def _compute(
     # No more at once than the longest pair takes: training on it must fit anyway.
     batches = pack_by_tokens(examples, max(packed_tokens([e]) for e in examples))
     bar = tqdm(total=len(examples), desc="reference", unit="pair", dynamic_ncols=True, disable=rank != 0)
-    try:
-        with _reopened(file, reference) as out, bar:
-            for batch in batches:
-                logps = module.reference_logps(collate(batch).to(module.device))
-                for example, c, r in zip(batch, logps.chosen.tolist(), logps.rejected.tolist(), strict=True):
-                    row = {"pair": pair_key(example), "id": example.id, "chosen": c, "rejected": r}
-                    out.write(json.dumps(row) + "\n")
-                    yield row["pair"], (c, r)
-                out.flush()
-                bar.update(len(batch))
-    except OSError as error:
-        raise LongMabError(
-            f"cannot write {file}: {error.strerror}. Free some space (or fix the permissions) and run the same command "
-            "again, or set model.precompute_reference to false."
-        ) from error
+    with contextlib.nullcontext() if file is None else _continued(file, reference) as out, bar:
+        for batch in batches:
+            logps = module.reference_logps(collate(batch).to(module.device))
+            for example, c, r in zip(batch, logps.chosen.tolist(), logps.rejected.tolist(), strict=True):
+                key = pair_key(example)
+                if out is not None:
+                    out.write([{"pair": key, "id": example.id, "chosen": c, "rejected": r}])
+                yield key, (c, r)
+            bar.update(len(batch))
 
 
-def _reopened(file: Path | None, reference: str) -> IO[str]:
-    """The file with what it holds of this reference, ready for more; for None, a place where nothing is kept."""
-    if file is None:
-        return io.StringIO()
-    kept = list(_rows(file)) if file.exists() else []
-    if not kept or kept[0].get("reference") != reference:
-        kept = [{"reference": reference}]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # Written anew: a line that a crash cut off would spoil the next one.
-    out = file.open("w", encoding="utf-8")
-    out.writelines(json.dumps(row) + "\n" for row in kept)
-    return out
+def _continued(file: Path, reference: str) -> AppendLog:
+    """Open a rank's file for more; what it holds of another reference is thrown away."""
+    if file.exists() and read_fingerprint(file, REFERENCES) != reference:
+        file.unlink()
+    return AppendLog(file, REFERENCES, reference, lambda row, place: None)

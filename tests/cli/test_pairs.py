@@ -9,6 +9,7 @@ import pytest
 
 from longmab_pl.cli.main import main
 from longmab_pl.pairs.readers import read_round_pairs
+from longmab_pl.storage.checked_json import read_checked_json, write_checked_json
 
 CONFIG = """
 trainer: {{accelerator: cpu, default_root_dir: {run}, logger: false, enable_progress_bar: false}}
@@ -165,14 +166,14 @@ def test_pairs_says_what_is_wrong(tmp_path, config, capsys):
 def test_classes_that_a_run_folder_names_are_looked_up_and_never_imported(tmp_path, config, capsys, monkeypatch):
     main(["rollout", "--config", str(config)])
     settings_file = round_folder(tmp_path) / "settings.json"
-    settings, out = json.loads(settings_file.read_text()), tmp_path / "out.jsonl"
+    settings, out = read_checked_json(settings_file, ""), tmp_path / "out.jsonl"
     (tmp_path / "evil.py").write_text("open('imported', 'w')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     harmful = [{"class": "os.system", "command": "touch called"}, {"class": "evil.PairRule"}]
     for section in ("pairs", "prompt_format"):
         for described in harmful:
-            settings_file.write_text(json.dumps({**settings, section: described}))
+            write_checked_json(settings_file, {**settings, section: described})
             message = error_of(capsys, ["pairs", tmp_path / "run", "--output", out])
             assert f"'{described['class']}' is none of the public classes of longmab_pl" in message
     assert not (tmp_path / "called").exists()
@@ -215,3 +216,37 @@ def test_fit_takes_the_pairs_in_place_of_rollouts(tmp_path, config, tiny_model, 
     assert "pairs that are there already" in error_of(capsys, ["validate", "--config", str(config)])
     assert "data.epochs is 2" in error_of(capsys, [*args, "--trainer.max_epochs", "5"])
     assert "did you mean `val_fraction`" in error_of(capsys, [*args, "--data.val_fractoin", "0.1"])
+
+
+def damaged(file, line):
+    """One bit of a line is another, somewhere in its text."""
+    lines = file.read_bytes().split(b"\n")
+    lines[line - 1] = lines[line - 1].replace(b"river", b"sivEr", 1) if b"river" in lines[line - 1] else b"{}"
+    file.write_bytes(b"\n".join(lines))
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "rollouts.jsonl", "round.json", "settings.json"])
+@pytest.mark.parametrize("how", ["bit", "cut", "empty"])
+def test_a_damaged_round_is_never_used_and_is_made_again_from_its_journal(tmp_path, config, capsys, name, how):
+    main(["rollout", "--config", str(config)])
+    file, out = round_folder(tmp_path) / name, tmp_path / "out.jsonl"
+    whole = {path.name: path.read_bytes() for path in round_folder(tmp_path).iterdir()}
+    if how == "bit":
+        damaged(file, 3)
+    else:
+        kept = [] if how == "empty" else file.read_bytes().splitlines(keepends=True)[:3]
+        file.write_bytes(b"".join(kept))
+    if name in ("rollouts.jsonl", "round.json", "settings.json"):
+        message = error_of(capsys, ["pairs", tmp_path / "run", "--output", out])
+        assert str(file) in message
+        assert "damaged" in message
+        assert "rollout` (or fit)" in message
+        assert len(message.strip().splitlines()) == 1
+        assert not out.exists()
+    main(["rollout", "--config", str(config), "--data.init_args.engine.init_args.die_after", "0"])
+    assert f"{file}" in capsys.readouterr().err
+    again = {path.name: path.read_bytes() for path in round_folder(tmp_path).iterdir()}
+    if name == "settings.json":  # how long the engine's prompts could be is known no more
+        assert read_checked_json(file, "").keys() == json.loads(whole.pop(name)).keys() - {"checksum"}
+        del again[name]
+    assert again == whole

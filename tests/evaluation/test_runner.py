@@ -152,15 +152,20 @@ def test_predictions_of_other_settings_are_refused_or_thrown_away(
     assert (tmp_path / "qa.jsonl").read_text().count("\n") == 3
 
 
-def test_an_unreadable_line_in_the_middle_is_an_error_with_its_place(
-    scripted_engine: Any, tokenizer: Any, tmp_path: Path
+@pytest.mark.parametrize("damage", ["{broken", "", None])
+def test_a_damaged_line_is_named_taken_out_and_asked_again(
+    scripted_engine: Any, tokenizer: Any, tmp_path: Path, damage: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(qa(3), scripted_engine(answer), tokenizer, predictions=tmp_path)
+    whole = run(qa(3), scripted_engine(answer), tokenizer, predictions=tmp_path)
     file = tmp_path / "qa.jsonl"
     lines = file.read_text().splitlines()
-    file.write_text("\n".join([lines[0], "{broken", lines[2]]) + "\n")
-    with pytest.raises(DataError, match=r"qa.jsonl:2: not a prediction"):
-        run(qa(3), scripted_engine(answer), tokenizer, predictions=tmp_path)
+    flipped = lines[1].replace('"pred": "', '"pred": "x', 1)
+    file.write_text("\n".join([lines[0], flipped if damage is None else damage, lines[2]]) + "\n")
+    engine = scripted_engine(answer)
+    assert run(qa(3), engine, tokenizer, predictions=tmp_path).tasks == whole.tasks
+    assert len(engine.asked) == 1
+    assert f"{file}, line 2: damaged on disk; its question is asked again" in capsys.readouterr().err
+    assert sorted(file.read_text().splitlines()) == sorted(lines)
 
 
 def test_prediction_rows_are_readable_by_the_official_scorer(

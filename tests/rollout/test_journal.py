@@ -9,6 +9,7 @@ import pytest
 from longmab_pl.engines.protocol import Completion, Request, Sampling
 from longmab_pl.errors import DataError, LongMabError
 from longmab_pl.rollout.journal import Journal
+from longmab_pl.storage.append_log import encode
 
 SAMPLING = Sampling()
 
@@ -68,30 +69,32 @@ def test_a_header_torn_in_its_middle_starts_anew(tmp_path):
     assert Journal(path, "f1").resumed == 1
 
 
-def test_a_damaged_line_costs_only_itself(tmp_path):
+@pytest.mark.parametrize("damage", [b'{"request_id": "r/1", "te\x00\xff', b"", None])
+def test_a_damaged_line_is_named_and_costs_only_itself(tmp_path, damage, capsys):
     path = tmp_path / "c.jsonl"
     filled(path)
     lines = path.read_bytes().split(b"\n")
-    lines[2] = b'{"request_id": "r/1", "te\x00\xff'
+    lines[2] = lines[2].replace(b"newline", b"Newline") if damage is None else damage  # None: one flipped bit
     path.write_bytes(b"\n".join(lines))
     journal = Journal(path, "f1")
     assert journal.resumed == 4
     assert journal.get(request(1)) is None
     assert journal.get(request(2)) == completion(2)
+    assert f"{path}, line 3: damaged on disk; its completion is asked for again" in capsys.readouterr().err
 
 
 def test_another_rollouts_journal_is_refused(tmp_path):
     filled(tmp_path / "c.jsonl")
-    with pytest.raises(DataError, match=r"another rollout.*move the file away"):
+    with pytest.raises(DataError, match=r"other settings, data or policy.*move the file away"):
         Journal(tmp_path / "c.jsonl", "f2")
     (tmp_path / "d.jsonl").write_text(json.dumps({"id": 1}) + "\n")
-    with pytest.raises(DataError, match="line 1: not a rollout journal"):
+    with pytest.raises(DataError, match="line 1: not the header of a rollout journal"):
         Journal(tmp_path / "d.jsonl", "f1")
 
 
 def test_a_journal_of_another_format_is_refused(tmp_path):
-    (tmp_path / "c.jsonl").write_text(json.dumps({"journal": 1, "fingerprint": "f1"}) + "\n")
-    with pytest.raises(DataError, match="line 1: a journal of format 1"):
+    (tmp_path / "c.jsonl").write_bytes(encode({"log": "rollout journal", "format": 1, "fingerprint": "f1"}))
+    with pytest.raises(DataError, match="line 1: a rollout journal of format 1"):
         Journal(tmp_path / "c.jsonl", "f1")
 
 
@@ -174,11 +177,11 @@ def test_half_a_line_does_not_stay_in_front_of_the_next(tmp_path):
             self.left -= written
             return written
 
-    real = journal._file
-    journal._file = Full(real)
+    real = journal._log._file
+    journal._log._file = Full(real)
     with pytest.raises(LongMabError, match="No space left on device"):
         journal.append([(request(5), completion(5))])
-    journal._file = real
+    journal._log._file = real
     journal.append([(request(6), completion(6))])
     journal.close()
     journal = Journal(path, "f1")

@@ -1,0 +1,106 @@
+"""A complete round whose files were damaged on disk is made again from its journal; no model is asked."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from longmab_pl.engines.protocol import Completion, Request
+from longmab_pl.errors import DataError, EngineError, PromptTooLong
+from longmab_pl.rollout.rollout_log import RolloutFile, RolloutLog
+from longmab_pl.rollout.round import Round
+
+
+class JournalOnly:
+    """An engine that answers nothing: what the journal does not have cannot be replayed.
+
+    Args:
+        max_model_len: of the engine that answered, in tokens: what was too long then is too long now.
+    """
+
+    concurrency = 64
+    weight_format = "journal"
+    started = True
+
+    def __init__(self, max_model_len: int) -> None:
+        self.max_model_len = max_model_len
+
+    def submit(self, request: Request) -> None:
+        if len(request.prompt_ids) + request.sampling.max_tokens > self.max_model_len:
+            raise PromptTooLong(f"request {request.id!r} was too long for the engine")
+        raise EngineError(f"the journal has no answer to request {request.id!r}")
+
+    def start(self, model: str) -> None: ...
+
+    def poll(self) -> list[Completion]:
+        return []
+
+    def abort(self) -> None: ...
+
+    def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
+        raise EngineError("a journal cannot score prompts")
+
+    def sync(self, adapter: Path | None) -> None: ...
+
+    def sleep(self) -> None: ...
+
+    def wake(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def repair(making: Round, damage: str, policy: str) -> None:
+    """Make a complete round's files again: from those of its rollouts whose checksum is right, and from its journal.
+
+    Args:
+        making: the round.
+        damage: `RoundFolder.damage`, for the messages.
+        policy: names the weights that answered, for the summary.
+
+    Raises:
+        DataError: the journal does not have all of its answers.
+        LongMabError: the disk is full, or the embedder cannot be loaded.
+    """
+    store = making.store
+    limit = sys.maxsize
+    with contextlib.suppress(DataError):
+        limit = int(store.read_settings().get("max_model_len") or limit)
+        policy = store.read_summary()["policy"]
+    with RolloutLog(store.spool, store.fingerprint) as spool, contextlib.suppress(FileNotFoundError):
+        whole = RolloutFile(store.rollouts)
+        for record_id in whole:
+            if record_id not in spool:
+                spool.add(whole.read(record_id))
+    try:
+        making.roll_out(JournalOnly(limit), title="from the journal")
+    except EngineError as error:
+        raise DataError(
+            f"{damage}, and {store.journal} does not have all of the round's answers ({str(error).splitlines()[0]}). "
+            "Go on from a checkpoint of an earlier round, or begin again in another run folder."
+        ) from error
+    making.finish(policy)
+    print(f"{damage}; the round's files were made again from {store.journal}", file=sys.stderr)
+
+
+def is_whole(making: Round, policy: str) -> bool:
+    """Return whether a complete round is as it was written, repairing it where it is not.
+
+    A round that cannot be repaired is no longer complete afterwards (False): the same policy can make it again, and
+    what its journal has is not asked for again.
+
+    Args:
+        making: a complete round, of the policy that answers now.
+        policy: names its weights, for the summary.
+    """
+    damage = making.store.damage()
+    if damage is None:
+        return True
+    try:
+        repair(making, damage, policy)
+    except DataError as error:
+        print(f"{error}\nIts policy is here, so what is missing is asked again.", file=sys.stderr)
+        making.store.summary.unlink()
+        return False
+    return True

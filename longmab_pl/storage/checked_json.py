@@ -1,0 +1,60 @@
+"""Small JSON files that tell damage from content: one object with a checksum of its own values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from longmab_pl.errors import DataError
+from longmab_pl.storage.files import atomic_write
+
+_CHECKSUM = "checksum"
+
+
+def write_checked_json(path: Path, values: dict[str, Any]) -> None:
+    """Write an object, whole or not at all, with a checksum as its last field.
+
+    Raises:
+        LongMabError: the disk is full or the file cannot be written.
+    """
+    values = json.loads(json.dumps(values))  # as they will be read: a key that is a number is text there
+    with atomic_write(path) as file:
+        file.write(json.dumps({**values, _CHECKSUM: _checksum(values)}, indent=1) + "\n")
+
+
+def read_checked_json(path: Path, fix: str) -> dict[str, Any]:
+    """Read what `write_checked_json` wrote, without the checksum.
+
+    Args:
+        path: the file.
+        fix: how to go on if it is damaged, for the message.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataError: it is damaged or another version's.
+    """
+    try:
+        values: Any = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged (not JSON): {fix}") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    if not isinstance(values, dict) or not is_whole(values):
+        raise DataError(f"{path} is damaged (its checksum differs): {fix}")
+    return {name: value for name, value in values.items() if name != _CHECKSUM}
+
+
+def is_whole(values: dict[str, Any]) -> bool:
+    """Return whether an object has the checksum of its other values."""
+    others = {name: value for name, value in values.items() if name != _CHECKSUM}
+    return values.get(_CHECKSUM) == _checksum(others)
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    """Return 16 hexadecimal digits that change when any name or value does."""
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

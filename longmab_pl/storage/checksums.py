@@ -1,0 +1,41 @@
+"""Checksums of whole files, kept elsewhere than in the file, so that anybody's reader still takes it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+
+def file_checksum(path: Path) -> dict[str, Any]:
+    """Return a file's `lines`, `bytes` and `blake2b` (16 hexadecimal digits), read block by block.
+
+    Raises:
+        OSError: the file is not there or cannot be read.
+    """
+    lines = size = 0
+    digest = hashlib.blake2b(digest_size=8)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            lines += block.count(b"\n")
+            size += len(block)
+            digest.update(block)
+    return {"lines": lines, "bytes": size, "blake2b": digest.hexdigest()}
+
+
+def difference(path: Path, expected: dict[str, Any]) -> str | None:
+    """Return how a file differs from its checksum, in words, or None if it does not.
+
+    Args:
+        path: the file.
+        expected: as `file_checksum` gave it when the file was whole.
+    """
+    try:
+        found = file_checksum(path)
+    except OSError as error:
+        return "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+    if found == expected:
+        return None
+    if path.suffix == ".jsonl" and found["lines"] != expected["lines"]:
+        return f"is damaged: it has {found['lines']} of {expected['lines']} lines"
+    return "is damaged: its checksum differs"
