@@ -5,22 +5,22 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from longmab_pl.engines.protocol import Completion, Request
-from longmab_pl.engines.request_checks import Seeds, check_request, check_scorable
+from longmab_pl.engines.request_checks import check_scorable
+from longmab_pl.engines.state import EngineState
 from longmab_pl.errors import ConfigError, EngineError
 
 Answer = Callable[[Request, int], str]
-"""(request, i) -> text of its response i. A request without a seed comes with one that the engine has drawn."""
+"""(request, i) -> text of its response i. The request comes with the seed to sample with, whether it had one or not."""
 
 
 class ScriptedEngine:
     """An `Engine` that answers with a function. Answers come out of order, as from a real engine, but repeatably.
 
-    It needs no model: requests can be submitted before `start`. What it was asked and told is kept in attributes:
+    It needs no model, so it starts by itself if `start` was not called. Attributes keep what it was asked and told:
     `asked` (requests in the order of submission), `occupancy` (responses in flight at each `poll`), `synced` (adapters
     in the order of `sync`), `slept` and `aborted` (how often), `closed`.
 
@@ -79,12 +79,9 @@ class ScriptedEngine:
         self._reset()
 
     def _reset(self) -> None:
-        self._model = ""
-        self._asleep = False
+        self._state = EngineState(self._seed)
         self._polls = 0
         self._answered = 0
-        self._seeds = Seeds(self._seed)
-        self._in_flight: dict[str, Request] = {}  # as submitted, with the seed to sample with
         self._responses = 0  # in flight
         self._due: dict[int, list[str]] = {}  # poll -> ids of the requests that it answers
 
@@ -98,7 +95,7 @@ class ScriptedEngine:
 
     @property
     def started(self) -> bool:
-        return bool(self._model)
+        return self._state.started
 
     def start(self, model: str) -> None:
         """Remember the model's name.
@@ -106,9 +103,8 @@ class ScriptedEngine:
         Raises:
             EngineError: it was started with another one.
         """
-        if self._model and model != self._model:
-            raise EngineError(f"the engine already runs {self._model!r}; close it before starting {model!r}")
-        self._model = model
+        if not self._state.runs(model):
+            self._state.model = model
 
     def submit(self, request: Request) -> None:
         """Queue a request.
@@ -117,12 +113,10 @@ class ScriptedEngine:
             PromptTooLong: prompt + max_tokens exceeds `max_model_len`.
             EngineError: the id is in flight, the prompt is empty or of another vocabulary, or the engine sleeps.
         """
-        self._awake()
-        check_request(request, self._in_flight, self._max_model_len, self._vocabulary)
+        self._begin()
+        self._state.admit(request, self._max_model_len, self._vocabulary)
         self.asked.append(request)
-        seeded = request if request.seed is not None else replace(request, seed=self._seeds.of(request))
         wait = random.Random(f"{self._seed} {request.id}").randint(1, self.jitter)
-        self._in_flight[request.id] = seeded
         self._responses += request.n
         self._due.setdefault(self._polls + wait, []).append(request.id)
 
@@ -132,14 +126,15 @@ class ScriptedEngine:
         Raises:
             EngineError: `fail_after` requests are answered, or the engine sleeps.
         """
-        self._awake()
+        self._begin()
+        self._state.check_awake()
         self._polls += 1
         self.occupancy.append(self._responses)
         due = self._due.pop(self._polls, [])
         self._answered += len(due)
         if self.fail_after is not None and self._answered > self.fail_after:
             raise EngineError(f"the engine died: it was told to break after {self.fail_after} answers")
-        return [self._complete(self._in_flight.pop(name)) for name in reversed(due)]
+        return [self._complete(self._state.in_flight.pop(name)) for name in reversed(due)]
 
     def _complete(self, request: Request) -> Completion:
         self._responses -= request.n
@@ -164,42 +159,42 @@ class ScriptedEngine:
     def abort(self) -> None:
         """Drop every unfinished request."""
         self.aborted += 1
-        self._in_flight.clear()
+        self._state.in_flight.clear()
         self._due.clear()
         self._responses = 0
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-probabilities of 0: every token is certain."""
-        self._awake()
-        self._idle("score")
+        self._begin()
+        self._state.check_awake()
+        self._state.check_idle("score")
         check_scorable(prompts, self._max_model_len, self._vocabulary)
         return [[0.0] * (len(prompt) - 1) for prompt in prompts]
 
     def sync(self, adapter: Path | None) -> None:
         """Remember the adapter in `synced`."""
-        self._awake()
-        self._idle("sync")
+        self._begin()
+        self._state.check_awake()
+        self._state.check_idle("sync")
         self.synced.append(adapter)
 
     def sleep(self) -> None:
-        self._idle("sleep")
-        self._asleep = True
+        self._begin()
+        self._state.check_idle("sleep")
+        self._state.asleep = True
         self.slept += 1
 
     def wake(self) -> None:
-        self._asleep = False
+        self._begin()
+        self._state.asleep = False
 
     def close(self) -> None:
         self._reset()
         self.closed = True
 
-    def _awake(self) -> None:
-        if self._asleep:
-            raise EngineError("the engine sleeps; call wake() first")
-
-    def _idle(self, what: str) -> None:
-        if self._in_flight:
-            raise EngineError(f"{what}: {len(self._in_flight)} requests are in flight; finish or abort them first")
+    def _begin(self) -> None:
+        if not self._state.model:
+            self.start("scripted")
 
 
 def answer_from_prompt(answer: Callable[[str], str], tokenizer: Any) -> Answer:

@@ -26,7 +26,6 @@ def play(policy: BanditPolicy, rounds: int, seed: int = 0) -> list[list[int]]:
 def test_the_contract(name: str) -> None:
     scores = np.random.default_rng(3).random(10)
     policy = BanditSettings(name).start(scores, 4, seed=5)
-    assert isinstance(policy, BanditPolicy)
     np.testing.assert_allclose(policy.values, scores.clip(0.01, 0.99))
     width = 10 if name == "full_context" else 4
     plays = play(policy, 30)

@@ -91,11 +91,6 @@ def test_uniform_is_seeded_and_plays_every_arm() -> None:
     assert {arm for play in plays for arm in play} == set(range(10))
 
 
-def test_both_are_bandit_policies() -> None:
-    assert isinstance(UCB1([0.5], 1), BanditPolicy)
-    assert isinstance(Uniform([0.5], 1), BanditPolicy)
-
-
 @pytest.mark.parametrize("policy", [UCB1, Uniform])
 @pytest.mark.parametrize(
     ("scores", "top_k", "error", "message"),

@@ -103,10 +103,9 @@ class Credentials:
 
 @dataclass(eq=False)
 class Job:
-    """A request on its way, with its sampling seed and how often it has failed."""
+    """A request on its way, with the seed to sample with, and how often it has failed."""
 
     request: Request
-    seed: int
     failures: int = 0
 
 

@@ -163,9 +163,7 @@ class Dispatcher:
     async def _answer(self, job: Job, server: RemoteServer) -> None:
         request, started = job.request, self._now()
         assert server.model is not None
-        body = completion_body(
-            request, model=server.adapter or server.model.name, seed=job.seed, vllm=server.model.vllm
-        )
+        body = completion_body(request, model=server.adapter or server.model.name, vllm=server.model.vllm)
         try:
             reply = await server.post("/v1/completions", body, self._retry.request_timeout)
             completion = parse_completion(request, reply)

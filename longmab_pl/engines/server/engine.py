@@ -8,6 +8,7 @@ training (DDP, FSDP), where vLLM cannot live inside a process.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import queue
@@ -23,13 +24,14 @@ import numpy as np
 import torch
 
 from longmab_pl.engines.protocol import Completion, Request
-from longmab_pl.engines.request_checks import Seeds, check_request, check_scorable
+from longmab_pl.engines.request_checks import check_scorable
 from longmab_pl.engines.server.background import BackgroundLoop
 from longmab_pl.engines.server.client import Credentials, Job, RemoteServer, RetryPolicy, server_address
 from longmab_pl.engines.server.fleet import Fleet
 from longmab_pl.engines.server.identity import find_model, vocabulary_size
 from longmab_pl.engines.server.openai_api import NotServed, parse_models
 from longmab_pl.engines.server.spawn import ChildServers, LaunchServers
+from longmab_pl.engines.state import EngineState
 from longmab_pl.errors import ConfigError, EngineError
 from longmab_pl.models.adapter_files import check_adapter
 
@@ -126,20 +128,18 @@ class ServerEngine:
 
     def _reset(self) -> None:
         """Forget everything that belongs to one run of the engine."""
-        self._model = ""
+        self._state = EngineState(self._seed)
         self._vocabulary = 0
         self._max_model_len = 0  # 0: not known yet
-        self._asleep = False
-        self._failure: EngineError | None = None  # why the engine can no longer be used
-        self._in_flight: dict[str, Request] = {}
-        self._seeds = Seeds(self._seed)
+        self._failure: EngineError | None = None  # as `poll` raises it
         self._name = f"longmab-{secrets.token_hex(4)}"  # several runs may share a server
         self._numbers = itertools.count(1)
         self._arrived: queue.SimpleQueue[Completion | EngineError] = queue.SimpleQueue()
         self._background: BackgroundLoop | None = None
         self._fleet: Fleet | None = None
         self._session: Any = None  # aiohttp.ClientSession
-        self._children: ChildServers | None = None
+        self.children: ChildServers | None = None
+        """The servers that `start` started, with their logs; None: they run elsewhere."""
         self._finalizer: weakref.finalize | None = None
 
     # ------------------------------------------------------------------ life
@@ -165,7 +165,7 @@ class ServerEngine:
 
     @property
     def started(self) -> bool:
-        return self._fleet is not None and self._failure is None
+        return self._state.started
 
     def start(self, model: str) -> None:
         """Connect to the servers (or start them), which must serve `model`, a local folder or hub name.
@@ -174,17 +174,15 @@ class ServerEngine:
             ConfigError: the API key's variable is not set.
             EngineError: no server answers, one serves another model, or one refuses access.
         """
-        if self.started:
-            if model != self._model:
-                raise EngineError(f"the engine already runs {self._model!r}; close it before starting {model!r}")
+        if self._state.runs(model):
             return
         self.close()
         self._leave_gpu()
         key = self._api_key()
-        self._model, self._vocabulary = model, vocabulary_size(model)
+        self._vocabulary = vocabulary_size(model)
         try:
             if self._launch is not None:
-                self._children = ChildServers(
+                self.children = ChildServers(
                     self._launch,
                     model,
                     key=key,
@@ -192,14 +190,15 @@ class ServerEngine:
                     max_model_len=self._configured_len,
                     sleep=self._sleeps,
                 )
-                key = self._children.key
+                key = self.children.key
                 # However the process ends; a kill -9 is seen by the children's supervisor.
-                self._finalizer = weakref.finalize(self, self._children.stop)
+                self._finalizer = weakref.finalize(self, self.children.stop)
             self._background = BackgroundLoop("longmab-servers")
-            self._background.run(self._open(Credentials(key, self._api_key_env)))
+            self._background.run(self._open(model, Credentials(key, self._api_key_env)))
         except BaseException:
             self._close(keep_logs=True)
             raise
+        self._state.model = model
 
     def _api_key(self) -> str:
         if self._api_key_env is None:
@@ -212,17 +211,17 @@ class ServerEngine:
             )
         return key
 
-    async def _open(self, credentials: Credentials) -> None:
+    async def _open(self, model: str, credentials: Credentials) -> None:
         import aiohttp
 
         # A connection per request: a server closes idle ones when it likes, which would look like a failure of it.
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         self._session = aiohttp.ClientSession(connector=connector)
-        urls = self._addresses if self._children is None else self._children.urls
-        ended = self._children.ended if self._children is not None else lambda: ""
+        urls = self._addresses if self.children is None else self.children.urls
+        ended = self.children.ended if self.children is not None else lambda: ""
         fleet = Fleet(
             [RemoteServer(url, self._concurrency_per_server, credentials, self._session) for url in urls],
-            self._check,
+            functools.partial(self._check, model),
             self._arrived.put,
             RetryPolicy(self._patience, self._max_attempts, self._request_timeout),
             ended,
@@ -232,8 +231,8 @@ class ServerEngine:
         limits = [server.max_model_len for server in fleet.servers if server.admitted]
         self._max_model_len = min(limits)
 
-    async def _check(self, server: RemoteServer) -> None:
-        """Find out what a server serves; runs in the loop's thread.
+    async def _check(self, model: str, server: RemoteServer) -> None:
+        """Find out whether a server serves `model`; runs in the loop's thread.
 
         Raises:
             ServerFailed: it does not answer.
@@ -243,7 +242,7 @@ class ServerEngine:
             models = parse_models(await server.get("/v1/models"))
         except NotServed as error:
             raise EngineError(f"it is no OpenAI-compatible server: {error}") from error
-        server.model = find_model(models, self._model, self._served_model)
+        server.model = find_model(models, model, self._served_model)
         if server.adapter not in [each.name for each in models]:
             server.adapter = None  # it was started anew
         limit = server.model.max_model_len or self._configured_len
@@ -263,7 +262,7 @@ class ServerEngine:
                 "engine.sleep is on, but it cannot be put to sleep; start it with VLLM_SERVER_DEV_MODE=1 in its "
                 "environment and `vllm serve MODEL --enable-sleep-mode`, or turn engine.sleep off"
             ) from error
-        if asleep and not self._asleep:  # a run that was killed during its training left it so
+        if asleep and not self._state.asleep:  # a run that was killed during its training left it so
             await server.post("/wake_up", None, self._request_timeout, plain=True)
 
     def close(self) -> None:
@@ -282,8 +281,8 @@ class ServerEngine:
             background.stop()
         if self._finalizer is not None:
             self._finalizer.detach()
-        if self._children is not None:
-            self._children.stop(keep_logs)
+        if self.children is not None:
+            self.children.stop(keep_logs)
         self._reset()
 
     def __enter__(self) -> ServerEngine:
@@ -300,18 +299,19 @@ class ServerEngine:
         Raises:
             EngineError: requests are in flight, or a server cannot sleep.
         """
-        background, fleet = self._idle("sleep")
-        if self._sleeps and not self._asleep:
+        self._state.check_idle("sleep")
+        if self._sleeps and not self._state.asleep:
+            background, fleet = self._running()
             background.run(fleet.tell("/sleep?level=1"))
-            self._asleep = True
+            self._state.asleep = True
 
     def wake(self) -> None:
         """Undo `sleep`."""
         background, fleet = self._running()
-        if self._asleep:
+        if self._state.asleep:
             self._leave_gpu()
             background.run(fleet.tell("/wake_up"))
-            self._asleep = False
+            self._state.asleep = False
 
     def _leave_gpu(self) -> None:
         """Where servers share the GPU with training: give them the memory that torch here keeps and does not use."""
@@ -326,15 +326,11 @@ class ServerEngine:
         Raises:
             PromptTooLong: prompt + max_tokens exceeds `max_model_len`; nothing was queued.
             EngineError: the id is in flight already, the prompt is empty or holds a token outside the vocabulary, or
-                the engine does not run. That the servers have failed is said by `poll`: it is no request's fault.
+                the engine does not run or can no longer be used.
         """
-        if self._background is None or self._fleet is None:
-            raise EngineError("the engine does not run; call start(model) first")
-        if self._asleep:
-            raise EngineError("the engine sleeps; call wake() first")
-        check_request(request, self._in_flight, self.max_model_len, self._vocabulary)
-        self._in_flight[request.id] = request
-        self._background.call(self._fleet.dispatcher.submit, Job(request, self._seeds.of(request)))
+        background, fleet = self._running()
+        admitted = self._state.admit(request, self.max_model_len, self._vocabulary)
+        background.call(fleet.dispatcher.submit, Job(admitted))
 
     def poll(self) -> list[Completion]:
         """Wait until something has arrived or half a second has passed; returns what has arrived.
@@ -343,17 +339,17 @@ class ServerEngine:
             EngineError: no server is left, or one refuses what is asked; completions that had arrived come first.
         """
         if self._failure is None:
-            self._running()
+            self._state.check_awake()
         completions: list[Completion] = []
-        while self._in_flight and self._failure is None:
+        while self._state.in_flight and self._failure is None:
             try:
                 arrived = self._arrived.get(timeout=0.0 if completions else POLL_SECONDS)
             except queue.Empty:
                 break
             if isinstance(arrived, EngineError):
-                self._failure = arrived
+                self._fail(arrived)
             else:
-                del self._in_flight[arrived.request_id]
+                del self._state.in_flight[arrived.request_id]
                 completions.append(arrived)
         if self._failure is not None and not completions:
             raise self._failure
@@ -361,13 +357,16 @@ class ServerEngine:
 
     def abort(self) -> None:
         """Drop every unfinished request. Does nothing when the engine does not run."""
-        if self._background is not None and self._fleet is not None and self._in_flight:
+        if self._background is not None and self._fleet is not None and self._state.in_flight:
             self._background.run(self._fleet.dispatcher.abort())
             while not self._arrived.empty():
                 arrived = self._arrived.get()
                 if isinstance(arrived, EngineError):
-                    self._failure = arrived
-        self._in_flight.clear()
+                    self._fail(arrived)
+        self._state.in_flight.clear()
+
+    def _fail(self, error: EngineError) -> None:
+        self._failure, self._state.broken = error, str(error)
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
         """Natural-log probabilities of each prompt's tokens 1..T-1 given those before, under the adapter in use.
@@ -385,7 +384,9 @@ class ServerEngine:
             EngineError: requests are in flight, a prompt is shorter than two tokens, a server gives no prompt
                 log-probabilities, or two servers disagree.
         """
-        background, fleet = self._idle("score")
+        self._state.check_awake()
+        self._state.check_idle("score")
+        background, fleet = self._running()
         check_scorable(prompts, self.max_model_len, self._vocabulary)
         if not prompts:
             return []
@@ -412,7 +413,9 @@ class ServerEngine:
             EngineError: requests are in flight, the folder holds no adapter, the servers' endpoint is not enabled, or
                 one cannot load it.
         """
-        background, fleet = self._idle("sync")
+        self._state.check_awake()
+        self._state.check_idle("sync")
+        background, fleet = self._running()
         if adapter is not None:
             check_adapter(adapter)
         name = None if adapter is None else f"{self._name}-{next(self._numbers)}"
@@ -421,14 +424,7 @@ class ServerEngine:
     # ------------------------------------------------------------------ state
 
     def _running(self) -> tuple[BackgroundLoop, Fleet]:
-        if self._failure is not None:
-            raise EngineError(f"the engine can no longer be used: {self._failure}")
-        if self._background is None or self._fleet is None:
-            raise EngineError("the engine does not run; call start(model) first")
+        self._state.check_running()
+        assert self._background is not None
+        assert self._fleet is not None
         return self._background, self._fleet
-
-    def _idle(self, what: str) -> tuple[BackgroundLoop, Fleet]:
-        running = self._running()
-        if self._in_flight:
-            raise EngineError(f"{what}: {len(self._in_flight)} requests are in flight; finish or abort them first")
-        return running

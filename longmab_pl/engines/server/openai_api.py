@@ -73,14 +73,14 @@ def parse_models(reply: Any) -> list[ServedModel]:
         raise ServerFailed(f"/v1/models has an unexpected form: {excerpt(json.dumps(reply))}") from error
 
 
-def completion_body(request: Request, *, model: str, seed: int, vllm: bool) -> dict[str, Any]:
-    """The body of `POST /v1/completions` for a request of token ids."""
+def completion_body(request: Request, *, model: str, vllm: bool) -> dict[str, Any]:
+    """The body of `POST /v1/completions` for a request of token ids, with the seed to sample with."""
     sampling = request.sampling
     body: dict[str, Any] = {
         "model": model,
         "prompt": list(request.prompt_ids),
         "n": request.n,
-        "seed": seed,
+        "seed": request.seed,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p if sampling.temperature > 0 else 1.0,
         "presence_penalty": sampling.presence_penalty,

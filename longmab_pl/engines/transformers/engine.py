@@ -17,8 +17,9 @@ from typing import Any, Literal
 import torch
 
 from longmab_pl.engines.protocol import Completion, Request
-from longmab_pl.engines.request_checks import Seeds, check_request, check_scorable
-from longmab_pl.engines.vllm.isolation import isolated_rng
+from longmab_pl.engines.random_state import isolated_rng
+from longmab_pl.engines.request_checks import check_scorable
+from longmab_pl.engines.state import EngineState
 from longmab_pl.errors import ConfigError, EngineError
 from longmab_pl.models.adapter_files import check_adapter
 from longmab_pl.models.hub import nf4_config
@@ -81,15 +82,12 @@ class TransformersEngine:
         self._reset()
 
     def _reset(self) -> None:
-        self._model_name = ""
+        self._state = EngineState(self._seed)
         self._model: Any = None  # a Transformers model, or the PeftModel around it
         self._tokenizer: Any = None
         self._device = torch.device("cpu")
         self._vocabulary = 0
         self._max_model_len = 0
-        self._asleep = False
-        self._in_flight: dict[str, tuple[Request, int]] = {}  # with its seed; in the order of submission
-        self._seeds = Seeds(self._seed)
         self._ends: frozenset[int] = frozenset()  # token ids that end a response
 
     # ------------------------------------------------------------------ life
@@ -111,7 +109,7 @@ class TransformersEngine:
 
     @property
     def started(self) -> bool:
-        return self._model is not None
+        return self._state.started
 
     def start(self, model: str) -> None:
         """Load `model` (a local folder or hub name); does nothing if it is loaded.
@@ -119,9 +117,7 @@ class TransformersEngine:
         Raises:
             EngineError: it cannot be loaded, or `max_model_len` exceeds what it can take.
         """
-        if self.started:
-            if model != self._model_name:
-                raise EngineError(f"the engine already runs {self._model_name!r}; close it before starting {model!r}")
+        if self._state.runs(model):
             return
         from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -152,7 +148,7 @@ class TransformersEngine:
         self._ends = ends
         self._vocabulary = loaded.get_input_embeddings().num_embeddings
         self._max_model_len = self._configured_len or int(limit or 0)
-        self._model, self._tokenizer, self._model_name = loaded.eval(), tokenizer, model
+        self._model, self._tokenizer, self._state.model = loaded.eval(), tokenizer, model
 
     def _load_arguments(self) -> dict[str, Any]:
         on_gpu = self._device.type == "cuda"
@@ -185,18 +181,18 @@ class TransformersEngine:
         Raises:
             EngineError: requests are in flight.
         """
-        model = self._idle("sleep")
-        if self._device.type == "cuda" and not self._asleep:
-            model.to("cpu")
+        self._state.check_idle("sleep")
+        if self._device.type == "cuda" and not self._state.asleep:
+            self._model.to("cpu")
             torch.cuda.empty_cache()
-            self._asleep = True
+            self._state.asleep = True
 
     def wake(self) -> None:
         """Undo `sleep`."""
-        model = self._running()
-        if self._asleep:
-            model.to(self._device)
-            self._asleep = False
+        self._state.check_running()
+        if self._state.asleep:
+            self._model.to(self._device)
+            self._state.asleep = False
 
     # ------------------------------------------------------------------ requests
 
@@ -208,9 +204,7 @@ class TransformersEngine:
             EngineError: the id is in flight already, the prompt is empty or holds a token outside the vocabulary, or
                 the engine does not run.
         """
-        self._awake()
-        check_request(request, self._in_flight, self._max_model_len, self._vocabulary)
-        self._in_flight[request.id] = (request, self._seeds.of(request))
+        self._state.admit(request, self._max_model_len, self._vocabulary)
 
     def poll(self) -> list[Completion]:
         """Answer one batch of what is queued.
@@ -218,45 +212,45 @@ class TransformersEngine:
         Raises:
             EngineError: `generate` failed (out of memory: lower `concurrency`); the requests stay queued.
         """
-        self._awake()
+        self._state.check_awake()
         from longmab_pl.engines.transformers.batch import answer_rows
 
         batch = self._next_batch()
         if not batch:
             return []
-        rows = [(request, seed + i) for request, seed in batch for i in range(request.n)]
+        rows = [(request, (request.seed or 0) + i) for request in batch for i in range(request.n)]
         try:
             responses = answer_rows(self._model, self._tokenizer, self._ends, rows)
         except (RuntimeError, ValueError) as error:
             raise EngineError(
                 f"Transformers' generate failed on {len(rows)} responses to prompts of up to "
-                f"{max(len(request.prompt_ids) for request, _ in rows)} tokens: {error}; if memory ran out, lower "
+                f"{max(len(request.prompt_ids) for request in batch)} tokens: {error}; if memory ran out, lower "
                 "engine.concurrency"
             ) from error
         waiting = iter(responses)
         completions = []
-        for request, _ in batch:
+        for request in batch:
             texts, reasons, lengths = zip(*itertools.islice(waiting, request.n), strict=True)
-            del self._in_flight[request.id]
+            del self._state.in_flight[request.id]
             completions.append(Completion(request.id, texts, reasons, lengths, len(request.prompt_ids)))
         return completions
 
-    def _next_batch(self) -> list[tuple[Request, int]]:
+    def _next_batch(self) -> list[Request]:
         """The request that has waited longest, and those nearest to it in length that fill the batch."""
-        if not self._in_flight:
+        if not self._state.in_flight:
             return []
-        first, *others = self._in_flight.values()
-        length = len(first[0].prompt_ids)
-        batch, room = [first], self._concurrency - first[0].n
-        for each in sorted(others, key=lambda other: abs(len(other[0].prompt_ids) - length)):
-            if each[0].n <= room:
+        first, *others = self._state.in_flight.values()
+        length = len(first.prompt_ids)
+        batch, room = [first], self._concurrency - first.n
+        for each in sorted(others, key=lambda other: abs(len(other.prompt_ids) - length)):
+            if each.n <= room:
                 batch.append(each)
-                room -= each[0].n
+                room -= each.n
         return batch
 
     def abort(self) -> None:
         """Drop every unfinished request."""
-        self._in_flight.clear()
+        self._state.in_flight.clear()
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -272,18 +266,18 @@ class TransformersEngine:
             PromptTooLong: T + 1 exceeds `max_model_len`.
             EngineError: requests are in flight, or a prompt is shorter than two tokens.
         """
-        model = self._awake()
-        self._idle("score")
+        self._state.check_awake()
+        self._state.check_idle("score")
         check_scorable(prompts, self._max_model_len, self._vocabulary)
         scores = []
         for prompt in prompts:
             ids = torch.tensor([list(prompt)], device=self._device)
-            logits = model(input_ids=ids, use_cache=False).logits[0, :-1]  # [T - 1, V]
+            logits = self._model(input_ids=ids, use_cache=False).logits[0, :-1]  # [T - 1, V]
             chunks = zip(logits.split(SCORE_ROWS), ids[0, 1:].split(SCORE_ROWS), strict=True)
             values = [rows.float().log_softmax(-1).gather(-1, next_[:, None])[:, 0] for rows, next_ in chunks]
             scores.append([value for part in values for value in part.tolist()])
         if any(not math.isfinite(value) for row in scores for value in row):
-            raise EngineError(f"the model {self._model_name!r} gives log-probabilities that are not finite")
+            raise EngineError(f"the model {self._state.model!r} gives log-probabilities that are not finite")
         return scores
 
     # ------------------------------------------------------------------ adapter
@@ -294,14 +288,14 @@ class TransformersEngine:
         Raises:
             EngineError: requests are in flight, or the folder holds no adapter that fits the model.
         """
-        model = self._idle("sync")
-        self._awake()
+        self._state.check_idle("sync")
+        self._state.check_awake()
         from peft import PeftConfig, PeftModel
 
         if adapter is not None:
             check_adapter(adapter)
-        if isinstance(model, PeftModel):
-            self._model = model.unload()
+        if isinstance(self._model, PeftModel):
+            self._model = self._model.unload()
         if adapter is None:
             return
         try:
@@ -312,26 +306,7 @@ class TransformersEngine:
             if lost or result.unexpected_keys:
                 raise ValueError(f"{len(lost)} weights are missing in it, {len(result.unexpected_keys)} have no place")
         except (RuntimeError, ValueError, KeyError, OSError) as error:
-            name = self._model_name
+            name = self._state.model
             self.close()  # the base model may be left half adapted
             raise EngineError(f"the adapter {adapter} does not fit the model {name!r}: {error}") from error
         self._model = attached.eval()
-
-    # ------------------------------------------------------------------ state
-
-    def _running(self) -> Any:
-        if self._model is None:
-            raise EngineError("the engine does not run; call start(model) first")
-        return self._model
-
-    def _awake(self) -> Any:
-        model = self._running()
-        if self._asleep:
-            raise EngineError("the engine sleeps; call wake() first")
-        return model
-
-    def _idle(self, what: str) -> Any:
-        model = self._running()
-        if self._in_flight:
-            raise EngineError(f"{what}: {len(self._in_flight)} requests are in flight; finish or abort them first")
-        return model

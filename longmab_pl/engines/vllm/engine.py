@@ -16,11 +16,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from longmab_pl.engines.protocol import Completion, Request, Sampling
-from longmab_pl.engines.request_checks import Seeds, check_request, check_scorable
+from longmab_pl.engines.protocol import Completion, Request
+from longmab_pl.engines.random_state import isolated_rng
+from longmab_pl.engines.request_checks import check_scorable
+from longmab_pl.engines.state import EngineState
 from longmab_pl.engines.vllm.adapter import AdapterSlot
 from longmab_pl.engines.vllm.gpu_memory import check_freed, free_memory
-from longmab_pl.engines.vllm.isolation import isolated_rng, quiet_output
+from longmab_pl.engines.vllm.isolation import quiet_output
 from longmab_pl.engines.vllm.launch import LaunchSettings, Running, launch, refuse_other_gpu, refuse_process_group
 from longmab_pl.errors import EngineError
 
@@ -100,14 +102,10 @@ class VLLMEngine:
 
     def _reset(self) -> None:
         """Forget everything that belongs to one run of the engine."""
-        self._model = ""
+        self._state = EngineState(self._settings.seed)
         self._run: Running | None = None
         self._adapter: AdapterSlot | None = None
         self._finalizer: weakref.finalize | None = None
-        self._broken = ""  # why the engine can no longer be used
-        self._asleep = False
-        self._in_flight: dict[str, Request] = {}
-        self._seeds = Seeds(self._settings.seed)
         self._counter = itertools.count(1)  # of score requests
 
     # ------------------------------------------------------------------ life
@@ -138,7 +136,7 @@ class VLLMEngine:
 
     @property
     def started(self) -> bool:
-        return self._run is not None and not self._broken
+        return self._state.started
 
     def start(self, model: str) -> None:
         """Load `model` (a local folder or hub name); does nothing if it already runs, and restarts a broken engine.
@@ -147,15 +145,13 @@ class VLLMEngine:
             EngineError: vLLM is not installed, the model cannot be loaded, or it does not fit; with the likely mend. Or
                 this is one of several training processes.
         """
-        if self.started:
-            if model != self._model:
-                raise EngineError(f"the engine already runs {self._model!r}; close it before starting {model!r}")
+        if self._state.runs(model):
             return
         refuse_process_group()
         refuse_other_gpu()
         self.close()
         self._run = launch(model, self._settings)
-        self._model = model
+        self._state.model = model
         self._adapter = AdapterSlot(self._run.llm, model, self._run.merge_dtype, self._settings.max_lora_rank)
         # Runs when the engine is closed or garbage-collected, and otherwise when the interpreter exits.
         self._finalizer = weakref.finalize(self, self._run.stop)
@@ -181,24 +177,24 @@ class VLLMEngine:
         Raises:
             EngineError: requests are in flight, or the memory was not freed.
         """
-        llm = self._idle("sleep")
-        assert self._run is not None
-        if self._run.on_cpu or self._asleep:
+        self._state.check_idle("sleep")
+        run = self._running()
+        if run.on_cpu or self._state.asleep:
             return
         with self._failures("put to sleep"):
             before = free_memory()
-            llm.reset_prefix_cache()
-            llm.sleep(level=1)
-            self._asleep = True
-            check_freed(self._run.held, before, free_memory())
+            run.llm.reset_prefix_cache()
+            run.llm.sleep(level=1)
+            self._state.asleep = True
+            check_freed(run.held, before, free_memory())
 
     def wake(self) -> None:
         """Take the memory back after `sleep`."""
-        llm = self._running()
-        if self._asleep:
+        run = self._running()
+        if self._state.asleep:
             with self._failures("woken (is there enough free GPU memory?)"):
-                llm.wake_up()
-            self._asleep = False
+                run.llm.wake_up()
+            self._state.asleep = False
 
     # ------------------------------------------------------------------ requests
 
@@ -212,9 +208,9 @@ class VLLMEngine:
         """
         from vllm.sampling_params import RequestOutputKind, SamplingParams
 
-        llm = self._awake()
-        check_request(request, self._in_flight, self.max_model_len, self._vocabulary(llm))
-        wanted: Sampling = request.sampling
+        llm = self._running().llm
+        admitted = self._state.admit(request, self.max_model_len, self._vocabulary(llm))
+        wanted = request.sampling
         params = SamplingParams(
             n=request.n,
             temperature=wanted.temperature,
@@ -222,11 +218,14 @@ class VLLMEngine:
             presence_penalty=wanted.presence_penalty,
             max_tokens=wanted.max_tokens,
             stop=list(wanted.stop) or None,
-            seed=self._seeds.of(request),
+            seed=admitted.seed,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        self._add(llm, request.id, request.prompt_ids, params)
-        self._in_flight[request.id] = request
+        try:
+            self._add(llm, request.id, request.prompt_ids, params)
+        except EngineError:
+            del self._state.in_flight[request.id]
+            raise
 
     @staticmethod
     def _vocabulary(llm: Any) -> int:
@@ -245,10 +244,11 @@ class VLLMEngine:
         Raises:
             EngineError: vLLM failed; the engine must be closed and started again, as also after a Ctrl-C in here.
         """
-        llm = self._awake()
+        self._state.check_awake()
+        llm = self._running().llm
         until = time.monotonic() + POLL_SECONDS
         finished: list[Completion] = []
-        while self._in_flight and not finished and time.monotonic() < until:
+        while self._state.in_flight and not finished and time.monotonic() < until:
             finished = [self._completion(output) for output in self._step(llm) if output.finished]
         return finished
 
@@ -258,7 +258,7 @@ class VLLMEngine:
             return list(llm.step())
 
     def _completion(self, output: Any) -> Completion:
-        request = self._in_flight.pop(output.request_id)
+        request = self._state.in_flight.pop(output.request_id)
         return Completion(
             request_id=request.id,
             texts=tuple(response.text for response in output.outputs),
@@ -270,10 +270,10 @@ class VLLMEngine:
 
     def abort(self) -> None:
         """Drop every unfinished request. Does nothing when the engine does not run."""
-        if self._run is not None and self._in_flight and not self._broken:
+        if self._run is not None and self._state.in_flight and not self._state.broken:
             with self._failures("asked to drop its requests"):
-                self._run.llm.abort_request(list(self._in_flight))
-        self._in_flight.clear()
+                self._run.llm.abort_request(list(self._state.in_flight))
+        self._state.in_flight.clear()
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
         """Natural-log probabilities of each prompt's tokens 1..T-1 given those before, under the adapter in use.
@@ -292,17 +292,18 @@ class VLLMEngine:
         """
         from vllm.sampling_params import RequestOutputKind, SamplingParams
 
-        llm = self._awake()
-        self._idle("score")
+        self._state.check_awake()
+        self._state.check_idle("score")
+        run = self._running()
+        llm = run.llm
         check_scorable(prompts, self.max_model_len, self._vocabulary(llm))
         params = SamplingParams(
             temperature=0.0, max_tokens=1, prompt_logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY
         )
         names = [f"score-{next(self._counter)}" for _ in prompts]
         outputs: dict[str, Any] = {}
-        assert self._run is not None
         # vLLM's LoRA layers on CPU cannot give prompt log-probabilities to two prompts in one step.
-        one_by_one = self._run.on_cpu and self._run.merge_dtype is None
+        one_by_one = run.on_cpu and run.merge_dtype is None
         try:
             for name, prompt in zip(names, prompts, strict=True):
                 self._add(llm, name, prompt, params)
@@ -310,7 +311,7 @@ class VLLMEngine:
                     while llm.has_unfinished_requests():
                         outputs.update((output.request_id, output) for output in self._step(llm) if output.finished)
         except EngineError:
-            if not self._broken:
+            if not self._state.broken:
                 llm.abort_request(names)
             raise
         return [
@@ -332,32 +333,18 @@ class VLLMEngine:
             EngineError: requests are in flight, the folder holds no adapter, it was synced before with other content,
                 or vLLM cannot load it.
         """
-        self._idle("sync")
-        self._awake()
+        self._state.check_idle("sync")
+        self._state.check_awake()
         assert self._adapter is not None
         with self._failures("given the adapter"), isolated_rng(), quiet_output(self._settings.verbose):
             self._adapter.sync(adapter)
 
     # ------------------------------------------------------------------ state
 
-    def _running(self) -> Any:
-        if self._broken:
-            raise EngineError(f"the engine can no longer be used: {self._broken}; call close() and start it again")
-        if self._run is None:
-            raise EngineError("the engine does not run; call start(model) first")
-        return self._run.llm
-
-    def _awake(self) -> Any:
-        llm = self._running()
-        if self._asleep:
-            raise EngineError("the engine sleeps; call wake() first")
-        return llm
-
-    def _idle(self, what: str) -> Any:
-        llm = self._running()
-        if self._in_flight:
-            raise EngineError(f"{what}: {len(self._in_flight)} requests are in flight; finish or abort them first")
-        return llm
+    def _running(self) -> Running:
+        self._state.check_running()
+        assert self._run is not None
+        return self._run
 
     @contextlib.contextmanager
     def _failures(self, what: str) -> Iterator[None]:
@@ -367,8 +354,8 @@ class VLLMEngine:
         except EngineError:
             raise
         except Exception as error:
-            self._broken = f"vLLM failed when it was {what}: {type(error).__name__}: {error}"
-            raise EngineError(f"{self._broken}; close the engine and start it again") from error
+            self._state.broken = f"vLLM failed when it was {what}: {type(error).__name__}: {error}"
+            raise EngineError(f"{self._state.broken}; close the engine and start it again") from error
         except BaseException as error:  # Ctrl-C
-            self._broken = f"it was interrupted ({type(error).__name__}) when it was {what}"
+            self._state.broken = f"it was interrupted ({type(error).__name__}) when it was {what}"
             raise

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 import torch
 
+from longmab_pl.engines.random_state import isolated_rng
 from longmab_pl.engines.vllm.gpu_memory import free_memory
-from longmab_pl.engines.vllm.isolation import isolated_environment, isolated_rng, quiet_output
+from longmab_pl.engines.vllm.isolation import isolated_environment, quiet_output
 from longmab_pl.errors import ConfigError, EngineError
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)

@@ -74,12 +74,12 @@ def launched(model: str) -> Iterator[ServerEngine]:
     settings = LaunchServers(max_lora_rank=8)
     with ServerEngine(launch=settings, concurrency_per_server=8, max_model_len=1024) as engine:
         engine.start(model)
-        assert engine._children is not None
-        (supervisor,) = engine._children.processes
+        assert engine.children is not None
+        (supervisor,) = engine.children.processes
         family = [supervisor.pid, *descendants(supervisor.pid)]
         assert len(family) >= 3  # the supervisor, the API server, vLLM's engine core
         yield engine
-        logs = engine._children.logs
+        logs = engine.children.logs
     assert not [pid for pid in family if running(pid)]
     assert not logs.exists()
 
@@ -201,12 +201,12 @@ def test_adapters_arrive_and_the_canary_sees_it(
 def test_a_rollout_survives_the_death_of_a_server(
     engine: ServerEngine, tokenizer: Any, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert engine._children is not None
-    (url,) = engine._children.urls
+    assert engine.children is not None
+    (url,) = engine.children.urls
     relay = subprocess.Popen([sys.executable, "-c", RELAY, url.rpartition(":")[2]], stdout=subprocess.PIPE, text=True)
     assert relay.stdout is not None
     second = f"http://127.0.0.1:{int(relay.stdout.readline())}"
-    monkeypatch.setenv("TEST_SERVER_KEY", engine._children.key)
+    monkeypatch.setenv("TEST_SERVER_KEY", engine.children.key)
     strategy = BanditRollout(
         pulls=3,
         top_k=2,
@@ -241,10 +241,10 @@ def test_a_rollout_survives_the_death_of_a_server(
 
 
 def test_a_wrong_key_names_the_variable(engine: ServerEngine, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert engine._children is not None
+    assert engine.children is not None
     monkeypatch.setenv("TEST_SERVER_KEY", "wrong" + os.urandom(4).hex())
     with (
-        ServerEngine(servers=engine._children.urls, api_key_env="TEST_SERVER_KEY") as other,
+        ServerEngine(servers=engine.children.urls, api_key_env="TEST_SERVER_KEY") as other,
         pytest.raises(EngineError, match="environment variable TEST_SERVER_KEY was not accepted"),
     ):
         other.start(model)

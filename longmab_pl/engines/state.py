@@ -1,0 +1,83 @@
+"""What an engine can be asked now: whether it runs, sleeps or is broken, and which requests are unfinished."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from longmab_pl.engines.protocol import Request
+from longmab_pl.engines.request_checks import Seeds, check_request
+from longmab_pl.errors import EngineError
+
+
+class EngineState:
+    """The state of one run of an engine, with the checks that every call begins with.
+
+    Args:
+        seed: for requests without a seed of their own.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.model = ""
+        """Name of the model that runs; "" none."""
+        self.broken = ""
+        """Why the engine can no longer be used; "" if it can."""
+        self.asleep = False
+        self.in_flight: dict[str, Request] = {}
+        """Unfinished requests by id, in the order of submission, each with the seed to sample with."""
+        self._seeds = Seeds(seed)
+
+    @property
+    def started(self) -> bool:
+        return bool(self.model) and not self.broken
+
+    def runs(self, model: str) -> bool:
+        """Return whether `model` runs already.
+
+        Raises:
+            EngineError: another model does.
+        """
+        if self.started and model != self.model:
+            raise EngineError(f"the engine already runs {self.model!r}; close it before starting {model!r}")
+        return self.started
+
+    def check_running(self) -> None:
+        """Raise `EngineError` unless the engine is started and not broken."""
+        if self.broken:
+            raise EngineError(f"the engine can no longer be used: {self.broken}; call close() and start it again")
+        if not self.model:
+            raise EngineError("the engine does not run; call start(model) first")
+
+    def check_awake(self) -> None:
+        """Raise `EngineError` unless the engine is started, not broken and not asleep."""
+        self.check_running()
+        if self.asleep:
+            raise EngineError("the engine sleeps; call wake() first")
+
+    def check_idle(self, what: str) -> None:
+        """Raise `EngineError` unless the engine runs and nothing is in flight.
+
+        Args:
+            what: what needs that, for the message.
+        """
+        self.check_running()
+        if self.in_flight:
+            raise EngineError(f"{what}: {len(self.in_flight)} requests are in flight; finish or abort them first")
+
+    def admit(self, request: Request, max_model_len: int, vocabulary: int) -> Request:
+        """Take a request into `in_flight`, and return it with the seed to sample with.
+
+        Args:
+            request: what is asked.
+            max_model_len: longest prompt plus response, in tokens.
+            vocabulary: number of token ids of the model.
+
+        Raises:
+            PromptTooLong: prompt + max_tokens exceeds `max_model_len`.
+            EngineError: the engine cannot be asked now, the id is in flight already, n is below 1, or the prompt is
+                empty or of another vocabulary.
+        """
+        self.check_awake()
+        check_request(request, self.in_flight, max_model_len, vocabulary)
+        admitted = replace(request, seed=self._seeds.of(request))
+        self.in_flight[request.id] = admitted
+        return admitted
