@@ -16,8 +16,9 @@ def test_vector(vector, record_property):
     deviation = next((d for d in DEVIATIONS if d.function == vector.function and d.when(vector.input)), None)
     expected = vector.output
     if deviation is not None:
-        record_property("deviation", deviation.condition)
         expected = deviation.ours(vector.input, vector.output)
+        if difference(expected, vector.output):
+            record_property("deviation", deviation.condition)
     found = difference(call(ADAPTERS[vector.function], vector.input, vector.output), expected)
     if found:
         pytest.fail(f"{vector.where} {vector.function}: {found}", pytrace=False)

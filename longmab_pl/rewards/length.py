@@ -1,0 +1,66 @@
+"""How well a text keeps a required length (LongWriter's S_l)."""
+
+from __future__ import annotations
+
+import re
+
+from longmab_pl.errors import DataError
+
+_HAN = re.compile(r"[\u4e00-\u9fff]")
+_LATIN = re.compile(r"\b[a-zA-Z]+\b")
+
+
+def count_words(text: str) -> int:
+    """Return Chinese characters plus runs of ASCII letters between word boundaries.
+
+    "don't" has two; letters next to other word characters ("GPT4", "AI技术", "café") have none, as in the benchmark.
+
+    Example:
+        >>> count_words("中文 and don't"), count_words("GPT4")
+        (5, 0)
+
+    Source: LongWriter, `evaluation/eval_length.py`.
+    """
+    return len(_HAN.findall(text)) + len(_LATIN.findall(text))
+
+
+def length_score(required: int, words: int) -> float:
+    """Return S_l, 0 to 100: 100 at the required length, 0 from four times as long or a third as long.
+
+    Args:
+        required: words asked for, at least 1.
+        words: words written; none give 0.
+
+    Raises:
+        DataError: a required length below 1.
+
+    Example:
+        >>> length_score(1000, 2500), length_score(1000, 500), length_score(1000, 0)
+        (50.0, 50.0, 0.0)
+
+    Source: LongWriter (arXiv:2408.07055), section 4.1; the program divides by zero for an empty text.
+    """
+    if required < 1:
+        raise DataError(f"the required length is {required} words; it must be at least 1")
+    if words <= 0:
+        return 0.0
+    too_long = words > required
+    excess = (words / required - 1) / 3 if too_long else (required / words - 1) / 2
+    return 100 * max(0.0, 1 - excess)
+
+
+def length_term(required: int, words: int, scale: float = 10.0) -> float:
+    """Return what a step's value gains by its length: S_l of the answer so far, divided by `scale`.
+
+    Args:
+        required: words asked for.
+        words: words of the answer so far with the candidate, without the instruction's.
+        scale: 10 gives 0 to 10.
+
+    Example:
+        >>> length_term(1000, 500)
+        5.0
+
+    Source: LongDPO, `reason/inference/value.py` (which swaps the two, and counts the instruction's words).
+    """
+    return length_score(required, words) / scale

@@ -1,0 +1,107 @@
+"""Ratings that a judge gives as one JSON object."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_DECODER = json.JSONDecoder(strict=False)
+_SEPARATORS = re.compile(r"[\s_-]")
+_LONGEST = 200_000
+"""Characters of a reply that are looked at: a judge that writes megabytes has not given a verdict."""
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """A judge's ratings.
+
+    Args:
+        scores: by name, each on the scale.
+        analysis: what the judge wrote as its analysis, "" where it wrote none.
+    """
+
+    scores: dict[str, float]
+    analysis: str
+
+    @property
+    def mean(self) -> float:
+        """Mean of all ratings."""
+        return sum(self.scores.values()) / len(self.scores)
+
+
+def parse_ratings(reply: str, names: Sequence[str], lowest: float = 1.0, highest: float = 5.0) -> Ratings | None:
+    """Return the ratings in a reply, or None where it does not hold exactly one object with all of them.
+
+    A rating is a number on the scale, as such or as text, or a list of weights over the points of the scale, which are
+    normalized: [0, 0, 1, 1, 0] is 3.5 of 1 to 5. Names are matched without regard to case, blanks, `_` and `-`. The
+    object may stand anywhere in the reply, but a second complete one (an answer that brings its own verdict along)
+    makes the reply ambiguous.
+
+    Args:
+        reply: the judge's whole reply.
+        names: what is rated.
+        lowest: first point of the scale.
+        highest: last point of the scale.
+
+    Example:
+        >>> parse_ratings('Here: {"clarity": 4, "Depth": [0, 0, 1, 1, 0]}', ["Clarity", "Depth"]).scores
+        {'Clarity': 4.0, 'Depth': 3.5}
+
+    Source: LongDPO, `templates/judge_text.txt`; LongWriter, `evaluation/eval_quality.py`.
+    """
+    complete = []
+    for found in _objects(reply[:_LONGEST]):
+        values = {_plain(key): value for key, value in found.items()}
+        ratings = {name: _rating(values.get(_plain(name)), lowest, highest) for name in names}
+        if all(_plain(name) in values for name in names):
+            complete.append((ratings, values.get("analysis", "")))
+    if len(complete) != 1:
+        return None
+    ratings, analysis = complete[0]
+    scores = {name: rating for name, rating in ratings.items() if rating is not None}
+    return Ratings(scores, str(analysis)) if len(scores) == len(names) else None
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """The outermost JSON objects in a text, in order."""
+    position = text.find("{")
+    while position >= 0:
+        try:
+            found, end = _DECODER.raw_decode(text, position)
+        except (ValueError, RecursionError):
+            end = position + 1
+        else:
+            yield found
+        position = text.find("{", end)
+
+
+def _plain(name: str) -> str:
+    return _SEPARATORS.sub("", name.lower())
+
+
+def _rating(value: Any, lowest: float, highest: float) -> float | None:
+    if isinstance(value, list):
+        return _expected(value, lowest, highest)
+    number = _number(value)
+    return number if number is not None and lowest <= number <= highest else None
+
+
+def _expected(weights: list[Any], lowest: float, highest: float) -> float | None:
+    """The mean point of the scale under weights, one a point."""
+    numbers = [number for weight in weights if (number := _number(weight)) is not None and number >= 0]
+    points = int(highest - lowest) + 1
+    if len(numbers) != len(weights) or len(weights) != points or not 0 < sum(numbers) < float("inf"):
+        return None
+    return sum((lowest + i) * number for i, number in enumerate(numbers)) / sum(numbers)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
