@@ -7,6 +7,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 
+from longmab_pl.callbacks.trainer import data_module_of
 from longmab_pl.datamodules.base import PairDataModule
 
 
@@ -25,7 +26,7 @@ class RoundProgressBar(TQDMProgressBar):
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         super().on_train_epoch_start(trainer)
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_module_of(trainer)
         if isinstance(data, PairDataModule):
             self.train_progress_bar.set_description(data.stage_name())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,12 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
-from longmab_pl.callbacks.qa_evaluation import QAEvaluation
+from longmab_pl.callbacks.evaluation import Evaluation
+from longmab_pl.callbacks.trainer import callbacks_of
+from longmab_pl.datamodules.base import rounds_of
 from longmab_pl.reporting.console import wide_console
 from longmab_pl.reporting.figures import draw
-from longmab_pl.reporting.run_report import round_table
+from longmab_pl.reporting.run_report import RunReport, evaluations_table, round_table
 from longmab_pl.rollout.round_folder import ROUNDS
 
 WATCHED = ("loss", "rewards/accuracies", "rewards/margins", "rewards/chosen", "rewards/rejected", "nll_loss")
@@ -21,7 +22,7 @@ WATCHED = ("loss", "rewards/accuracies", "rewards/margins", "rewards/chosen", "r
 
 
 class RoundReport(Callback):
-    """Prints the closing table and writes `report.json` and `report.png` in the run folder.
+    """Writes `report.json` after every epoch; at the end prints the closing tables and draws `report.png`.
 
     Args:
         picture: draw `report.png` (reward by pull, share of pulls by arm, evaluation by round).
@@ -48,26 +49,37 @@ class RoundReport(Callback):
                 self._sums[name] = self._sums.get(name, 0.0) + float(trainer.callback_metrics[name])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        row = trainer.datamodule.report_row()  # type: ignore[attr-defined]
+        row = rounds_of(trainer).report_row()
         row |= {f"train/{name}": total / max(self._batches, 1) for name, total in self._sums.items()}
         self._sums, self._batches = {}, 0
         if self.rows and self.rows[-1]["round"] == row["round"]:
             self.rows.pop()  # a later epoch of the same round: its training numbers are the newer ones
         self.rows.append(row)
+        self._write(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer)  # with the evaluation of a run that stopped within a round
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.rows:
             return
         run = Path(trainer.default_root_dir)
-        evaluations = [h for c in trainer.callbacks if isinstance(c, QAEvaluation) for h in c.history]  # type: ignore[attr-defined]
-        report = {"rounds": self.rows, "evaluations": evaluations}
-        (run / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        report = self._write(trainer)
         console = wide_console()
         console.print()
         console.print(round_table(report))
+        if report.has_more_evaluations():
+            console.print(evaluations_table(report))
         if self.picture:
             console.print(f"picture    {draw(run)}")
         if (run / ROUNDS).is_dir():
             console.print(f"pairs      {run / ROUNDS}")
         console.print(f"adapter    {run / 'adapter'}")
+
+    def _write(self, trainer: Trainer) -> RunReport:
+        evaluations = [entry for callback in callbacks_of(trainer, Evaluation) for entry in callback.history]
+        report = RunReport(self.rows, sorted(evaluations, key=lambda entry: (entry.step, entry.round)))
+        if trainer.is_global_zero:
+            report.save(Path(trainer.default_root_dir))
+        return report

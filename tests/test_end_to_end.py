@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 SMALL = [
     "--data.init_args.records_per_round=8",
     "--data.init_args.strategy.init_args.pulls=2",
-    "--trainer.callbacks.init_args.limit=4",
+    "--trainer.callbacks.init_args.suite.init_args.limit=4",
     "--trainer.accumulate_grad_batches=1",
     "--checkpoint.every_n_train_steps=1",
 ]

@@ -13,8 +13,8 @@ from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation import results as outcomes
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.statistics import PairedTest
+from longmab_pl.evaluation.tables import results_table
 from longmab_pl.reporting.console import wide_console
-from longmab_pl.reporting.evaluation_tables import results_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -86,21 +86,36 @@ def _console(table: Table) -> Console:
 
 def _result_file(name: str) -> Path:
     path = Path(name)
-    return path / "result.json" if path.is_dir() else path
+    if not path.is_dir() or (path / "result.json").is_file():
+        return path / "result.json" if path.is_dir() else path
+    of_suites = sorted(path.glob("*/result.json"))
+    if len(of_suites) > 1:
+        names = ", ".join(file.parent.name for file in of_suites)
+        raise ConfigError(f"{path} holds results of several suites ({names}); give the folder of one")
+    return of_suites[0] if of_suites else path / "result.json"
 
 
 def _labeled(files: Sequence[Path]) -> list[EvaluationResult]:
-    """The results, each with a label of its own: where two have the same, their folders are added."""
+    """The results, each with a label of its own: where two have the same, the folders that differ are added."""
     found = [EvaluationResult.load(file) for file in files]
     labels = [result.model for result in found]
     if len(set(labels)) == len(labels):
         return found
-    labels = [f"{label} ({file.parent.name or file.name})" for label, file in zip(labels, files, strict=True)]
+    labels = [f"{label} ({name})" for label, name in zip(labels, _differing_names(files), strict=True)]
     if len(set(labels)) < len(labels):
         labels = [f"{result.model} ({file})" for result, file in zip(found, files, strict=True)]
     if len(set(labels)) < len(labels):
         raise ConfigError(f"the same result is given twice: {', '.join(map(str, files))}")
     return [replace(result, model=label) for result, label in zip(found, labels, strict=True)]
+
+
+def _differing_names(files: Sequence[Path]) -> list[str]:
+    """The last part of each path that is not the same in all of them."""
+    reversed_parts = [file.parts[::-1] for file in files]
+    for parts in zip(*reversed_parts, strict=False):
+        if len(set(parts)) > 1:
+            return list(parts)
+    return [file.name for file in files]
 
 
 def _asked_differently(first: EvaluationResult, other: EvaluationResult) -> list[str]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from lightning import LightningDataModule
+from lightning import LightningDataModule, Trainer
 
+from longmab_pl.data.records import QARecord
 from longmab_pl.datamodules.loader import RoundLoader
 from longmab_pl.engines.weight_sync import PolicySync
 from longmab_pl.errors import ConfigError
+from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.seeding import derive_seed
 from longmab_pl.training.batch import PreferenceExample
 from longmab_pl.training.module import DPOModule
@@ -36,11 +39,15 @@ class PairDataModule(LightningDataModule, ABC):
         served: the engine as callbacks use it, or None where there is no engine.
         tokenizer: the policy's, once `setup` has run.
         epochs_setting: the settings that say how many epochs a run has, for messages.
+        rounds: how many rounds a run has.
+        epochs_per_round: passes over the pairs of a round.
+        records: what rollouts ask about; empty where the pairs were given.
     """
 
     epochs_setting = "data.rounds x data.epochs_per_round"
     rounds: int
     epochs_per_round: int
+    records: Sequence[QARecord] = ()
 
     def __init__(
         self, batch_size: int, val_fraction: float, seed: int, max_tokens_per_batch: int | None = None
@@ -79,6 +86,11 @@ class PairDataModule(LightningDataModule, ABC):
     def report_row(self) -> dict[str, Any]:
         """At an epoch's end: what a report says of its round (`round`, from 1) beside its training metrics."""
 
+    @property
+    @abstractmethod
+    def prompt_format(self) -> PromptFormat:
+        """How prompts are made; evaluations that are given no format of their own use this one."""
+
     # the run
 
     @property
@@ -106,6 +118,11 @@ class PairDataModule(LightningDataModule, ABC):
         """Finished epochs. `processed` is the tracker that is already right inside an epoch-end checkpoint."""
         assert self.trainer is not None
         return cast(int, self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+
+    @property
+    def rounds_done(self) -> int:
+        """Finished rounds."""
+        return self.epochs_done // self.epochs_per_round
 
     # batches
 
@@ -165,3 +182,24 @@ class PairDataModule(LightningDataModule, ABC):
     def _close_engine(self) -> None:
         if self.served is not None:
             self.served.engine.close()
+
+
+class _Fit(Protocol):
+    """What Lightning sets on a Trainer without declaring it."""
+
+    datamodule: LightningDataModule | None
+
+
+def rounds_of(trainer: Trainer) -> PairDataModule:
+    """Return the data module of a fit.
+
+    Raises:
+        ConfigError: it is another than the package's own.
+    """
+    data = cast(_Fit, trainer).datamodule
+    if not isinstance(data, PairDataModule):
+        raise ConfigError(
+            f"data is a {type(data).__name__}; this callback needs longmab_pl.RolloutDataModule or "
+            "longmab_pl.PreferenceDataModule"
+        )
+    return data

@@ -90,7 +90,7 @@ class PreferenceDataModule(PairDataModule):
         self.on_bad_record = on_bad_record
         self.max_length = max_length
         self.engine = engine
-        self.prompt_format = prompt_format or ReasonThenAnswer()
+        self._prompt_format = prompt_format or ReasonThenAnswer()
         self.columns = check_columns(columns)
         self.template_arguments = (
             self.prompt_format.template_arguments if template_arguments is None else template_arguments
@@ -98,6 +98,10 @@ class PreferenceDataModule(PairDataModule):
         self._digest = ""
         self._restored = False
         self._begun = False
+
+    @property
+    def prompt_format(self) -> PromptFormat:
+        return self._prompt_format
 
     # set-up
 

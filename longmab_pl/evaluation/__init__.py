@@ -1,22 +1,67 @@
-"""What to ask, how to cut, how to score: LongBench v1, InfiniteBench En.QA and the paper's QA protocol."""
+"""What to ask, how to cut, how to score: LongBench v1, InfiniteBench En.QA, the paper's QA protocol, needles."""
 
 from __future__ import annotations
 
-from longmab_pl.evaluation.longbench.table import score
-from longmab_pl.evaluation.longbench.task import LongBenchTask, longbench_tasks
-from longmab_pl.evaluation.needle.heat_map import NeedleMap, needle_map
-from longmab_pl.evaluation.needle.task import NeedleSettings, NeedleTask, needle_task
-from longmab_pl.evaluation.qa import QATask
-from longmab_pl.evaluation.results import EvaluationResult, TaskResult, compare
-from longmab_pl.evaluation.runner import evaluate
+from typing import TYPE_CHECKING
+
+from longmab_pl.exports import lazy_exports
+
+if TYPE_CHECKING:
+    from longmab_pl.evaluation.entry import EvaluationEntry
+    from longmab_pl.evaluation.estimate import Score
+    from longmab_pl.evaluation.longbench.infinitebench import InfiniteBenchSuite
+    from longmab_pl.evaluation.longbench.suite import LongBenchSuite
+    from longmab_pl.evaluation.longbench.table import score
+    from longmab_pl.evaluation.longbench.task import LongBenchTask, longbench_tasks
+    from longmab_pl.evaluation.needle.heat_map import NeedleMap, needle_map
+    from longmab_pl.evaluation.needle.suite import NeedleSuite
+    from longmab_pl.evaluation.needle.task import NeedleSettings, NeedleTask, needle_task
+    from longmab_pl.evaluation.qa import QASuite, QATask
+    from longmab_pl.evaluation.results import EvaluationResult, TaskResult, compare
+    from longmab_pl.evaluation.runner import evaluate
+    from longmab_pl.evaluation.suite import Picture, Suite, SuiteContext
+
+HOMES = {
+    "EvaluationEntry": "longmab_pl.evaluation.entry",
+    "EvaluationResult": "longmab_pl.evaluation.results",
+    "InfiniteBenchSuite": "longmab_pl.evaluation.longbench.infinitebench",
+    "LongBenchSuite": "longmab_pl.evaluation.longbench.suite",
+    "LongBenchTask": "longmab_pl.evaluation.longbench.task",
+    "NeedleMap": "longmab_pl.evaluation.needle.heat_map",
+    "NeedleSettings": "longmab_pl.evaluation.needle.task",
+    "NeedleSuite": "longmab_pl.evaluation.needle.suite",
+    "NeedleTask": "longmab_pl.evaluation.needle.task",
+    "Picture": "longmab_pl.evaluation.suite",
+    "QASuite": "longmab_pl.evaluation.qa",
+    "QATask": "longmab_pl.evaluation.qa",
+    "Score": "longmab_pl.evaluation.estimate",
+    "Suite": "longmab_pl.evaluation.suite",
+    "SuiteContext": "longmab_pl.evaluation.suite",
+    "TaskResult": "longmab_pl.evaluation.results",
+    "compare": "longmab_pl.evaluation.results",
+    "evaluate": "longmab_pl.evaluation.runner",
+    "longbench_tasks": "longmab_pl.evaluation.longbench.task",
+    "needle_map": "longmab_pl.evaluation.needle.heat_map",
+    "needle_task": "longmab_pl.evaluation.needle.task",
+    "score": "longmab_pl.evaluation.longbench.table",
+}
 
 __all__ = [
+    "EvaluationEntry",
     "EvaluationResult",
+    "InfiniteBenchSuite",
+    "LongBenchSuite",
     "LongBenchTask",
     "NeedleMap",
     "NeedleSettings",
+    "NeedleSuite",
     "NeedleTask",
+    "Picture",
+    "QASuite",
     "QATask",
+    "Score",
+    "Suite",
+    "SuiteContext",
     "TaskResult",
     "compare",
     "evaluate",
@@ -26,4 +71,4 @@ __all__ = [
     "score",
 ]
 
-HOMES = {name: globals()[name].__module__ for name in __all__}
+__getattr__ = lazy_exports(__name__, HOMES)

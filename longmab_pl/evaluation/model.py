@@ -33,8 +33,7 @@ class EvaluatedModel:
     @property
     def label(self) -> str:
         """For tables: the model's name and the adapter's with its digest."""
-        path = Path(self.name).expanduser()
-        name = path.resolve().name if path.is_dir() else self.name.removeprefix(BUNDLED_PREFIX)
+        name = model_name(self.name)
         if self.adapter is None:
             return name
         return f"{name} + {self.adapter.folder.resolve().name} {self.adapter.digest}"
@@ -44,12 +43,12 @@ class EvaluatedModel:
         """The label as part of a path."""
         return re.sub(r"[^\w.-]+", "-", self.label)
 
-    def identity(self, weights: str) -> str:
-        """What predictions are found again by: the label, how the weights are held, and a digest of a local model's."""
-        return f"{self.label}, {weights}{_weights_digest(self.name)}"
+    def identity(self, weight_format: str) -> str:
+        """See `model_identity`."""
+        return model_identity(self.name, self.adapter.digest if self.adapter else None, weight_format)
 
 
-def subject(model: str, adapter: str | None) -> EvaluatedModel:
+def evaluated_model(model: str, adapter: str | None) -> EvaluatedModel:
     """Find the model and check that the adapter fits; notes on stderr where it says that it belongs to another model.
 
     Raises:
@@ -63,16 +62,32 @@ def subject(model: str, adapter: str | None) -> EvaluatedModel:
     return EvaluatedModel(model, resolved, info)
 
 
-def evaluation_tokenizer(model: str, *, needs_chat: bool) -> Any:
-    """The model's tokenizer; base models without a chat template will do where none is needed.
+def model_name(model: str) -> str:
+    """Return a model's name without its folders."""
+    path = Path(model).expanduser()
+    return path.resolve().name if path.is_dir() else model.removeprefix(BUNDLED_PREFIX)
+
+
+def model_identity(model: str, adapter: str | None, weight_format: str) -> str:
+    """Return what predictions are found again by: the same for an evaluation in a run and for `longmab evaluate`.
+
+    Args:
+        model: as it was given.
+        adapter: `models.adapter_files.adapter_digest` of the adapter's folder; None: none, or one that changes nothing.
+        weight_format: how the engine holds the weights (`Engine.weight_format`).
+
+    Returns:
+        Model name, adapter digest, weight format, and for a local model a digest of its weights.
+    """
+    return f"{model_name(model)} + {adapter or 'base'}, {weight_format}{_weights_digest(model)}"
+
+
+def evaluation_tokenizer(model: str) -> Any:
+    """Return the model's tokenizer, which may be a base model's without a chat template.
 
     Raises:
-        ConfigError: it cannot be loaded, or lacks the chat template that is needed.
+        ConfigError: it cannot be loaded.
     """
-    from longmab_pl.models.tokenizer import load_tokenizer
-
-    if needs_chat:
-        return load_tokenizer(model)
     from transformers import AutoTokenizer
 
     try:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
 from typing import Any
 
+from longmab_pl.checks import at_least
+from longmab_pl.data.readers import OnBadRecord, read_records
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import middle_truncated
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
-from longmab_pl.evaluation.task import ItemScores, Prompt
+from longmab_pl.evaluation.estimate import Score
+from longmab_pl.evaluation.longbench.loading import BadRow, bad_rows_note, load_items, sample, tasks_there
+from longmab_pl.evaluation.longbench.table import expand_tasks
+from longmab_pl.evaluation.results import EvaluationResult
+from longmab_pl.evaluation.suite import Suite, SuiteContext
+from longmab_pl.evaluation.task import EvaluationTask, ItemScores, Prompt
+from longmab_pl.models.tokenizer import check_chat_template
 from longmab_pl.prompts import encoding
-from longmab_pl.prompts.formats import PromptFormat
+from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
 from longmab_pl.rewards.answer_match import answer_scores, extract_answer
 
-GREEDY = Sampling(temperature=0.0, top_p=0.95, presence_penalty=1.0, max_tokens=1024)
+GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=1.0, max_tokens=1024)
 """The authors' evaluation sampling: greedy with presence penalty 1.0 and at most 1,024 new tokens."""
 
 
@@ -94,3 +104,106 @@ class QATask:
 
     def buckets(self) -> Mapping[str, Sequence[str]] | None:
         return None
+
+
+class QASuite(Suite):
+    """Questions over their whole contexts: reason, then answer; EM, F1 and SubEM of the extracted answer.
+
+    Paper: LongMab-PO, section 4.1 (a response without a readable answer scores 0).
+
+    Args:
+        data: records as for training (`shipped:synthetic_eval`, a JSONL file, a Hugging Face dataset), or a folder or
+            zip of JSONL files, each of which is a task of its own.
+        tasks: names of those files, or groups of LongBench tasks; None: all that are there.
+        name: names metrics, the folder of the predictions, and the task where `data` is one set of questions.
+        limit: at most this many records per task.
+        seed: draw them at random with this seed; None: the first ones.
+        on_bad_record: `error` refuses a set of questions with bad records, `skip` reports and skips them. In a folder
+            or zip they are always skipped.
+        prompt_format: None is the rollout's own; outside a run `ReasonThenAnswer`.
+        sampling: None is `GREEDY`, the authors' settings.
+        max_context_tokens: longer contexts lose their middle (authors: 100,000); None: only the engine's limit cuts.
+
+    Raises:
+        ConfigError: a setting is out of range.
+
+    Example:
+        >>> Evaluation(QASuite("questions.jsonl", limit=64), EvaluationSchedule(every_n_rounds=2))
+    """
+
+    def __init__(
+        self,
+        data: str = "shipped:synthetic_eval",
+        tasks: list[str] | None = None,
+        name: str = "qa",
+        limit: int | None = None,
+        seed: int | None = None,
+        on_bad_record: OnBadRecord = "error",
+        prompt_format: PromptFormat | None = None,
+        sampling: Sampling | None = None,
+        max_context_tokens: int | None = None,
+    ) -> None:
+        at_least("QASuite.limit", limit, 1, or_null=True)
+        self.data = data
+        self.task_names = tasks
+        self._name = name
+        self.limit = limit
+        self.seed = seed
+        self.on_bad_record = on_bad_record
+        self.prompt_format = prompt_format
+        self.sampling = sampling or GREEDY
+        self.max_context_tokens = max_context_tokens
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def headline(self) -> str:
+        return "f1"
+
+    def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
+        check_chat_template(tokenizer)
+        prompt_format = self.prompt_format or context.prompt_format or ReasonThenAnswer()
+        return [
+            QATask(name, sample(records, self.limit, self.seed), prompt_format, self.sampling, self.max_context_tokens)
+            for name, records in self._question_sets(context)
+        ]
+
+    def _question_sets(self, context: SuiteContext) -> list[tuple[str, list[QARecord]]]:
+        several = Path(self.data).is_dir() or (Path(self.data).is_file() and zipfile.is_zipfile(self.data))
+        if several or self.task_names is not None:
+            names = expand_tasks(self.task_names) if self.task_names is not None else tasks_there(self.data)
+            found, bad = question_sets(self.data, names)
+            if bad:
+                context.note(bad_rows_note(self.data, bad))
+            return found
+        file = read_records(self.data, on_bad_record=self.on_bad_record)
+        if file.bad:
+            context.note(file.skipped())
+        return [(self.name, file.records)]
+
+    def scores(self, result: EvaluationResult) -> dict[str, Score]:
+        return {metric: Score(mean, *result.macro_intervals[metric]) for metric, mean in result.macro.items()}
+
+
+def question_sets(data: str, names: Sequence[str]) -> tuple[list[tuple[str, list[QARecord]]], list[BadRow]]:
+    """Return the records of tasks by name, for the QA protocol, and the rows that cannot be used.
+
+    Raises:
+        ConfigError: a record has no question; an unknown task.
+        DataError: no such data, or a task without a usable row.
+    """
+    found: list[tuple[str, list[QARecord]]] = []
+    bad: list[BadRow] = []
+    for name in names:
+        items, _, unusable = load_items(data, name)
+        blank = sum(not item.question.strip() for item in items)
+        if blank:
+            raise ConfigError(
+                f"task {name!r} has {blank} records without a question, so it cannot be asked as question answering; "
+                "use longmab_pl.evaluation.LongBenchSuite, or name other tasks"
+            )
+        bad += unusable
+        found.append((name, list(items)))
+    return found, bad

@@ -81,7 +81,7 @@ def find_origin(source: Path, which: Which = "auto") -> Origin:
 
     Args:
         source: a run folder, a checkpoint, or a PEFT folder.
-        which: of a run folder: the `best` (best.ckpt, or the best adapter of a LongBenchEvaluation), the `last`, or
+        which: of a run folder: the `best` (best.ckpt, or the adapter that an `Evaluation` kept), the `last`, or
             `auto`, the best if there is one.
 
     Raises:

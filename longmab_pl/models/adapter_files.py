@@ -81,9 +81,8 @@ def fitting_adapter(adapter: Path | str, model: str) -> AdapterInfo:
             raise ConfigError(
                 f"the adapter {folder} does not fit the model {model!r}: {problem}; it was trained on {trained_on!r}"
             )
-    digest = hashlib.sha256(config_file.read_bytes() + weights_file.read_bytes()).hexdigest()[:8]
     rank = max(a[0] for a, _ in layers.values())
-    return AdapterInfo(folder, digest, rank, str(config.get("base_model_name_or_path") or ""))
+    return AdapterInfo(folder, adapter_digest(folder), rank, str(config.get("base_model_name_or_path") or ""))
 
 
 def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
@@ -118,6 +117,16 @@ def _weights_of(model: str) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]
         elif parameter.dim() > 2:
             stacks.add(name.rpartition(".")[0])
     return matrices, tuple(stacks)
+
+
+def adapter_digest(folder: Path) -> str:
+    """Return 8 hexadecimal digits that change with an adapter folder's configuration and weights.
+
+    Raises:
+        EngineError: the folder does not exist or lacks a file.
+    """
+    config, weights = check_adapter(folder)
+    return hashlib.sha256(config.read_bytes() + weights.read_bytes()).hexdigest()[:8]
 
 
 def check_adapter(adapter: Path) -> tuple[Path, Path]:

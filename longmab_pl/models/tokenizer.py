@@ -29,11 +29,8 @@ def load_tokenizer(model: str, *, needs_chat: bool = True) -> PreTrainedTokenize
         tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError) as error:
         raise _cannot_load("tokenizer of", model, error) from error
-    if needs_chat and not tokenizer.chat_template:
-        raise ConfigError(
-            f"the tokenizer of {model!r} has no chat template, so prompts and answers cannot be told apart; use an "
-            "instruct/chat model, or put a chat_template.jinja beside its tokenizer.json"
-        )
+    if needs_chat:
+        check_chat_template(tokenizer)
     if tokenizer.eos_token_id is None:
         raise ConfigError(
             f"the tokenizer of {model!r} has no end-of-sequence token; set eos_token in its tokenizer_config.json"
@@ -41,6 +38,15 @@ def load_tokenizer(model: str, *, needs_chat: bool = True) -> PreTrainedTokenize
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def check_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise `ConfigError` for a tokenizer without a chat template."""
+    if not tokenizer.chat_template:
+        raise ConfigError(
+            f"the tokenizer of {tokenizer.name_or_path!r} has no chat template, so prompts and answers cannot be told "
+            "apart; use an instruct/chat model, or put a chat_template.jinja beside its tokenizer.json"
+        )
 
 
 def context_limit(model: str) -> int | None:

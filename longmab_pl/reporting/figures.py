@@ -1,86 +1,91 @@
-"""Pictures of a run."""
+"""The picture of a run."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from longmab_pl.errors import DataError
+from longmab_pl.evaluation.entry import EvaluationEntry
+from longmab_pl.reporting.rollout_trace import (
+    RolloutTrace,
+    best_so_far,
+    evidence_lift,
+    mean_of_step,
+    read_traces,
+    share_of_pulls_by_rank,
+)
+from longmab_pl.reporting.run_report import METRIC_TITLES, RunReport, load_report, shown_metrics
 
-if TYPE_CHECKING:
-    pass
-from longmab_pl.reporting.run_report import load_report
+Round = tuple[int, list[RolloutTrace]]
 
 
 def draw(run: Path) -> Path:
-    """Draw `report.png` in a run folder: reward by pull, pulls by arm, evaluation by round; without rollouts the
-    training metrics take the place of the first two.
+    """Draw `report.png` in a run folder: reward by pull, pulls by arm, evaluations; without rollouts the training
+    metrics take the place of the first two.
 
     Returns:
         The picture's path.
-    """
-    import matplotlib
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    Raises:
+        DataError: the run has no report, or a round's rollouts are missing.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     report = load_report(run)
-    rounds = [(row["round"], _traces(run / "rounds" / row["folder"])) for row in report["rounds"] if "folder" in row]
-    evaluations = report["evaluations"]
-    panels = 3 if rounds or evaluations else 2
-    figure, axes = plt.subplots(1, panels, figsize=(4.3 * panels, 3.8), layout="constrained")
+    rounds = [(row["round"], read_traces(run / "rounds" / row["folder"])) for row in report.rounds if "folder" in row]
+    panels = 3 if rounds or report.evaluations else 2
+    figure = Figure(figsize=(4.3 * panels, 3.8), layout="constrained")
+    axes = figure.subplots(1, panels)
     if rounds:
-        _draw_rollouts(axes, rounds)
+        _draw_rewards(axes[0], rounds)
+        _draw_pulls(axes[1], rounds)
     else:
-        _draw_training(axes, report["rounds"])
+        _draw_training(axes, report.rounds)
+    for axis in axes[:2]:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if panels == 3:
-        _draw_evaluations(axes[2], evaluations, "rounds" if rounds else "epochs")
-    for axis in axes:
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        _draw_evaluations(axes[2], report)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
     path = run / "report.png"
     figure.savefig(path, dpi=130)
-    plt.close(figure)
     return path
 
 
-def _draw_evaluations(axis: Any, evaluations: list[dict[str, Any]], unit: str) -> None:
-    for key, label in (("eval/subem", "SubEM"), ("eval/f1", "F1"), ("eval/em", "EM")):
-        points = [(e["round"], e[key]) for e in evaluations if key in e]
-        if points:
-            axis.plot(*zip(*points, strict=True), marker="o", label=label)
+def _draw_rewards(axis: Any, rounds: Sequence[Round]) -> None:
+    for (number, traces), color in zip(rounds, _colors(len(rounds)), strict=True):
+        for means, style in ((best_so_far(traces), "-"), (mean_of_step(traces), "--")):
+            label = f"round {number}" if style == "-" else None
+            axis.plot(range(1, len(means) + 1), means, style, marker="o", ms=3, color=color, label=label)
+    axis.plot([], [], "-", color="0.4", label="best answer so far")
+    axis.plot([], [], "--", color="0.4", label="mean of the pull's answers")
     axis.set(
-        title="Evaluation (held-out questions, full context)",
-        xlabel=f"{unit} trained",
-        ylabel="score",
+        title="Reward over all records",
+        xlabel="bandit pull (records that stopped keep their last value)",
+        ylabel="mean over records",
         ylim=(0, None),
     )
-    if axis.lines:
-        axis.legend(frameon=False, fontsize=8)
+    axis.legend(frameon=False, fontsize=8)
 
 
-def _draw_rollouts(axes: Any, rounds: list[tuple[int, list[dict[str, Any]]]]) -> None:
-    import matplotlib.pyplot as plt
-
-    colors = plt.get_cmap("viridis")([0.15 + 0.7 * i / max(len(rounds) - 1, 1) for i in range(len(rounds))])
-    for (number, traces), color in zip(rounds, colors, strict=True):
-        means = _reward_by_pull(traces)
-        axes[0].plot(range(1, len(means) + 1), means, marker="o", ms=3, color=color, label=f"round {number}")
-        shares = _pulls_by_rank(traces)
-        axes[1].plot(range(1, len(shares) + 1), shares, marker="o", ms=3, color=color, label=f"round {number}")
-    axes[0].set(title="Reward of the sampled answers", xlabel="bandit pull", ylabel="mean reward", ylim=(0, None))
-    axes[1].set(
+def _draw_pulls(axis: Any, rounds: Sequence[Round]) -> None:
+    for (number, traces), color in zip(rounds, _colors(len(rounds)), strict=True):
+        shares = share_of_pulls_by_rank(traces)
+        axis.plot(range(1, len(shares) + 1), shares, marker="o", ms=3, color=color, label=f"round {number}")
+    axis.set(
         title="Pulls per arm", xlabel="arms of a record, most pulled first", ylabel="share of pulls", ylim=(0, None)
     )
-    _pulls_of_evidence(axes[1], rounds)
-    for axis in axes[:2]:
-        axis.legend(frameon=False, fontsize=8)
+    lift = evidence_lift([trace for _, traces in rounds for trace in traces])
+    if lift is not None:
+        text = f"chunks that hold the answer\nare pulled {lift:.2f}x as often as chance"
+        axis.text(0.05, 0.08, text, transform=axis.transAxes, fontsize=8)
+    axis.legend(frameon=False, fontsize=8)
 
 
-def _draw_training(axes: Any, epochs: list[dict[str, Any]]) -> None:
+def _draw_training(axes: Any, epochs: Sequence[Mapping[str, Any]]) -> None:
     for axis, name, title in (
         (axes[0], "train/rewards/accuracies", "Chosen answer preferred (share of pairs)"),
         (axes[1], "train/rewards/margins", "Reward margin of chosen over rejected"),
@@ -91,52 +96,56 @@ def _draw_training(axes: Any, epochs: list[dict[str, Any]]) -> None:
         axis.set(title=title, xlabel="epoch", ylabel="mean over the epoch", ylim=(0, None))
 
 
-def _traces(folder: Path) -> list[dict[str, Any]]:
-    """A round's rollouts without their texts, which may be many."""
-    path = folder / "rollouts.jsonl"
-    if not path.exists():
-        raise DataError(f"{path} is missing: the report needs the run's rounds folder as the run left it")
-    traces = []
-    with path.open(encoding="utf-8") as f:
-        for row in map(json.loads, f):
-            if row["status"] == "ok":
-                row["responses"] = [{"pull": r["pull"], "reward": r["reward"]} for r in row["responses"]]
-                traces.append(row)
-    return traces
+def _draw_evaluations(axis: Any, report: RunReport) -> None:
+    """Scores of whole suites as lines with their intervals, those of single tasks thin in the color of their suite.
+
+    Placed by optimizer step, labeled by finished rounds.
+    """
+    suites = dict.fromkeys(entry.suite for entry in report.evaluations)
+    several, used = len(suites) > 1, 0
+    for suite in suites:
+        rows = [entry for entry in report.evaluations if entry.suite == suite]
+        whole = [entry for entry in rows if entry.task is None]
+        for metric in shown_metrics(whole[0]):
+            title = METRIC_TITLES.get(metric, metric)
+            _draw_line(axis, whole, metric, f"C{used % 10}", f"{suite} {title}" if several else title)
+            used += 1
+        for position, task in enumerate(dict.fromkeys(entry.task for entry in rows if entry.task is not None)):
+            of_task = [entry for entry in rows if entry.task == task]
+            label = f"{suite}, by task" if position == 0 else None
+            _draw_line(axis, of_task, of_task[0].metric, f"C{(used - 1) % 10}", label, thin=True)
+    marks = {
+        entry.step: str(entry.round)
+        for entry in report.evaluations
+        if entry.when in ("before training", f"after round {entry.round}")
+    }
+    axis.set(
+        title="Evaluations (shaded: 95% intervals)",
+        xlabel=f"{'rounds' if report.rolled_out else 'epochs'} trained" if marks else "optimizer steps",
+        ylabel="score",
+        ylim=(0, None),
+    )
+    if marks:
+        axis.set_xticks(list(marks), list(marks.values()))
+    if axis.lines:
+        axis.legend(frameon=False, fontsize=8)
 
 
-def _reward_by_pull(traces: list[dict[str, Any]]) -> list[float]:
-    by_pull: dict[int, list[float]] = {}
-    for row in traces:
-        for response in row["responses"]:
-            by_pull.setdefault(response["pull"], []).append(response["reward"])
-    return [sum(v) / len(v) for _, v in sorted(by_pull.items())]
+def _draw_line(
+    axis: Any, entries: Sequence[EvaluationEntry], metric: str, color: str, label: str | None, thin: bool = False
+) -> None:
+    points = {entry.step: entry.scores[metric] for entry in entries if metric in entry.scores}
+    steps, values = list(points), [score.value for score in points.values()]
+    if thin:
+        axis.plot(steps, values, color=color, lw=0.7, alpha=0.6, label=label)
+        return
+    axis.plot(steps, values, color=color, marker="o", label=label)
+    bounds = [(score.low, score.high) for score in points.values()]
+    if all(low is not None for low, _ in bounds):
+        axis.fill_between(steps, *zip(*bounds, strict=True), color=color, alpha=0.12, lw=0)
 
 
-def _pulls_by_rank(traces: list[dict[str, Any]]) -> list[float]:
-    """Mean share of pulls of a record's most pulled arm, its second, ..."""
-    ranks: dict[int, list[float]] = {}
-    for row in traces:
-        total = max(sum(row["pulls"]), 1)
-        for rank, pulls in enumerate(sorted(row["pulls"], reverse=True)):
-            ranks.setdefault(rank, []).append(pulls / total)
-    return [sum(v) / len(traces) for _, v in sorted(ranks.items())]
+def _colors(n: int) -> list[Any]:
+    from matplotlib import colormaps
 
-
-def _pulls_of_evidence(axis: Any, rounds: list[tuple[int, list[dict[str, Any]]]]) -> None:
-    """Write below the title how much more often chunks with the answer are pulled than chance would."""
-    lifts = []
-    for _, traces in rounds:
-        for row in traces:
-            gold = sum(row["evidence"])
-            if gold and gold < row["arms"] and sum(row["pulls"]):
-                share = sum(p for p, e in zip(row["pulls"], row["evidence"], strict=True) if e) / sum(row["pulls"])
-                lifts.append(share / (gold / row["arms"]))
-    if lifts:
-        axis.text(
-            0.05,
-            0.08,
-            f"chunks that hold the answer\nare pulled {sum(lifts) / len(lifts):.2f}x as often as chance",
-            transform=axis.transAxes,
-            fontsize=8,
-        )
+    return [colormaps["viridis"](0.15 + 0.7 * i / max(n - 1, 1)) for i in range(n)]

@@ -1,40 +1,85 @@
-"""A run's report: the table that closes a run and its picture, from what the run left in its folder."""
+"""A run's report: `report.json` and the tables that close a run.
+
+`report.json` holds two lists:
+    rounds: an object for every round (or epoch over given pairs): `round` from 1, `folder` of its rollouts under
+        `rounds/` if it has any, its statistics (`rollout/...`, `pairs/...`), and training metrics (`train/...`, means
+        over its last epoch).
+    evaluations: an object for every suite and for every task of it, each time that it was evaluated, in the order of
+        optimizer steps: the fields of `longmab_pl.evaluation.EvaluationEntry`.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longmab_pl.errors import DataError
+from longmab_pl.evaluation.entry import EvaluationEntry
+from longmab_pl.storage.files import atomic_write
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+METRIC_TITLES = {"em": "EM", "f1": "F1", "subem": "SubEM"}
+"""Metrics whose usual spelling is not their key."""
 
-def load_report(run: Path) -> dict[str, Any]:
+MOST_COLUMNS = 6
+"""Evaluations side by side in a table; of more the first and the last five are shown."""
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a run says of itself.
+
+    Args:
+        rounds: a row for every round or epoch (see the module's description).
+        evaluations: in the order in which they were made.
+    """
+
+    rounds: Sequence[Mapping[str, Any]]
+    evaluations: Sequence[EvaluationEntry]
+
+    @property
+    def rolled_out(self) -> bool:
+        """Whether the pairs come from rollouts of this run."""
+        return any("folder" in row for row in self.rounds)
+
+    def has_more_evaluations(self) -> bool:
+        """Whether there are scores that `round_table` does not show: of single tasks, or from within rounds."""
+        return any(entry.task is not None or not _at_round_end(entry) for entry in self.evaluations)
+
+    def save(self, run: Path) -> None:
+        """Write `report.json` in a run folder."""
+        report = {"rounds": list(self.rounds), "evaluations": [entry.to_json() for entry in self.evaluations]}
+        with atomic_write(run / "report.json") as file:
+            file.write(json.dumps(report, indent=1) + "\n")
+
+
+def load_report(run: Path) -> RunReport:
     """Read `report.json` of a run folder.
 
     Raises:
-        DataError: there is none (the run has not ended yet) or it cannot be read.
+        DataError: there is none (the first epoch has not ended yet) or it cannot be read.
     """
     path = run / "report.json"
     try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(path.read_text(encoding="utf-8"))
+        return RunReport(report["rounds"], [EvaluationEntry.from_json(row) for row in report["evaluations"]])
     except FileNotFoundError as e:
-        raise DataError(f"{path} does not exist: give the folder of a finished run (trainer.default_root_dir)") from e
-    except ValueError as e:
-        raise DataError(f"{path} is not JSON: {e}") from e
-    return report
+        raise DataError(f"{path} does not exist: give the folder of a run (trainer.default_root_dir)") from e
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise DataError(f"{path} is not the report of a run ({e!r}); give the file that the run wrote") from e
 
 
-def round_table(report: dict[str, Any]) -> Table:
-    """The closing table: one row before training and one per round (or per epoch over pairs that were given)."""
+def round_table(report: RunReport) -> Table:
+    """Return the closing table: one row before training and one for each round (or epoch over given pairs)."""
     from rich.table import Table
 
-    rolled_out = any("folder" in row for row in report["rounds"])
-    what = "round" if rolled_out else "epoch"
-    title = "on-policy rounds" if rolled_out else "epochs over given pairs"
+    what = "round" if report.rolled_out else "epoch"
+    title = "on-policy rounds" if report.rolled_out else "epochs over given pairs"
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     columns = {
         what: lambda row: str(row["round"]),
@@ -45,22 +90,21 @@ def round_table(report: dict[str, Any]) -> Table:
         "pairs": lambda row: f"{row['pairs/count']:.0f}",
         "DPO acc": lambda row: f"{row['train/rewards/accuracies']:.0%}",
         "DPO margin": lambda row: f"{row['train/rewards/margins']:.3f}",
-        "EM": lambda row: _score(report, row, "eval/em"),
-        "F1": lambda row: _score(report, row, "eval/f1"),
-        "SubEM": lambda row: _score(report, row, "eval/subem"),
     }
-    for name in ("pairs",) if rolled_out else ("records", "usable pairs", "reward +", "reward -"):
+    for name in ("pairs",) if report.rolled_out else ("records", "usable pairs", "reward +", "reward -"):
         del columns[name]
+    scores = _scores_by_round(report)
     rows = []
-    for row in [{"round": 0}, *report["rounds"]]:
+    for row in [{"round": 0}, *report.rounds]:
         cells = {}
         for name, shown in columns.items():
             try:
                 cells[name] = shown(row)
             except KeyError:  # a metric that this run has not
                 cells[name] = ""
+        cells |= {name: by_round.get(row["round"], "") for name, by_round in scores.items()}
         rows.append(cells | {what: cells[what] if row["round"] else "before"})
-    filled = [name for name in columns if any(cells[name] for cells in rows)]
+    filled = [name for name in (*columns, *scores) if any(cells[name] for cells in rows)]
     for name in filled:
         table.add_column(name, justify="left" if name == what else "right", no_wrap=True)
     for cells in rows:
@@ -69,8 +113,55 @@ def round_table(report: dict[str, Any]) -> Table:
     return table
 
 
-def _score(report: dict[str, Any], row: dict[str, Any], name: str) -> str:
-    return next((f"{e[name]:.1f}" for e in report["evaluations"] if e["round"] == row["round"] and name in e), "")
+def evaluations_table(report: RunReport) -> Table:
+    """Return all scores of suites and tasks with their intervals, a column for each time that was evaluated."""
+    from rich.table import Table
+
+    times = list(dict.fromkeys(entry.when for entry in report.evaluations))
+    left_out = len(times) - MOST_COLUMNS
+    caption = f"{left_out} evaluations between are in report.json" if left_out > 0 else None
+    if left_out > 0:
+        times = [times[0], *times[1 - MOST_COLUMNS :]]
+    table = Table(title="evaluations", title_justify="left", title_style="bold", header_style="bold", caption=caption)
+    for column in ("suite", "task", "metric"):
+        table.add_column(column)
+    for when in times:
+        table.add_column(when, justify="right")
+    cells: dict[tuple[str, str, str], dict[str, str]] = {}
+    for entry in report.evaluations:
+        for metric, score in entry.scores.items():
+            key = (entry.suite, entry.task or "", METRIC_TITLES.get(metric, metric))
+            cells.setdefault(key, {})[entry.when] = str(score).replace("[", "\\[")  # rich would read a style
+    for suite in dict.fromkeys(suite for suite, _, _ in cells):
+        table.add_section()
+        for key, by_time in cells.items():
+            if key[0] == suite:
+                table.add_row(*key, *(by_time.get(when, "") for when in times))
+    return table
+
+
+def shown_metrics(entry: EvaluationEntry) -> list[str]:
+    """Return the metrics of a suite that a summary shows: the headline, and other measured ones that are no averages
+    over tasks."""
+    measured = [name for name, score in entry.scores.items() if score.low is not None and "/" not in name]
+    return [entry.metric, *(name for name in measured if name != entry.metric)]
+
+
+def _scores_by_round(report: RunReport) -> dict[str, dict[int, str]]:
+    """Column title to the scores of whole suites by round; 0 is before training."""
+    whole = [entry for entry in report.evaluations if entry.task is None and _at_round_end(entry)]
+    several = len({entry.suite for entry in whole}) > 1
+    columns: dict[str, dict[int, str]] = {}
+    for entry in whole:
+        for metric in shown_metrics(entry):
+            title = METRIC_TITLES.get(metric, metric)
+            shown = f"{entry.scores[metric].value:.1f}"
+            columns.setdefault(f"{entry.suite}\n{title}" if several else title, {})[entry.round] = shown
+    return columns
+
+
+def _at_round_end(entry: EvaluationEntry) -> bool:
+    return entry.when in ("before training", f"after round {entry.round}")
 
 
 def statistics_table(statistics: dict[str, float], title: str) -> Table:

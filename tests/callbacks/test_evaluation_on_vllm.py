@@ -25,16 +25,24 @@ trainer:
     - class_path: lightning.pytorch.loggers.CSVLogger
       init_args: {{save_dir: {run}/csv, name: "", version: ""}}
   callbacks:
-    - class_path: longmab_pl.callbacks.LongBenchEvaluation
-      init_args: {{data: {run}/bench, tasks: [hotpotqa], limit: 4}}
-    - class_path: longmab_pl.callbacks.NeedleProbe
-      init_args: {{needle: {{lengths: [256], depths: [0, 100], needles: 2}}, every_n_rounds: null}}
+    - class_path: longmab_pl.callbacks.Evaluation
+      init_args:
+        suite:
+          class_path: longmab_pl.evaluation.LongBenchSuite
+          init_args: {{data: {run}/bench, tasks: [hotpotqa], limit: 4}}
+        keep_best: best_adapter
+    - class_path: longmab_pl.callbacks.Evaluation
+      init_args:
+        suite:
+          class_path: longmab_pl.evaluation.NeedleSuite
+          init_args: {{needle: {{lengths: [256], depths: [0, 100], needles: 2}}}}
+        when: {{every_n_rounds: null}}
 model: {{learning_rate: 1.0e-3}}  # so that few steps show
 data:
   init_args:
     rounds: 1
     records_per_round: 6
-    strategy: {{init_args: {{rounds: 2, init: uniform}}}}
+    strategy: {{init_args: {{pulls: 2, init: uniform}}}}
 """
 
 
@@ -66,7 +74,7 @@ def test_every_logger_has_the_scores_before_and_after(run: Path) -> None:
         assert len(events.Scalars(name)) == 2, name
         with (run / "csv" / "metrics.csv").open() as file:
             assert sum(bool(row.get(name)) for row in csv.DictReader(file)) == 2, name
-    assert len(events.Images("eval/needle")) == 2
+    assert len(events.Images("eval/needle/map")) == 2
     assert len(events.Scalars("eval/longbench/p_value")) == 1
 
 
@@ -77,13 +85,13 @@ def test_predictions_maps_and_the_best_adapter_are_on_disk(run: Path) -> None:
         rows = [json.loads(line) for line in (folder / "longbench" / "hotpotqa.jsonl").read_text().splitlines()]
         assert len({row["id"] for row in rows}) == 4
         results[when] = {row["id"]: row["pred"] for row in rows}
-        assert json.loads((folder / "needle" / "needle_map.json").read_text())["asked"] == [[2, 2]]
+        assert json.loads((folder / "needle" / "map.json").read_text())["asked"] == [[2, 2]]
     assert results["before-training"].keys() == results["after-round-1"].keys()
     assert results["before-training"] != results["after-round-1"], "the engine answered with the adapter"
     best = json.loads((run / "best_adapter" / "best.json").read_text())
     assert best["when"] == "after round 1"
     assert (run / "best_adapter" / "adapter_model.safetensors").exists()
-    assert (run / "needle.png").exists()
+    assert (run / "needle-map.png").exists()
 
 
 def test_the_run_ends_with_its_tables(run: Path) -> None:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ from tiny_models import save_model
 from longmab_pl.cli.compare import compare, paths_as_list
 from longmab_pl.cli.evaluate import evaluate
 from longmab_pl.engines import ScriptedEngine
-from longmab_pl.engines.protocol import Request
+from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.errors import ConfigError, DataError, EngineError, LongMabError
-from longmab_pl.evaluation import EvaluationResult
-from longmab_pl.evaluation.needle.task import NeedleSettings
+from longmab_pl.evaluation import EvaluationResult, LongBenchSuite, NeedleSettings, NeedleSuite, QASuite
+from longmab_pl.prompts.formats import DirectAnswer
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.policy import LoRASettings
 
@@ -75,23 +76,33 @@ def reasoned(request: Request, i: int) -> str:
     return f"It stands there.\nAnswer: number {request.id.rsplit('/', 1)[1]}"
 
 
-def run(model: str, data: Path | str, out: Path, answer: Any = half_right, **options: Any) -> tuple[Any, Any]:
-    engine = ScriptedEngine(answer)
-    result = evaluate(model=model, data=str(data), out=str(out), engine=options.pop("engine", engine), **options)
-    return result, engine
+SHORT = Sampling(temperature=0.0, top_p=1.0, presence_penalty=1.0, max_tokens=50)
+OPTIONS = {"adapter", "train", "overwrite"}
+
+
+def run(
+    model: str, data: Path | str, out: Path, answer: Any = half_right, suite: Any = LongBenchSuite, **options: Any
+) -> tuple[Any, Any]:
+    """Evaluate with one suite on a scripted engine; options of the command and of the suite."""
+    engine = options.pop("engine", None) or ScriptedEngine(answer)
+    command = {key: options.pop(key) for key in OPTIONS & options.keys()}
+    asked = suite(str(data), **options)
+    results = evaluate(model=model, suite=asked, out=str(out), engine=engine, **command)
+    return results[asked.name], engine
 
 
 def test_the_command_line(tiny_model: str, bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    args = ["--model", tiny_model, "--data", str(bench), "--tasks", "musique, mine", "--limit", "8"]
+    args = ["--model", tiny_model, "--suite", "longmab_pl.evaluation.LongBenchSuite", "--suite.data", str(bench)]
+    args += ["--suite.tasks", "[musique, mine]", "--suite.limit", "8"]
     args += ["--out", str(tmp_path / "out"), "--engine", "longmab_pl.engines.ScriptedEngine"]
     auto_cli(evaluate, args=[*args, "--engine.answer", f"{__name__}.half_right"], prog="longmab evaluate")
     shown = capsys.readouterr()
     for part in ("musique", "mine", "macro average", "50.00 [", "result.json"):
         assert part in shown.out
     assert "12/12" in shown.err
-    saved = EvaluationResult.load(tmp_path / "out" / "result.json")
+    saved = EvaluationResult.load(tmp_path / "out" / "longbench" / "result.json")
     assert (saved.model, saved.score, list(saved.tasks)) == ("tiny", 50.0, ["musique", "mine"])
-    assert len((tmp_path / "out" / "mine.jsonl").read_text().splitlines()) == 4
+    assert len((tmp_path / "out" / "longbench" / "mine.jsonl").read_text().splitlines()) == 4
 
 
 def test_help_and_what_is_required(capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,9 +111,13 @@ def test_help_and_what_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     assert stopped.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "a local folder, a hub name" in shown
-    assert "cut the middle of longer prompts" in shown
+    assert "a class path with its settings" in shown
+    with pytest.raises(SystemExit) as stopped:
+        auto_cli(evaluate, args=["--suite.help", "longmab_pl.evaluation.LongBenchSuite"], prog="longmab evaluate")
+    assert stopped.value.code == 0
+    assert "longer prompts lose their middle" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(SystemExit):
-        auto_cli(evaluate, args=["--data", "x"], prog="longmab evaluate")
+        auto_cli(evaluate, args=["--suite", "longmab_pl.evaluation.NeedleSuite"], prog="longmab evaluate")
     assert "model" in capsys.readouterr().err
 
 
@@ -111,15 +126,15 @@ def test_a_killed_run_continues_with_the_same_command(
 ) -> None:
     dying = ScriptedEngine(half_right, fail_after=6, concurrency=2)
     with pytest.raises(EngineError, match="died"):
-        run(tiny_model, bench, tmp_path / "out", tasks="musique,mine", engine=dying)
+        run(tiny_model, bench, tmp_path / "out", tasks=["musique", "mine"], engine=dying)
     assert dying.closed
-    kept = sum(len(file.read_text().splitlines()) for file in (tmp_path / "out").glob("*.jsonl"))
+    kept = sum(len(file.read_text().splitlines()) for file in (tmp_path / "out").glob("longbench/*.jsonl"))
     assert 0 < kept < 12
-    result, engine = run(tiny_model, bench, tmp_path / "out", tasks="musique,mine")
+    result, engine = run(tiny_model, bench, tmp_path / "out", tasks=["musique", "mine"])
     assert len(engine.asked) == 12 - kept
     assert result.score == 50.0
     assert engine.closed
-    again, engine = run(tiny_model, bench, tmp_path / "out", tasks="musique,mine", answer=all_right)
+    again, engine = run(tiny_model, bench, tmp_path / "out", tasks=["musique", "mine"], answer=all_right)
     assert engine.asked == []
     assert again.tasks == result.tasks
     _, engine = run(tiny_model, bench, tmp_path / "out", tasks=["musique", "trec"])
@@ -135,12 +150,12 @@ def test_a_finished_evaluation_asked_for_again_does_not_start_the_engine(
         file.write(json.dumps(huge) + "\n")
     tight = ScriptedEngine(half_right, max_model_len=2000)
     first, _ = run(
-        tiny_model, bench, tmp_path / "out", tasks="musique,mine", engine=tight, protocol="qa", max_tokens=50
+        tiny_model, bench, tmp_path / "out", tasks=["musique", "mine"], engine=tight, suite=QASuite, sampling=SHORT
     )
     assert list(first.tasks["mine"].skipped) == ["huge"]
     again = ScriptedEngine(all_right, max_model_len=2000)
     second, _ = run(
-        tiny_model, bench, tmp_path / "out", tasks="musique,mine", engine=again, protocol="qa", max_tokens=50
+        tiny_model, bench, tmp_path / "out", tasks=["musique", "mine"], engine=again, suite=QASuite, sampling=SHORT
     )
     assert not again.started
     assert again.asked == []
@@ -151,21 +166,31 @@ def test_a_finished_evaluation_asked_for_again_does_not_start_the_engine(
     roomier = ScriptedEngine(half_right, max_model_len=200_000)
     held_otherwise = ScriptedEngine(half_right, max_model_len=2000, weight_format="scripted, fp8")
     with pytest.raises(ConfigError, match=r"made with other settings"):
-        run(tiny_model, bench, tmp_path / "out", tasks="mine", engine=held_otherwise, protocol="qa", max_tokens=50)
+        run(tiny_model, bench, tmp_path / "out", tasks=["mine"], engine=held_otherwise, suite=QASuite, sampling=SHORT)
     with pytest.raises(ConfigError, match="max_model_len: 2000 there, 200000 now"):
-        run(tiny_model, bench, tmp_path / "out", tasks="musique,mine", engine=roomier, protocol="qa", max_tokens=50)
+        run(
+            tiny_model,
+            bench,
+            tmp_path / "out",
+            tasks=["musique", "mine"],
+            engine=roomier,
+            suite=QASuite,
+            sampling=SHORT,
+        )
     assert not roomier.started, "a limit that is configured is known before the model is loaded"
 
 
 def test_other_settings_are_refused_before_the_engine_starts(tiny_model: str, bench: Path, tmp_path: Path) -> None:
-    run(tiny_model, bench, tmp_path / "out", tasks="musique,mine")
-    kept = (tmp_path / "out" / "mine.jsonl").read_text()
+    run(tiny_model, bench, tmp_path / "out", tasks=["musique", "mine"])
+    kept = (tmp_path / "out" / "longbench" / "mine.jsonl").read_text()
     engine = ScriptedEngine(all_right)
     with pytest.raises(ConfigError, match=r"mine.jsonl: these predictions were made with other settings"):
-        run(tiny_model, bench, tmp_path / "out", tasks="trec,mine", max_tokens=7, engine=engine)
+        run(tiny_model, bench, tmp_path / "out", tasks=["trec", "mine"], max_new_tokens=7, engine=engine)
     assert not engine.started
-    assert (tmp_path / "out" / "mine.jsonl").read_text() == kept
-    result, engine = run(tiny_model, bench, tmp_path / "out", all_right, tasks="mine", max_tokens=7, overwrite=True)
+    assert (tmp_path / "out" / "longbench" / "mine.jsonl").read_text() == kept
+    result, engine = run(
+        tiny_model, bench, tmp_path / "out", all_right, tasks=["mine"], max_new_tokens=7, overwrite=True
+    )
     assert len(engine.asked) == 4
     assert result.score == 100.0
 
@@ -174,6 +199,7 @@ SLOW_RUN = """
 import sys, time
 from longmab_pl.cli.evaluate import evaluate
 from longmab_pl.engines import ScriptedEngine
+from longmab_pl.evaluation import LongBenchSuite
 
 class Slow(ScriptedEngine):
     def poll(self):
@@ -186,7 +212,8 @@ def answer(request, i):
     return f"number {request.id.rsplit('/', 1)[1]}"
 
 model, data, out = sys.argv[1:]
-evaluate(model=model, data=data, out=out, tasks="musique", engine=Slow(answer, concurrency=1, jitter=1))
+suite = LongBenchSuite(data, tasks=["musique"])
+evaluate(model=model, suite=suite, out=out, engine=Slow(answer, concurrency=1, jitter=1))
 """
 
 
@@ -195,34 +222,35 @@ def test_a_run_killed_with_sigkill_asks_for_the_rest_only(tiny_model: str, bench
     command = [sys.executable, "-c", SLOW_RUN, tiny_model, str(bench), str(out)]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")})
     until = time.monotonic() + 300
-    while not (out / "musique.jsonl").exists() or len((out / "musique.jsonl").read_text().splitlines()) < 3:
+    predictions = out / "longbench" / "musique.jsonl"
+    while not predictions.exists() or len(predictions.read_text().splitlines()) < 3:
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < until
         time.sleep(0.05)
     process.kill()
     process.wait()
-    assert not (out / "result.json").exists()
-    kept = (out / "musique.jsonl").read_text().count("\n")
+    assert not (out / "longbench" / "result.json").exists()
+    kept = predictions.read_text().count("\n")
     assert 3 <= kept < 8
-    result, engine = run(tiny_model, bench, out, all_right, tasks="musique")
+    result, engine = run(tiny_model, bench, out, all_right, tasks=["musique"])
     assert len(engine.asked) == 8 - kept
     assert result.score == 100.0
-    assert sorted(json.loads(line)["id"] for line in (out / "musique.jsonl").read_text().splitlines()) == [
+    assert sorted(json.loads(line)["id"] for line in predictions.read_text().splitlines()) == [
         f"musique{i}" for i in range(8)
     ]
 
 
 def test_the_needle_probe_needs_no_data(tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    args = ["--model", tiny_model, "--tasks", "needle", "--out", str(tmp_path / "out")]
-    args += ["--needle.lengths", "[600, 900]", "--needle.depths", "[0, 100]", "--needle.needles", "2"]
+    args = ["--model", tiny_model, "--suite", "longmab_pl.evaluation.NeedleSuite", "--out", str(tmp_path / "out")]
+    args += ["--suite.needle.lengths", "[600, 900]", "--suite.needle.depths", "[0, 100]", "--suite.needle.needles", "2"]
     args += ["--engine", "longmab_pl.engines.ScriptedEngine", "--engine.answer", f"{__name__}.needle_at_the_beginning"]
     auto_cli(evaluate, args=args, prog="longmab evaluate")
     shown = " ".join(capsys.readouterr().out.split())
-    for part in ("accuracy", "depth 100%", "needles found, %", "best depth less worst: 100 points", "needle_map.png"):
+    for part in ("accuracy", "depth 100%", "needles found, %", "best depth less worst: 100 points", "map.png"):
         assert part in shown, part
-    saved = json.loads((tmp_path / "out" / "needle_map.json").read_text())
+    saved = json.loads((tmp_path / "out" / "needle" / "map.json").read_text())
     assert saved["accuracy"] == [[100.0, 0.0], [100.0, 0.0]]
-    assert EvaluationResult.load(tmp_path / "out" / "result.json").tasks["needle"].n == 8
+    assert EvaluationResult.load(tmp_path / "out" / "needle" / "result.json").tasks["needle"].n == 8
 
 
 def needle_at_the_beginning(request: Request, i: int) -> str:
@@ -231,28 +259,53 @@ def needle_at_the_beginning(request: Request, i: int) -> str:
     return found.group() if found else "none"
 
 
-def test_the_needle_probe_beside_other_tasks(tiny_model: str, bench: Path, tmp_path: Path) -> None:
-    settings = NeedleSettings(lengths=[600], depths=[50], needles=1)
-    result, engine = run(tiny_model, bench, tmp_path / "out", tasks="needle,musique", needle=settings)
-    assert list(result.tasks) == ["musique", "needle"]
+def test_several_suites_are_asked_of_one_engine(tiny_model: str, bench: Path, tmp_path: Path) -> None:
+    needles = NeedleSuite(NeedleSettings(lengths=[600], depths=[50], needles=1))
+    suites = [LongBenchSuite(str(bench), tasks=["musique"]), needles]
+    engine = ScriptedEngine(half_right)
+    results = evaluate(model=tiny_model, suite=suites, out=str(tmp_path / "out"), engine=engine)
+    assert {name: list(result.tasks) for name, result in results.items()} == {
+        "longbench": ["musique"],
+        "needle": ["needle"],
+    }
     assert len(engine.asked) == 9
-    with pytest.raises(ConfigError, match="--data is missing"):
-        evaluate(
-            model=tiny_model, tasks="needle,musique", out=str(tmp_path / "other"), engine=ScriptedEngine(all_right)
-        )
+    again = ScriptedEngine(half_right)
+    more = [*suites, LongBenchSuite(str(bench), tasks=["mine"], name="mine")]
+    evaluate(model=tiny_model, suite=more, out=str(tmp_path / "out"), engine=again)
+    assert len(again.asked) == 4, "finished suites are not asked again beside a new one"
+    with pytest.raises(ConfigError, match="two suites are called 'needle'"):
+        evaluate(model=tiny_model, suite=[needles, needles], out=str(tmp_path / "out"), engine=again)
+
+
+def test_suites_from_a_file(tiny_model: str, bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = {
+        "model": tiny_model,
+        "out": str(tmp_path / "out"),
+        "suite": [
+            {"class_path": "longmab_pl.evaluation.LongBenchSuite", "init_args": {"data": str(bench), "limit": 1}},
+            {"class_path": "longmab_pl.evaluation.QASuite", "init_args": {"data": str(bench / "mine.jsonl")}},
+        ],
+        "engine": {
+            "class_path": "longmab_pl.engines.ScriptedEngine",
+            "init_args": {"answer": f"{__name__}.half_right"},
+        },
+    }
+    (tmp_path / "evaluate.json").write_text(json.dumps(config))
+    auto_cli(evaluate, args=["--config", str(tmp_path / "evaluate.json")], prog="longmab evaluate")
+    assert sorted(path.parent.name for path in (tmp_path / "out").glob("*/result.json")) == ["longbench", "qa"]
 
 
 def test_predictions_of_other_weights_are_not_taken_for_these(
     tiny_model: str, adapter: Path, bench: Path, tmp_path: Path, byte_tokenizer: Any
 ) -> None:
     model = save_model(tmp_path / "tiny", byte_tokenizer)
-    run(model, bench, tmp_path / "out", tasks="mine")
+    run(model, bench, tmp_path / "out", tasks=["mine"])
     save_model(tmp_path / "tiny", byte_tokenizer, layers=3)
     with pytest.raises(ConfigError, match="made with other settings"):
-        run(model, bench, tmp_path / "out", tasks="mine")
+        run(model, bench, tmp_path / "out", tasks=["mine"])
     with pytest.raises(ConfigError, match="made with other settings"):
-        run(tiny_model, bench, tmp_path / "out", tasks="mine", adapter=str(adapter))
-    _, engine = run(tiny_model, bench, tmp_path / "out", tasks="mine", adapter=str(adapter), overwrite=True)
+        run(tiny_model, bench, tmp_path / "out", tasks=["mine"], adapter=str(adapter))
+    _, engine = run(tiny_model, bench, tmp_path / "out", tasks=["mine"], adapter=str(adapter), overwrite=True)
     assert len(engine.asked) == 4
 
 
@@ -261,11 +314,12 @@ def test_the_adapter_is_handed_to_the_engine_and_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     engine = ScriptedEngine(half_right)
-    result = evaluate(model=tiny_model, data=str(bench), tasks="mine", adapter=str(adapter), engine=engine)
+    suite = LongBenchSuite(str(bench), tasks=["mine"])
+    results = evaluate(model=tiny_model, suite=suite, adapter=str(adapter), engine=engine)
     assert engine.synced == [adapter]
-    assert re.fullmatch(r"tiny \+ trained [0-9a-f]{8}", result.model)
+    assert re.fullmatch(r"tiny \+ trained [0-9a-f]{8}", results["longbench"].model)
     (folder,) = (tmp_path / "runs" / "evaluations").iterdir()
-    assert re.fullmatch(r"tiny-trained-[0-9a-f]{8}-longbench", folder.name)
+    assert re.fullmatch(r"tiny-trained-[0-9a-f]{8}", folder.name)
 
 
 def test_an_adapter_that_cannot_be_used_is_refused_before_the_engine_starts(
@@ -313,7 +367,7 @@ def test_chat_by_task_always_and_never(tiny_model: str, bench: Path, tmp_path: P
     expected = {"by_task": {"musique": True, "trec": False}, "always": {"musique": True, "trec": True}}
     expected["never"] = {"musique": False, "trec": False}
     for chat, by_task in expected.items():
-        _, engine = run(tiny_model, bench, tmp_path / chat, tasks="musique,trec", limit=1, chat=chat)
+        _, engine = run(tiny_model, bench, tmp_path / chat, tasks=["musique", "trec"], limit=1, chat=chat)
         found = {r.id.split("/")[1]: text_of(r).startswith("[user]") for r in engine.asked}
         assert found == by_task, chat
 
@@ -323,11 +377,11 @@ def test_a_base_model_without_a_chat_template(
 ) -> None:
     model = save_model(tmp_path / "base", byte_tokenizer)
     (tmp_path / "base" / "chat_template.jinja").unlink()
-    _, engine = run(model, bench, tmp_path / "out", tasks="musique", limit=1)
+    _, engine = run(model, bench, tmp_path / "out", tasks=["musique"], limit=1)
     assert not text_of(engine.asked[0]).startswith("[user]")
-    for options in ({"chat": "always"}, {"protocol": "qa"}):
+    for options in ({"chat": "always"}, {"suite": QASuite}):
         with pytest.raises(ConfigError, match="has no chat template"):
-            run(model, bench, tmp_path / "other", tasks="musique", **options)
+            run(model, bench, tmp_path / "other", tasks=["musique"], **options)
 
 
 def test_official_prompts_and_lengths(tiny_model: str, bench: Path, tmp_path: Path) -> None:
@@ -335,42 +389,37 @@ def test_official_prompts_and_lengths(tiny_model: str, bench: Path, tmp_path: Pa
     official.mkdir()
     (official / "dataset2prompt.json").write_text(json.dumps({"musique": "READ {context} ASK {input}"}))
     (official / "dataset2maxlen.json").write_text(json.dumps({"musique": 7}))
-    _, engine = run(tiny_model, bench, tmp_path / "a", tasks="musique", limit=1, official=str(official))
+    _, engine = run(tiny_model, bench, tmp_path / "a", tasks=["musique"], limit=1, official=str(official))
     assert "READ Document" in text_of(engine.asked[0])
     assert engine.asked[0].sampling.max_tokens == 7
     assert engine.asked[0].sampling.presence_penalty == 0.0
-    _, engine = run(tiny_model, bench, tmp_path / "b", tasks="musique", limit=1, max_tokens=9, presence_penalty=1.0)
+    _, engine = run(
+        tiny_model, bench, tmp_path / "b", tasks=["musique"], limit=1, max_new_tokens=9, presence_penalty=1.0
+    )
     assert (engine.asked[0].sampling.max_tokens, engine.asked[0].sampling.presence_penalty) == (9, 1.0)
 
 
 def test_the_qa_protocol_reads_either_way(tiny_model: str, bench: Path, tmp_path: Path) -> None:
-    result, engine = run(tiny_model, bench, tmp_path / "r", reasoned, protocol="qa", tasks="musique,mine")
+    result, engine = run(tiny_model, bench, tmp_path / "r", reasoned, suite=QASuite, tasks=["musique", "mine"])
     assert result.macro == {"f1": 100.0, "em": 100.0, "subem": 100.0}
     assert text_of(engine.asked[0]).endswith("[assistant]")
     assert (engine.asked[0].sampling.max_tokens, engine.asked[0].sampling.presence_penalty) == (1024, 1.0)
-    result, engine = run(
-        tiny_model,
-        bench / "mine.jsonl",
-        tmp_path / "d",
-        all_right,
-        protocol="qa",
-        prompt_format="direct",
-        max_tokens=16,
-    )
+    direct = {"prompt_format": DirectAnswer(), "sampling": replace(SHORT, max_tokens=16)}
+    result, engine = run(tiny_model, bench / "mine.jsonl", tmp_path / "d", all_right, suite=QASuite, **direct)
     assert text_of(engine.asked[0]).endswith("[assistant]Answer:")
     assert engine.asked[0].sampling.max_tokens == 16
-    assert (list(result.tasks), result.macro["em"]) == (["mine"], 100.0)
-    result, engine = run(tiny_model, "shipped:synthetic_eval", tmp_path / "s", reasoned, protocol="qa", limit=3)
-    assert list(result.tasks) == ["synthetic_eval"]
+    assert (list(result.tasks), result.macro["em"]) == (["qa"], 100.0)
+    result, engine = run(tiny_model, "shipped:synthetic_eval", tmp_path / "s", reasoned, suite=QASuite, limit=3)
+    assert list(result.tasks) == ["qa"]
     assert len(engine.asked) == 3
 
 
 def test_questions_seen_in_training_are_warned_of(
     tiny_model: str, bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(tiny_model, bench, tmp_path / "a", tasks="mine", train=str(bench / "musique.jsonl"))
+    run(tiny_model, bench, tmp_path / "a", tasks=["mine"], train=str(bench / "musique.jsonl"))
     assert "of 4 evaluation records the question of 4 and the context of 4" in capsys.readouterr().err
-    run(tiny_model, bench, tmp_path / "b", tasks="mine", train="shipped:synthetic_train")
+    run(tiny_model, bench, tmp_path / "b", tasks=["mine"], train="shipped:synthetic_train")
     assert "contamination" not in capsys.readouterr().err
 
 
@@ -380,13 +429,12 @@ def test_bad_settings_and_data_are_refused_before_the_engine_starts(
     blank = tmp_path / "gov_report.jsonl"
     blank.write_text(json.dumps({"input": "", "context": "A report.", "answers": ["Short."], "length": 2}))
     cases: list[tuple[dict[str, Any], type[Exception], str]] = [
-        ({"tasks": "musiqe"}, ConfigError, "did you mean 'musique'"),
-        ({"tasks": " , "}, ConfigError, "--tasks is empty"),
-        ({"limit": 0}, ConfigError, "--limit is 0"),
-        ({"max_tokens": 0}, ConfigError, "--max_tokens is 0"),
+        ({"tasks": ["musiqe"]}, ConfigError, "did you mean 'musique'"),
+        ({"limit": 0}, ConfigError, "LongBenchSuite.limit is 0"),
+        ({"max_new_tokens": 0}, ConfigError, "LongBenchSuite.max_new_tokens is 0"),
         ({"data": tmp_path / "nowhere"}, DataError, "no such file or folder"),
-        ({"data": blank, "protocol": "qa"}, ConfigError, "1 records without a question"),
-        ({"protocol": "qa", "official": str(bench)}, ConfigError, "--official and --chat"),
+        ({"data": blank, "suite": QASuite, "tasks": ["gov_report"]}, ConfigError, "1 records without a question"),
+        ({"data": blank, "suite": QASuite}, DataError, "input"),
         ({"model": str(tmp_path / "nowhere")}, ConfigError, "does not exist"),
         ({"official": str(bench)}, ConfigError, "neither dataset2prompt.json"),
     ]
@@ -403,7 +451,7 @@ def test_bad_rows_are_reported_and_the_rest_is_scored(
 ) -> None:
     with (bench / "mine.jsonl").open("a") as file:
         file.write("{broken\n" + json.dumps({"input": "Who?", "context": "A text.", "answers": [""]}) + "\n")
-    result, _ = run(tiny_model, bench, tmp_path / "out", tasks="mine")
+    result, _ = run(tiny_model, bench, tmp_path / "out", tasks=["mine"])
     shown = capsys.readouterr().err
     assert "2 bad rows" in shown
     assert "mine.jsonl:5" in shown
@@ -414,11 +462,15 @@ def test_bad_rows_are_reported_and_the_rest_is_scored(
 def test_compare_sets_results_side_by_side(
     tiny_model: str, adapter: Path, bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(tiny_model, bench, tmp_path / "base", half_right, tasks="musique,mine")
-    run(tiny_model, bench, tmp_path / "trained", all_right, tasks="musique,mine", adapter=str(adapter))
-    run(tiny_model, bench, tmp_path / "other", half_right, tasks="musique", max_tokens=5)
+    run(tiny_model, bench, tmp_path / "base", half_right, tasks=["musique", "mine"])
+    run(tiny_model, bench, tmp_path / "trained", all_right, tasks=["musique", "mine"], adapter=str(adapter))
+    run(tiny_model, bench, tmp_path / "other", half_right, tasks=["musique"], max_new_tokens=5)
     capsys.readouterr()
-    args = [str(tmp_path / "base" / "result.json"), str(tmp_path / "trained"), str(tmp_path / "other")]
+    args = [
+        str(tmp_path / "base" / "longbench" / "result.json"),
+        str(tmp_path / "trained" / "longbench"),
+        str(tmp_path / "other" / "longbench"),
+    ]
     args += ["--out", str(tmp_path / "tests.json")]
     auto_cli(compare, args=paths_as_list(args), prog="longmab compare")
     shown = capsys.readouterr().out
@@ -438,8 +490,8 @@ def test_compare_sets_results_side_by_side(
 
 
 def test_compare_refuses_what_cannot_be_compared(tiny_model: str, bench: Path, tmp_path: Path) -> None:
-    run(tiny_model, bench, tmp_path / "a", tasks="musique")
-    run(tiny_model, bench, tmp_path / "b", tasks="mine")
+    run(tiny_model, bench, tmp_path / "a", tasks=["musique"])
+    run(tiny_model, bench, tmp_path / "b", tasks=["mine"])
     with pytest.raises(ConfigError, match="at least two"):
         compare([str(tmp_path / "a")])
     with pytest.raises(DataError, match="no such evaluation result"):

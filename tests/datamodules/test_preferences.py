@@ -9,10 +9,11 @@ import torch
 from lightning import Callback, Trainer
 from power_cut import PowerCut
 
-from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation, RoundProgressBar, RoundReport
+from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, Evaluation, RoundProgressBar, RoundReport
 from longmab_pl.datamodules.preferences import PreferenceDataModule
 from longmab_pl.engines import ScriptedEngine
 from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.evaluation import QASuite
 from longmab_pl.prompts.formats import DirectAnswer
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.policy import LoRASettings
@@ -105,7 +106,7 @@ def test_report_bar_and_evaluation_work_as_in_rounds(tmp_path, tiny_model, pairs
     questions = [
         {"id": i, "input": f"Which {i}?", "answer": f"number {i}", "context": f"Number {i}."} for i in range(2)
     ]
-    evaluation = QAEvaluation(str(write(tmp_path / "qa.jsonl", questions)))
+    evaluation = Evaluation(QASuite(str(write(tmp_path / "qa.jsonl", questions))))
     engine = ScriptedEngine(lambda request, i: " number 1")
     run = tmp_path / "run"
     trainer, module, data, _ = make(
@@ -120,7 +121,7 @@ def test_report_bar_and_evaluation_work_as_in_rounds(tmp_path, tiny_model, pairs
         prompt_format=DirectAnswer(),
     )
     trainer.fit(module, datamodule=data)
-    assert [e["round"] for e in evaluation.history] == [0, 1, 2]
+    assert [e.round for e in evaluation.history] == [0, 1, 2]
     assert engine.closed
     assert len(set(engine.synced)) == 2
     shown = capsys.readouterr().out

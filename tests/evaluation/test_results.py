@@ -9,7 +9,7 @@ from rich.console import Console
 
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.evaluation.results import EvaluationResult, ItemResult, compare, macro_average, task_result
-from longmab_pl.reporting.evaluation_tables import notes, results_table
+from longmab_pl.evaluation.tables import notes, results_table
 
 
 def items(scores: list[float], metric: str = "f1", **flags: bool) -> list[ItemResult]:

@@ -10,10 +10,11 @@ import yaml
 from evaluated_fit import fit, rows, write
 from safetensors.torch import load_file
 
-from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation
+from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, Evaluation, RoundReport
 from longmab_pl.cli.main import main
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, LongMabError
+from longmab_pl.evaluation import QASuite
 from longmab_pl.export.export import DESCRIPTION, describe_adapter, export, find_origin, load_adapter
 from longmab_pl.export.merge import MergeFidelity, load_plain, merge
 from longmab_pl.training import adapter as adapters
@@ -27,15 +28,16 @@ def run(tmp_path_factory, tiny_model):
     """A run of three rounds, best after the first, with a configuration as the command saves it."""
     folder = tmp_path_factory.mktemp("export") / "run"
     questions = [{**row, "answer": f"river {i}"} for i, row in enumerate(rows(8))]
-    evaluation = QAEvaluation(
+    suite = QASuite(
         str(write(folder.parent / "eval.jsonl", questions)), sampling=Sampling(temperature=0.0, max_tokens=16)
     )
     fit(
         folder,
         tiny_model,
         write(folder.parent / "train.jsonl", rows(12)),
-        evaluation,
-        AdapterCheckpoint(monitor="eval/f1"),
+        Evaluation(suite),
+        RoundReport(picture=False),
+        AdapterCheckpoint(monitor="eval/qa/f1"),
         AdapterExport(),
     )
     config = {
@@ -137,7 +139,7 @@ def test_the_card_says_data_method_rounds_settings_and_scores(run, tmp_path):
     assert {"dpo", "lora"} <= set(front["tags"])
     (results,) = front["model-index"]
     scores = {metric["type"]: metric["value"] for result in results["results"] for metric in result["metrics"]}
-    result = json.loads((run / "evaluations" / "after-round-1" / "qa.result.json").read_text())["tasks"]["qa"]
+    result = json.loads((run / "evaluations" / "after-round-1" / "qa" / "result.json").read_text())["tasks"]["qa"]
     assert scores == result["scores"], "the scores of this adapter, not of another"
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "someone/tiny-chat"

@@ -17,9 +17,10 @@ from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from river_rounds import small_rounds, sometimes_right
 
-from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, QAEvaluation, RoundReport
+from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, Evaluation, RoundReport
 from longmab_pl.engines import ScriptedEngine
 from longmab_pl.engines.protocol import Request, Sampling
+from longmab_pl.evaluation import QASuite
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.policy import LoRASettings
 
@@ -80,7 +81,8 @@ def fit(run: Path, model: str, qa_file: Path, options: dict) -> None:
     if options.get("stop_after_epochs"):
         callbacks.append(StopAfter(options["stop_after_epochs"]))
     if options.get("evaluate"):
-        callbacks.append(QAEvaluation(str(qa_file), limit=4, sampling=Sampling(temperature=0.0, max_tokens=8)))
+        suite = QASuite(str(qa_file), limit=4, sampling=Sampling(temperature=0.0, max_tokens=8))
+        callbacks.append(Evaluation(suite))
     patience = {"process_group_backend": "gloo", "timeout": timedelta(seconds=120)}
     strategies: dict[str, Any] = {
         "auto": lambda: "auto",

@@ -124,12 +124,19 @@ def tasks_there(data: Path | str) -> list[str]:
     return known + sorted(names - twins - set(known))
 
 
-def sample(items: Sequence[T], limit: int | None, seed: int) -> list[T]:
-    """At most `limit` of the items, drawn at random with this seed, in their order."""
+def sample(items: Sequence[T], limit: int | None, seed: int | None) -> list[T]:
+    """Return at most `limit` of the items in their order: drawn at random with this seed, or the first (None)."""
     if limit is None or limit >= len(items):
         return list(items)
+    if seed is None:
+        return list(items[: max(limit, 0)])
     chosen = sorted(random.Random(seed).sample(range(len(items)), max(limit, 0)))
     return [items[i] for i in chosen]
+
+
+def bad_rows_note(data: Path | str, bad: Sequence[BadRow]) -> str:
+    """Return how many rows were skipped, and the first ten of them, a line each."""
+    return "\n  ".join([f"{len(bad)} bad rows skipped in {data}:", *map(str, bad[:10])])
 
 
 def read_rows(

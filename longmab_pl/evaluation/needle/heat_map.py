@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from longmab_pl.errors import DataError
-from longmab_pl.evaluation.needle.task import NeedleRecord
+from longmab_pl.evaluation.needle.task import NeedleSettings, needle_id
 from longmab_pl.evaluation.results import TaskResult
 
 if TYPE_CHECKING:
@@ -60,47 +57,26 @@ class NeedleMap:
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "by_length": self.by_length(), "by_depth": self.by_depth(), "spread": self.spread()}
 
-    @classmethod
-    def load(cls, path: Path) -> NeedleMap:
-        """Read what `write_needle_map` wrote. Raises `DataError` if the file is missing or is something else."""
-        try:
-            row = json.loads(path.read_text(encoding="utf-8"))
-            rows = {key: tuple(map(tuple, row[key])) for key in ("accuracy", "asked")}
-            return cls(tuple(row["lengths"]), tuple(row["depths"]), **rows)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path}: not a needle map ({error!r}); give the JSON file that a probe wrote") from error
 
-
-def needle_map(records: Sequence[NeedleRecord], result: TaskResult) -> NeedleMap:
-    """Put a probe's scores in their cells.
+def needle_map(options: NeedleSettings, result: TaskResult) -> NeedleMap:
+    """Return a probe's scores by length and depth.
 
     Args:
-        records: all that were to be asked.
+        options: what was to be asked.
         result: what came of it; records that could not be asked are missing there.
     """
     found = {item.id: item.scores["accuracy"] for item in result.items}
-    lengths = tuple(sorted({record.length for record in records}))
-    depths = tuple(sorted({record.depth for record in records}))
-    cells: dict[tuple[int, float], list[float]] = {(length, depth): [] for length in lengths for depth in depths}
-    for record in records:
-        if record.id in found:
-            cells[record.length, record.depth].append(found[record.id])
-    rows = [[cells[length, depth] for depth in depths] for length in lengths]
+    lengths, depths = tuple(sorted(options.lengths)), tuple(sorted(options.depths))
+    rows = []
+    for length in lengths:
+        asked = [[needle_id(length, depth, number) for number in range(options.needles)] for depth in depths]
+        rows.append([[found[name] for name in names if name in found] for names in asked])
     return NeedleMap(
         lengths=lengths,
         depths=depths,
         accuracy=tuple(tuple(100 * sum(c) / len(c) if c else None for c in row) for row in rows),
         asked=tuple(tuple(map(len, row)) for row in rows),
     )
-
-
-def write_needle_map(folder: Path, title: str, found: NeedleMap) -> Path:
-    """Write `needle_map.json` and the picture `needle_map.png` into a folder; the picture's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "needle_map.json").write_text(json.dumps(found.to_json(), indent=1) + "\n", encoding="utf-8")
-    picture = folder / "needle_map.png"
-    draw_needle_maps({title: found}).savefig(picture, dpi=150)
-    return picture
 
 
 def needle_table(maps: Mapping[str, NeedleMap]) -> Table:
@@ -121,6 +97,8 @@ def needle_table(maps: Mapping[str, NeedleMap]) -> Table:
             cells = [_shown(row[d]) for row in found.accuracy]
             table.add_row(f"{depth:g}%", *cells, _shown(found.by_depth()[d]))
         table.add_row("mean", *map(_shown, found.by_length()), _shown(_mean(found.by_length())), style="bold")
+    table.caption = "; ".join(f"best depth less worst: {found.spread():.0f} points" for found in maps.values())
+    table.caption_justify = "left"
     return table
 
 

@@ -202,7 +202,7 @@ def needle_records(options: NeedleSettings, tokenizer: Any, protocol: PromptForm
                     )
                 made.append(
                     NeedleRecord(
-                        id=f"{length}-{depth:g}-{number}",
+                        id=needle_id(length, depth, number),
                         question=asked,
                         answers=(value,),
                         context=context,
@@ -212,6 +212,11 @@ def needle_records(options: NeedleSettings, tokenizer: Any, protocol: PromptForm
                     )
                 )
     return made
+
+
+def needle_id(length: int, depth: float, number: int) -> str:
+    """Return the id of the record for this length, depth and needle (from 0)."""
+    return f"{length}-{depth:g}-{number}"
 
 
 class _Hay:

@@ -7,8 +7,9 @@ import json
 import pytest
 from evaluated_fit import LearningEngine, fit, write
 
-from longmab_pl.callbacks import InfiniteBenchEvaluation
+from longmab_pl.callbacks import Evaluation
 from longmab_pl.engines.protocol import Sampling
+from longmab_pl.evaluation import InfiniteBenchSuite
 
 
 @pytest.fixture
@@ -32,11 +33,12 @@ class Reader(LearningEngine):
 
 @pytest.mark.parametrize("protocol", ["qa", "infinitebench"])
 def test_scores_of_either_protocol(tmp_path, tiny_model, qa_file, books, protocol):
-    evaluation = InfiniteBenchEvaluation(
+    suite = InfiniteBenchSuite(
         str(books), protocol=protocol, sampling=Sampling(temperature=0.0, max_tokens=30), limit=4
     )
+    evaluation = Evaluation(suite)
     _, engine = fit(tmp_path / "run", tiny_model, qa_file, evaluation, engine=Reader(), rounds=1)
-    first, last = evaluation.history
+    first, last = (entry.logged() for entry in evaluation.history if entry.task == "longbook_qa_eng")
     key = "eval/infinitebench/longbook_qa_eng/"
     asked = [r for r in engine.asked if r.id.startswith("evaluation/")]
     assert len(asked) == 8
@@ -48,7 +50,7 @@ def test_scores_of_either_protocol(tmp_path, tiny_model, qa_file, books, protoco
         assert 0 < first[key + "f1"] < last[key + "f1"] < 100
         assert key + "em" not in first
         assert asked[0].sampling.max_tokens == 40
-    assert last["eval/infinitebench/difference"] > 0
+    assert evaluation.history[-2].logged()["eval/infinitebench/difference"] > 0
     folder = tmp_path / "run" / "evaluations" / "after-round-1" / "infinitebench"
     rows = [json.loads(line) for line in (folder / "longbook_qa_eng.jsonl").read_text().splitlines()]
     assert sorted(row["id"] for row in rows) == ["0", "1", "2", "3"]

@@ -9,8 +9,9 @@ from evaluated_fit import LearningEngine, fit
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from longmab_pl.callbacks import NeedleProbe
+from longmab_pl.callbacks import Evaluation
 from longmab_pl.errors import ConfigError
+from longmab_pl.evaluation import NeedleSuite
 from longmab_pl.evaluation.needle.task import NeedleSettings, needle_task
 
 SETTINGS = NeedleSettings(lengths=[500, 900], depths=[0, 100], needles=2, max_new_tokens=12)
@@ -32,14 +33,14 @@ class ReadingEngine(LearningEngine):
 
 def test_scores_maps_and_pictures_by_round(tmp_path, tiny_model, byte_tokenizer, qa_file, capsys):
     run = tmp_path / "run"
-    probe = NeedleProbe(SETTINGS)
+    probe = Evaluation(NeedleSuite(SETTINGS))
     loggers = [
         CSVLogger(tmp_path / "log", name="", version=""),
         TensorBoardLogger(tmp_path / "tb", name="", version=""),
     ]
     fit(run, tiny_model, qa_file, probe, engine=ReadingEngine(byte_tokenizer), logger=loggers, rounds=1)
     first, last = probe.history
-    assert (first["when"], last["when"]) == ("before training", "after round 1")
+    assert (first.when, last.when) == ("before training", "after round 1")
     expected = {
         "accuracy": 50.0,
         "spread": 100.0,
@@ -48,29 +49,25 @@ def test_scores_maps_and_pictures_by_round(tmp_path, tiny_model, byte_tokenizer,
         "depth-0": 100.0,
         "depth-100": 0.0,
     }
-    assert {key: first[f"eval/needle/{key}"] for key in expected} == expected
-    assert (last["eval/needle/accuracy"], last["eval/needle/spread"]) == (100.0, 0.0)
+    assert {key: score.value for key, score in first.scores.items()} == expected
+    assert (last.scores["accuracy"].value, last.scores["spread"].value) == (100.0, 0.0)
 
     assert "eval/needle/depth-100" in (tmp_path / "log" / "metrics.csv").read_text().splitlines()[0]
     events = EventAccumulator(str(tmp_path / "tb")).Reload()
     assert [event.value for event in events.Scalars("eval/needle/accuracy")] == [50.0, 100.0]
-    assert [event.step for event in events.Images("eval/needle")] == [first["step"], last["step"]]
+    assert [event.step for event in events.Images("eval/needle/map")] == [first.step, last.step]
 
     folder = run / "evaluations" / "after-round-1" / "needle"
-    assert json.loads((folder / "needle_map.json").read_text())["accuracy"] == [[100.0, 100.0], [100.0, 100.0]]
+    assert json.loads((folder / "map.json").read_text())["accuracy"] == [[100.0, 100.0], [100.0, 100.0]]
     predictions = [json.loads(line) for line in (folder / "needle.jsonl").read_text().splitlines()]
     assert {(p["length"], p["depth"]) for p in predictions} == {(500, 0), (500, 100), (900, 0), (900, 100)}
-    for picture in (folder / "needle_map.png", run / "needle.png"):
+    for picture in (folder / "map.png", run / "needle-map.png"):
         assert picture.read_bytes().startswith(b"\x89PNG")
     shown = capsys.readouterr().out
-    for part in ("needles found, %", "before training", "after round 1", "needle.png"):
+    for part in ("needles found, %", "before training", "after round 1", "needle-map.png"):
         assert part in shown
 
 
-def test_it_is_checked(tmp_path, tiny_model, qa_file):
-    with pytest.raises(ConfigError, match=r"NeedleProbe.every_n_steps is 0"):
-        NeedleProbe(every_n_steps=0)
-    with pytest.raises(ConfigError, match="NeedleProbe would never evaluate"):
-        NeedleProbe(before_training=False, every_n_rounds=None, at_end=False)
+def test_a_length_without_room_is_refused_at_set_up(tmp_path, tiny_model, qa_file):
     with pytest.raises(ConfigError, match="leaves no room"):
-        fit(tmp_path / "run", tiny_model, qa_file, NeedleProbe(NeedleSettings(lengths=[100])))
+        fit(tmp_path / "run", tiny_model, qa_file, Evaluation(NeedleSuite(NeedleSettings(lengths=[100]))))

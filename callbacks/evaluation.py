@@ -1,0 +1,343 @@
+"""Evaluation inside training: a suite asked on the rollouts' own engine with the current adapter."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from longmab_pl.callbacks.trainer import callbacks_of
+from longmab_pl.checks import at_least
+from longmab_pl.datamodules.base import PairDataModule, rounds_of
+from longmab_pl.datamodules.distributed import on_rank_zero
+from longmab_pl.errors import ConfigError, LongMabError
+from longmab_pl.evaluation.contamination import find_contamination
+from longmab_pl.evaluation.entry import EvaluationEntry, Occasion, entries_of
+from longmab_pl.evaluation.model import model_identity, model_name
+from longmab_pl.evaluation.predictions import record_digest
+from longmab_pl.evaluation.results import EvaluationResult, compare
+from longmab_pl.evaluation.runner import evaluate
+from longmab_pl.evaluation.statistics import PairedTest
+from longmab_pl.evaluation.suite import Picture, Suite, SuiteContext
+from longmab_pl.evaluation.tables import notes
+from longmab_pl.evaluation.task import EvaluationTask
+from longmab_pl.models.adapter_files import adapter_digest
+from longmab_pl.reporting.console import wide_console
+from longmab_pl.storage.files import atomic_write
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvaluationSchedule:
+    """When a run evaluates.
+
+    Args:
+        before_training: once before the first round.
+        every_n_rounds: after every this many rounds (epochs over given pairs); None: not by rounds.
+        every_n_steps: also within a round, after every this many optimizer steps; None: not by steps.
+        at_end: the policy that training ends with, wherever it ends.
+
+    Raises:
+        ConfigError: a number is below 1, or nothing is ever evaluated.
+    """
+
+    before_training: bool = True
+    every_n_rounds: int | None = 1
+    every_n_steps: int | None = None
+    at_end: bool = True
+
+    def __post_init__(self) -> None:
+        at_least("Evaluation.when.every_n_rounds", self.every_n_rounds, 1, or_null=True)
+        at_least("Evaluation.when.every_n_steps", self.every_n_steps, 1, or_null=True)
+        if not (self.before_training or self.every_n_rounds or self.every_n_steps or self.at_end):
+            raise ConfigError(
+                "Evaluation.when never evaluates; set before_training, every_n_rounds, every_n_steps or at_end"
+            )
+
+
+_DEFAULT_SCHEDULE = EvaluationSchedule()
+
+
+class Evaluation(Callback):
+    """Asks a suite on the engine that the rollouts use, with the current adapter.
+
+    Logs `eval/<suite>/<metric>` (0..100) and `eval/<suite>/<task>/<metric>`; a checkpoint can be chosen by them. From
+    the second evaluation on there are `eval/<suite>/difference` and `eval/<suite>/p_value` too: the paired test over
+    all tasks against the first evaluation. Predictions, `result.json`, `against_first.json` (the test by task) and the
+    suite's pictures are in `<run>/evaluations/<before-training, after-round-N or step-N>/<suite>/`; at the end the
+    suite's tables and pictures show the last evaluation beside the first.
+
+    The same weights are asked once. At set-up a warning names evaluation questions and contexts that occur in the
+    training records.
+
+    Args:
+        suite: what to ask: `QASuite`, `LongBenchSuite`, `InfiniteBenchSuite`, `NeedleSuite`, or another
+            `longmab_pl.evaluation.Suite`. Each of a run's evaluations needs a suite name of its own.
+        when: before training, by rounds, by steps, at the end.
+        keep_best: folder in the run folder for the adapter with the best headline score after training began, ready to
+            load, with a `best.json` that says how good and since when; None keeps none.
+
+    Attributes:
+        history: the rows of every evaluation so far (`longmab_pl.evaluation.EvaluationEntry`).
+
+    Example:
+        >>> Evaluation(QASuite(limit=64), EvaluationSchedule(every_n_rounds=2), keep_best="best_adapter")
+    """
+
+    def __init__(
+        self, suite: Suite, when: EvaluationSchedule = _DEFAULT_SCHEDULE, keep_best: str | None = None
+    ) -> None:
+        self.suite = suite
+        self.when = when
+        self.keep_best = keep_best
+        self.history: list[EvaluationEntry] = []
+        self.tasks: Sequence[EvaluationTask] = ()
+        self._asked = ""
+
+    @property
+    def state_key(self) -> str:
+        return self._generate_state_key(suite=self.suite.name, kind=type(self.suite).__name__)
+
+    @property
+    def monitor(self) -> str:
+        """The logged score that decides which adapter is best."""
+        return f"eval/{self.suite.name}/{self.suite.headline}"
+
+    # resume
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": [entry.to_json() for entry in self.history], "asked": self._asked}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if self.tasks and state_dict["asked"] != self._asked:
+            log.warning(
+                "evaluation %r asks other questions, or asks them in another way, than before the checkpoint: its "
+                "history starts again",
+                self.suite.name,
+            )
+            return
+        self.history = [EvaluationEntry.from_json(row) for row in state_dict["history"]]
+
+    # when
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit" or self.tasks:
+            return
+        self._refuse_clashes(trainer)
+        data = rounds_of(trainer)
+        if data.served is None:
+            raise ConfigError(
+                f"Evaluation asks the rollouts' own engine, and {type(data).__name__} has none; set data.engine, or "
+                "leave the callback out and evaluate the adapter afterwards with `longmab evaluate`"
+            )
+        self.tasks = self.suite.tasks(
+            data.tokenizer, SuiteContext(data.prompt_format, _on_stderr if trainer.is_global_zero else _nowhere)
+        )
+        self._asked = _digest(self.tasks)
+        if data.records and trainer.is_global_zero:
+            found = find_contamination(data.records, {task.name: task.records for task in self.tasks})
+            if found:
+                log.warning("%s", found.message())
+
+    def _refuse_clashes(self, trainer: Trainer) -> None:
+        for other in callbacks_of(trainer, Evaluation):
+            if other is self:
+                continue
+            if other.suite.name == self.suite.name:
+                raise ConfigError(f"two evaluations are called {self.suite.name!r}; set the name of one suite")
+            if self.keep_best is not None and other.keep_best == self.keep_best:
+                raise ConfigError(
+                    f"evaluations {self.suite.name!r} and {other.suite.name!r} would both keep their best adapter in "
+                    f"{self.keep_best!r}; give one another keep_best, or null"
+                )
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.when.before_training or self.history:
+            return
+        policy = rounds_of(trainer).policy
+        policy.gather_adapter()
+        # A callback that is new in a resumed run has no history either, and the policy is no longer the base model.
+        if trainer.ckpt_path is None or policy.adapter_is_identity():
+            self._run(trainer, Occasion("before training", 0, trainer.global_step), "before-training")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step, every = trainer.global_step, self.when.every_n_steps
+        due = every is not None and step > 0 and step % every == 0
+        # With gradient accumulation the same step ends several batches.
+        if due and not self._is_evaluated(step):
+            # Not through Lightning's own log: an epoch's end would take the score of an earlier step for its own.
+            self._run(trainer, Occasion(f"after step {step}", rounds_of(trainer).rounds_done, step), _folder(step))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data, every = rounds_of(trainer), self.when.every_n_rounds
+        rounds, rest = divmod(data.epochs_done, data.epochs_per_round)
+        due = every is not None and rounds % every == 0
+        if rest == 0 and (due or (self.when.at_end and rounds == data.rounds)):
+            occasion = Occasion(f"after round {rounds}", rounds, trainer.global_step)
+            rows = self._run(trainer, occasion, f"after-round-{rounds}")
+            # Also through Lightning's own log, so that a checkpoint can be chosen by it.
+            pl_module.log_dict(_logged(rows), on_step=False, on_epoch=True, logger=False)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        step = trainer.global_step
+        if self.when.at_end and not self._is_evaluated(step):  # stopped in the middle of a round
+            self._run(trainer, Occasion("at the end", rounds_of(trainer).rounds_done, step), _folder(step))
+
+    def _is_evaluated(self, step: int) -> bool:
+        return bool(self.history) and self.history[-1].step == step
+
+    # what
+
+    def _run(self, trainer: Trainer, occasion: Occasion, folder: str) -> list[EvaluationEntry]:
+        """Evaluate the current policy, log its scores and add them to the history; the new rows, on every rank."""
+        if self._is_evaluated(occasion.step):
+            # The last step of a round was just evaluated: the same weights are not asked again.
+            last = [entry for entry in self.history if entry.when == self.history[-1].when]
+            rows = [replace(entry, when=occasion.when, round=occasion.round) for entry in last]
+        else:
+            rounds_of(trainer).policy.gather_adapter()
+            rows = on_rank_zero(lambda: self._ask(trainer, occasion, folder))
+        self.history += rows
+        return rows
+
+    def _ask(self, trainer: Trainer, occasion: Occasion, name: str) -> list[EvaluationEntry]:
+        """On rank 0: ask the engine and write down what came of it."""
+        data, run = rounds_of(trainer), Path(trainer.default_root_dir)
+        folder = run / "evaluations" / name / self.suite.name
+        result = self._result(data, occasion, folder)
+        result.save(folder / "result.json")
+        tests = self._against_first(run, result, folder)
+        rows = entries_of(self.suite, result, occasion, folder.relative_to(run).as_posix(), tests)
+        for logger in trainer.loggers:
+            logger.log_metrics(_logged(rows), step=occasion.step)
+        self._write_pictures(trainer, folder, self.suite.figures([result]), occasion.step)
+        self._keep_if_best(data, run, rows[0])
+        return rows
+
+    def _result(self, data: PairDataModule, occasion: Occasion, folder: Path) -> EvaluationResult:
+        assert data.served is not None  # setup refuses otherwise
+        policy = data.policy
+        with data.served.awake(policy, data.policy_version()) as engine:
+            synced = data.served.last_sync
+            digest = adapter_digest(synced.folder) if synced is not None and synced.folder is not None else None
+            result = evaluate(
+                self.tasks,
+                engine,
+                data.tokenizer,
+                model=model_identity(policy.model, digest, engine.weight_format),
+                predictions=folder,
+                overwrite=True,
+                desc=f"evaluation {occasion.when}",
+            )
+        # For tables: whose result it is, in words; predictions on disk are told apart by the adapter's digest.
+        label = f"{model_name(policy.model)}, {occasion.when}"
+        return replace(result, model=label, policy=f"{policy.model} + {policy.adapter_digest()}")
+
+    def _against_first(self, run: Path, result: EvaluationResult, folder: Path) -> Mapping[str, PairedTest]:
+        """The paired tests against the first evaluation, in points of 0..100; none for the first itself."""
+        if not self.history:
+            return {}
+        try:
+            tests = compare(EvaluationResult.load(run / self.history[0].folder / "result.json"), result)
+        except LongMabError as error:  # files that were moved away
+            log.warning("no test against the first evaluation: %s", error)
+            return {}
+        with atomic_write(folder / "against_first.json") as file:
+            file.write(json.dumps({name: asdict(test) for name, test in tests.items()}, indent=1) + "\n")
+        return tests
+
+    def _write_pictures(self, trainer: Trainer, folder: Path, pictures: Sequence[Picture], step: int) -> None:
+        for picture in pictures:
+            picture.save(folder)
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    logger.experiment.add_figure(f"eval/{self.suite.name}/{picture.name}", picture.figure, step)
+
+    def _keep_if_best(self, data: PairDataModule, run: Path, entry: EvaluationEntry) -> None:
+        def score(row: EvaluationEntry) -> float:
+            return row.scores[self.suite.headline].value
+
+        whole = [row for row in self.history if row.task is None]
+        trained = [score(row) for row in whole if row.step > 0]
+        if self.keep_best is None or entry.step == 0 or score(entry) <= max(trained, default=-1.0):
+            return
+        folder = data.policy.save_adapter(run / self.keep_best)
+        first = whole[0] if whole else entry
+        best = {
+            "score": score(entry),
+            "monitor": self.monitor,
+            **{key: value for key, value in entry.to_json().items() if key in ("when", "round", "step")},
+            "evaluation": entry.folder,
+            "first": {"when": first.when, "score": score(first)},
+        }
+        with atomic_write(folder / "best.json") as file:
+            file.write(json.dumps(best, indent=1) + "\n")
+
+    # the end
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.history:
+            return
+        run = Path(trainer.default_root_dir)
+        first, last = self.history[0], self.history[-1]
+        shown = {entry.folder: entry.when for entry in (first, last)}
+        try:
+            results = [
+                replace(EvaluationResult.load(run / folder / "result.json"), model=when)
+                for folder, when in shown.items()
+            ]
+        except LongMabError as error:
+            log.warning("no closing tables of evaluation %r: %s", self.suite.name, error)
+            return
+        console = wide_console()
+        for table in self.suite.tables(results):
+            console.print()
+            console.print(table)
+        for line in notes(results[-1]):
+            console.print(line, markup=False, soft_wrap=True)
+        for picture in self.suite.figures(results):
+            path = run / f"{self.suite.name}-{picture.name}.png"
+            picture.figure.savefig(path, dpi=150)
+            console.print(f"picture    {path}", markup=False, soft_wrap=True)
+        if self.keep_best is not None and (run / self.keep_best / "best.json").is_file():
+            console.print(f"best       {run / self.keep_best}", markup=False, soft_wrap=True)
+
+
+def _folder(step: int) -> str:
+    return f"step-{step:06d}"
+
+
+def _logged(rows: Iterable[EvaluationEntry]) -> dict[str, float]:
+    return {key: value for row in rows for key, value in row.logged().items()}
+
+
+def _on_stderr(note: str) -> None:
+    print(f"evaluation: {note}", file=sys.stderr)
+
+
+def _nowhere(note: str) -> None:
+    """On the ranks that print nothing."""
+
+
+def _digest(tasks: Sequence[EvaluationTask]) -> str:
+    """Return 16 digits that change with the records and settings of the tasks: scores on others are another history."""
+    h = hashlib.blake2b(digest_size=8)
+    for task in tasks:
+        h.update(repr((task.name, task.settings())).encode("utf-8", "surrogatepass"))
+        for record in task.records:
+            h.update(repr((record.id, record.answers, record_digest(record))).encode("utf-8", "surrogatepass"))
+    return h.hexdigest()

@@ -1,0 +1,25 @@
+"""What Lightning sets on a Trainer without declaring it, typed."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar, cast
+
+from lightning import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+C = TypeVar("C", bound=Callback)
+
+
+class _Undeclared(Protocol):
+    callbacks: list[Callback]
+    datamodule: LightningDataModule | None
+
+
+def callbacks_of(trainer: Trainer, kind: type[C]) -> list[C]:
+    """Return the trainer's callbacks of a kind, in their order."""
+    return [callback for callback in cast(_Undeclared, trainer).callbacks if isinstance(callback, kind)]
+
+
+def data_module_of(trainer: Trainer) -> LightningDataModule | None:
+    """Return the fit's data module, whosever it is; `datamodules.base.rounds_of` insists on the package's own."""
+    return cast(_Undeclared, trainer).datamodule

@@ -1,0 +1,75 @@
+"""The needle-in-a-haystack probe as a suite: how far, and how evenly, a model reads a long text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from longmab_pl.evaluation.estimate import Score
+from longmab_pl.evaluation.needle.heat_map import NeedleMap, draw_needle_maps, needle_map, needle_table
+from longmab_pl.evaluation.needle.task import NeedleSettings, needle_task
+from longmab_pl.evaluation.results import EvaluationResult
+from longmab_pl.evaluation.suite import Picture, Suite, SuiteContext
+from longmab_pl.evaluation.tables import results_table
+from longmab_pl.evaluation.task import EvaluationTask
+from longmab_pl.models.tokenizer import check_chat_template
+from longmab_pl.prompts.formats import PromptFormat
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+class NeedleSuite(Suite):
+    """Hides invented facts in invented texts, by length and depth, and asks for them.
+
+    Scores: `accuracy` (0..100), `spread` (best depth less worst: 0 for a model that reads all positions alike), and the
+    means `length-<tokens>` and `depth-<percent>`. The picture `map` is the heat map.
+
+    Args:
+        needle: lengths, depths and how many.
+        prompt_format: how a haystack is read; None is `DirectAnswer`. With another one raise `needle.max_new_tokens`.
+        name: names metrics, task and the folder of the predictions.
+
+    Example:
+        >>> Evaluation(NeedleSuite(NeedleSettings(lengths=[1024, 8192])), EvaluationSchedule(every_n_rounds=None))
+    """
+
+    def __init__(
+        self, needle: NeedleSettings | None = None, prompt_format: PromptFormat | None = None, name: str = "needle"
+    ) -> None:
+        self.needle = needle or NeedleSettings()
+        self.prompt_format = prompt_format
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def headline(self) -> str:
+        return "accuracy"
+
+    def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
+        check_chat_template(tokenizer)
+        return [replace(needle_task(self.needle, tokenizer, self.prompt_format), name=self.name)]
+
+    def scores(self, result: EvaluationResult) -> dict[str, Score]:
+        task, found = result.tasks[self.name], self._map(result)
+        means = {f"length-{n}": mean for n, mean in zip(found.lengths, found.by_length(), strict=True)}
+        means |= {f"depth-{d:g}": mean for d, mean in zip(found.depths, found.by_depth(), strict=True)}
+        known = {name: Score(mean) for name, mean in means.items() if mean is not None}
+        return {"accuracy": Score(task.score, *task.intervals[task.metric]), "spread": Score(found.spread()), **known}
+
+    def tables(self, results: Sequence[EvaluationResult]) -> list[Table]:
+        return [results_table(results), needle_table(self._maps(results))]
+
+    def figures(self, results: Sequence[EvaluationResult]) -> list[Picture]:
+        maps = self._maps(results)
+        return [Picture("map", draw_needle_maps(maps), self._map(results[-1]).to_json())]
+
+    def _maps(self, results: Sequence[EvaluationResult]) -> dict[str, NeedleMap]:
+        return {result.model: self._map(result) for result in results}
+
+    def _map(self, result: EvaluationResult) -> NeedleMap:
+        return needle_map(self.needle, result.tasks[self.name])

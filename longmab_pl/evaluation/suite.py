@@ -1,0 +1,112 @@
+"""The socket for evaluations: what `longmab evaluate` and the `Evaluation` callback know of one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from longmab_pl.evaluation.estimate import Score
+from longmab_pl.evaluation.results import EvaluationResult
+from longmab_pl.evaluation.tables import results_table
+from longmab_pl.evaluation.task import EvaluationTask
+from longmab_pl.prompts.formats import PromptFormat
+from longmab_pl.storage.files import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+
+def _ignore(note: str) -> None:
+    """Where nobody reads notes."""
+
+
+@dataclass(frozen=True)
+class SuiteContext:
+    """What a suite may use of its surroundings.
+
+    Args:
+        prompt_format: the rollout's own, for suites that are given none; None outside a run.
+        note: told about rows that cannot be used.
+    """
+
+    prompt_format: PromptFormat | None = None
+    note: Callable[[str], None] = _ignore
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of results.
+
+    Args:
+        name: its file's stem.
+        figure: the drawing.
+        numbers: what it shows of the last result, as JSON; written beside the picture.
+    """
+
+    name: str
+    figure: Figure
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> Path:
+        """Write `<name>.png`, and `<name>.json` where there are numbers, into a folder; the picture's path."""
+        if self.numbers:
+            with atomic_write(folder / f"{self.name}.json") as file:
+                file.write(json.dumps(self.numbers, indent=1) + "\n")
+        path = folder / f"{self.name}.png"
+        self.figure.savefig(path, dpi=150)
+        return path
+
+
+class Suite(Protocol):
+    """An evaluation: which tasks it asks, which score counts, and how its results are shown.
+
+    Implementations subclass this class and define `name` and `tasks`; the rest has defaults that suit tasks scored by
+    means. They are given by class path: `longmab evaluate --suite my_module.MySuite`, and as `suite` of
+    `longmab_pl.callbacks.Evaluation`. See `QASuite`, `LongBenchSuite`, `InfiniteBenchSuite` and `NeedleSuite`.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Capitals(Suite):
+        ...     name: str = "capitals"
+        ...
+        ...     def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
+        ...         return [QATask("capitals", RECORDS, DirectAnswer())]
+    """
+
+    @property
+    def name(self) -> str:
+        """Names metrics (`eval/<name>/...`) and the folder of the predictions."""
+
+    @property
+    def headline(self) -> str:
+        """The key of `scores` that decides which adapter is best; higher is better."""
+        return "score"
+
+    def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
+        """Return the tasks with their records.
+
+        Args:
+            tokenizer: the evaluated model's.
+            context: see `SuiteContext`.
+
+        Raises:
+            ConfigError: a setting or a task name cannot be used.
+            DataError: there is no such data, or no usable record in it.
+        """
+
+    def scores(self, result: EvaluationResult) -> dict[str, Score]:
+        """Return the scores of the suite as a whole: the mean of the tasks' main metrics, and each metric's mean."""
+        macro = {f"macro/{key}": Score(mean, *result.macro_intervals[key]) for key, mean in result.macro.items()}
+        return {"score": Score(result.score, *result.score_interval()), **macro}
+
+    def tables(self, results: Sequence[EvaluationResult]) -> list[Table]:
+        """Return tables of one or several results side by side; the first is the baseline."""
+        return [results_table(results)]
+
+    def figures(self, results: Sequence[EvaluationResult]) -> list[Picture]:
+        """Return pictures of one or several results side by side; most suites have none."""
+        return []

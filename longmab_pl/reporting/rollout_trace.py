@@ -1,0 +1,99 @@
+"""What pictures and statistics read of a rollout row: the one place that knows the names of its fields."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longmab_pl.errors import DataError
+
+
+@dataclass(frozen=True)
+class RolloutTrace:
+    """One record's rollout without its texts.
+
+    Args:
+        rewards: of the responses of each step (pull of a bandit), in order.
+        pulls: how often each arm was pulled; empty for a method without arms.
+        evidence: which arms hold the answer, as long as `pulls`; empty where nobody knows.
+    """
+
+    rewards: tuple[tuple[float, ...], ...]
+    pulls: tuple[int, ...] = ()
+    evidence: tuple[bool, ...] = ()
+
+
+def rollout_trace(row: Mapping[str, Any]) -> RolloutTrace:
+    """Return what a row of `rollouts.jsonl` says of its method's course."""
+    by_step: dict[int, list[float]] = {}
+    for response in row["responses"]:
+        by_step.setdefault(response["pull"], []).append(response["reward"])
+    return RolloutTrace(
+        rewards=tuple(tuple(rewards) for _, rewards in sorted(by_step.items())),
+        pulls=tuple(row["pulls"]),
+        evidence=tuple(map(bool, row["evidence"])),
+    )
+
+
+def read_traces(folder: Path) -> list[RolloutTrace]:
+    """Return the traces of a round's records that were rolled out without an error.
+
+    Raises:
+        DataError: the round's folder has no rollouts.
+    """
+    path = folder / "rollouts.jsonl"
+    if not path.exists():
+        raise DataError(f"{path} is missing: the report needs the run's rounds folder as the run left it")
+    with path.open(encoding="utf-8") as file:
+        return [rollout_trace(row) for row in map(json.loads, file) if row["status"] == "ok"]
+
+
+def best_so_far(traces: Sequence[RolloutTrace]) -> list[float]:
+    """Return by step the mean over all records of the best reward up to it; a record that stopped keeps its best."""
+
+    def best(trace: RolloutTrace, steps: int) -> float:
+        return max(reward for rewards in trace.rewards[:steps] for reward in rewards)
+
+    return _means_by_step(traces, best)
+
+
+def mean_of_step(traces: Sequence[RolloutTrace]) -> list[float]:
+    """Return by step the mean over all records of the step's mean reward; a record that stopped keeps its last."""
+
+    def mean(trace: RolloutTrace, steps: int) -> float:
+        rewards = trace.rewards[:steps][-1]
+        return sum(rewards) / len(rewards)
+
+    return _means_by_step(traces, mean)
+
+
+def _means_by_step(traces: Sequence[RolloutTrace], value: Any) -> list[float]:
+    known = [trace for trace in traces if trace.rewards]
+    longest = max((len(trace.rewards) for trace in known), default=0)
+    return [sum(value(trace, steps) for trace in known) / len(known) for steps in range(1, longest + 1)]
+
+
+def share_of_pulls_by_rank(traces: Sequence[RolloutTrace]) -> list[float]:
+    """Return the mean share of pulls of a record's most pulled arm, its second, and so on."""
+    armed = [trace for trace in traces if trace.pulls]
+    shares: list[float] = []
+    for trace in armed:
+        total = max(sum(trace.pulls), 1)
+        for rank, pulls in enumerate(sorted(trace.pulls, reverse=True)):
+            shares.extend([0.0] * (rank + 1 - len(shares)))
+            shares[rank] += pulls / total / len(armed)
+    return shares
+
+
+def evidence_lift(traces: Sequence[RolloutTrace]) -> float | None:
+    """Return how much more often arms with the answer are pulled than chance would; None where nobody knows."""
+    lifts = []
+    for trace in traces:
+        gold, total = sum(trace.evidence), sum(trace.pulls)
+        if total and 0 < gold < len(trace.pulls):
+            share = sum(p for p, holds in zip(trace.pulls, trace.evidence, strict=True) if holds) / total
+            lifts.append(share / (gold / len(trace.pulls)))
+    return sum(lifts) / len(lifts) if lifts else None
