@@ -25,13 +25,13 @@ class AdapterCheckpoint(ModelCheckpoint):
     `<run folder>/checkpoints/`.
 
     The best is chosen at the end of an epoch, after validation and evaluations: `val/loss`, `val/rewards/accuracies`
-    and their like exist with `data.val_fraction` above 0, `eval/f1` with a QAEvaluation, `eval/<name>/score` with a
-    LongBenchEvaluation. Held-out pairs are made anew in each round, so `val/...` compares epochs of one round better
+    and their like exist with `data.val_fraction` above 0, `eval/<suite>/<metric>` with an `Evaluation`.
+    Held-out pairs are made anew in each round, so `val/...` compares epochs of one round better
     than rounds; an evaluation's questions stay the same. `longmab export` takes the best one where there is one.
 
     Args:
         dirpath: folder; None is `checkpoints` in the run folder.
-        monitor: metric for `best.ckpt`, e.g. `val/loss` or `eval/f1`; None keeps the last one only.
+        monitor: metric for `best.ckpt`, e.g. `val/loss` or `eval/qa/f1`; None keeps the last one only.
         mode: whether the monitored metric is best at its `max` or `min`; None is `min` for losses, else `max`.
         every_n_train_steps: `last.ckpt` also within a round, every so many optimizer steps.
         train_time_interval: `last.ckpt` also within a round, every so much time.
@@ -77,7 +77,7 @@ class AdapterCheckpoint(ModelCheckpoint):
         if stage == "fit" and self.best_by is not None and self.best_by.startswith("val/") and not validates:
             raise ConfigError(
                 f"checkpoint.monitor is {self.best_by}, but data.val_fraction is 0, so no pair is held out for "
-                "validation; set data.init_args.val_fraction (e.g. 0.1), or monitor an evaluation such as eval/f1"
+                "validation; set data.init_args.val_fraction (e.g. 0.1), or monitor an evaluation such as eval/qa/f1"
             )
         super().setup(trainer, pl_module, stage)
         last = Path(self.dirpath) / "last.ckpt"

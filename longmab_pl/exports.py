@@ -28,10 +28,16 @@ PACKAGES = (
 
 RENAMED: Mapping[str, str] = {
     "Direct": "longmab_pl.prompts.DirectAnswer",
+    "EngineEvaluation": "longmab_pl.callbacks.Evaluation",
+    "InfiniteBenchEvaluation": "longmab_pl.callbacks.Evaluation",
     "LengthNormalisedDPO": "longmab_pl.training.losses.LengthNormalizedDPO",
+    "LongBenchEvaluation": "longmab_pl.callbacks.Evaluation",
+    "NeedleProbe": "longmab_pl.callbacks.Evaluation",
+    "QAEvaluation": "longmab_pl.callbacks.Evaluation",
     "ReadingProtocol": "longmab_pl.prompts.PromptFormat",
     "Stopping": "longmab_pl.strategies.EarlyStopping",
     "Tools": "longmab_pl.strategies.StrategyContext",
+    "best_adapter": "keep_best",
     "opening": "prefill",
     "reading": "prompt_format",
     "rounds": "pulls",

@@ -132,7 +132,7 @@ def test_help_names_every_command(capsys):
 
 
 def test_a_report_of_no_run(capsys, tmp_path):
-    assert "give the folder of a finished run" in error_of(capsys, ["report", str(tmp_path)])
+    assert "give the folder of a run" in error_of(capsys, ["report", str(tmp_path)])
 
 
 def test_synthesize_writes_two_files(capsys, tmp_path):
