@@ -20,6 +20,7 @@ lint: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	.ci/lint-imports $(VENV)/bin/lint-imports
 
 format: $(READY)
 	$(PY) -m ruff check --fix .

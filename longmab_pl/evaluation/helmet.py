@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import string
 from collections.abc import Sequence
 
 from longmab_pl.rewards.answer_match import normalize_answer, substring_match, token_f1
+from longmab_pl.rewards.parsed_answer import parsed_answer
 from longmab_pl.rewards.rouge import rouge_l, rouge_l_sum
 
-_STATED = re.compile(r"answer:(.*)", re.IGNORECASE)
-_REPEATED = re.compile(r"^answer:", re.IGNORECASE)
 _CLOSED = frozenset({"yes", "no", "noanswer"})
-
-
-def parsed_answer(output: str) -> str:
-    """Return what an output states: the rest of the line behind its first `answer:`, or its first line.
-
-    Example:
-        >>> parsed_answer("It was Paris.\\nAnswer: Lyon\\nSure."), parsed_answer("Lyon\\nSure.")
-        ('Lyon', 'Lyon')
-
-    Source: HELMET, `utils.parse_output`.
-    """
-    stated = _STATED.search(output)
-    text = stated[1] if stated else output.split("\n", 1)[0]
-    return _REPEATED.sub("", text.strip()).strip()
 
 
 def closed_f1(prediction: str, gold: str) -> float:

@@ -114,7 +114,7 @@ def vllm_engine(
         ConfigError: a setting is out of range, or the rank is more than vLLM takes.
     """
     from longmab_pl.engines.vllm.engine import VLLMEngine
-    from longmab_pl.engines.vllm.launch import LORA_RANKS
+    from longmab_pl.engines.vllm_release import LORA_RANKS
 
     rank = adapter.rank if adapter is not None else 1
     allowed = next((allowed for allowed in LORA_RANKS if allowed >= rank), None)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from longmab_pl.evaluation.helmet import answer_metrics, choice_metrics, closed_f1, output_metrics, parsed_answer
+from longmab_pl.evaluation.helmet import answer_metrics, choice_metrics, closed_f1, output_metrics
+from longmab_pl.rewards.parsed_answer import parsed_answer
 
 
 @pytest.mark.parametrize(

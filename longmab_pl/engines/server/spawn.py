@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from longmab_pl.engines.server import supervisor
-from longmab_pl.engines.vllm.launch import INSTALL, LORA_RANKS
+from longmab_pl.engines.vllm_release import INSTALL, LORA_RANKS
 from longmab_pl.errors import ConfigError, EngineError
 
 KEY_VARIABLE = "VLLM_API_KEY"

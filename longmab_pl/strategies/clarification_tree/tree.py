@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from longmab_pl.evaluation.helmet import parsed_answer
+from longmab_pl.rewards.parsed_answer import parsed_answer
 from longmab_pl.rewards.rouge import best_rouge_l_sum
 
 

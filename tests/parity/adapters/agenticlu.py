@@ -10,9 +10,10 @@ from parity import Adapter, Deviation, WithDraws
 from resources import contexts, tokenizer
 
 from longmab_pl.data.token_chunks import token_chunks
-from longmab_pl.evaluation.helmet import answer_metrics, choice_metrics, closed_f1, output_metrics, parsed_answer
+from longmab_pl.evaluation.helmet import answer_metrics, choice_metrics, closed_f1, output_metrics
 from longmab_pl.prompts import clarification as say
 from longmab_pl.rewards.answer_match import normalize_answer
+from longmab_pl.rewards.parsed_answer import parsed_answer
 from longmab_pl.strategies.clarification_tree import conversation
 from longmab_pl.strategies.clarification_tree.paragraphs import (
     is_relevant,

