@@ -9,7 +9,7 @@ from longmab_pl.exports import lazy_exports
 if TYPE_CHECKING:
     from longmab_pl.evaluation.entry import EvaluationEntry
     from longmab_pl.evaluation.estimate import Score
-    from longmab_pl.evaluation.longbench.infinitebench import InfiniteBenchSuite
+    from longmab_pl.evaluation.infinitebench.suite import InfiniteBenchSuite
     from longmab_pl.evaluation.longbench.suite import LongBenchSuite
     from longmab_pl.evaluation.longbench.table import score
     from longmab_pl.evaluation.longbench.task import LongBenchTask, longbench_tasks
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HOMES = {
     "EvaluationEntry": "longmab_pl.evaluation.entry",
     "EvaluationResult": "longmab_pl.evaluation.results",
-    "InfiniteBenchSuite": "longmab_pl.evaluation.longbench.infinitebench",
+    "InfiniteBenchSuite": "longmab_pl.evaluation.infinitebench.suite",
     "LongBenchSuite": "longmab_pl.evaluation.longbench.suite",
     "LongBenchTask": "longmab_pl.evaluation.longbench.task",
     "NeedleMap": "longmab_pl.evaluation.needle.heat_map",
