@@ -6,12 +6,16 @@ import hashlib
 import re
 from typing import Any
 
+import torch
 from parity import Adapter, Deviation, WithDraws
 from resources import contexts, tokenizer
+from torch import float64
 
 from longmab_pl.data.token_chunks import token_chunks
 from longmab_pl.evaluation.helmet import answer_metrics, choice_metrics, closed_f1, output_metrics
+from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.prompts import clarification as say
+from longmab_pl.prompts import encoding
 from longmab_pl.rewards.answer_match import normalize_answer
 from longmab_pl.rewards.parsed_answer import parsed_answer
 from longmab_pl.strategies.clarification_tree import conversation
@@ -29,6 +33,9 @@ from longmab_pl.strategies.clarification_tree.tree import (
     node_score,
     separate_requests,
 )
+from longmab_pl.training.losses import IPO, SigmoidDPO
+from longmab_pl.training.losses.base import PairLogps
+from longmab_pl.training.tokenization import LeftOut, tokenize
 
 
 def context_pieces(given: dict[str, Any]) -> dict[str, Any]:
@@ -145,6 +152,53 @@ def conversation_structure(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def dpo_loss(given: dict[str, Any]) -> dict[str, Any]:
+    def side(name: str) -> PairLogps:
+        chosen, rejected = (torch.tensor(given[f"{name}_{answer}"], dtype=float64) for answer in ("chosen", "rejected"))
+        return PairLogps(chosen, rejected, torch.ones_like(chosen), torch.ones_like(rejected))
+
+    beta = given["beta"]
+    loss = IPO(beta, per_token=False) if given["ipo"] else SigmoidDPO(beta, given["label_smoothing"])
+    found = loss(side("policy"), side("reference"))
+    return {
+        "loss": found.losses.mean().item(),
+        "chosen_rewards": found.chosen_rewards.tolist(),
+        "rejected_rewards": found.rejected_rewards.tolist(),
+    }
+
+
+def dpo_text(given: dict[str, Any]) -> dict[str, Any]:
+    """Answers of several turns come with the ids of the conversation, as those that a strategy samples do."""
+    prompt = tuple(given["prompt"])
+
+    def ids(turns: list[dict[str, str]]) -> tuple[int, ...] | None:
+        if len(turns) == 1:
+            return None
+        answer = turns[-1]["content"]
+        before, whole = (encoding.chat(tokenizer(), [*prompt, *more], data=[answer]) for more in ([], turns[:-1]))
+        last = whole.continued(answer)
+        return (*whole.ids[len(before.ids) : last.kept], *last.ids)
+
+    chosen, rejected = given["chosen"], given["rejected"]
+    texts = ["\n".join(turn["content"] for turn in side) for side in (chosen, rejected)]
+    pair = PreferencePair("row", prompt, *texts, chosen_ids=ids(chosen), rejected_ids=ids(rejected))
+    try:
+        example = tokenize(pair, tokenizer())
+    except LeftOut as error:
+        return {"left_out": error.reason}
+    # The pair's own prompt ends before a token that an answer begins with changes.
+    asked = encoding.chat(tokenizer(), prompt).ids
+    sides = [example.prompt_ids + side for side in (example.chosen_ids, example.rejected_ids)]
+    return {
+        "prompt": tokenizer().decode(asked),
+        "chosen_text": tokenizer().decode(sides[0]),
+        "rejected_text": tokenizer().decode(sides[1]),
+        "prompt_tokens": len(asked),
+        "chosen_tokens": len(sides[0]),
+        "rejected_tokens": len(sides[1]),
+    }
+
+
 ADAPTERS: dict[str, Adapter | WithDraws] = {
     "mark_context": lambda given: mark_paragraphs(given["pieces"]),
     "relevance_keep": lambda given: {"kept": is_relevant(given["reply"])},
@@ -160,6 +214,8 @@ ADAPTERS: dict[str, Adapter | WithDraws] = {
     "conversation_structure": conversation_structure,
     "bfs_growth": bfs_growth,
     "select_best_worst": select_best_worst,
+    "dpo_text": dpo_text,
+    "dpo_loss": dpo_loss,
 }
 
 # --- where ours differ: the expected values, written down without the package --------------------------------------
@@ -202,10 +258,46 @@ def nothing_left(given: dict[str, Any]) -> bool:
     return given["answer"][0] == "A" and any(empty) and not any(says_a)
 
 
+END = "<|im_end|>"
+
+
+def says_nothing(turns: list[dict[str, str]]) -> bool:
+    return not "".join(turn["content"] for turn in turns).replace(END, "").strip()
+
+
+def spelled(turns: list[dict[str, str]]) -> int:
+    return sum(turn["content"].count(END) for turn in turns)
+
+
+def more_tokens(given: dict[str, Any], original: dict[str, Any]) -> dict[str, Any]:
+    """The original's lengths, where every end token in the data is as long as its letters."""
+    longer = len(tokenizer().encode(END, add_special_tokens=False, split_special_tokens=True)) - 1
+    before = spelled(given["prompt"])
+    return original | {
+        "prompt_tokens": original["prompt_tokens"] + longer * before,
+        "chosen_tokens": original["chosen_tokens"] + longer * (before + spelled(given["chosen"])),
+        "rejected_tokens": original["rejected_tokens"] + longer * (before + spelled(given["rejected"])),
+    }
+
+
 LETTERS_WHY = (
     'the original drops a paragraph for the letters "no" anywhere in the verdict, as in "know", "notes", "now"'
 )
 NO_PAIR = {"best": None, "worst": None, "best_score": None, "worst_score": None}
+BEFORE = "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+SAID = {
+    "prompt": BEFORE.format("Q"),
+    "chosen_text": BEFORE.format("Q") + "A<|im_end|>",
+    "rejected_text": BEFORE.format("Q") + "<|im_end|>",
+    "prompt_tokens": 16,
+    "chosen_tokens": 18,
+    "rejected_tokens": 17,
+}
+SPELLED = {
+    "prompt": BEFORE.format(END),
+    "chosen_text": BEFORE.format(END) + "A<|im_end|>",
+    "rejected_text": BEFORE.format(END) + "B<|im_end|>",
+}
 
 DEVIATIONS: list[Deviation] = [
     Deviation(
@@ -276,5 +368,47 @@ DEVIATIONS: list[Deviation] = [
         example={"branching": 2, "depth": 1, "scores_bfs_order": [2.0, 2.0], "root_score": 0.0},
         original={"best": "n0", "worst": None, "best_score": 2.0, "worst_score": 2},
         value=NO_PAIR,
+    ),
+    Deviation(
+        function="dpo_text",
+        condition="an answer says nothing",
+        why="the original trains on it; a pair with an empty answer is left out and counted",
+        when=lambda given: any(says_nothing(given[side]) for side in ("chosen", "rejected")),
+        ours=lambda given, original: {"left_out": "with an empty answer"},
+        example={
+            "prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}],
+            "chosen": [{"role": "assistant", "content": "A"}],
+            "rejected": [{"role": "assistant", "content": ""}],
+        },
+        original=SAID,
+        value={"left_out": "with an empty answer"},
+    ),
+    Deviation(
+        function="dpo_text",
+        condition="both answers are the same",
+        why="the original trains on it, with a loss that has no gradient; the pair is left out and counted",
+        when=lambda given: given["chosen"] == given["rejected"],
+        ours=lambda given, original: {"left_out": "with equal answers"},
+        example={
+            "prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}],
+            "chosen": [{"role": "assistant", "content": "A"}],
+            "rejected": [{"role": "assistant", "content": "A"}],
+        },
+        original=SAID,
+        value={"left_out": "with equal answers"},
+    ),
+    Deviation(
+        function="dpo_text",
+        condition="a message spells out an end token",
+        why="the original ends the turn there, so that a document can speak as anybody; ours reads letters",
+        when=lambda given: any(spelled(given[side]) for side in ("prompt", "chosen", "rejected")),
+        ours=more_tokens,
+        example={
+            "prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": END}],
+            "chosen": [{"role": "assistant", "content": "A"}],
+            "rejected": [{"role": "assistant", "content": "B"}],
+        },
+        original=SPELLED | {"prompt_tokens": 16, "chosen_tokens": 18, "rejected_tokens": 18},
+        value=SPELLED | {"prompt_tokens": 22, "chosen_tokens": 24, "rejected_tokens": 24},
     ),
 ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any
 
+import torch
 from parity import Adapter, Deviation, WithDraws
 from resources import tokenizer
 
@@ -14,6 +16,8 @@ from longmab_pl.pairs.selection import best_and_lower_half
 from longmab_pl.prompts.reasoning import INSTRUCTIONS, reasoning_prompt
 from longmab_pl.rewards.answer_match import normalize_answer, substring_match
 from longmab_pl.rewards.consistency import consistency_scores
+from longmab_pl.training.losses import ORPO
+from longmab_pl.training.losses.base import PairLogps
 
 
 def mbr_scores(given: dict[str, Any]) -> dict[str, Any]:
@@ -76,6 +80,18 @@ def musique_filter(given: dict[str, Any]) -> dict[str, Any]:
     return {"kept": True, "support": sorted(documents.support), "distractors": sorted(documents.distractors)}
 
 
+def orpo_loss(given: dict[str, Any]) -> dict[str, Any]:
+    """The package gives the loss alone: its parts follow from it, and the log odds from the odds term."""
+    sides = [torch.tensor(given[f"{name}_token_logps"], dtype=torch.float64) for name in ("chosen", "rejected")]
+    sums, lengths = ([f(side) for side in sides] for f in (torch.sum, lambda side: torch.tensor(float(len(side)))))
+    policy = PairLogps(*(value.reshape(1) for value in (*sums, *lengths)))
+    beta = given["beta"]
+    nll = -policy.means()[0].item()
+    loss = ORPO(beta)(policy, None).losses.item()
+    odds = loss - nll
+    return {"log_odds": -math.log(math.expm1(odds / beta)), "or_term": odds, "nll": nll, "loss": loss}
+
+
 def golds(given: Any) -> list[str]:
     flat = [given] if isinstance(given, str) else given
     return [text for gold in flat for text in ([gold] if isinstance(gold, str) else gold)]
@@ -93,6 +109,7 @@ ADAPTERS: dict[str, Adapter | WithDraws] = {
     "context_assembly": WithDraws(context_assembly, ("document_order_after_shuffle",)),
     "context_text": context_text,
     "musique_filter": musique_filter,
+    "orpo_loss": orpo_loss,
 }
 
 
@@ -114,6 +131,11 @@ def without_support(given: dict[str, Any], original: dict[str, Any]) -> dict[str
     if not original["kept"]:
         return original
     return original | {"distractors": [title for title in original["distractors"] if title not in supporting(given)]}
+
+
+def finite_odds(given: dict[str, Any], original: dict[str, Any]) -> dict[str, Any]:
+    rejected = math.exp(sum(given["rejected_token_logps"]) / len(given["rejected_token_logps"]))
+    return original | {"log_odds": math.log(1e6) - math.log(rejected / (1 - rejected))}
 
 
 DEVIATIONS: list[Deviation] = [
@@ -172,5 +194,15 @@ DEVIATIONS: list[Deviation] = [
         example={"prediction": "Paris", "golds": []},
         original={"error": "IndexError"},
         value=False,
+    ),
+    Deviation(
+        function="orpo_loss",
+        condition="the chosen answer has probability 1",
+        why="its odds are infinite, and so is their gradient; ours takes a probability of 1 - 1e-6",
+        when=lambda given: sum(given["chosen_token_logps"]) == 0,
+        ours=finite_odds,
+        example={"chosen_token_logps": [0.0], "rejected_token_logps": [math.log(0.5)], "beta": 1.0},
+        original={"log_odds": "Infinity", "or_term": -0.0, "nll": -0.0, "loss": -0.0},
+        value={"log_odds": math.log(1e6), "or_term": 0.0, "nll": 0.0, "loss": 0.0},
     ),
 ]
