@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.evaluation.statistics import PairedTest, bootstrap_interval, paired_bootstrap
+from longmab_pl.evaluation.statistics import PairedTest, bootstrap_interval, paired_test
 
 
 @dataclass(frozen=True)
@@ -236,10 +236,10 @@ def compare(
     *,
     metric: str | None = None,
     confidence: float = 0.95,
-    resamples: int = 2000,
+    resamples: int = 10_000,
     seed: int = 0,
 ) -> dict[str, PairedTest]:
-    """Paired bootstrap test per task and over all ("macro"): second minus first, in points of 0..100.
+    """Return the paired test per task and over all ("macro"): second minus first, in points of 0..100.
 
     Records are matched by id; those that only one of the two answered are left out.
 
@@ -247,7 +247,7 @@ def compare(
         first: the baseline, for example the base model.
         second: what is compared with it.
         metric: which score; None takes each task's main one.
-        confidence, resamples, seed: of the bootstrap.
+        confidence, resamples, seed: of the test (`statistics.paired_test`).
 
     Raises:
         ConfigError: the two have no task, metric and record in common.
@@ -270,11 +270,11 @@ def compare(
             f"tasks: {', '.join(first.tasks)} against {', '.join(second.tasks)}"
         )
     tests = {
-        name: paired_bootstrap([a], [b], confidence=confidence, resamples=resamples, seed=seed)
+        name: paired_test([a], [b], confidence=confidence, resamples=resamples, seed=seed)
         for name, (a, b) in pairs.items()
     }
     firsts, seconds = [a for a, _ in pairs.values()], [b for _, b in pairs.values()]
-    tests["macro"] = paired_bootstrap(firsts, seconds, confidence=confidence, resamples=resamples, seed=seed)
+    tests["macro"] = paired_test(firsts, seconds, confidence=confidence, resamples=resamples, seed=seed)
     return tests
 
 

@@ -16,7 +16,7 @@ def results_table(results: Sequence[EvaluationResult], *, test: bool = True) -> 
     """One row per task and metric, one column per result; the first result is the baseline.
 
     Cells read "score [low, high]" in 0..100. With several results each further one also gets a column with its
-    difference from the first and the p-value of the paired bootstrap test over the records both answered.
+    difference from the first and the p-value of the paired test over the records both answered.
 
     Args:
         results: at least one, in column order.

@@ -1,6 +1,6 @@
 """Bandit policies, credit and budgets side by side on a real model's answers.
 
-    python benchmarks/bandits_real.py --answers answers.jsonl [--data shipped:synthetic_train] [--out bandits.json]
+    python studies/bandits_real.py --answers answers.jsonl [--data shipped:synthetic_train] [--out bandits.json]
 
 Every player runs the package's own rollout over the same records. What the model answers to a prompt is sampled once,
 kept in the file of `--answers`, and shared by all players: the j-th time a rollout asks a prompt it gets the j-th of
@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.stats import bootstrap
 
 from longmab_pl.bandits import BanditSettings
 from longmab_pl.data.chunking import chunk_spans
@@ -48,6 +49,7 @@ from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
 from longmab_pl.strategies.base import RecordRollout, RequestStream, StrategyContext
 
 Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
 
 TRUSTING = BanditSettings("thompson_beta", {"prior_weight": 30.0})
 SEPARATED = EarlyStopping(patience=None)
@@ -377,40 +379,53 @@ def support_auc(
     return {n: {k: float(np.mean(v)) if v else math.nan for k, v in kinds.items()} for n, kinds in wins.items()}
 
 
-class Bootstrap:
-    """Percentile intervals over resampled records; the same resamples for everything, so differences are paired."""
+Statistic = Callable[[Indices], Floats]
+"""A quantity of some records: their indices [..., records] -> [...]."""
 
-    def __init__(self, records: int, seed: int = 0) -> None:
-        # How often each record is in each resample, [resamples, records].
-        self.weights = np.random.default_rng(seed).multinomial(records, np.full(records, 1 / records), RESAMPLES)
 
-    def ratio(self, top: Floats, bottom: Floats) -> Floats:
-        """The ratio of sums: of all records first, then of each resample, [1 + resamples]."""
-        means: Floats = np.append(top.sum() / bottom.sum(), (self.weights @ top) / (self.weights @ bottom))
-        return means
+def ratio(top: Floats, bottom: Floats) -> Statistic:
+    """The ratio of sums over records."""
+    return lambda drawn: np.asarray(top[drawn].sum(axis=-1) / bottom[drawn].sum(axis=-1))
 
-    @staticmethod
-    def interval(values: Floats) -> dict[str, float]:
-        low, high = np.percentile(values[1:], [2.5, 97.5])
-        return {"mean": float(values[0]), "low": float(low), "high": float(high)}
+
+def difference(one: Statistic, other: Statistic) -> Statistic:
+    """`one` less `other` on the same records."""
+    return lambda drawn: one(drawn) - other(drawn)
+
+
+def interval(statistic: Statistic, records: int) -> dict[str, float]:
+    """A quantity of all records with its percentile interval over resampled ones.
+
+    Every call draws the same resamples, and a difference is taken within each of them, so differences are paired.
+    """
+    everyone = np.arange(records)
+    found = bootstrap(
+        (everyone,),
+        lambda drawn, axis: statistic(np.moveaxis(drawn, axis, -1)),
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return {"mean": float(statistic(everyone)), "low": float(found.low), "high": float(found.high)}
 
 
 def summarize(outcomes: dict[str, dict[str, Floats]], rounds: int) -> dict[str, dict[str, Any]]:
     """Every quantity with its interval, usable pairs per 1,000 responses, and that against `ucb1`."""
     records = len(next(iter(outcomes.values()))["responses"])
-    bootstrap, ones = Bootstrap(records), np.ones(records)
-    rates = {p: 1000 * bootstrap.ratio(q[f"usable_{rounds}"], q["responses"]) for p, q in outcomes.items()}
-    clear = {p: 1000 * bootstrap.ratio(q["clear"], q["responses"]) for p, q in outcomes.items()}
+    thousands = {p: q["responses"] / 1000 for p, q in outcomes.items()}
+    rates = {p: ratio(q[f"usable_{rounds}"], thousands[p]) for p, q in outcomes.items()}
+    clear = {p: ratio(q["clear"], thousands[p]) for p, q in outcomes.items()}
     table: dict[str, dict[str, Any]] = {}
     for player, quantities in outcomes.items():
-        row: dict[str, Any] = {q: bootstrap.interval(bootstrap.ratio(v, ones)) for q, v in quantities.items()}
-        usable = quantities[f"usable_{rounds}"]
-        row["margin_of_pairs"] = bootstrap.interval(bootstrap.ratio(quantities["margin"], np.maximum(usable, 1e-9)))
-        row["usable_per_1000"] = bootstrap.interval(rates[player])
-        row["clear_per_1000"] = bootstrap.interval(clear[player])
+        row: dict[str, Any] = {q: interval(ratio(v, np.ones(records)), records) for q, v in quantities.items()}
+        usable = np.maximum(quantities[f"usable_{rounds}"], 1e-9)
+        row["margin_of_pairs"] = interval(ratio(quantities["margin"], usable), records)
+        row["usable_per_1000"] = interval(rates[player], records)
+        row["clear_per_1000"] = interval(clear[player], records)
         if "ucb1" in outcomes:
-            row["against_ucb1"] = bootstrap.interval(rates[player] - rates["ucb1"])
-            row["clear_against_ucb1"] = bootstrap.interval(clear[player] - clear["ucb1"])
+            row["against_ucb1"] = interval(difference(rates[player], rates["ucb1"]), records)
+            row["clear_against_ucb1"] = interval(difference(clear[player], clear["ucb1"]), records)
         table[player] = row
     return table
 

@@ -1,6 +1,6 @@
 """Bandit policies side by side in a simulation of LongMab-PO's rollout.
 
-    python benchmarks/bandits.py [--records 400] [--out bandits.json]
+    python studies/bandits.py [--records 400] [--out bandits.json]
 
 No model runs: a record is a set of chunks of which 1-3 are gold and needed together, a reader is a probability of
 answering correctly given the chunks it is shown, and rewards are graded as (SubEM + F1) / 2 is. Every policy meets the
@@ -17,15 +17,16 @@ import argparse
 import dataclasses
 import json
 import math
-import statistics
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import norm, sem
 
 from longmab_pl.bandits import POLICIES, BanditSettings
+from longmab_pl.evaluation.statistics import wilson_interval
 from longmab_pl.strategies.bandit.credit import credited
 from longmab_pl.strategies.bandit.early_stopping import EarlyStopping
 
@@ -244,15 +245,7 @@ def roll(record: Record, player: Player, seed: int) -> dict[str, float]:
 
 def interval(sample: Floats, z: float = Z) -> tuple[float, float]:
     """Mean and half width of its normal interval."""
-    return float(sample.mean()), z * float(sample.std(ddof=1)) / math.sqrt(sample.size)
-
-
-def rate_interval(sample: Floats, z: float = Z) -> tuple[float, float]:
-    """Wilson's interval of a rate: low and high."""
-    n, p = sample.size, float(sample.mean())
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return centre - half, centre + half
+    return float(sample.mean()), z * float(sem(sample))
 
 
 def per_1000(quantities: dict[str, Floats], key: str) -> tuple[float, Floats]:
@@ -280,7 +273,7 @@ def summary(outcomes: dict[str, dict[str, Floats]]) -> dict[str, Any]:
         for key, sample in quantities.items():
             mean, half = interval(sample)
             is_rate = key.startswith(("usable", "clear", "gold_together"))
-            low, high = rate_interval(sample) if is_rate else (mean - half, mean + half)
+            low, high = wilson_interval(int(sample.sum()), sample.size) if is_rate else (mean - half, mean + half)
             row[key] = {"mean": mean, "low": low, "high": high}
         for key in COMPARED:
             rate, errors = per_1000(quantities, key)
@@ -299,7 +292,7 @@ def against_ucb1(outcomes: dict[str, dict[str, Floats]], key: str) -> dict[str, 
     """
     rates = {p: per_1000(quantities, key) for p, quantities in outcomes.items()}
     rivals = [p for p in outcomes if p != "ucb1"]
-    z = statistics.NormalDist().inv_cdf(1 - 0.025 / max(len(rivals), 1))
+    z = float(norm.isf(0.025 / max(len(rivals), 1)))
     differences = {}
     for policy in rivals:
         mean, half = rates[policy][0] - rates["ucb1"][0], interval(rates[policy][1] - rates["ucb1"][1], z)[1]

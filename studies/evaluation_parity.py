@@ -1,7 +1,7 @@
 """Do the scores of `longmab evaluate` equal those of a plain Transformers loop? Checked on a sample of a finished run.
 
-    longmab evaluate --model MODEL --data FOLDER --out runs/lb
-    python benchmarks/evaluation_parity.py --model MODEL --data FOLDER --predictions runs/lb --sample 3
+    longmab evaluate --model MODEL --suite longmab_pl.evaluation.LongBenchSuite --suite.data FOLDER --out runs/lb
+    python studies/evaluation_parity.py --model MODEL --data FOLDER --predictions runs/lb/longbench --sample 3
 
 For every sampled record the prompt is made again by the official program's steps (fill, cut the middle, chat template),
 written here without the package's own code, answered by `model.generate` in float32, greedily, and scored. Where two
