@@ -18,6 +18,7 @@ from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.seeding import derive_seed
 from longmab_pl.training.batch import PreferenceExample
 from longmab_pl.training.module import DPOModule
+from longmab_pl.training.phases import PhasePlan
 from longmab_pl.training.ranks import TrainerRanks
 from longmab_pl.training.reference_store import with_reference
 
@@ -36,6 +37,7 @@ class PairDataModule(LightningDataModule, ABC):
     Attributes:
         training: this run's or round's pairs to train on, on every rank the same.
         held_out: likewise for validation.
+        epochs_per_round: epochs over a round's pairs.
         served: the engine as callbacks use it, or None where there is no engine.
         tokenizer: the policy's, once `setup` has run.
         epochs_setting: the settings that say how many epochs a run has, for messages.
@@ -65,8 +67,10 @@ class PairDataModule(LightningDataModule, ABC):
         self.seed = seed
         self.training: list[PreferenceExample] = []
         self.held_out: list[PreferenceExample] = []
+        self.epochs_per_round = 1
         self.served: PolicySync | None = None
         self.tokenizer: Any = None
+        self._phase_begun: int | None = None
 
     # what a subclass must say
 
@@ -90,6 +94,18 @@ class PairDataModule(LightningDataModule, ABC):
     @abstractmethod
     def prompt_format(self) -> PromptFormat:
         """How prompts are made; evaluations that are given no format of their own use this one."""
+
+    @abstractmethod
+    def pairs_folder(self) -> Path:
+        """The folder of the present pairs, where what is computed of them is kept."""
+
+    @abstractmethod
+    def first_epoch_of_pairs(self) -> int:
+        """The epoch of the run with which training on the present pairs began."""
+
+    @abstractmethod
+    def epochs_over_pairs(self) -> int:
+        """Epochs over the present pairs, where the phases do not say it."""
 
     # the run
 
@@ -129,7 +145,8 @@ class PairDataModule(LightningDataModule, ABC):
     def train_dataloader(self) -> RoundLoader:
         assert self.trainer is not None
         self.ensure_pairs()
-        examples = list(self.training)
+        self._ensure_phase()
+        examples = self.policy.phase.examples(self.training)
         random.Random(derive_seed(self.seed, "order", self.epochs_done)).shuffle(examples)
         return RoundLoader(
             examples,
@@ -143,19 +160,50 @@ class PairDataModule(LightningDataModule, ABC):
 
     def val_dataloader(self) -> RoundLoader:
         self.ensure_pairs()
+        self._ensure_phase()
+        examples = self.policy.phase.examples(self.held_out)
         # Every rank sees all of them: their mean is the same everywhere.
-        return RoundLoader(self.held_out, self.batch_size, "validation", max_tokens=self.max_tokens_per_batch)
+        return RoundLoader(examples, self.batch_size, "validation", max_tokens=self.max_tokens_per_batch)
 
-    def add_reference(self, folder: Path, epochs: int) -> None:
-        """Give `training` and `held_out` the reference's log-probabilities where computing them ahead pays.
+    # phases
 
-        Args:
-            folder: where they are kept, beside the pairs.
-            epochs: passes over these pairs.
+    def adopt_phases(self, phases: PhasePlan) -> None:
+        """Take the epochs of a round from the module's phases where these say them; being told again is free.
+
+        Raises:
+            ConfigError: `epochs_per_round` is set as well, to another number.
         """
+        if phases.epochs is None or phases.epochs == self.epochs_per_round:
+            return
+        if self.epochs_per_round != 1:
+            raise ConfigError(
+                f"data.epochs_per_round is {self.epochs_per_round}, but model.phases take {phases.epochs} epochs; "
+                "leave data.epochs_per_round out"
+            )
+        self.epochs_per_round = phases.epochs
+
+    def phase_name(self) -> str:
+        """The phase under way, for the training bar; empty where there is only one."""
+        return f", {self.policy.phase.name}" if len(self.policy.phases) > 1 else ""
+
+    def _first_epoch_of_phase(self) -> int:
+        phases = self.policy.phases
+        return phases.first_epoch(self.epochs_done) if len(phases) > 1 else self.first_epoch_of_pairs()
+
+    def _ensure_phase(self) -> None:
+        """Begin the phase under way, once: its reference, and the reference's log-probabilities."""
         assert self.trainer is not None
+        first = self._first_epoch_of_phase()
+        if self._phase_begun == first or self.trainer.state.fn != "fit":
+            return
+        self._phase_begun = first
+        if self.epochs_done == first and self._batches_done() == 0:
+            self.policy.start_phase()
         pairs = [*self.training, *self.held_out]
-        examples = with_reference(self.policy, pairs, folder, epochs, TrainerRanks(self.trainer))
+        if len(self.policy.phases) > 1:  # another phase may have had another reference
+            pairs = [replace(e, reference_chosen_logp=None, reference_rejected_logp=None) for e in pairs]
+        epochs = self.policy.phase.epochs or self.epochs_over_pairs()
+        examples = with_reference(self.policy, pairs, self.pairs_folder(), epochs, TrainerRanks(self.trainer))
         self.training, self.held_out = examples[: len(self.training)], examples[len(self.training) :]
 
     def _batches_done(self) -> int:

@@ -1,11 +1,11 @@
-"""The batches of an epoch: which pairs ride together, which rank takes them, and where a resumed run goes on."""
+"""The batches of an epoch: which pairs are packed together, which rank takes them, and where a resumed run goes on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from longmab_pl.training.batch import PackedBatch, PreferenceExample, collate
+from longmab_pl.training.batch import Example, PackedBatch, collate
 from longmab_pl.training.packing import Batch, balance_ranks, pack_by_tokens
 
 
@@ -29,7 +29,7 @@ class RoundLoader:
 
     def __init__(
         self,
-        examples: Sequence[PreferenceExample],
+        examples: Sequence[Example],
         batch_size: int,
         key: str,
         processed: Callable[[], int] = lambda: 0,

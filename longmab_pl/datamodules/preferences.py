@@ -7,6 +7,7 @@ import itertools
 import logging
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 from longmab_pl.data.readers import BadRecord
@@ -30,13 +31,13 @@ class PreferenceDataModule(PairDataModule):
     """Preference pairs from a file or a hub: those of `longmab pairs`, TRL's forms, or anybody's.
 
     Rows that cannot be trained on (an empty answer, equal answers, longer than the model) are left out and counted.
-    Every epoch counts as a round for callbacks that run after rounds.
+    Every epoch (with several phases: every pass through them) counts as a round for callbacks that run after rounds.
 
     Args:
         train: a JSONL/JSON/Parquet file or a Hugging Face dataset (`owner/name[:config[:split]]`); the forms of rows
             are those of `longmab_pl.pairs.readers.read_preferences`.
         val: likewise, for validation; None: what `val_fraction` holds out.
-        epochs: passes over the pairs.
+        epochs: passes over the pairs; with several `model.phases`, passes through all of the phases.
         limit: use only this many rows of `train`.
         on_bad_record: `error` refuses a file with malformed rows, `skip` reports and skips them.
         batch_size: pairs per batch (packed behind one another; use gradient accumulation for more).
@@ -85,7 +86,6 @@ class PreferenceDataModule(PairDataModule):
         self.train_source = train
         self.val_source = val
         self.epochs = self.rounds = epochs
-        self.epochs_per_round = 1
         self.limit = limit
         self.on_bad_record = on_bad_record
         self.max_length = max_length
@@ -109,6 +109,7 @@ class PreferenceDataModule(PairDataModule):
         assert self.trainer is not None
         if self.tokenizer is not None:
             return
+        self.adopt_phases(self.policy.phases)
         if stage == "fit":
             # Every epoch has an order of its own, so Lightning must ask for a loader every epoch.
             self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
@@ -142,7 +143,15 @@ class PreferenceDataModule(PairDataModule):
             return
         if not self._restored:
             self.policy.start_round()
-        self.add_reference(self.run_folder, self.epochs)
+
+    def pairs_folder(self) -> Path:
+        return self.run_folder
+
+    def first_epoch_of_pairs(self) -> int:
+        return 0
+
+    def epochs_over_pairs(self) -> int:
+        return self.epochs
 
     def pairs_digest(self) -> str:
         return self._digest
@@ -151,8 +160,8 @@ class PreferenceDataModule(PairDataModule):
 
     @property
     def round(self) -> int:
-        """The current epoch, from 0."""
-        return min(self.epochs_done, self.epochs - 1)
+        """The current round, from 0."""
+        return min(self.epochs_done // self.epochs_per_round, self.rounds - 1)
 
     def state_dict(self) -> dict[str, Any]:
         return {"pairs": self._digest, "epochs_done": self.epochs_done, "seed": self.seed}
@@ -166,11 +175,12 @@ class PreferenceDataModule(PairDataModule):
 
     def stage_name(self) -> str:
         """For the training bar."""
-        return f"epoch {self.round + 1}/{self.epochs} training"
+        epochs = self.rounds * self.epochs_per_round
+        return f"epoch {min(self.epochs_done + 1, epochs)}/{epochs} training{self.phase_name()}"
 
     def report_row(self) -> dict[str, Any]:
         """What a report says of the epoch that has just ended."""
-        return {"round": self.epochs_done, "pairs/count": float(len(self.training))}
+        return {"round": self.epochs_done // self.epochs_per_round, "pairs/count": float(len(self.training))}
 
     # rows
 

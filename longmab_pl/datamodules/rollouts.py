@@ -52,7 +52,7 @@ class RolloutDataModule(PairDataModule):
         pairs: how responses become pairs.
         embedder: for the initial arm values.
         rounds: on-policy rounds.
-        epochs_per_round: passes over each round's pairs.
+        epochs_per_round: passes over each round's pairs; with `model.phases`, the sum of their epochs.
         records_per_round: records to roll out in a round (None: all); rounds walk through the shuffled file.
         limit: use only this many records of the file.
         on_bad_record: `error` refuses a file with bad records, `skip` reports and skips them.
@@ -128,6 +128,7 @@ class RolloutDataModule(PairDataModule):
         assert self.trainer is not None
         if self.records:
             return
+        self.adopt_phases(self.policy.phases)
         if stage != "fit":
             raise ConfigError(
                 f"{stage} needs pairs that are there already: use longmab_pl.PreferenceDataModule as data"
@@ -189,7 +190,7 @@ class RolloutDataModule(PairDataModule):
         """For the training bar."""
         epoch = self.epochs_done % self.epochs_per_round + 1
         part = f", epoch {epoch}/{self.epochs_per_round}" if self.epochs_per_round > 1 else ""
-        return f"round {self.round + 1}/{self.rounds} training{part}"
+        return f"round {self.round + 1}/{self.rounds} training{part}{self.phase_name()}"
 
     def report_row(self) -> dict[str, Any]:
         """What a report says of the round under way, beside its training."""
@@ -241,7 +242,16 @@ class RolloutDataModule(PairDataModule):
                 "A small model usually needs `prompt_format: DirectAnswer`; a higher temperature or more pulls give "
                 "variety."
             )
-        self.add_reference(self.store.folder, self.epochs_per_round)
+
+    def pairs_folder(self) -> Path:
+        assert self.store is not None
+        return self.store.folder
+
+    def first_epoch_of_pairs(self) -> int:
+        return self.epochs_done - self.epochs_done % self.epochs_per_round
+
+    def epochs_over_pairs(self) -> int:
+        return self.epochs_per_round
 
     def _make_or_find(self, making: Round) -> None:
         """Rank 0 makes the round; the others wait, without a limit, and read its files."""

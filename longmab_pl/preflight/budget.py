@@ -22,7 +22,7 @@ from longmab_pl.preflight.memory_model import (
     weight_bytes,
 )
 from longmab_pl.training.module import DPOModule
-from longmab_pl.training.reference import WITHIN_POLICY
+from longmab_pl.training.reference import FROZEN_COPIES, WITHIN_POLICY
 
 MARGIN = 0.05
 """Share of the memory that should stay free: fragmentation, and what the formulae do not see."""
@@ -114,7 +114,7 @@ def training_settings(model: DPOModule, size: ModelSize, tokens: int, on_gpu: bo
     """What of the module decides its memory. A separate reference model is taken to be as large as the policy."""
     nf4 = model.quantization == "nf4"
     dtype_bytes = 4 if model.dtype_name == "fp32" else 2
-    separate = model.loss.needs_reference and model.reference not in WITHIN_POLICY
+    separate = model.phases.needs_reference and model.reference not in WITHIN_POLICY
     return TrainingSettings(
         tokens=tokens,
         nf4=nf4,
@@ -122,7 +122,7 @@ def training_settings(model: DPOModule, size: ModelSize, tokens: int, on_gpu: bo
         gradient_checkpointing=model.gradient_checkpointing,
         offload=model.activation_offload and on_gpu,
         paged_8bit=model.optimizer_name == "paged_adamw_8bit",
-        adapter_copies=2 if model.reference == "round_start" else 1,
+        adapter_copies=2 if model.reference in FROZEN_COPIES else 1,
         separate_reference=weight_bytes(size, NF4_BITS if nf4 else 8 * dtype_bytes, dtype_bytes) if separate else 0.0,
         chunk=model.logprob_chunk,
         dense_mask=model.attention == "eager",

@@ -99,8 +99,8 @@ def digest(policy: PeftModel, whole: Whole = MappingProxyType({})) -> str:
 
 @contextmanager
 def as_reference(policy: PeftModel, kind: str) -> Iterator[None]:
-    """Within: the model is the reference, in eval mode (no adapter dropout). "base": adapter off; "round_start": the
-    frozen copy."""
+    """Within: the model is the reference, in eval mode (no adapter dropout). "base": adapter off; else the frozen
+    copy."""
     was_training = policy.training
     policy.eval()
     try:
@@ -133,14 +133,13 @@ def verify_checkpoint(expected: Mapping[str, torch.Tensor], found: Mapping[str, 
     reference = f".{REFERENCE}."
     if missing and all(reference in name for name in missing) and not unexpected:
         raise LongMabError(
-            "the checkpoint holds no reference adapter but model.reference is round_start; resume with "
-            "model.reference: base, "
-            "or start a new run"
+            "the checkpoint holds no reference adapter, but model.reference is round_start or phase_start; resume with "
+            "model.reference: base, or start a new run"
         )
     if unexpected and all(reference in name for name in unexpected) and not missing:
         raise LongMabError(
-            "the checkpoint holds the reference adapter of a round but model.reference is base; resume with "
-            "model.reference: round_start"
+            "the checkpoint holds the reference adapter of a round or phase, but model.reference is base; resume with "
+            "the model.reference of the run that wrote it (round_start or phase_start)"
         )
     if missing or unexpected:
         raise LongMabError(

@@ -10,7 +10,7 @@ A completion mask leaves some tokens of a completion out of all sums: they are r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from longmab_pl.errors import DataError
 from longmab_pl.training.losses import PairLogps
 
-_Completion = tuple[tuple[int, ...], tuple[bool, ...] | None]
+Completion = tuple[tuple[int, ...], tuple[bool, ...] | None]
 """Token ids of a completion and its mask (None: all tokens count)."""
 
 
@@ -86,6 +86,47 @@ class PreferenceExample:
         """Tokens the pair takes in a packed sequence, with the prompt counted once."""
         return len(self.prompt_ids) + len(self.chosen_ids) + len(self.rejected_ids)
 
+    @property
+    def completions(self) -> tuple[Completion, ...]:
+        """Chosen and rejected completion."""
+        return (self.chosen_ids, self.chosen_mask), (self.rejected_ids, self.rejected_mask)
+
+
+@dataclass(frozen=True)
+class SFTExample:
+    """One completion to imitate, tokenized: an answer, or the rest of a conversation.
+
+    Args:
+        id: names the example in errors and logs.
+        prompt_ids: the prompt, chat template included, up to where the assistant's words begin.
+        completion_ids: all tokens after it.
+        completion_mask: which of them are learned (of a conversation: the assistant's turns); None: all.
+    """
+
+    id: str
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    completion_mask: tuple[bool, ...] | None = None
+
+    @property
+    def completions(self) -> tuple[Completion, ...]:
+        """The completion, by itself."""
+        return ((self.completion_ids, self.completion_mask),)
+
+
+Example = PreferenceExample | SFTExample
+"""What a batch is made of; all examples of a batch are of one kind."""
+
+
+def sft_examples(pairs: Iterable[PreferenceExample]) -> Iterator[SFTExample]:
+    """Yield the chosen completions of the pairs, each distinct one once, in the order of the pairs."""
+    seen = set()
+    for pair in pairs:
+        key = pair.prompt_ids, pair.chosen_ids, pair.chosen_mask
+        if key not in seen:
+            seen.add(key)
+            yield SFTExample(pair.id, *key)
+
 
 @dataclass(frozen=True)
 class PackedBatch:
@@ -104,8 +145,8 @@ class PackedBatch:
         group_sizes: completions of each group, G numbers that sum to C.
         completion_lengths: tokens of each completion, C numbers that sum to N.
         chosen: for each pair, the index of its chosen completion.
-        rejected: for each pair, the index of its rejected completion.
-        ids: the P pairs' names.
+        rejected: for each pair, the index of its rejected completion; empty where completions are alone (SFT).
+        ids: the names of the P pairs or completions.
         reference_chosen_logps: float [P] when every pair brought it, else None.
         reference_rejected_logps: float [P] or None.
     """
@@ -127,7 +168,7 @@ class PackedBatch:
     reference_rejected_logps: torch.Tensor | None = None
 
     def __len__(self) -> int:
-        """The number of pairs."""
+        """The number of pairs, or of completions that are alone."""
         return len(self.ids)
 
     @property
@@ -209,20 +250,27 @@ class PackedBatch:
         return replace(self, **moved)
 
 
-def collate(examples: Sequence[PreferenceExample]) -> PackedBatch:
-    """Pack pairs into one sequence; pairs with the same prompt share it, and a completion that several of them use
-    (with the same mask) stands once.
+def collate(examples: Sequence[Example]) -> PackedBatch:
+    """Pack examples into one sequence; those with the same prompt share it, and a completion that several of them use
+    (with the same mask) is there once.
 
     Raises:
-        DataError: no pairs.
+        DataError: no examples, or pairs and single completions together.
+
+    Example:
+        >>> batch = collate([PreferenceExample("a", (1, 2, 3), (4, 5), (6,))])
+        >>> batch.input_ids.tolist(), batch.position_ids.tolist()
+        ([[1, 2, 3, 4, 5, 6]], [[0, 1, 2, 3, 4, 3]])
     """
     if not examples:
-        raise DataError("collate was given no pairs; a batch needs at least one")
-    groups: dict[tuple[int, ...], dict[_Completion, int]] = {}
+        raise DataError("collate was given no examples; a batch needs at least one")
+    if len({type(example) for example in examples}) > 1:
+        raise DataError("a batch holds either pairs or single completions; make a batch of each")
+    groups: dict[tuple[int, ...], dict[Completion, int]] = {}
     for example in examples:
         completions = groups.setdefault(example.prompt_ids, {})
-        completions.setdefault((example.chosen_ids, example.chosen_mask), -1)
-        completions.setdefault((example.rejected_ids, example.rejected_mask), -1)
+        for completion in example.completions:
+            completions.setdefault(completion, -1)
 
     tokens: list[int] = []
     positions: list[int] = []
@@ -249,8 +297,10 @@ def collate(examples: Sequence[PreferenceExample]) -> PackedBatch:
             lengths.append(len(ids))
         group_ids += [group] * (len(tokens) - len(group_ids))
 
-    reference_chosen = [e.reference_chosen_logp for e in examples if e.reference_chosen_logp is not None]
-    reference_rejected = [e.reference_rejected_logp for e in examples if e.reference_rejected_logp is not None]
+    indices = [[groups[e.prompt_ids][completion] for completion in e.completions] for e in examples]
+    pairs = [e for e in examples if isinstance(e, PreferenceExample)]
+    reference_chosen = [e.reference_chosen_logp for e in pairs if e.reference_chosen_logp is not None]
+    reference_rejected = [e.reference_rejected_logp for e in pairs if e.reference_rejected_logp is not None]
     known = len(reference_chosen) == len(examples)
     return PackedBatch(
         input_ids=torch.tensor([tokens]),
@@ -263,8 +313,8 @@ def collate(examples: Sequence[PreferenceExample]) -> PackedBatch:
         prompt_lengths=tuple(len(prompt) for prompt in groups),
         group_sizes=tuple(len(completions) for completions in groups.values()),
         completion_lengths=tuple(lengths),
-        chosen=tuple(groups[e.prompt_ids][e.chosen_ids, e.chosen_mask] for e in examples),
-        rejected=tuple(groups[e.prompt_ids][e.rejected_ids, e.rejected_mask] for e in examples),
+        chosen=tuple(chosen for chosen, *_ in indices),
+        rejected=tuple(rejected for _, *others in indices for rejected in others),
         ids=tuple(e.id for e in examples),
         reference_chosen_logps=torch.tensor(reference_chosen) if known else None,
         reference_rejected_logps=torch.tensor(reference_rejected) if known else None,

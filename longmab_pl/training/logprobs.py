@@ -55,9 +55,19 @@ def completion_logps(
     Raises:
         ConfigError: the architecture cannot take the layout (see `check_packing`).
     """
-    logps = token_logps(model, batch, chunk, layout).masked_fill(batch.completion_mask == 0, 0)
+    return pair_logps(batch, token_logps(model, batch, chunk, layout), ld_alpha)
+
+
+def pair_logps(batch: PackedBatch, logps: torch.Tensor, ld_alpha: float = 1.0) -> PolicyLogps:
+    """Sum the log-probabilities of a batch's completion tokens over each pair's two completions.
+
+    Args:
+        batch: of pairs.
+        logps: log-probability of each completion token, nats, float [N], as `token_logps` returns it.
+        ld_alpha: as in `completion_logps`.
+    """
     spans = list(batch.completion_lengths)
-    per_completion = logps.split(spans)
+    per_completion = logps.masked_fill(batch.completion_mask == 0, 0).split(spans)
     counted = batch.completion_mask.split(spans)
     lengths = batch.counted_lengths()
     chosen, rejected = list(batch.chosen), list(batch.rejected)
@@ -80,6 +90,18 @@ def completion_logps(
         rejected_tokens=lengths[rejected],
         chosen_nll=-sums[chosen] / lengths[chosen],
     )
+
+
+def chosen_logps(batch: PackedBatch, logps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the summed log-probability (nats) and the number of tokens of each chosen completion: float [P] each.
+
+    Args:
+        batch: of pairs, or of completions alone.
+        logps: log-probability of each completion token, nats, float [N], as `token_logps` returns it.
+    """
+    parts = logps.masked_fill(batch.completion_mask == 0, 0).split(list(batch.completion_lengths))
+    chosen = list(batch.chosen)
+    return torch.stack([parts[c].sum() for c in chosen]), batch.counted_lengths()[chosen]
 
 
 def token_logps(

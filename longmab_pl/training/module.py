@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 
+from longmab_pl.checks import at_least, not_negative, positive, unit_interval
 from longmab_pl.errors import ConfigError, LongMabError, NonFiniteLoss
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.training import adapter as adapters
@@ -25,13 +26,15 @@ from longmab_pl.training.logprobs import (
     completion_logps,
     flex_failure,
     text_logps,
+    token_logps,
 )
 from longmab_pl.training.losses import PairLogps, PreferenceLoss, SigmoidDPO
-from longmab_pl.training.objective import objective
+from longmab_pl.training.objective import StepLoss
 from longmab_pl.training.offload import offloaded_activations
+from longmab_pl.training.phases import Phase, PhasePlan, PreferencePhase
 from longmab_pl.training.policy import LoRASettings, Precision, Quantization, load_policy
-from longmab_pl.training.reference import WITHIN_POLICY, load_reference, reference_digest
-from longmab_pl.training.schedule import Schedule, lr_factor, run_progress
+from longmab_pl.training.reference import FROZEN_COPIES, WITHIN_POLICY, load_reference, reference_digest
+from longmab_pl.training.schedule import Schedule, lr_factor, phase_progress
 from longmab_pl.training.sharding import shard
 
 if TYPE_CHECKING:
@@ -41,15 +44,18 @@ if TYPE_CHECKING:
 
 
 class DPOModule(LightningModule):
-    """Direct preference optimization of a LoRA adapter, on batches that hold every shared prompt once.
+    """Preference optimization of a LoRA adapter, on batches that hold every shared prompt once.
 
     Loss of a pair: the preference loss + `nll_weight` x mean negative log-likelihood of the chosen completion's tokens.
+    With `phases`, a round's pairs are trained on with several objectives in turn: SFT, then DPO.
     Keep the Trainer at `precision: 32-true`: weights are loaded in `dtype`, the adapter and its optimizer are float32.
 
     Args:
         model: a local folder, a hub name, or "bundled:smollm2-135m-instruct".
         loss: the preference loss; None is `SigmoidDPO(beta=0.1)`.
         nll_weight: weight of the likelihood term (the LongMab-PO authors use 0.1 for Llama-3.1-8B, 0.2 for Qwen2.5-7B).
+        phases: objectives for each round's pairs, in turn, each for its own epochs; None: one phase of `loss` and
+            `nll_weight`. Every phase has its own warm-up, schedule and optimizer state.
         lora: the adapter's settings.
         quantization: "nf4" keeps the base in 4 bits (QLoRA).
         dtype: of the base model's weights and activations.
@@ -58,17 +64,24 @@ class DPOModule(LightningModule):
         gradient_checkpointing: recompute layers in the backward pass: less memory, about a third more time.
         activation_offload: keep in the computer's memory what the backward pass needs later (with checkpointing: the
             layers' inputs), and bring it back when it does. On a GPU; slower, for the longest prompts.
-        learning_rate: its peak.
+        learning_rate: its peak, of phases that say none.
         weight_decay: AdamW's, on the adapter.
-        warmup_fraction: fraction of the run with linear warm-up.
-        schedule: the learning rate's shape after the warm-up, over the fraction of the run that is done.
+        warmup_fraction: fraction of the run (of each phase) with linear warm-up.
+        schedule: the learning rate's shape after the warm-up, over the fraction of the run (of each phase) that is
+            done.
         optimizer: "paged_adamw_8bit" (bitsandbytes) needs a CUDA GPU.
         reference: "base" is the adapter switched off; "round_start" is a frozen copy of the adapter as the present
-            round began (see `start_round`); anything else is a separate model, loaded frozen in the policy's dtype and
+            round began (see `start_round`), "phase_start" as the present phase began (DPO after SFT is then compared
+            with the SFT model); anything else is a separate model, loaded frozen in the policy's dtype and
             quantization (it must have the policy's tokenizer).
         precompute_reference: compute the reference's log-probabilities once per pair and keep them beside the pairs;
             "auto" does so where pairs are trained on more than once (see `longmab_pl.training.reference_store`).
         logprob_chunk: rows of hidden states that go through the output head at once.
+
+    Example:
+        >>> module = DPOModule("bundled:smollm2-135m-instruct", dtype="fp32")
+        >>> [phase.name for phase in module.phases]
+        ['dpo']
     """
 
     def __init__(
@@ -76,6 +89,7 @@ class DPOModule(LightningModule):
         model: str,
         loss: PreferenceLoss | None = None,
         nll_weight: float = 0.1,
+        phases: list[Phase] | None = None,
         lora: LoRASettings = LoRASettings(),  # noqa: B008 - frozen
         quantization: Quantization = "none",
         dtype: Precision = "bf16",
@@ -95,6 +109,13 @@ class DPOModule(LightningModule):
         self.model = model
         self.loss = loss or SigmoidDPO()
         self.nll_weight = nll_weight
+        not_negative("model.nll_weight", nll_weight)
+        self.phases = PhasePlan(
+            [
+                phase.with_defaults(self.loss, nll_weight) if isinstance(phase, PreferencePhase) else phase
+                for phase in ([PreferencePhase()] if phases is None else phases)
+            ]
+        )
         self.lora = lora
         self.quantization: Quantization = quantization
         self.dtype_name: Precision = dtype
@@ -109,6 +130,9 @@ class DPOModule(LightningModule):
         self.reference = reference
         self.precompute_reference = precompute_reference
         self.logprob_chunk = logprob_chunk
+        positive("model.learning_rate", learning_rate)
+        unit_interval("model.warmup_fraction", warmup_fraction, one=False)
+        at_least("model.logprob_chunk", logprob_chunk, 1)
         self.policy: PeftModel | None = None
         self.layout: Layout = "packed"
         # In a tuple, so that it is no submodule: never in a checkpoint, in no optimizer, moved and wrapped by nobody.
@@ -117,24 +141,9 @@ class DPOModule(LightningModule):
         self._whole: dict[str, torch.Tensor] = {}
         self._root_device = torch.device("cpu")
         self._mesh: DeviceMesh | None = None
+        self._fitting = True
         self._step = StepWeights()
         self._rest_of_step: torch.Tensor | None = None
-        self._check_settings()
-
-    def _check_settings(self) -> None:
-        if self.nll_weight < 0:
-            raise ConfigError(f"model.nll_weight is {self.nll_weight}; it must be 0 or more")
-        if self.loss.includes_nll and self.nll_weight > 0:
-            raise ConfigError(
-                f"{type(self.loss).__name__} holds its own likelihood term; set model.nll_weight to 0 (it is "
-                f"{self.nll_weight})"
-            )
-        if self.learning_rate <= 0:
-            raise ConfigError(f"model.learning_rate is {self.learning_rate}; it must be positive")
-        if not 0 <= self.warmup_fraction < 1:
-            raise ConfigError(f"model.warmup_fraction is {self.warmup_fraction}; it must be in [0, 1)")
-        if self.logprob_chunk < 1:
-            raise ConfigError(f"model.logprob_chunk is {self.logprob_chunk}; it must be at least 1")
 
     # Building
 
@@ -147,6 +156,7 @@ class DPOModule(LightningModule):
             )
         self._root_device = self.trainer.strategy.root_device
         self._mesh = self.device_mesh
+        self._fitting = stage == "fit"
 
     @property
     def sharded(self) -> bool:
@@ -167,11 +177,11 @@ class DPOModule(LightningModule):
             self.gradient_checkpointing,
             device,
         )
-        if self.reference == "round_start":
+        if self.reference in FROZEN_COPIES:
             adapters.add_reference(policy)
         self.layout = self._exact_layout(policy)
         self._reference_layout = self.layout
-        if self.loss.needs_reference and self.reference not in WITHIN_POLICY:
+        if self.phases.needs_reference and self.reference not in WITHIN_POLICY:
             separate = load_reference(
                 self.reference, policy, self.model, self.quantization, self.dtype_name, self.attention, device
             )
@@ -223,22 +233,34 @@ class DPOModule(LightningModule):
 
         return PagedAdamW8bit(trained, lr=self.learning_rate, weight_decay=self.weight_decay)
 
-    # Rounds
+    # Rounds and phases
+
+    @property
+    def phase(self) -> Phase:
+        """The phase under way; outside of `fit` the last one."""
+        return self.phases.at(self.current_epoch) if self._fitting else self.phases.phases[-1]
 
     def start_round(self) -> None:
-        """Tell the module that a new round's pairs begin: with `reference: round_start` the present adapter becomes
-        the reference.
+        """Begin a round: with `reference: round_start` the present adapter becomes the reference.
 
         Do not call it when resuming within a round: the checkpoint brings that round's reference.
         """
         if self.reference == "round_start":
             adapters.copy_to_reference(self._policy)
 
+    def start_phase(self) -> None:
+        """Begin a phase: with `reference: phase_start` the present adapter becomes the reference.
+
+        Do not call it when resuming within a phase: the checkpoint brings that phase's reference.
+        """
+        if self.reference == "phase_start":
+            adapters.copy_to_reference(self._policy)
+
     # Steps
 
     def pair_logps(self, batch: PackedBatch) -> PolicyLogps:
         """Return the log-probabilities of a batch's pairs under the policy."""
-        return completion_logps(self._policy, batch, self.logprob_chunk, self.layout, self.loss.ld_alpha)
+        return completion_logps(self._policy, batch, self.logprob_chunk, self.layout, self.phase.ld_alpha)
 
     @torch.no_grad()
     def reference_logps(self, batch: PackedBatch) -> PairLogps:
@@ -247,7 +269,7 @@ class DPOModule(LightningModule):
         They may be stored in the pairs (`PreferenceExample.reference_*_logp`) for as long as `reference_digest` stays
         the same.
         """
-        options = self.logprob_chunk, self._reference_layout, self.loss.ld_alpha
+        options = self.logprob_chunk, self._reference_layout, self.phase.ld_alpha
         if self._separate:
             logps = completion_logps(self._separate[0], batch, *options)
         else:
@@ -258,14 +280,45 @@ class DPOModule(LightningModule):
     def reference_digest(self) -> str:
         """Stands for all that a pair's reference log-probabilities depend on besides its tokens."""
         weights = reference_digest(self._policy, self.reference, self._separate[0] if self._separate else None)
-        return f"{weights}-{self.loss.ld_alpha:g}"
+        return f"{weights}-{self.phase.ld_alpha:g}"
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> torch.Tensor:
-        loss, metrics = self._loss(batch)
-        shown = {"loss", "rewards/accuracies", "rewards/margins"}
+        step = self.step_loss(batch)
+        self._log_metrics("", step, len(batch), ("loss", "rewards/accuracies", "rewards/margins"))
+        return self._shared_out(step.mean(), step.units.sum(), batch_idx)
+
+    def validation_step(self, batch: PackedBatch, batch_idx: int) -> None:
+        self._log_metrics("val/", self.step_loss(batch), len(batch), ("loss",))
+
+    def _log_metrics(self, prefix: str, step: StepLoss, size: int, shown: Sequence[str]) -> None:
+        metrics = dict(step.metrics)
+        if len(self.phases) > 1:
+            metrics[f"{self.phase.name}/loss"] = metrics["loss"]
         for name, value in metrics.items():
-            self.log(name, value, prog_bar=name in shown, batch_size=len(batch), sync_dist=True)
-        return self._shared_out(loss, loss.new_tensor(float(len(batch))), batch_idx)
+            self.log(f"{prefix}{name}", value, prog_bar=name in shown, batch_size=size, sync_dist=True)
+
+    def step_loss(self, batch: PackedBatch) -> StepLoss:
+        """Return the losses of a batch of the phase under way.
+
+        Raises:
+            NonFiniteLoss: one of them is NaN or infinite; the message names its pair.
+        """
+        phase, reference = self.phase, None
+        if phase.needs_reference:
+            reference = batch.reference_logps() or self.reference_logps(batch)
+        with offloaded_activations(self._policy) if self.activation_offload else nullcontext():
+            logps = token_logps(self._policy, batch, self.logprob_chunk, self.layout)
+        step = phase.objective(batch, logps, reference)
+        if not torch.isfinite(step.losses).all():
+            finite = torch.isfinite(step.losses).tolist()
+            bad = [id for id, is_finite in zip(batch.ids, finite, strict=True) if not is_finite]
+            raise NonFiniteLoss(
+                f"the loss is not finite for pairs {', '.join(map(repr, bad))} (epoch {self.current_epoch}, step "
+                f"{self.global_step}); no checkpoint is written of these weights. Go on from the last one "
+                "(checkpoints/last.ckpt) with a lower model.learning_rate or a trainer.gradient_clip_val, and look at "
+                "the pairs"
+            )
+        return step
 
     def _shared_out(self, loss: torch.Tensor, weight: torch.Tensor, batch_idx: int) -> torch.Tensor:
         """Scale a batch's mean loss so that the optimizer step gets the mean over all units of all ranks' batches.
@@ -290,34 +343,19 @@ class DPOModule(LightningModule):
         if self._rest_of_step is not None:
             scale_gradients(self.parameters(), self._rest_of_step)
 
-    def validation_step(self, batch: PackedBatch, batch_idx: int) -> None:
-        _, metrics = self._loss(batch)
-        for name, value in metrics.items():
-            self.log(f"val/{name}", value, prog_bar=name == "loss", batch_size=len(batch), sync_dist=True)
-
-    def _loss(self, batch: PackedBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        reference = None
-        if self.loss.needs_reference:
-            reference = batch.reference_logps() or self.reference_logps(batch)
-        with offloaded_activations(self._policy) if self.activation_offload else nullcontext():
-            logps = self.pair_logps(batch)
-        losses, metrics = objective(self.loss, self.nll_weight, logps, reference, batch)
-        if not torch.isfinite(losses).all():
-            bad = [id for id, finite in zip(batch.ids, torch.isfinite(losses).tolist(), strict=True) if not finite]
-            raise NonFiniteLoss(
-                f"the loss is not finite for pairs {', '.join(map(repr, bad))} (epoch {self.current_epoch}, step "
-                f"{self.global_step}); no checkpoint is written of these weights. Go on from the last one "
-                "(checkpoints/last.ckpt) with a lower model.learning_rate or a trainer.gradient_clip_val, and look at "
-                "the pairs"
-            )
-        return losses.mean(), metrics
-
     def on_train_batch_start(self, batch: PackedBatch, batch_idx: int) -> None:
-        """Set the learning rate from the fraction of the run that is done (exact on resume: it depends on nothing
-        else)."""
+        """Set the learning rate from the fraction of the phase that is done: exact on resume."""
         self._whole = {}
-        progress = run_progress(self.trainer, batch_idx)
-        rate = self.learning_rate * lr_factor(progress, self.warmup_fraction, self.schedule)
+        if (
+            batch_idx == 0
+            and len(self.phases) > 1
+            and self.phases.first_epoch(self.current_epoch) == self.current_epoch
+        ):
+            # Another objective has gradients of another size: Adam's averages of the last phase would mislead it.
+            self.trainer.optimizers[0].state.clear()
+        progress = phase_progress(self.trainer, batch_idx, self.phases)
+        peak = self.phase.learning_rate or self.learning_rate
+        rate = peak * lr_factor(progress, self.warmup_fraction, self.schedule)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
         self.log("lr", rate, batch_size=len(batch))

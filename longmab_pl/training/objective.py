@@ -1,6 +1,8 @@
-"""What a step minimizes, and what it says of itself."""
+"""What a step minimizes, and the metrics of it."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 
@@ -9,14 +11,36 @@ from longmab_pl.training.logprobs import PolicyLogps
 from longmab_pl.training.losses import PairLogps, PreferenceLoss
 
 
-def objective(
+@dataclass(frozen=True)
+class StepLoss:
+    """The losses of a batch of P pairs or completions.
+
+    An optimizer step minimizes the mean over the units of all its batches: pairs for a preference loss, tokens for
+    SFT.
+
+    Args:
+        losses: mean loss over the units of each pair or completion, float [P].
+        units: the number of units of each, float [P], without gradients.
+        metrics: of the batch by name, float [] each, without gradients.
+    """
+
+    losses: torch.Tensor
+    units: torch.Tensor
+    metrics: dict[str, torch.Tensor]
+
+    def mean(self) -> torch.Tensor:
+        """Return the mean loss over the batch's units: float []."""
+        return (self.losses * self.units).sum() / self.units.sum()
+
+
+def preference_objective(
     loss: PreferenceLoss,
     nll_weight: float,
     policy: PolicyLogps,
     reference: PairLogps | None,
     batch: PackedBatch,
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Preference loss + `nll_weight` x mean negative log-likelihood of the chosen completion's tokens, of each pair.
+) -> StepLoss:
+    """Return preference loss + `nll_weight` x mean negative log-likelihood of the chosen completion's tokens.
 
     Args:
         loss: the preference loss.
@@ -26,11 +50,11 @@ def objective(
         batch: for its number of tokens.
 
     Returns:
-        Losses, float [P], and the metrics of the batch by name (TRL's names), without gradients.
+        The losses of P pairs, one unit each; the metrics have TRL's names.
     """
     losses, chosen_rewards, rejected_rewards = loss(policy, reference)
     losses = losses + nll_weight * policy.chosen_nll
-    return losses, {
+    metrics = {
         "loss": losses.detach().mean(),
         "rewards/chosen": chosen_rewards.mean(),
         "rewards/rejected": rejected_rewards.mean(),
@@ -41,3 +65,23 @@ def objective(
         "nll_loss": policy.chosen_nll.detach().mean(),
         "tokens": losses.new_tensor(float(batch.tokens)),
     }
+    return StepLoss(losses, torch.ones_like(losses).detach(), metrics)
+
+
+def sft_objective(sums: torch.Tensor, lengths: torch.Tensor, batch: PackedBatch) -> StepLoss:
+    """Return the negative log-likelihood of the batch's chosen completions, every token that counts alike.
+
+    Args:
+        sums: summed log-probability of each completion's tokens, nats, float [P].
+        lengths: the number of these tokens, float [P].
+        batch: for its number of tokens.
+
+    Example:
+        >>> step = sft_objective(torch.tensor([-6.0, -2.0]), torch.tensor([3.0, 1.0]), batch)  # doctest: +SKIP
+        >>> float(step.mean())  # 8 nats over 4 tokens  # doctest: +SKIP
+        2.0
+    """
+    losses = -sums / lengths
+    mean = (-sums.detach()).sum() / lengths.sum()
+    metrics = {"loss": mean, "nll_loss": mean, "tokens": losses.new_tensor(float(batch.tokens))}
+    return StepLoss(losses, lengths, metrics)

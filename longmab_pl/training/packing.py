@@ -1,28 +1,31 @@
-"""Which pairs ride together in one packed sequence, up to a budget of tokens."""
+"""Which pairs are packed into one sequence, up to a budget of tokens."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
-from longmab_pl.training.batch import PreferenceExample
+from longmab_pl.training.batch import Example
 
 log = logging.getLogger(__name__)
 
-Batch = Sequence[PreferenceExample]
+Batch = Sequence[Example]
+
+E = TypeVar("E", bound=Example)
 
 
-def pack_by_tokens(examples: Sequence[PreferenceExample], max_tokens: int) -> list[Batch]:
+def pack_by_tokens(examples: Sequence[E], max_tokens: int) -> list[list[E]]:
     """Batches of at most `max_tokens` packed tokens, in the order of the examples.
 
     Pairs with the same prompt stay together behind one copy of it, where the first of them stands. Where they are too
     many for one batch they are split, and each part has its own copy. A single pair over the budget is a batch of its
     own: the budget bounds memory, but a pair is never cut.
     """
-    by_prompt: dict[tuple[int, ...], list[PreferenceExample]] = {}
+    by_prompt: dict[tuple[int, ...], list[E]] = {}
     for example in examples:
         by_prompt.setdefault(example.prompt_ids, []).append(example)
-    batches: list[list[PreferenceExample]] = []
+    batches: list[list[E]] = []
     free = 0
     over = 0
     for group in by_prompt.values():
@@ -41,14 +44,12 @@ def pack_by_tokens(examples: Sequence[PreferenceExample], max_tokens: int) -> li
             over,
             max_tokens,
         )
-    return list(batches)
+    return batches
 
 
 def packed_tokens(examples: Batch) -> int:
     """Tokens that pairs with one prompt take in a packed sequence."""
-    completions = {(e.chosen_ids, e.chosen_mask) for e in examples} | {
-        (e.rejected_ids, e.rejected_mask) for e in examples
-    }
+    completions = {completion for example in examples for completion in example.completions}
     return len(examples[0].prompt_ids) + sum(len(ids) for ids, _ in completions)
 
 
@@ -72,9 +73,9 @@ def _middle(batch: Batch) -> int:
     return min(borders or range(1, len(batch)), key=lambda i: abs(2 * i - len(batch)))
 
 
-def _parts(group: Sequence[PreferenceExample], max_tokens: int) -> Iterator[list[PreferenceExample]]:
+def _parts(group: Sequence[E], max_tokens: int) -> Iterator[list[E]]:
     """Pairs of one prompt in parts of at most `max_tokens` packed tokens."""
-    part: list[PreferenceExample] = []
+    part: list[E] = []
     for example in group:
         if part and packed_tokens([*part, example]) > max_tokens:
             yield part

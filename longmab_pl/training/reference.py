@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-WITHIN_POLICY = ("base", "round_start")
+FROZEN_COPIES = ("round_start", "phase_start")
+"""References that are a frozen copy of the adapter, as a round or a phase began."""
+
+WITHIN_POLICY = ("base", *FROZEN_COPIES)
 """References that are the policy's own weights: the adapter off, or its frozen copy."""
 
 _SAMPLED = 512
@@ -51,7 +54,7 @@ def load_reference(
         reference = load_base(resolve_model(name), quantization, dtype, attention, device)
     except ConfigError as error:
         raise ConfigError(
-            f"model.reference is {name!r}, which is neither base nor round_start, and not a model either: {error}"
+            f"model.reference is {name!r}, which is none of {', '.join(WITHIN_POLICY)}, and not a model either: {error}"
         ) from error
     ours, theirs = (_tokens(resolve_model(n)) for n in (policy_model, name))
     if ours is not None and theirs is not None and ours != theirs:
@@ -85,7 +88,7 @@ def reference_digest(policy: PeftModel, kind: str, separate: PreTrainedModel | N
     Of an adapter every number counts; of a whole model a sample of every weight.
 
     Args:
-        policy: holds the reference if it is "base" or "round_start".
+        policy: holds the reference unless the reference is a model of its own.
         kind: the reference's setting.
         separate: the reference model if it is one of its own.
     """
@@ -93,7 +96,7 @@ def reference_digest(policy: PeftModel, kind: str, separate: PreTrainedModel | N
     model = policy if separate is None else separate
     for name, parameter in sorted(model.named_parameters()):
         is_reference = f".{REFERENCE}." in name
-        if f".{POLICY}." in name or (is_reference and kind != "round_start"):
+        if f".{POLICY}." in name or (is_reference and kind not in FROZEN_COPIES):
             continue
         # DTensors (FSDP) answer for this rank's share, NF4 weights for their packed bytes.
         local = parameter.to_local() if hasattr(parameter, "to_local") else parameter

@@ -52,7 +52,8 @@ def with_reference(
         module: loaded, on its device.
         examples: pairs; one that brings its reference log-probabilities keeps them.
         folder: holds `reference_logps-<rank>.jsonl` afterwards.
-        epochs: passes over these pairs; with `precompute_reference: auto`, one pass computes nothing ahead.
+        epochs: passes of the phase over these pairs; with `precompute_reference: auto`, one pass computes nothing
+            ahead.
         ranks: the processes that train together; None: this one alone.
 
     Returns:
@@ -62,7 +63,7 @@ def with_reference(
         LongMabError: the file cannot be written.
     """
     wanted = module.precompute_reference is True or (module.precompute_reference == "auto" and epochs > 1)
-    if not wanted or not module.loss.needs_reference or not examples:
+    if not wanted or not module.phase.needs_reference or not examples:
         return list(examples)
     ranks = ranks or OneRank()
     # Under FSDP every rank sees its own share of the weights.

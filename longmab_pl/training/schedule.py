@@ -1,8 +1,7 @@
-"""The learning rate as a function of how much of the run is done.
+"""The learning rate as a function of how much of the run, or of a phase's share of it, is done.
 
-On-policy rounds make a different number of pairs each, so the number of steps is not known ahead; the fraction of the
-run
-(epochs, and batches within the present epoch) is, and it is all that a resumed run needs.
+On-policy rounds make a different number of pairs each, so the number of steps is not known ahead. The fraction (epochs,
+and batches within the present epoch) is known, and a resumed run needs nothing else.
 """
 
 from __future__ import annotations
@@ -13,16 +12,19 @@ from typing import Literal
 from lightning.pytorch import Trainer
 
 from longmab_pl.errors import ConfigError
+from longmab_pl.training.phases import PhasePlan
 
 Schedule = Literal["cosine", "linear", "constant"]
 
 
 def lr_factor(progress: float, warmup_fraction: float, schedule: Schedule) -> float:
-    """What the peak learning rate is multiplied with: linear warm-up, then cosine or linear decay to 0, or constant.
+    """Return what the peak learning rate is multiplied with.
+
+    It warms up linearly, then decays as a cosine or linearly to 0, or stays.
 
     Args:
-        progress: fraction of the run that is done, in [0, 1].
-        warmup_fraction: fraction of the run that is warm-up, in [0, 1).
+        progress: fraction of the run (of the phase) that is done, in [0, 1].
+        warmup_fraction: fraction of it that is warm-up, in [0, 1).
         schedule: the shape after the warm-up.
     """
     if progress < warmup_fraction:
@@ -33,10 +35,11 @@ def lr_factor(progress: float, warmup_fraction: float, schedule: Schedule) -> fl
     return 0.5 * (1 + math.cos(math.pi * decayed)) if schedule == "cosine" else 1 - decayed
 
 
-def run_progress(trainer: Trainer, batch_idx: int) -> float:
-    """Fraction of the run at the middle of this batch, so that neither the first nor the last step has a rate of 0.
+def phase_progress(trainer: Trainer, batch_idx: int, phases: PhasePlan) -> float:
+    """Return the fraction of the phase at the middle of this batch, so that no step has a rate of 0.
 
-    With `max_steps` set, optimizer steps count; otherwise epochs and batches.
+    A phase is counted over all rounds: its warm-up is in the first, its end in the last. With `trainer.max_steps` set
+    the fraction is that of the run's steps where it is larger.
 
     Raises:
         ConfigError: the run has no known end.
@@ -45,12 +48,11 @@ def run_progress(trainer: Trainer, batch_idx: int) -> float:
     if trainer.max_steps > 0:
         fractions.append((trainer.global_step + 0.5) / trainer.max_steps)
     if trainer.max_epochs is not None and trainer.max_epochs > 0 and trainer.num_training_batches != float("inf"):
-        epoch = (batch_idx + 0.5) / trainer.num_training_batches
-        fractions.append((trainer.current_epoch + epoch) / trainer.max_epochs)
+        fraction = (batch_idx + 0.5) / trainer.num_training_batches
+        fractions.append(phases.progress(trainer.current_epoch, fraction, trainer.max_epochs))
     if not fractions:
         raise ConfigError(
             "the learning-rate schedule needs an end of the run: set trainer.max_epochs (with a dataloader of known "
-            "length) or "
-            "trainer.max_steps"
+            "length) or trainer.max_steps"
         )
     return min(1.0, max(fractions))

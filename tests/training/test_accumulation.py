@@ -71,8 +71,7 @@ def steps_of(module: DPOModule, loader: RoundLoader, accumulate: int, folder: Pa
 
 def full_batch(module: DPOModule, pairs: list[PreferenceExample]) -> Gradients:
     module.zero_grad()
-    loss, _ = module._loss(collate(pairs))
-    loss.backward()
+    module.step_loss(collate(pairs)).mean().backward()
     return gradients(module)
 
 

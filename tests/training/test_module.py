@@ -187,9 +187,9 @@ def test_stored_reference_log_probabilities_replace_the_reference_pass(tiny_mode
             for i, p in enumerate(plain)
         ]
     )
-    expected, _ = module._loss(collate(plain))
+    expected = module.step_loss(collate(plain)).mean()
     module.reference_logps = None  # A second pass would now fail.
-    found, _ = module._loss(stored)
+    found = module.step_loss(stored).mean()
     torch.testing.assert_close(found, expected)
 
 
@@ -197,7 +197,7 @@ def test_a_loss_without_reference_runs_none(tiny_model: TinyModel) -> None:
     module = module_for(tiny_model("llama"), loss=SimPO())
     module.configure_model()
     module.reference_logps = None
-    loss, _ = module._loss(collate(make_pairs(2)))
+    loss = module.step_loss(collate(make_pairs(2))).mean()
     assert torch.isfinite(loss)
 
 
@@ -372,10 +372,11 @@ def test_the_bundled_model_learns_in_bf16_on_packed_pairs() -> None:
     optimizer = module.configure_optimizers()
     losses = []
     for _ in range(3):
-        loss, metrics = module._loss(collate(pairs))
+        step = module.step_loss(collate(pairs))
+        loss = step.mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] - 0.1
-    assert float(metrics["rewards/accuracies"]) == 1.0
+    assert float(step.metrics["rewards/accuracies"]) == 1.0

@@ -62,9 +62,9 @@ def test_a_separate_model_is_the_reference(models: tuple[str, str]) -> None:
     found = module.reference_logps(batch)
     torch.testing.assert_close(found.chosen, expected.chosen)
     torch.testing.assert_close(found.rejected, expected.rejected)
-    loss, metrics = module._loss(batch)
-    assert float(metrics["rewards/margins"]) != 0
-    loss.backward()
+    step = module.step_loss(batch)
+    assert float(step.metrics["rewards/margins"]) != 0
+    step.mean().backward()
     # It is no part of the module: nothing trains, saves or moves it.
     assert not any(p is q for p in module._separate[0].parameters() for q in module.parameters())
     assert all(not p.requires_grad and p.grad is None for p in module._separate[0].parameters())
@@ -105,7 +105,7 @@ def test_a_loss_without_reference_loads_none(models: tuple[str, str]) -> None:
 
 
 def test_a_reference_that_is_nothing(models: tuple[str, str], tiny_model: TinyModel, byte_tokenizer: Any) -> None:
-    with pytest.raises(ConfigError, match=r"'\./round-start', which is neither base nor round_start"):
+    with pytest.raises(ConfigError, match=r"'\./round-start', which is none of base, round_start, phase_start"):
         module_for(models[0], reference="./round-start")
     with pytest.raises(ConfigError, match="knows 100 tokens, the policy 211"):
         module_for(models[0], reference=tiny_model("llama", vocab_size=100))
@@ -154,9 +154,9 @@ def test_stored_values_are_those_computed_in_the_step(
         assert stored.reference_chosen_logp == pytest.approx(float(logps.chosen), abs=1e-4)
         assert stored.reference_rejected_logp == pytest.approx(float(logps.rejected), abs=1e-4)
     module.policy.eval()
-    expected, _ = module._loss(collate(pairs()))
+    expected = module.step_loss(collate(pairs())).mean()
     seen = count_passes(module)
-    found, _ = module._loss(collate(examples))
+    found = module.step_loss(collate(examples)).mean()
     assert seen == []
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
