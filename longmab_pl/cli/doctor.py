@@ -42,7 +42,7 @@ def diagnose(args: Sequence[str]) -> int:
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     cli = ParseOnlyCLI([*args, "--seed_everything=false"], _add_arguments, "Exit status 1 if the run will fail.")
     config = cli.config
-    total_epochs(cli.datamodule, config.trainer.max_epochs)
+    total_epochs(cli.datamodule, cli.model, config.trainer.max_epochs)
     found = PreflightReport(cli.model, cli.datamodule, config.trainer, this_machine(), config.gpu_memory_gb)
     show(found)
     return 1 if any(finding.level == "fail" for finding in found.findings) else 0

@@ -57,7 +57,7 @@ class LongMabCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the Trainer for as many epochs as the data module has."""
         settings = self.config_init[self.subcommand].trainer
-        epochs = total_epochs(self.datamodule, settings.max_epochs)
+        epochs = total_epochs(self.datamodule, self.model, settings.max_epochs)
         if settings.enable_progress_bar is not False and not _has_progress_bar(settings.callbacks):
             self.trainer_defaults = {**self.trainer_defaults, "callbacks": [RoundProgressBar()]}
         return super().instantiate_trainer(max_epochs=epochs, **kwargs)
@@ -86,18 +86,20 @@ class ParseOnlyCLI(LongMabCLI):
         self.datamodule, self.model = self.config_init.data, self.config_init.model
 
 
-def total_epochs(data: LightningDataModule, asked: int | None) -> int | None:
+def total_epochs(data: LightningDataModule, model: DPOModule, asked: int | None) -> int | None:
     """Return how many epochs a run has.
 
     Args:
         data: the data module, which counts them if it is one of this package's.
+        model: its phases say how many epochs a round has, if they say it.
         asked: `trainer.max_epochs`.
 
     Raises:
-        ConfigError: both say it, and not the same.
+        ConfigError: two of them say it, and not the same.
     """
     if not isinstance(data, PairDataModule):
         return asked
+    data.adopt_phases(model.phases)
     if asked not in (None, data.total_epochs):
         raise ConfigError(
             f"trainer.max_epochs is {asked}, but {data.epochs_setting} is {data.total_epochs}; leave "

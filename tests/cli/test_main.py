@@ -125,6 +125,22 @@ def test_epochs_follow_the_rounds(capsys, tmp_path):
     assert "leave trainer.max_epochs out" in message
 
 
+def test_epochs_of_a_round_are_those_of_the_phases(capsys, tmp_path):
+    phases = [
+        "--model.phases+=longmab_pl.training.SFTPhase",
+        "--model.phases+=longmab_pl.training.PreferencePhase",
+        "--model.phases.init_args.epochs=2",
+    ]
+    run = ["--trainer.default_root_dir", str(tmp_path)]
+    # Two rounds of one epoch of SFT and two of DPO.
+    message = error_of(capsys, [*DEMO, *phases, *run, "--trainer.max_epochs", "7"])
+    assert "data.rounds x data.epochs_per_round is 6" in message
+    message = error_of(capsys, [*DEMO, *phases, *run, "--data.init_args.epochs_per_round", "2"])
+    assert "data.epochs_per_round is 2, but model.phases take 3 epochs; leave data.epochs_per_round out" in message
+    message = error_of(capsys, [*DEMO, "--model.phases=[longmab_pl.training.SFT]", *run])
+    assert "there is no class 'longmab_pl.training.SFT'" in message
+
+
 def test_help_names_every_command(capsys):
     main(["--help"])
     shown = capsys.readouterr().out

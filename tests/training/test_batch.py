@@ -87,7 +87,7 @@ def test_half_a_reference_is_refused() -> None:
 
 
 def test_an_empty_batch_is_refused() -> None:
-    with pytest.raises(DataError, match="no pairs"):
+    with pytest.raises(DataError, match="no examples"):
         collate([])
 
 
