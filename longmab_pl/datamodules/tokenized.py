@@ -13,7 +13,7 @@ from longmab_pl.prompts import encoding
 from longmab_pl.prompts.encoding import Arguments
 from longmab_pl.shown import shown
 from longmab_pl.training.batch import PreferenceExample
-from longmab_pl.training.tokenization import LeftOut, template_facts, tokenize
+from longmab_pl.training.tokenization import LeftOut, is_written_out, spells_out, template_facts, tokenize
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,7 +30,8 @@ class TokenizedPairs:
     Attributes:
         count: pairs seen.
         left_out: how many cannot be trained on, by reason.
-        spelled_out: pairs whose texts spell out control tokens.
+        spelled_out: pairs whose texts spell out control tokens that are read as text.
+        written_out: pairs whose prompt is a text with the chat template written out.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class TokenizedPairs:
         self.count = 0
         self.left_out: Counter[str] = Counter()
         self.spelled_out = 0
+        self.written_out = 0
         self._first: dict[str, str] = {}
         self._names: set[str] = set()
         self._prompts: dict[bytes, str] = {}
@@ -57,8 +59,9 @@ class TokenizedPairs:
         for pair in pairs:
             self.count += 1
             self._has_messages |= not isinstance(pair.prompt, str)
-            self.spelled_out += encoding.spells_control_tokens(self.tokenizer, _texts(pair))
+            self.written_out += is_written_out(pair, self.tokenizer, self.arguments)
             try:
+                self.spelled_out += spells_out(pair, self.tokenizer, self.arguments)
                 example = tokenize(pair, self.tokenizer, max_length=self.max_length, arguments=self.arguments)
             except LeftOut as error:
                 self.left_out[error.reason] += 1
@@ -78,6 +81,11 @@ class TokenizedPairs:
             lines += [f"  the first {reason}: {shown(self._first[reason], 400)}" for reason in sorted(self._first)]
         if note := encoding.spelled_out_note(source, self.spelled_out, self.count, "pairs"):
             lines.append(note)
+        if self.written_out:
+            lines.append(
+                f"{source}: {self.written_out} of {self.count} pairs have the chat template written out in their "
+                "prompts; its control tokens count as such"
+            )
         if self._has_messages and template_facts(self.tokenizer, self.arguments).ignores_generation:
             lines.append(
                 f"{source}: the chat template ignores add_generation_prompt, so a prompt ends before the assistant's "
@@ -100,8 +108,3 @@ class TokenizedPairs:
             return pair.id
         own = hashlib.blake2b(repr((pair.prompt, pair.tools)).encode(), digest_size=16)
         return self._prompts.setdefault(own.digest(), pair.prompt_id or own.hexdigest())
-
-
-def _texts(pair: PreferencePair) -> list[object]:
-    prompt = pair.prompt if isinstance(pair.prompt, str) else [dict(message) for message in pair.prompt]
-    return [prompt, pair.chosen, pair.rejected, [dict(tool) for tool in pair.tools]]

@@ -204,16 +204,42 @@ def _plain_prompt(
     an answer ends as the template ends it."""
     start = encoding.start_ids(tokenizer)
     bos = tokenizer.bos_token
-    bare = text
-    while bos and bare.startswith(bos):
-        bare = bare.removeprefix(bos)
-    template = _written_out(bare if bos != facts.begin else text, facts)
+    bare = _without_start(text, tokenizer)
+    template = _written_out(text, facts) or _written_out(bare, facts)
     if template and bos and (bare != text or facts.writes_start) and not start:
         text = bos + bare  # exactly one, whether the text had it or the template would write it
     elif start:
         text = bare
     eos = None if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
     return encoding.plain(tokenizer, text, meant=template, data=answers), facts.end_id if template else eos
+
+
+def is_written_out(
+    pair: PreferencePair, tokenizer: PreTrainedTokenizerBase, arguments: Arguments | None = None
+) -> bool:
+    """Whether a pair's prompt is a text with the chat template written out, so that its control tokens are meant."""
+    if not isinstance(pair.prompt, str):
+        return False
+    facts = template_facts(tokenizer, arguments)
+    return _written_out(pair.prompt, facts) or _written_out(_without_start(pair.prompt, tokenizer), facts)
+
+
+def spells_out(pair: PreferencePair, tokenizer: PreTrainedTokenizerBase, arguments: Arguments | None = None) -> bool:
+    """Whether a pair's texts spell out control tokens that are read as text."""
+    facts = template_facts(tokenizer, arguments)
+    answers = [_without_end(pair, side, tokenizer, facts).text for side in ("chosen", "rejected")]
+    if isinstance(pair.prompt, str):
+        prompt: list[object] = [] if is_written_out(pair, tokenizer, arguments) else [pair.prompt]
+    else:
+        prompt = [dict(part) for part in (*pair.prompt, *pair.tools)]
+    return encoding.spells_control_tokens(tokenizer, [answers, prompt])
+
+
+def _without_start(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """A text without the beginning of sequence, or several, that are written out in it."""
+    while tokenizer.bos_token and text.startswith(tokenizer.bos_token):
+        text = text.removeprefix(str(tokenizer.bos_token))
+    return text
 
 
 def _written_out(text: str, facts: TemplateFacts) -> bool:
