@@ -319,8 +319,8 @@ class RolloutDataModule(PairDataModule):
         pairs = TokenizedPairs(self.tokenizer, self.context_limit, self.prompt_format.template_arguments)
         for record_id, example in pairs.examples(read_round_pairs(store.pairs)):
             (self.held_out if self.is_held_out(record_id) else self.training).append(example)
-        for line in pairs.account(f"round {store.number + 1}"):
-            rank_zero_warn(line)
+        if lines := pairs.account(f"round {store.number + 1}"):
+            rank_zero_warn("\n".join(lines))
 
     def pairs_digest(self) -> str:
         return self.store.fingerprint if self.store else ""
