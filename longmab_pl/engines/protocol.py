@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from longmab_pl.engines.text import whole_characters
 from longmab_pl.errors import ConfigError
 
 
@@ -68,6 +69,10 @@ class Completion:
     completion_tokens: tuple[int, ...]
     prompt_tokens: int
     cached_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        # Half a character cannot be written to any file: journals, rollouts and pairs hold whole ones.
+        object.__setattr__(self, "texts", tuple(map(whole_characters, self.texts)))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

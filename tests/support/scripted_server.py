@@ -9,13 +9,16 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
 
 from longmab_pl.engines.server.background import BackgroundLoop
+
+Trouble = Callable[[dict[str, Any], web.Request], Awaitable[web.StreamResponse]]
+"""(body, request) -> an answer to a completion."""
 
 
 class ScriptedServer:
@@ -32,8 +35,9 @@ class ScriptedServer:
         self.key = key
         self.delay = delay
         self.max_model_len: int | None = 1000
-        self.trouble: str | None = None
-        """None, or what to do to completions: a status as "429", "bad json", "wrong form", "abort", "hang"."""
+        self.trouble: str | Trouble | None = None
+        """None, or what to do to completions: a status as "429", "bad json", "wrong form", "abort", "hang", or a
+        function that answers in its place."""
         self.healthy = True
         self.dynamic_lora = True
         self.can_sleep = False
@@ -113,7 +117,7 @@ class ScriptedServer:
         more = [{"id": name, "root": path, "parent": self.model} for name, path in self.adapters.items()]
         return web.json_response({"object": "list", "data": [base, *more]})
 
-    async def _completions(self, request: web.Request) -> web.Response:
+    async def _completions(self, request: web.Request) -> web.StreamResponse:
         if refused := self._refused(request):
             return refused
         body = await request.json()
@@ -128,8 +132,10 @@ class ScriptedServer:
             with self.lock:
                 self.at_once -= body.get("n", 1)
 
-    async def _answer(self, body: dict[str, Any], request: web.Request) -> web.Response:
+    async def _answer(self, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
         trouble = self.trouble
+        if callable(trouble):
+            return await trouble(body, request)
         if trouble == "hang":
             await asyncio.sleep(600)
         if trouble == "bad json":

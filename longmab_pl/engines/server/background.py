@@ -44,6 +44,8 @@ class BackgroundLoop:
         """Stop the loop and end the thread. Safe to call twice."""
         if self.loop.is_closed():
             return
+        with contextlib.suppress(Exception):
+            self.run(self.loop.shutdown_default_executor(), 5.0)
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(5.0)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from longmab_pl.engines.protocol import Request
-from longmab_pl.engines.server.openai_api import NotServed, ServedModel, ServerBusy, ServerFailed, check_status, excerpt
-from longmab_pl.errors import ConfigError, EngineError
+import openai
 
-if TYPE_CHECKING:
-    import aiohttp
+from longmab_pl.engines.protocol import Request
+from longmab_pl.engines.server.openai_api import (
+    NotServed,
+    ServedModel,
+    ServerBusy,
+    ServerFailed,
+    parse_json,
+    status_error,
+)
+from longmab_pl.errors import ConfigError, EngineError
 
 log = logging.getLogger(__name__)
 
@@ -91,14 +96,57 @@ class Credentials:
         self._key = key
         self.name = name
 
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._key}"} if self._key else {}
+    def authorization(self) -> str:
+        """The header's value, or ""."""
+        return f"Bearer {self._key}" if self._key else ""
 
     def redact(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
 
     def __repr__(self) -> str:
         return f"Credentials({self.name})"
+
+
+class HTTPClient:
+    """The connections to all servers of an engine: `openai.AsyncOpenAI`, which speaks to no proxy, repeats nothing by
+    itself and sends nothing that this machine's OPENAI_* variables hold."""
+
+    def __init__(self) -> None:
+        self._http = openai.DefaultAsyncHttpxClient(
+            trust_env=False,
+            follow_redirects=False,  # the key goes to no other host
+        )
+        self._openai = openai.AsyncOpenAI(
+            api_key="given with each request",
+            base_url="http://given-with-each-request",
+            max_retries=0,
+            http_client=self._http,
+            timeout=openai.Timeout(None, connect=CONNECT_SECONDS),
+            # A connection per request: a server closes idle ones when it likes, which would look like a failure.
+            default_headers={"Connection": "close"},
+        )
+
+    async def request(self, method: str, url: str, body: dict[str, Any] | None, authorization: str) -> str:
+        """Return the text of an answer.
+
+        Raises:
+            openai.APIStatusError: its status is no success.
+            openai.APIConnectionError: there is none.
+        """
+        nothing = openai.Omit()
+        options: Any = {
+            "headers": {
+                "Authorization": authorization or nothing,
+                "OpenAI-Organization": nothing,
+                "OpenAI-Project": nothing,
+            }
+        }
+        if method == "GET":
+            return await self._openai.get(url, cast_to=str, options=options)
+        return await self._openai.post(url, cast_to=str, body=body, options=options)
+
+    async def close(self) -> None:
+        await self._http.aclose()
 
 
 @dataclass(eq=False)
@@ -121,7 +169,7 @@ class RemoteServer:
     url: str
     capacity: int
     credentials: Credentials
-    session: aiohttp.ClientSession
+    client: HTTPClient
     model: ServedModel | None = None
     """The base model it serves, once known."""
     max_model_len: int = 0
@@ -182,53 +230,42 @@ class RemoteServer:
 
     async def get(self, path: str, seconds: float = CONTROL_SECONDS) -> Any:
         """A JSON answer to a GET. Errors as of `post`."""
-        return await self._call("GET", path, None, seconds)
+        return parse_json(path, await self._call("GET", path, None, seconds))
 
-    async def post(self, path: str, body: dict[str, Any] | None, seconds: float, plain: bool = False) -> Any:
-        """A JSON answer (`plain`: the text) to a POST.
+    async def post(self, path: str, body: dict[str, Any], seconds: float) -> Any:
+        """A JSON answer to a POST.
 
         Raises:
-            ServerFailed: no connection, no answer in time, no JSON, or a status that is worth another try.
-            EngineError: a status that is not (see `openai_api.check_status`).
+            ServerFailed: no connection, no answer in time, no JSON, or a status after which another try may do better.
+            EngineError: a status after which none will (see `openai_api.status_error`).
         """
-        return await self._call("POST", path, body, seconds, plain)
+        return parse_json(path, await self._call("POST", path, body, seconds))
 
-    async def _call(self, method: str, path: str, body: Any, seconds: float, plain: bool = False) -> Any:
-        import aiohttp
+    async def tell(self, path: str, body: dict[str, Any] | None, seconds: float) -> None:
+        """POST something whose answer does not matter. Errors as of `post`."""
+        await self._call("POST", path, body, seconds)
 
-        status, text, retry_after = 0, "", None
+    async def _call(self, method: str, path: str, body: dict[str, Any] | None, seconds: float) -> str:
+        failure: EngineError
         try:
-            async with self.session.request(
-                method,
-                self.url + path,
-                json=body,
-                headers=self.credentials.headers(),
-                allow_redirects=False,  # the key goes to no other host
-                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS),
-            ) as response:
-                status, retry_after = response.status, response.headers.get("Retry-After")
-                text = await response.text(errors="replace")
+            async with asyncio.timeout(seconds):  # of the whole answer; the client's own are between two bytes
+                text = await self.client.request(method, self.url + path, body, self.credentials.authorization())
+                return self.credentials.redact(text)
         except TimeoutError:
-            raise ServerFailed(f"no answer to {path} within {seconds:.0f} s") from None
-        except (aiohttp.ClientError, OSError) as error:
-            # Without its cause: aiohttp's errors carry the request's headers.
-            said = self.credentials.redact(str(error)) or type(error).__name__
-            raise ServerFailed(f"no connection: {said}") from None
-        text = self.credentials.redact(text)
-        check_status(status, text, retry_after, self.credentials.name)
-        if plain:
-            return text
-        try:
-            return json.loads(text)
-        except ValueError:
-            raise ServerFailed(
-                f"{path} answered with something that is not JSON: {excerpt(text) or 'nothing'}"
-            ) from None
+            failure = ServerFailed(f"no answer to {path} within {seconds:.0f} s")
+        except openai.APIStatusError as error:
+            said = self.credentials.redact(error.response.text)
+            after = error.response.headers.get("Retry-After")
+            failure = status_error(error.status_code, said, after, self.credentials.name)
+        except openai.APIConnectionError as error:
+            cause = self.credentials.redact(str(error.__cause__ or error))
+            failure = ServerFailed(f"no connection: {cause or type(error.__cause__).__name__}")
+        raise failure  # not inside of `except`: openai's errors hold the request with its key
 
     async def is_alive(self) -> bool:
         """Whether it answers to /health at all; a 5xx there means that vLLM's engine behind the server has died."""
         try:
-            await self._call("GET", "/health", None, CONNECT_SECONDS, plain=True)
+            await self._call("GET", "/health", None, CONNECT_SECONDS)
         except (NotServed, ServerBusy):  # it has no such path, or too much to do: alive
             return True
         except ServerFailed:

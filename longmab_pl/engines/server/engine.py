@@ -18,7 +18,6 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,10 +25,10 @@ import torch
 from longmab_pl.engines.protocol import Completion, Request
 from longmab_pl.engines.request_checks import check_scorable
 from longmab_pl.engines.server.background import BackgroundLoop
-from longmab_pl.engines.server.client import Credentials, Job, RemoteServer, RetryPolicy, server_address
+from longmab_pl.engines.server.client import Credentials, HTTPClient, Job, RemoteServer, RetryPolicy, server_address
 from longmab_pl.engines.server.fleet import Fleet
 from longmab_pl.engines.server.identity import find_model, vocabulary_size
-from longmab_pl.engines.server.openai_api import NotServed, parse_models
+from longmab_pl.engines.server.openai_api import NotServed, parse_models, parse_sleeping
 from longmab_pl.engines.server.spawn import ChildServers, LaunchServers
 from longmab_pl.engines.state import EngineState
 from longmab_pl.errors import ConfigError, EngineError
@@ -137,7 +136,7 @@ class ServerEngine:
         self._arrived: queue.SimpleQueue[Completion | EngineError] = queue.SimpleQueue()
         self._background: BackgroundLoop | None = None
         self._fleet: Fleet | None = None
-        self._session: Any = None  # aiohttp.ClientSession
+        self._client: HTTPClient | None = None
         self.children: ChildServers | None = None
         """The servers that `start` started, with their logs; None: they run elsewhere."""
         self._finalizer: weakref.finalize | None = None
@@ -212,15 +211,11 @@ class ServerEngine:
         return key
 
     async def _open(self, model: str, credentials: Credentials) -> None:
-        import aiohttp
-
-        # A connection per request: a server closes idle ones when it likes, which would look like a failure of it.
-        connector = aiohttp.TCPConnector(limit=0, force_close=True)
-        self._session = aiohttp.ClientSession(connector=connector)
+        client = self._client = HTTPClient()
         urls = self._addresses if self.children is None else self.children.urls
         ended = self.children.ended if self.children is not None else lambda: ""
         fleet = Fleet(
-            [RemoteServer(url, self._concurrency_per_server, credentials, self._session) for url in urls],
+            [RemoteServer(url, self._concurrency_per_server, credentials, client) for url in urls],
             functools.partial(self._check, model),
             self._arrived.put,
             RetryPolicy(self._patience, self._max_attempts, self._request_timeout),
@@ -256,28 +251,28 @@ class ServerEngine:
 
     async def _check_sleep(self, server: RemoteServer) -> None:
         try:
-            asleep = (await server.get("/is_sleeping")).get("is_sleeping")
+            asleep = parse_sleeping(await server.get("/is_sleeping"))
         except NotServed as error:
             raise EngineError(
                 "engine.sleep is on, but it cannot be put to sleep; start it with VLLM_SERVER_DEV_MODE=1 in its "
                 "environment and `vllm serve MODEL --enable-sleep-mode`, or turn engine.sleep off"
             ) from error
         if asleep and not self._state.asleep:  # a run that was killed during its training left it so
-            await server.post("/wake_up", None, self._request_timeout, plain=True)
+            await server.tell("/wake_up", None, self._request_timeout)
 
     def close(self) -> None:
         """Let the servers go, and stop those that `start` started. Safe to call twice and at any time."""
         self._close(keep_logs=self._failure is not None)
 
     def _close(self, keep_logs: bool) -> None:
-        background, fleet, session = self._background, self._fleet, self._session
+        background, fleet, client = self._background, self._fleet, self._client
         if background is not None:
             with contextlib.suppress(Exception):
                 if fleet is not None:
                     background.run(fleet.close(), 15.0)
             with contextlib.suppress(Exception):
-                if session is not None:
-                    background.run(session.close(), 5.0)
+                if client is not None:
+                    background.run(client.close(), 5.0)
             background.stop()
         if self._finalizer is not None:
             self._finalizer.detach()

@@ -166,7 +166,7 @@ class Fleet:
         async def one(server: RemoteServer) -> None:
             started = self._now()
             try:
-                await server.post(path, None, SLOW_SECONDS, plain=True)
+                await server.tell(path, None, SLOW_SECONDS)
             except NotServed as error:
                 raise EngineError(f"{server.url} has no {path}: {error}") from error
             except ServerFailed as error:

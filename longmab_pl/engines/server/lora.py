@@ -27,7 +27,7 @@ async def load_adapter(server: RemoteServer, name: str, folder: Path) -> None:
     """
     body = {"lora_name": name, "lora_path": str(folder)}
     try:
-        await server.post("/v1/load_lora_adapter", body, SLOW_SECONDS, plain=True)
+        await server.tell("/v1/load_lora_adapter", body, SLOW_SECONDS)
     except NotServed as error:
         said = str(error)
         if "No adapter found" in said or str(folder) in said:
@@ -47,7 +47,7 @@ async def load_adapter(server: RemoteServer, name: str, folder: Path) -> None:
 async def unload_adapter(server: RemoteServer, name: str) -> None:
     """Forget an adapter; a server that cannot is no worse for it."""
     with contextlib.suppress(EngineError):
-        await server.post("/v1/unload_lora_adapter", {"lora_name": name}, CONTROL_SECONDS, plain=True)
+        await server.tell("/v1/unload_lora_adapter", {"lora_name": name}, CONTROL_SECONDS)
 
 
 def _mend(said: str) -> str:

@@ -6,15 +6,21 @@ Written against vLLM's server. Fields beyond OpenAI's own (token ids of the answ
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
 
 from longmab_pl.engines.protocol import Completion, Request
+from longmab_pl.engines.text import whole_characters
 from longmab_pl.errors import EngineError, PromptTooLong
+from longmab_pl.shown import shown
 
 
 class ServerFailed(EngineError):
@@ -52,25 +58,41 @@ class ServedModel:
     vllm: bool
 
 
+def parse_json(path: str, text: str) -> Any:
+    """An answer's JSON.
+
+    Raises:
+        ServerFailed: it is none, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ServerFailed(f"{path} answered with something that is not JSON: {excerpt(text) or 'nothing'}") from None
+
+
 def parse_models(reply: Any) -> list[ServedModel]:
     """The answer to `GET /v1/models`.
 
     Raises:
         ServerFailed: it has another form.
     """
-    try:
+    with _form("/v1/models"):
         return [
             ServedModel(
-                name=str(entry["id"]),
-                root=entry.get("root"),
-                parent=entry.get("parent"),
-                max_model_len=entry.get("max_model_len"),
+                name=_typed(entry["id"], str),
+                root=_optional(entry.get("root"), str),
+                parent=_optional(entry.get("parent"), str),
+                max_model_len=_optional(entry.get("max_model_len"), int),
                 vllm=entry.get("owned_by") == "vllm",
             )
-            for entry in reply["data"]
+            for entry in _typed(reply["data"], list)
         ]
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ServerFailed(f"/v1/models has an unexpected form: {excerpt(json.dumps(reply))}") from error
+
+
+def parse_sleeping(reply: Any) -> bool:
+    """The answer to `GET /is_sleeping`. Raises `ServerFailed` if it has another form."""
+    with _form("/is_sleeping"):
+        return _typed(reply["is_sleeping"], bool)
 
 
 def completion_body(request: Request, *, model: str, vllm: bool) -> dict[str, Any]:
@@ -96,43 +118,47 @@ def completion_body(request: Request, *, model: str, vllm: bool) -> dict[str, An
 
 
 def parse_completion(request: Request, reply: Any) -> Completion:
-    """The answer to a request. A server that gives no token ids gives only the sum of the responses' lengths, which
-    is then shared out by the lengths of the texts.
+    """The answer to a request. Nothing of it is believed that is not of the right type and in its range.
+
+    A server that gives no token ids gives only the sum of the responses' lengths, which is then shared out by the
+    lengths of the texts.
 
     Raises:
-        ServerFailed: it has another form, or fewer responses than were asked for, or one that ended in an error.
+        ServerFailed: it has another form, not the responses that were asked for, or one that is not whole.
     """
-    try:
-        choices = sorted(reply["choices"], key=lambda choice: choice["index"])
-        texts = tuple(str(choice["text"]) for choice in choices)
-        reasons = tuple(str(choice["finish_reason"]) for choice in choices)
-        usage = reply.get("usage") or {}
+    with _form("its completion"):
+        choices = sorted(_typed(reply["choices"], list), key=lambda choice: _typed(choice["index"], int))
+        indices = [choice["index"] for choice in choices]
+        texts = tuple(_typed(choice["text"], str) for choice in choices)
+        reasons = [choice["finish_reason"] for choice in choices]
+        usage = _optional(reply.get("usage"), dict) or {}
         lengths = _lengths(choices, texts, usage.get("completion_tokens"))
-        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ServerFailed(f"its completion has an unexpected form: {excerpt(json.dumps(reply))}") from error
-    if len(texts) != request.n:
-        raise ServerFailed(f"it gave {len(texts)} responses where {request.n} were asked for")
+        details = _optional(usage.get("prompt_tokens_details"), dict) or {}
+        cached = _count(details.get("cached_tokens") or 0)
+    if indices != list(range(request.n)):
+        raise ServerFailed(
+            f"it gave {len(texts)} responses where {request.n} were asked for, numbered {excerpt(str(indices))}"
+        )
     for reason in reasons:
         if reason not in ("stop", "length"):
-            raise ServerFailed(f"a response ended with {reason!r} and is not whole")
+            raise ServerFailed(f"a response ended with {excerpt(repr(reason))} and is not whole")
+    if any(text != whole_characters(text) for text in texts):
+        raise ServerFailed("a response holds half of a character (a lone surrogate)")
     return Completion(
         request_id=request.id,
         texts=texts,
-        finish_reasons=reasons,
+        finish_reasons=tuple(reasons),
         completion_tokens=lengths,
         prompt_tokens=len(request.prompt_ids),
-        cached_tokens=int(cached),
+        cached_tokens=cached,
     )
 
 
-def _lengths(choices: Sequence[Mapping[str, Any]], texts: Sequence[str], total: int | None) -> tuple[int, ...]:
+def _lengths(choices: Sequence[Mapping[str, Any]], texts: Sequence[str], total: Any) -> tuple[int, ...]:
     """Tokens of each response."""
-    if all(choice.get("token_ids") is not None for choice in choices):
-        return tuple(len(choice["token_ids"]) for choice in choices)
-    if total is None:
-        raise KeyError("usage.completion_tokens")
-    characters = sum(map(len, texts))
+    if choices and all(choice.get("token_ids") is not None for choice in choices):
+        return tuple(len([_count(token) for token in _typed(choice["token_ids"], list)]) for choice in choices)
+    total, characters = _count(total), sum(map(len, texts))
     if len(texts) == 1 or not characters:
         return (total,) + (0,) * (len(texts) - 1)
     ends = [0]
@@ -140,6 +166,35 @@ def _lengths(choices: Sequence[Mapping[str, Any]], texts: Sequence[str], total: 
         ends.append(ends[-1] + len(text))
     marks = [round(total * end / characters) for end in ends]  # so that the parts add up to the total
     return tuple(after - before for before, after in itertools.pairwise(marks))
+
+
+@contextlib.contextmanager
+def _form(what: str) -> Iterator[None]:
+    """Turn whatever reading an answer's fields raises into `ServerFailed`."""
+    try:
+        yield
+    except (TypeError, KeyError, AttributeError, IndexError, ValueError, OverflowError) as error:
+        raise ServerFailed(f"{what} has an unexpected form: {type(error).__name__}: {excerpt(str(error))}") from error
+
+
+T = TypeVar("T")
+
+
+def _typed(value: Any, kind: type[T]) -> T:
+    """The value, which must be of this type (a bool is no int)."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{excerpt(repr(value))} where {kind.__name__} is meant")
+    return value
+
+
+def _optional(value: Any, kind: type[T]) -> T | None:
+    return None if value is None else _typed(value, kind)
+
+
+def _count(value: Any) -> int:
+    if _typed(value, int) < 0:
+        raise ValueError(f"{value} where a number of tokens or a token id is meant")
+    return int(value)
 
 
 def score_body(prompt: Sequence[int], model: str) -> dict[str, Any]:
@@ -151,78 +206,86 @@ def parse_score(prompt: Sequence[int], reply: Any) -> list[float]:
     """Natural-log probabilities of tokens 1..T-1 of a prompt of T tokens.
 
     Raises:
-        EngineError: the server gives no prompt log-probabilities.
-        ServerFailed: they do not belong to this prompt.
+        EngineError: the server gives none.
+        ServerFailed: they are not those of this prompt, or no log-probabilities.
     """
-    try:
-        rows = reply["choices"][0].get("prompt_logprobs")
-        if rows is None:
-            raise EngineError(
-                "it gives no prompt log-probabilities, so the adapter hand-over cannot be verified; serve with vLLM, "
-                "or set data.verify_sync: false"
-            )
-        return [float(row[str(token)]["logprob"]) for row, token in zip(rows[1:], prompt[1:], strict=True)]
-    except (TypeError, KeyError, IndexError, ValueError) as error:
-        raise ServerFailed(
-            f"its prompt log-probabilities do not fit the prompt: {excerpt(json.dumps(reply))}"
-        ) from error
+    with _form("its completion"):
+        rows = _optional(reply["choices"][0].get("prompt_logprobs"), list)
+    if rows is None:
+        raise EngineError(
+            "it gives no prompt log-probabilities, so the weight sync cannot be verified; serve with vLLM, or set "
+            "data.verify_sync: false"
+        )
+    with _form("its prompt log-probabilities do not fit the prompt: the answer"):
+        scores = [row[str(token)]["logprob"] for row, token in zip(rows[1:], prompt[1:], strict=True)]
+        for score in scores:
+            if isinstance(score, bool) or not math.isfinite(score) or score > LARGEST_LOGPROB:
+                raise ValueError(f"{excerpt(repr(score))} is no log-probability")
+        return [float(score) for score in scores]
 
 
-def check_status(status: int, body: str, retry_after: str | None, api_key_env: str | None) -> None:
-    """Turn an HTTP status into the error that it means; nothing for 200.
+LARGEST_LOGPROB = 1e-3
+"""Above 0 by rounding only."""
 
-    Raises:
-        ServerBusy, ServerFailed, NotServed: worth another try.
+
+def status_error(status: int, body: str, retry_after: str | None, api_key_env: str | None) -> EngineError:
+    """The error that an HTTP status means.
+
+    Returns:
+        ServerBusy, ServerFailed or NotServed: another try may do better.
         PromptTooLong: the server says that the prompt exceeds the model's context.
-        EngineError: anything else that asking again cannot mend.
+        EngineError: anything else, which asking again does not change.
     """
-    if status == 200:
-        return
     said = error_message(body)
     if status == 429 or (status == 503 and retry_after is not None):
-        raise ServerBusy(f"it is overloaded (HTTP {status}): {said}", _seconds(retry_after))
+        return ServerBusy(f"it is overloaded (HTTP {status}): {said}", _seconds(retry_after))
     if status >= 500 or status == 408:
-        raise ServerFailed(f"it failed (HTTP {status}): {said}")
+        return ServerFailed(f"it failed (HTTP {status}): {said}")
     if status in (401, 403):
-        mend = (
+        fix = (
             f"the key in the environment variable {api_key_env} was not accepted"
             if api_key_env
             else "it wants an API key: put the key into an environment variable and name it in engine.api_key_env"
         )
-        raise EngineError(f"it refuses access (HTTP {status}): {mend}")
+        return EngineError(f"it refuses access (HTTP {status}): {fix}")
     if status == 404:
-        raise NotServed(f"it does not serve what was asked for (HTTP 404): {said}")
+        return NotServed(f"it does not serve what was asked for (HTTP 404): {said}")
     if 300 <= status < 400:
-        raise EngineError(f"it redirects (HTTP {status}); give the address that it redirects to")
+        return EngineError(f"it redirects (HTTP {status}); give the address that it redirects to")
     if re.search(r"context length|max_model_len|maximum (?:input|model) length|too long", said, re.IGNORECASE):
-        raise PromptTooLong(f"the prompt does not fit the server's context (HTTP {status}): {said}")
-    raise EngineError(f"it refuses the request (HTTP {status}): {said}")
+        return PromptTooLong(f"the prompt does not fit the server's context (HTTP {status}): {said}")
+    return EngineError(f"it refuses the request (HTTP {status}): {said}")
 
 
 def error_message(body: str) -> str:
     """What a server says of an error, out of the usual JSON forms or plain text, cut to a line."""
     try:
         reply = json.loads(body)
-    except ValueError:
+        for key in ("error", "message", "detail"):
+            if isinstance(reply, dict) and reply.get(key):
+                reply = reply[key]
+                if isinstance(reply, dict) and reply.get("message"):
+                    reply = reply["message"]
+                break
+        return excerpt(reply if isinstance(reply, str) else json.dumps(reply))
+    except (ValueError, RecursionError):
         return excerpt(body) or "no reason given"
-    for key in ("error", "message", "detail"):
-        if isinstance(reply, dict) and reply.get(key):
-            reply = reply[key]
-            if isinstance(reply, dict) and reply.get("message"):
-                reply = reply["message"]
-            break
-    return excerpt(reply if isinstance(reply, str) else json.dumps(reply))
 
 
 def excerpt(text: str, length: int = 300) -> str:
-    """The beginning of a text in one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[:length] + "..."
+    """The beginning of a text in one line, without control characters."""
+    return shown(" ".join(text[: 4 * length].split()), length)
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """The Retry-After header; its other form, a date, is left to the backoff."""
-    try:
-        return max(0.0, float(retry_after)) if retry_after is not None else None
-    except ValueError:
+    """The Retry-After header, a number of seconds or a date; None: the backoff decides."""
+    if retry_after is None:
         return None
+    try:
+        seconds = float(retry_after)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
