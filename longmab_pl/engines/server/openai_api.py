@@ -274,7 +274,8 @@ def error_message(body: str) -> str:
 
 def excerpt(text: str, length: int = 300) -> str:
     """The beginning of a text in one line, without control characters."""
-    return shown(" ".join(text[: 4 * length].split()), length)
+    line = shown(" ".join(text[: 4 * length].split()), 4 * length)
+    return line if len(line) <= length else line[:length] + "..."
 
 
 def _seconds(retry_after: str | None) -> float | None:
