@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from longmab_pl.evaluation.longbench.loading import LongBenchItem, load_items
-from longmab_pl.evaluation.longbench.table import item_score
+from longmab_pl.evaluation.longbench.metrics import spec_metric
 from longmab_pl.evaluation.longbench.task import LongBenchTask
 from longmab_pl.models.hub import resolve_model
 
@@ -89,7 +89,7 @@ def check_task(args: argparse.Namespace, task: str, model: Any, tokenizer: Any) 
         text, new, gaps = greedy(model, tokenizer, ids, settings["sampling"]["max_tokens"])
         other = predictions[item.id]["pred"]
         pair = {
-            name: 100 * item_score(spec, said, item.answers, item.all_classes)
+            name: 100 * spec_metric(spec).score(said, item.answers, item.all_classes).scores[spec.metric]
             for name, said in (("engine", other), ("transformers", text))
         }
         for name, value in pair.items():

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from longmab_pl.evaluation.entry import EvaluationEntry
     from longmab_pl.evaluation.estimate import Score
     from longmab_pl.evaluation.infinitebench.suite import InfiniteBenchSuite
+    from longmab_pl.evaluation.longbench.metrics import score
     from longmab_pl.evaluation.longbench.suite import LongBenchSuite
-    from longmab_pl.evaluation.longbench.table import score
     from longmab_pl.evaluation.longbench.task import LongBenchTask, longbench_tasks
     from longmab_pl.evaluation.needle.heat_map import NeedleMap, needle_map
     from longmab_pl.evaluation.needle.suite import NeedleSuite
@@ -43,7 +43,7 @@ HOMES = {
     "longbench_tasks": "longmab_pl.evaluation.longbench.task",
     "needle_map": "longmab_pl.evaluation.needle.heat_map",
     "needle_task": "longmab_pl.evaluation.needle.task",
-    "score": "longmab_pl.evaluation.longbench.table",
+    "score": "longmab_pl.evaluation.longbench.metrics",
 }
 
 __all__ = [

@@ -17,9 +17,10 @@ from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.estimate import Score
 from longmab_pl.evaluation.longbench.loading import BadRow, bad_rows_note, load_items, sample, tasks_there
 from longmab_pl.evaluation.longbench.table import expand_tasks
+from longmab_pl.evaluation.metric import ItemScores, RecordMetric
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.suite import Suite, SuiteContext
-from longmab_pl.evaluation.task import EvaluationTask, ItemScores, Prompt
+from longmab_pl.evaluation.task import EvaluationTask, Prompt
 from longmab_pl.models.tokenizer import check_chat_template
 from longmab_pl.prompts import encoding
 from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
@@ -56,9 +57,8 @@ class QATask:
                 f"max_context_tokens of evaluation task {self.name!r} is {self.max_context_tokens}; use at least 2"
             )
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return ("f1", "em", "subem")
+    def metric(self) -> RecordMetric:
+        return QAMatch()
 
     def settings(self) -> dict[str, Any]:
         protocol: dict[str, Any] = {"class": type(self.protocol).__name__}
@@ -95,15 +95,24 @@ class QATask:
     def response(self, text: str) -> str:
         return self.protocol.response(text)
 
-    def score(self, record: QARecord, prediction: str) -> ItemScores:
-        scores = answer_scores(prediction, list(record.answers))
-        return ItemScores({name: scores[name] for name in self.metrics}, extract_answer(prediction) is not None)
-
     def gold(self, record: QARecord) -> dict[str, Any]:
         return {"input": record.question, "answers": list(record.answers)}
 
     def buckets(self) -> Mapping[str, Sequence[str]] | None:
         return None
+
+
+class QAMatch(RecordMetric):
+    """The paper's QA protocol: F1, EM and SubEM of the answer extracted from each response (LongMab-PO, section 4.1).
+
+    Predictions are whole responses, the assistant prefill included.
+    """
+
+    names = ("f1", "em", "subem")
+
+    def score(self, prediction: str, answers: Sequence[str], all_classes: Sequence[str] | None = None) -> ItemScores:
+        scores = answer_scores(prediction, answers)
+        return ItemScores({name: scores[name] for name in self.names}, extract_answer(prediction) is not None)
 
 
 class QASuite(Suite):

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Completion, Engine, Request
 from longmab_pl.errors import ConfigError, DataError, EngineError, PromptTooLong
+from longmab_pl.evaluation.metric import RecordMetric
 from longmab_pl.evaluation.predictions import (
     Prediction,
     PredictionFile,
@@ -129,7 +130,7 @@ def rescore(
         DataError: as `evaluate`.
     """
     folder = Path(predictions)
-    works = [_Work(task) for task in _named(tasks)]
+    works = [_Work(task, task.metric()) for task in _named(tasks)]
     complete = True
     for work in works:
         settings = _settings(work.task, model, max_model_len)
@@ -171,7 +172,7 @@ def _result(
             reason = next(iter(work.skipped.values()))
             raise DataError(f"evaluation task {work.task.name!r}: no record could be asked; the first: {reason}")
         results[work.task.name] = task_result(
-            work.task.name, work.task.metrics, items, work.skipped, work.task.buckets(), **bootstrap
+            work.task.name, work.metric.names, items, work.skipped, work.task.buckets(), **bootstrap
         )
     macro, macro_intervals = macro_average(results, **bootstrap)
     return EvaluationResult(
@@ -188,10 +189,10 @@ class _Work:
     """One task under way: what is finished, by position in the task's records."""
 
     task: EvaluationTask
+    metric: RecordMetric
     file: PredictionFile | None = None
     items: dict[int, ItemResult] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
-    total: float = 0.0
 
     def resume(self) -> None:
         assert self.file is not None
@@ -201,8 +202,10 @@ class _Work:
                 self.finish(position, record, known)
 
     def finish(self, position: int, record: QARecord, prediction: Prediction) -> dict[str, float]:
-        # Scores are computed anew from a prediction on disk, never read back: the scorer is the only source.
-        scored = self.task.score(record, prediction.text)
+        # Scores are computed again from a prediction on disk, never read back: the metric is their only source.
+        gold = self.task.gold(record)
+        self.metric.update([prediction.text], [gold["answers"]], [gold.get("all_classes")])
+        (scored,) = self.metric.scored
         self.items[position] = ItemResult(
             id=record.id,
             scores=dict(scored.scores),
@@ -212,8 +215,11 @@ class _Work:
             prompt_tokens=prediction.prompt_tokens,
             completion_tokens=prediction.completion_tokens,
         )
-        self.total += scored.scores[self.task.metrics[0]]
         return dict(scored.scores)
+
+    def running_score(self) -> float:
+        """Mean of the main metric so far, in 0..100; this process alone asks, so nothing is added up over ranks."""
+        return self.metric.means()[self.metric.names[0]]
 
 
 class _Run:
@@ -224,14 +230,14 @@ class _Run:
             raise ConfigError(f"max_in_flight is {max_in_flight}; it must be at least 1")
         self.engine = engine
         self.tokenizer = tokenizer
-        self.works = [_Work(task) for task in tasks]
+        self.works = [_Work(task, task.metric()) for task in tasks]
         self.max_in_flight = max_in_flight or 2 * engine.concurrency
         self.prompt_tokens = self.cached_tokens = self.completion_tokens = 0
 
     def running_score(self) -> float:
         """Mean over the tasks begun of the main metric so far, in 0..100."""
         begun = [work for work in self.works if work.items]
-        return 100 * sum(work.total / len(work.items) for work in begun) / max(len(begun), 1)
+        return sum(work.running_score() for work in begun) / max(len(begun), 1)
 
     def answers(self) -> Iterator[None]:
         """Yield once for every record that is finished or skipped in this run."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Sampling
+
+if TYPE_CHECKING:
+    from longmab_pl.evaluation.metric import RecordMetric
 
 
 @dataclass(frozen=True)
@@ -23,19 +26,6 @@ class Prompt:
     cut: bool
 
 
-@dataclass(frozen=True)
-class ItemScores:
-    """The scores of one prediction.
-
-    Args:
-        scores: metric name to score, in 0..1.
-        well_formed: whether an answer of the asked form could be read from the prediction.
-    """
-
-    scores: Mapping[str, float]
-    well_formed: bool
-
-
 class EvaluationTask(Protocol):
     """A named set of records with one way to ask and one way to score (`QATask`, `LongBenchTask`)."""
 
@@ -49,9 +39,8 @@ class EvaluationTask(Protocol):
     @property
     def sampling(self) -> Sampling: ...
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Names of the scores that `score` gives, the main one first."""
+    def metric(self) -> RecordMetric:
+        """Return a new metric, which scores the predictions of one evaluation."""
 
     def settings(self) -> dict[str, Any]:
         """Everything beside the record that a prediction depends on, as JSON; a change makes old predictions stale."""
@@ -62,10 +51,9 @@ class EvaluationTask(Protocol):
     def response(self, text: str) -> str:
         """The text to score and keep, given what the engine generated."""
 
-    def score(self, record: QARecord, prediction: str) -> ItemScores: ...
-
     def gold(self, record: QARecord) -> dict[str, Any]:
-        """What the predictions file keeps of the record beside its id."""
+        """What the predictions file keeps of the record beside its id, and the metric gets: `answers`, and the labels
+        of a classification task as `all_classes`."""
 
     def buckets(self) -> Mapping[str, Sequence[str]] | None:
         """Length buckets (name to record ids) that are also averaged on their own, or None."""

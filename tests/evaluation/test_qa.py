@@ -55,10 +55,10 @@ def test_no_room_for_a_context_is_one_clear_error(tokenizer: Any) -> None:
 
 def test_scores_are_the_papers_on_the_extracted_answer_of_the_whole_turn() -> None:
     task = QATask("qa", [record()], DirectAnswer(), SHORT)
-    scored = task.score(record(), task.response(" Ada Byron"))
+    scored = task.metric().score(task.response(" Ada Byron"), record().answers)
     assert scored.scores == pytest.approx({"f1": 2 / 3, "em": 0.0, "subem": 1.0})
     assert scored.well_formed
-    nothing = QATask("qa", [record()], ReasonThenAnswer(), SHORT).score(record(), "It was Ada")
+    nothing = QATask("qa", [record()], ReasonThenAnswer(), SHORT).metric().score("It was Ada", record().answers)
     assert nothing.scores == {"f1": 0.0, "em": 0.0, "subem": 0.0}
     assert not nothing.well_formed
 

@@ -11,7 +11,8 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Completion, Sampling
 from longmab_pl.errors import ConfigError, DataError, EngineError
 from longmab_pl.evaluation.longbench.loading import LongBenchItem
-from longmab_pl.evaluation.longbench.table import TASKS, item_score
+from longmab_pl.evaluation.longbench.metrics import task_metric
+from longmab_pl.evaluation.longbench.table import TASKS
 from longmab_pl.evaluation.longbench.task import LongBenchTask
 from longmab_pl.evaluation.qa import QATask
 from longmab_pl.evaluation.runner import evaluate
@@ -176,8 +177,9 @@ def test_prediction_rows_are_readable_by_the_official_scorer(
     result = run(task, scripted_engine(lambda _: "\nDate\nFood"), tokenizer, predictions=tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "trec.jsonl").read_text().splitlines()]
     # What LongBench's eval.py reads of a row, and how it averages.
-    scores = [item_score(TASKS["trec"], row["pred"], row["answers"], row["all_classes"]) for row in rows]
-    assert round(100 * sum(scores) / len(scores), 2) == result.tasks["trec"].score == 100.0
+    metric = task_metric("trec")
+    metric.update(*([row[name] for row in rows] for name in ("pred", "answers", "all_classes")))
+    assert metric.compute().item() == result.tasks["trec"].score == 100.0
     assert sorted(row["length"] for row in rows) == [0, 10, 20]
     assert [path.name for path in sorted(tmp_path.iterdir()) if path.name.endswith("jsonl")] == ["trec.jsonl"]
 

@@ -1,26 +1,19 @@
-"""LongBench's metrics and the paper's QA match as torchmetrics: they add up over batches and over ranks."""
+"""LongBench's official metrics as torchmetrics; `longmab_pl.evaluation.score` scores one prediction by them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from longmab_pl.evaluation.longbench.scoring import best_score, first_line
-from longmab_pl.evaluation.longbench.table import task_spec
-from longmab_pl.rewards.answer_match import answer_scores, extract_answer
-
-Answers = Sequence[str | Sequence[str]]
+from longmab_pl.evaluation.longbench.table import TaskSpec, task_spec
+from longmab_pl.evaluation.metric import ItemScores, RecordMetric
 
 
-class LongBenchMetric(Metric):
+class LongBenchMetric(RecordMetric):
     """Mean over records of the best score over each record's gold answers, in 0..100 (LongBench's official scorer).
-
-    The sums are kept in double precision, so that the second decimal of a published number can be compared.
-    `compute` before any `update` gives NaN.
 
     Args:
         first_line: score only a prediction's first line (trec, triviaqa, samsum, lsht).
@@ -29,40 +22,29 @@ class LongBenchMetric(Metric):
     metric: ClassVar[str]
     """Key of the scoring function in `scoring.SCORERS`."""
 
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-
-    total: Tensor
-    n: Tensor
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.names = (cls.metric,)
 
     def __init__(self, first_line: bool = False) -> None:
         super().__init__()
         self.first_line = first_line
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("n", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
-    def update(self, predictions: Sequence[str], answers: Answers) -> None:
-        """Add a batch.
-
-        Args:
-            predictions: the model's texts [batch].
-            answers: each record's gold answer or answers [batch].
-        """
-        for prediction, golds in zip(predictions, answers, strict=True):
-            self._add(prediction, golds)
-
-    def compute(self) -> Tensor:
-        """The mean so far, a float64 scalar in 0..100."""
-        return 100 * self.total / self.n
-
-    def _add(
-        self, prediction: str, golds: str | Sequence[str], classes: Sequence[str] | None = None, *, fixed: bool = False
-    ) -> None:
+    def score(self, prediction: str, answers: Sequence[str], all_classes: Sequence[str] | None = None) -> ItemScores:
         text = first_line(prediction) if self.first_line else prediction
-        listed = [golds] if isinstance(golds, str) else list(golds)
-        self.total += best_score(self.metric, text, listed, classes, fixed=fixed)
-        self.n += 1
+        return ItemScores({self.metric: self.best(text, answers, all_classes)}, self.is_readable(prediction))
+
+    def best(self, text: str, answers: Sequence[str], all_classes: Sequence[str] | None) -> float:
+        """Return the best score of a post-processed text over the gold answers, in 0..1."""
+        return best_score(self.metric, text, answers, all_classes)
+
+    def is_readable(self, prediction: str) -> bool:
+        """Return whether an answer of the asked form can be read: here any text."""
+        return bool(prediction.strip())
+
+    def compute(self) -> Tensor:  # type: ignore[override]
+        """Return the mean so far, a float64 scalar in 0..100."""
+        return 100 * self.totals[0] / self.n
 
 
 class F1(LongBenchMetric):
@@ -92,6 +74,8 @@ class RougeLZh(LongBenchMetric):
 class Classification(LongBenchMetric):
     """`scoring.classification`: one over the number of labels named, if the gold one is among them.
 
+    `update` needs `all_classes`, each record's list of labels.
+
     Args:
         first_line: score only a prediction's first line; on by default, as both tasks of this metric do.
         fixed: without the official list-mutation bug.
@@ -103,36 +87,34 @@ class Classification(LongBenchMetric):
         super().__init__(first_line)
         self.fixed = fixed
 
-    def update(  # type: ignore[override]
-        self, predictions: Sequence[str], answers: Answers, all_classes: Sequence[Sequence[str]]
-    ) -> None:
-        """Add a batch.
-
-        Args:
-            predictions: the model's texts [batch].
-            answers: each record's gold label or labels [batch].
-            all_classes: each record's list of labels [batch].
-        """
-        for prediction, golds, classes in zip(predictions, answers, all_classes, strict=True):
-            self._add(prediction, golds, classes, fixed=self.fixed)
+    def best(self, text: str, answers: Sequence[str], all_classes: Sequence[str] | None) -> float:
+        return best_score(self.metric, text, answers, all_classes, fixed=self.fixed)
 
 
-class Retrieval(LongBenchMetric):
+class _Numeric(LongBenchMetric):
+    metric = "count"
+
+    def is_readable(self, prediction: str) -> bool:
+        """Return whether the prediction names a number."""
+        return any(map(str.isdigit, prediction))
+
+
+class Count(_Numeric):
+    """`scoring.count`: share of the numbers named that equal the gold count."""
+
+    metric = "count"
+
+
+class Retrieval(_Numeric):
     """`scoring.retrieval`: share of the numbers named that are the gold paragraph's."""
 
     metric = "retrieval"
 
 
-class RetrievalZh(LongBenchMetric):
+class RetrievalZh(_Numeric):
     """`scoring.retrieval_zh`."""
 
     metric = "retrieval_zh"
-
-
-class Count(LongBenchMetric):
-    """`scoring.count`: share of the numbers named that equal the gold count."""
-
-    metric = "count"
 
 
 class EditSimilarity(LongBenchMetric):
@@ -146,51 +128,48 @@ _BY_NAME: dict[str, type[LongBenchMetric]] = {
 }
 
 
-def task_metric(task: str) -> LongBenchMetric:
-    """The metric of a LongBench task, with its post-processing. Raises `ConfigError` for an unknown task."""
-    spec = task_spec(task)
-    return _BY_NAME[spec.metric](first_line=spec.first_line)
+def spec_metric(spec: TaskSpec, *, fixed_classification: bool = False) -> LongBenchMetric:
+    """Return the metric of a row of the task table, with its post-processing.
 
-
-class QAMatch(Metric):
-    """The paper's QA protocol: EM, F1 and SubEM of the answer extracted from each response (LongMab-PO, section 4.1).
-
-    `compute` before any `update` gives NaN.
+    Args:
+        spec: the row.
+        fixed_classification: without the official list-mutation bug (`scoring.classification`).
     """
+    if spec.metric == Classification.metric:
+        return Classification(spec.first_line, fixed_classification)
+    return _BY_NAME[spec.metric](spec.first_line)
 
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
 
-    em: Tensor
-    f1: Tensor
-    subem: Tensor
-    well_formed: Tensor
-    n: Tensor
+def task_metric(task: str) -> LongBenchMetric:
+    """Return the metric of a LongBench task, with its post-processing. Raises `ConfigError` for an unknown task."""
+    return spec_metric(task_spec(task))
 
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("em", "f1", "subem"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        for name in ("well_formed", "n"):
-            self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
-    def update(self, predictions: Sequence[str], answers: Answers) -> None:
-        """Add a batch.
+def score(
+    task: str,
+    prediction: str,
+    answers: str | Sequence[str],
+    all_classes: Sequence[str] | None = None,
+    *,
+    fixed_classification: bool = False,
+) -> float:
+    """Return LongBench's official score of one prediction, in 0..100, rounded to 2 digits.
 
-        Args:
-            predictions: whole responses, opening of the assistant's turn included [batch].
-            answers: each record's gold answer or answers [batch].
-        """
-        for prediction, golds in zip(predictions, answers, strict=True):
-            scores = answer_scores(prediction, golds)
-            self.em += scores["em"]
-            self.f1 += scores["f1"]
-            self.subem += scores["subem"]
-            self.well_formed += int(extract_answer(prediction) is not None)
-            self.n += 1
+    Args:
+        task: a task name, LongBench-E names included.
+        prediction: the model's raw text; the task's post-processing is applied.
+        answers: one or several gold answers; the best match counts.
+        all_classes: the labels of trec and lsht.
+        fixed_classification: without the official list-mutation bug (`scoring.classification`).
 
-    def compute(self) -> dict[str, Tensor]:
-        """`em`, `f1`, `subem` (float64 scalars in 0..100), `format_rate` (0..1) and `n`."""
-        percent = {name: 100 * getattr(self, name) / self.n for name in ("em", "f1", "subem")}
-        return {**percent, "format_rate": self.well_formed / self.n, "n": self.n}
+    Raises:
+        ConfigError: an unknown task, a missing label list, or a library of the `longbench` extra is not installed.
+        DataError: a gold answer that the metric cannot read.
+
+    Example:
+        >>> score("hotpotqa", "the blue whale", ["Blue whale", "whale"])
+        100.0
+    """
+    metric = spec_metric(task_spec(task), fixed_classification=fixed_classification)
+    golds = [answers] if isinstance(answers, str) else list(answers)
+    return round(100 * metric.score(prediction, golds, all_classes).scores[metric.metric], 2)

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.longbench.prompts import CUSTOM_QA, PROMPTS
-from longmab_pl.evaluation.longbench.scoring import best_score, first_line
 
 Category = Literal["single-doc QA", "multi-doc QA", "summarization", "few-shot", "synthetic", "code"]
 
@@ -148,45 +147,6 @@ def custom_spec(name: str, language: str = "en", max_new_tokens: int = 64) -> Ta
 def expand_tasks(names: Sequence[str]) -> list[str]:
     """Replace group names ("longbench", "longbench_e", "infinitebench") by their tasks; each task once, in order."""
     return list(dict.fromkeys(task for name in names for task in GROUPS.get(name, (name,))))
-
-
-def score(
-    task: str,
-    prediction: str,
-    answers: str | Sequence[str],
-    all_classes: Sequence[str] | None = None,
-    *,
-    fixed_classification: bool = False,
-) -> float:
-    """LongBench's official score of one prediction, in 0..100, rounded to 2 digits.
-
-    Args:
-        task: a task name, LongBench-E names included.
-        prediction: the model's raw text; the task's post-processing is applied.
-        answers: one or several gold answers; the best match counts.
-        all_classes: the labels of trec and lsht.
-        fixed_classification: without the official list-mutation bug (`scoring.classification`).
-
-    Raises:
-        ConfigError: an unknown task, a missing label list, or a library of the `longbench` extra is not installed.
-        DataError: a gold answer that the metric cannot read.
-    """
-    spec = task_spec(task)
-    golds = [answers] if isinstance(answers, str) else list(answers)
-    return round(100 * item_score(spec, prediction, golds, all_classes, fixed_classification=fixed_classification), 2)
-
-
-def item_score(
-    spec: TaskSpec,
-    prediction: str,
-    answers: Sequence[str],
-    all_classes: Sequence[str] | None = None,
-    *,
-    fixed_classification: bool = False,
-) -> float:
-    """`score` in 0..1 and not rounded: what a task's mean is made of."""
-    text = first_line(prediction) if spec.first_line else prediction
-    return best_score(spec.metric, text, answers, all_classes, fixed=fixed_classification)
 
 
 def official_settings(folder: Path | str) -> tuple[dict[str, str], dict[str, int]]:

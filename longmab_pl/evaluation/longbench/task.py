@@ -12,17 +12,17 @@ from longmab_pl.data.truncation import middle_truncated
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.longbench.loading import BadRow, LongBenchItem, load_items, sample, tasks_there
+from longmab_pl.evaluation.longbench.metrics import spec_metric
 from longmab_pl.evaluation.longbench.table import (
     BUCKETS,
     TaskSpec,
     expand_tasks,
-    item_score,
     length_bucket,
     official_settings,
 )
-from longmab_pl.evaluation.task import ItemScores, Prompt
+from longmab_pl.evaluation.metric import RecordMetric
+from longmab_pl.evaluation.task import Prompt
 from longmab_pl.prompts import encoding
-from longmab_pl.prompts.thoughts import without_thought
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,8 @@ class LongBenchTask:
             max_tokens=self.spec.max_new_tokens,
         )
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return (self.spec.metric,)
+    def metric(self) -> RecordMetric:
+        return spec_metric(self.spec, fixed_classification=self.fixed_classification)
 
     def settings(self) -> dict[str, Any]:
         settings = {
@@ -103,16 +102,6 @@ class LongBenchTask:
 
     def response(self, text: str) -> str:
         return text
-
-    def score(self, record: QARecord, prediction: str) -> ItemScores:
-        prediction = without_thought(prediction)
-        classes = record.all_classes if isinstance(record, LongBenchItem) else None
-        value = item_score(
-            self.spec, prediction, record.answers, classes, fixed_classification=self.fixed_classification
-        )
-        numeric = self.spec.metric in ("count", "retrieval", "retrieval_zh")
-        well_formed = any(map(str.isdigit, prediction)) if numeric else bool(prediction.strip())
-        return ItemScores({self.spec.metric: value}, well_formed)
 
     def gold(self, record: QARecord) -> dict[str, Any]:
         gold: dict[str, Any] = {"answers": list(record.answers), "all_classes": None, "length": None}

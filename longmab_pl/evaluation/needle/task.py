@@ -17,9 +17,9 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.data.synthetic_world import Names, World
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
-from longmab_pl.evaluation.task import ItemScores, Prompt
+from longmab_pl.evaluation.metric import ItemScores, RecordMetric
+from longmab_pl.evaluation.task import Prompt
 from longmab_pl.prompts.formats import DirectAnswer, PromptFormat
-from longmab_pl.prompts.thoughts import without_thought
 
 # {name} is invented, {value} a number of five digits; no sentence of the haystack has either.
 NEEDLES = (
@@ -88,6 +88,16 @@ class NeedleRecord(QARecord):
     stands_at: float = 0.0
 
 
+class NeedleFound(RecordMetric):
+    """1 where the gold number is among the numbers of the answer."""
+
+    names = ("accuracy",)
+
+    def score(self, prediction: str, answers: Sequence[str], all_classes: Sequence[str] | None = None) -> ItemScores:
+        numbers = re.findall(r"\d+", _THOUSANDS.sub("", prediction))
+        return ItemScores({"accuracy": float(any(answer in numbers for answer in answers))}, bool(numbers))
+
+
 @dataclass(frozen=True)
 class NeedleTask:
     """The probe as a task of the runner; the score is 1 where the number occurs in the answer (`accuracy`).
@@ -110,9 +120,8 @@ class NeedleTask:
             temperature=0.0, top_p=1.0, presence_penalty=0.0, max_tokens=self.options.max_new_tokens
         )  # greedy
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return ("accuracy",)
+    def metric(self) -> RecordMetric:
+        return NeedleFound()
 
     def settings(self) -> dict[str, Any]:
         protocol = {"class": type(self.protocol).__name__, **asdict(self.protocol)}  # type: ignore[call-overload]
@@ -130,10 +139,6 @@ class NeedleTask:
 
     def response(self, text: str) -> str:
         return self.protocol.response(text)
-
-    def score(self, record: QARecord, prediction: str) -> ItemScores:
-        numbers = re.findall(r"\d+", _THOUSANDS.sub("", without_thought(prediction)))
-        return ItemScores({"accuracy": float(record.answer in numbers)}, bool(numbers))
 
     def gold(self, record: QARecord) -> dict[str, Any]:
         assert isinstance(record, NeedleRecord)

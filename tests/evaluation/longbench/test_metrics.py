@@ -2,14 +2,21 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.multiprocessing as mp
 
-from longmab_pl.evaluation.longbench.metrics import Classification, QAMatch, task_metric
+from longmab_pl.evaluation.longbench.loading import LongBenchItem
+from longmab_pl.evaluation.longbench.metrics import Classification, task_metric
+from longmab_pl.evaluation.longbench.table import TASKS
+from longmab_pl.evaluation.longbench.task import LongBenchTask
+from longmab_pl.evaluation.qa import QAMatch
+from longmab_pl.evaluation.runner import evaluate
 
 VECTORS = Path(__file__).parents[2] / "assets" / "longbench_scores.jsonl.gz"
 
@@ -35,6 +42,27 @@ def test_every_task_metric_accumulates_to_the_mean_of_the_official_scores() -> N
         assert metric.compute().item() == pytest.approx(official, abs=5.1e-3), task  # official rows have 2 digits
         metric.reset()
         assert metric.n == 0
+
+
+def test_the_runner_gives_the_official_scores_of_every_task(scripted_engine, tokenizer) -> None:
+    """Answers are the vectors' predictions: items and means are what the official scorer gives them."""
+    for name, rows in rows_by_task().items():
+        spec = replace(TASKS[name.removesuffix("_e")], prompt="{context}", max_new_tokens=100_000)
+        items = [
+            LongBenchItem(str(number), "", tuple(row["answers"]), f"<{number}>", 10, row["all_classes"])
+            for number, row in enumerate(rows)
+        ]
+        task = LongBenchTask(name, items, spec)
+        said = [row["prediction"] for row in rows]
+        engine = scripted_engine(
+            lambda text, said=said: said[int(re.search(r"<(\d+)>", text)[1])], max_model_len=1_000_000
+        )
+        result = evaluate(task, engine, tokenizer, progress=False, resamples=10).tasks[name]
+        scored = {item.id: round(100 * item.scores[spec.metric], 2) for item in result.items}
+        assert scored == {str(number): row["score"] for number, row in enumerate(rows)}, name
+        metric = task.metric()
+        metric.update(said, [row["answers"] for row in rows], [row["all_classes"] for row in rows])
+        assert round(metric.means()[spec.metric], 2) == result.score
 
 
 def test_qa_match_is_in_percent_and_counts_answers_of_the_asked_form() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.evaluation.longbench import scoring
+from longmab_pl.evaluation.longbench.metrics import score
 from longmab_pl.evaluation.longbench.scoring import (
     best_score,
     classification,
@@ -20,7 +21,7 @@ from longmab_pl.evaluation.longbench.scoring import (
     first_line,
     rouge_l,
 )
-from longmab_pl.evaluation.longbench.table import LONGBENCH, score
+from longmab_pl.evaluation.longbench.table import LONGBENCH
 
 VECTORS = Path(__file__).parents[2] / "assets" / "longbench_scores.jsonl.gz"
 

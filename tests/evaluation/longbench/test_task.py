@@ -87,14 +87,25 @@ def test_braces_in_a_document_are_left_alone(tokenizer: Any) -> None:
 
 def test_scores_are_fractions_and_well_formed_asks_for_digits_where_a_number_is_asked() -> None:
     count = LongBenchTask("passage_count", [item()], TASKS["passage_count"])
-    record = item(answers=("7",))
-    assert count.score(record, "7 of 14").scores == {"count": 0.5}
-    assert count.score(record, "7").well_formed
-    assert not count.score(record, "seven").well_formed
+    metric = count.metric()
+    assert metric.score("7 of 14", ["7"]).scores == {"count": 0.5}
+    assert metric.score("7", ["7"]).well_formed
+    assert not metric.score("seven", ["7"]).well_formed
     trec = LongBenchTask("trec", [item()], TASKS["trec"])
-    labeled = item(answers=("Date",), all_classes=("Date", "Food"))
-    assert trec.score(labeled, "\nDate\nFood").scores == {"classification": 1.0}
-    assert not trec.score(labeled, " \n").well_formed
+    labels = ["Date", "Food"]
+    assert trec.metric().score("\nDate\nFood", ["Date"], labels).scores == {"classification": 1.0}
+    assert not trec.metric().score(" \n", ["Date"], labels).well_formed
+
+
+def test_classification_without_the_list_mutation_bug_is_the_tasks_choice() -> None:
+    labels = ["Other", "Other location", "Other entity"]
+    said = {"prediction": "Other location, not Other entity", "answers": ["Other location"], "all_classes": labels}
+    official, fixed = (
+        LongBenchTask("trec", [item()], TASKS["trec"], fixed_classification=choice).metric() for choice in (False, True)
+    )
+    assert official.score(**said).scores == fixed.score(**said).scores == {"classification": 0.5}
+    said["all_classes"] = ["Other", "location", "Other location"]
+    assert official.score(**said).scores["classification"] < fixed.score(**said).scores["classification"] == 1.0
 
 
 def test_greedy_and_the_tasks_own_length(tokenizer: Any) -> None:

@@ -90,10 +90,11 @@ def test_an_answer_counts_if_the_number_is_a_word_of_it(tokenizer: Any) -> None:
         "I cannot say": 0,
         "": 0,
     }
+    metric = task.metric()
     for text, expected in said.items():
-        assert task.score(record, text).scores == {"accuracy": expected}, text
-    assert task.score(record, "12345").well_formed
-    assert not task.score(record, "no number").well_formed
+        assert metric.score(text, [number]).scores == {"accuracy": expected}, text
+    assert metric.score("12345", [number]).well_formed
+    assert not metric.score("no number", [number]).well_formed
 
 
 def test_the_map_shows_where_a_reader_of_beginnings_and_ends_fails(scripted_engine: Any, tokenizer: Any) -> None:
