@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from longmab_pl.evaluation.tables import notes
 from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.models.adapter_files import adapter_digest
 from longmab_pl.reporting.console import wide_console
+from longmab_pl.shown import tell
 from longmab_pl.storage.files import atomic_write
 
 log = logging.getLogger(__name__)
@@ -308,13 +308,13 @@ class Evaluation(Callback):
             console.print()
             console.print(table)
         for line in notes(results[-1]):
-            console.print(line, markup=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
         for picture in self.suite.figures(results):
             path = run / f"{self.suite.name}-{picture.name}.png"
             picture.figure.savefig(path, dpi=150)
-            console.print(f"picture    {path}", markup=False, soft_wrap=True)
+            console.print(f"picture    {path}", soft_wrap=True)
         if self.keep_best is not None and (run / self.keep_best / "best.json").is_file():
-            console.print(f"best       {run / self.keep_best}", markup=False, soft_wrap=True)
+            console.print(f"best       {run / self.keep_best}", soft_wrap=True)
 
 
 def _folder(step: int) -> str:
@@ -326,7 +326,7 @@ def _logged(rows: Iterable[EvaluationEntry]) -> dict[str, float]:
 
 
 def _on_stderr(note: str) -> None:
-    print(f"evaluation: {note}", file=sys.stderr)
+    tell(f"evaluation: {note}")
 
 
 def _nowhere(note: str) -> None:

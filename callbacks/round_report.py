@@ -72,10 +72,10 @@ class RoundReport(Callback):
         if report.has_more_evaluations():
             console.print(evaluations_table(report))
         if self.picture:
-            console.print(f"picture    {draw(run)}")
+            console.print(f"picture    {draw(run)}", soft_wrap=True)
         if (run / ROUNDS).is_dir():
-            console.print(f"pairs      {run / ROUNDS}")
-        console.print(f"adapter    {run / 'adapter'}")
+            console.print(f"pairs      {run / ROUNDS}", soft_wrap=True)
+        console.print(f"adapter    {run / 'adapter'}", soft_wrap=True)
 
     def _write(self, trainer: Trainer) -> RunReport:
         evaluations = [entry for callback in callbacks_of(trainer, Evaluation) for entry in callback.history]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 LIMIT = 60
 """Characters of a text that a message shows."""
 
 MESSAGE_LIMIT = 20_000
-"""Characters of a whole message."""
+"""Characters of a whole error message."""
+
+NOTE_LIMIT = 4_000
+"""Characters of a note on stderr."""
 
 
 def shown(text: str, limit: int = LIMIT) -> str:
@@ -41,6 +46,11 @@ def printable(message: str, limit: int = MESSAGE_LIMIT) -> str:
     """Return a message of several lines as a terminal may print it: `shown` for everything but its line ends."""
     lines = message[:limit].split("\n")
     return "\n".join("".join(map(_escaped, line)) for line in lines) + _rest(message, limit)
+
+
+def tell(message: str) -> None:
+    """Print a note for people on stderr, `printable`."""
+    print(printable(message, NOTE_LIMIT), file=sys.stderr, flush=True)
 
 
 def _escaped(character: str) -> str:

@@ -14,7 +14,7 @@ from longmab_pl.evaluation import results as outcomes
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.statistics import PairedTest
 from longmab_pl.evaluation.tables import results_table
-from longmab_pl.reporting.console import wide_console
+from longmab_pl.reporting.console import LiteralConsole, wide_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,18 +44,18 @@ def compare(results: list[str], metric: str | None = None, out: str | None = Non
     console.print(table)
     for other in loaded[1:]:
         for task in _asked_differently(first, other):
-            console.print(f"note: {task} was asked with other settings in {other.model}", markup=False, soft_wrap=True)
+            console.print(f"note: {task} was asked with other settings in {other.model}", soft_wrap=True)
     console.print("difference from the first, points of 0..100, with 95% confidence interval (* leaves out 0):")
     for name, by_task in tests.items():
         for task, test in by_task.items():
             if task != "macro" or len(by_task) > 2:
-                console.print(f"  {name}, {task}: {_in_words(test)}", markup=False, soft_wrap=True)
+                console.print(f"  {name}, {task}: {_in_words(test)}", soft_wrap=True)
     if out is not None:
         path = Path(out)
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = {name: {task: asdict(test) for task, test in found.items()} for name, found in tests.items()}
         path.write_text(json.dumps({"first": first.model, "against": rows}, indent=1) + "\n", encoding="utf-8")
-        console.print(f"tests      {path}", markup=False, soft_wrap=True)
+        console.print(f"tests      {path}", soft_wrap=True)
 
 
 def run(args: Sequence[str]) -> None:
@@ -74,14 +74,13 @@ def paths_as_list(args: Sequence[str]) -> list[str]:
 
 def _console(table: Table) -> Console:
     """The terminal, or where the output goes to a file one that is as wide as the table."""
-    from rich.console import Console
     from rich.measure import Measurement
 
     console = wide_console()
     if console.is_terminal:
         return console
-    unbounded = Console(width=10_000)
-    return Console(width=max(console.width, Measurement.get(unbounded, unbounded.options, table).maximum))
+    unbounded = LiteralConsole(width=10_000)
+    return LiteralConsole(width=max(console.width, Measurement.get(unbounded, unbounded.options, table).maximum))
 
 
 def _result_file(name: str) -> Path:

@@ -77,9 +77,12 @@ def show(found: PreflightReport) -> None:
     failures = sum(f.level == "fail" for f in found.findings)
     warnings = sum(f.level == "warn" for f in found.findings)
     if failures:
-        console.print(f"[bold red]{failures} thing{'s' * (failures > 1)} will fail[/], see FAIL above")
+        console.print(
+            Text(f"{failures} thing{'s' * (failures > 1)} will fail", style="bold red"), ", see FAIL above", sep=""
+        )
     else:
-        console.print(f"[bold green]nothing will fail[/]{f', {warnings} to look at' if warnings else ''}")
+        rest = f", {warnings} to look at" if warnings else ""
+        console.print(Text("nothing will fail", style="bold green"), rest, sep="")
 
 
 def _table(title: str | None, *columns: str) -> Table:
@@ -94,10 +97,12 @@ def _table(title: str | None, *columns: str) -> Table:
 
 
 def _versions_table(found: PreflightReport) -> Table:
+    from rich.text import Text
+
     table = _table("versions", "package", "found", "asked for")
     for row in found.versions:
         version = row.found or "not installed"
-        table.add_row(row.name, version if row.fits else f"[bold red]{version}[/]", row.wanted)
+        table.add_row(row.name, version if row.fits else Text(version, style="bold red"), row.wanted)
     return table
 
 
@@ -113,7 +118,7 @@ def _machine_table(found: PreflightReport) -> Table:
     table.add_row("processor", f"{machine.processor}, {machine.cores} cores, {bf16[machine.bf16]}")
     table.add_row("host memory", f"{machine.available / GIB:.1f} of {machine.memory / GIB:.1f} GiB free")
     if found.elsewhere:
-        table.add_row("planned for", f"[bold]one GPU with {found.gpu_memory_gb:g} GiB[/], not this machine")
+        table.add_row("planned for", f"one GPU with {found.gpu_memory_gb:g} GiB, not this machine", style="bold")
     return table
 
 

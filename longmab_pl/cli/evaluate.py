@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from longmab_pl.evaluation.tables import notes
 from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.models.tokenizer import context_limit
 from longmab_pl.reporting.console import wide_console
+from longmab_pl.shown import tell
 
 
 def evaluate(
@@ -74,7 +74,7 @@ def evaluate(
     _check_names(suites)
     candidate = evaluated_model(model, adapter)
     tokenizer = evaluation_tokenizer(candidate.resolved)
-    context = SuiteContext(note=lambda note: print(note, file=sys.stderr))
+    context = SuiteContext(note=tell)
     tasks = {asked.name: asked.tasks(tokenizer, context) for asked in suites}
     if train is not None:
         _warn_of_contamination(train, tasks)
@@ -101,7 +101,7 @@ def _warn_of_contamination(train: str, tasks: Mapping[str, Sequence[EvaluationTa
     for asked in tasks.values():
         overlap = find_contamination(training, {task.name: task.records for task in asked})
         if overlap:
-            print(f"warning: {overlap.message()}", file=sys.stderr)
+            tell(f"warning: {overlap.message()}")
 
 
 def run(args: Sequence[str]) -> None:
@@ -127,7 +127,7 @@ class _Evaluator:
         if missing:
             counts = ", ".join(f"{task.name} {len(task.records)}" for asked in missing.values() for task in asked)
             label = self.candidate.label
-            print(f"evaluating {label} on {counts}; loading it takes a while", file=sys.stderr, flush=True)
+            tell(f"evaluating {label} on {counts}; loading it takes a while")
             try:
                 self.engine.start(self.candidate.resolved)
                 self.engine.sync(None if self.candidate.adapter is None else self.candidate.adapter.folder)
@@ -156,7 +156,7 @@ class _Evaluator:
         )
         if done is None:
             return None
-        print(f"all predictions are in {self.folder / name} already: scored again, nothing asked", file=sys.stderr)
+        tell(f"all predictions are in {self.folder / name} already: scored again, nothing asked")
         return _with_costs_of(self.folder / name / "result.json", done)
 
 
@@ -184,7 +184,7 @@ def _save_and_show(suite: Suite, result: EvaluationResult, folder: Path) -> None
     for table in suite.tables([result]):
         console.print(table)
     for line in notes(result):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     if result.prompt_tokens:
         cached = result.cached_tokens / result.prompt_tokens
         console.print(
@@ -193,7 +193,7 @@ def _save_and_show(suite: Suite, result: EvaluationResult, folder: Path) -> None
             soft_wrap=True,
         )
     for picture in suite.figures([result]):
-        console.print(f"picture    {picture.save(folder)}", markup=False, soft_wrap=True)
+        console.print(f"picture    {picture.save(folder)}", soft_wrap=True)
     print(f"result     {folder / 'result.json'}")
 
 
@@ -203,8 +203,7 @@ def _say_what_is_replaced(file: Path, result: EvaluationResult) -> None:
     except DataError:
         return
     if lost:
-        print(
+        tell(
             f"note: {file} held {', '.join(sorted(lost))} and is replaced; their predictions stay, and --out keeps "
-            "several results apart",
-            file=sys.stderr,
+            "several results apart"
         )

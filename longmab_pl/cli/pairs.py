@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from longmab_pl.rollout.metrics import RoundMetrics
 from longmab_pl.rollout.rollout_log import RolloutFile
 from longmab_pl.rollout.round_folder import ROUNDS, RoundFolder
 from longmab_pl.seeding import derive_seed
+from longmab_pl.shown import quoted, tell
 from longmab_pl.storage.fingerprint import rebuild
 
 _FORMATS: dict[str, PairFormat] = {".jsonl": "jsonl", ".parquet": "parquet"}
@@ -92,9 +92,9 @@ def pairs(
             _write_round(writer, statistics, store, described, rule, tokenizer, train or described["train"])
     console = wide_console()
     console.print(statistics_table(statistics.result(), f"pairs of {len(stores)} round{'s' * (len(stores) > 1)}"))
-    console.print(f"pairs      {path}", soft_wrap=True, markup=False)
+    console.print(f"pairs      {path}", soft_wrap=True)
     kind = "json" if form == "jsonl" else form
-    console.print(f'read with  load_dataset("{kind}", data_files="{path}")', soft_wrap=True, markup=False)
+    console.print(f'read with  load_dataset("{kind}", data_files="{path}")', soft_wrap=True)
 
 
 def run(args: Sequence[str]) -> None:
@@ -130,14 +130,14 @@ def _write_round(
         try:
             made = build_pairs(record, rollout, rule, prompt_format, tokenizer, seed=seed, round=number)
         except DataError as error:
-            print(f"record {record_id!r} failed: {error}", file=sys.stderr)
+            tell(f"record {quoted(record_id)} failed: {error}")
             failed += 1
             continue
         statistics.add(rollout, made)
         for pair in made:
             writer.write(pair)
     if not store.complete:
-        print(f"round {number + 1} is not finished: {len(rollouts)} finished records count", file=sys.stderr)
+        tell(f"round {number + 1} is not finished: {len(rollouts)} finished records count")
     statistics.add_failures(failed)
 
 
@@ -180,8 +180,8 @@ def _records(train: str, digests: dict[str, str]) -> dict[str, QARecord]:
         if record_id not in found or records_digest([found[record_id]]) != digest:
             what = "has changed" if record_id in found else "is missing"
             raise DataError(
-                f"{train}: record {record_id!r} of the round {what}; give the file as it was with --train, or roll out "
-                "again"
+                f"{train}: record {quoted(record_id)} of the round {what}; give the file as it was with --train, or "
+                "roll out again"
             )
     return {record_id: found[record_id] for record_id in digests}
 

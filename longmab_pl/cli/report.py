@@ -22,7 +22,7 @@ def report(run: str) -> None:
     console.print(round_table(found))
     if found.evaluations:
         console.print(evaluations_table(found))
-    console.print(f"picture    {draw(Path(run))}", markup=False, soft_wrap=True)
+    console.print(f"picture    {draw(Path(run))}", soft_wrap=True)
 
 
 def run(args: Sequence[str]) -> None:

@@ -64,8 +64,8 @@ def roll_out_round(
         summary = making.finish(name)
     console = wide_console()
     console.print(statistics_table(summary["statistics"], f"round {number}: {store.folder.name}"))
-    console.print(f"pairs      {store.pairs}", soft_wrap=True, markup=False)
-    console.print(f"responses  {store.rollouts}", soft_wrap=True, markup=False)
+    console.print(f"pairs      {store.pairs}", soft_wrap=True)
+    console.print(f"responses  {store.rollouts}", soft_wrap=True)
     return store.folder
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.sources import RawRow, open_source
 from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.shown import quoted, shown
 
 OnBadRecord = Literal["error", "skip"]
 
@@ -88,7 +89,9 @@ def read_records(
         try:
             record = _record(row, number)
             if record.id in seen:
-                raise _FieldError("id", f"{record.id!r} is taken by {seen[record.id]}; give every record its own id")
+                raise _FieldError(
+                    "id", f"{quoted(record.id)} is taken by {seen[record.id]}; give every record its own id"
+                )
         except _FieldError as error:
             bad.append(BadRecord(row.file, row.line, error.field, str(error)))
             continue
@@ -205,4 +208,8 @@ def _kind(value: object) -> str:
 
 
 def _other_fields(fields: dict[str, Any]) -> str:
-    return f" (the record has {', '.join(map(str, list(fields)[:8]))})" if fields else " (the record is empty)"
+    return (
+        f" (the record has {', '.join(shown(str(name), 30) for name in list(fields)[:8])})"
+        if fields
+        else " (the record is empty)"
+    )

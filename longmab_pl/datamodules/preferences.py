@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +21,7 @@ from longmab_pl.pairs.layouts import check_columns
 from longmab_pl.pairs.readers import first_lines, read_preferences
 from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
+from longmab_pl.shown import tell
 from longmab_pl.training.batch import PreferenceExample
 
 log = logging.getLogger(__name__)
@@ -205,9 +205,10 @@ class PreferenceDataModule(PairDataModule):
                 + first_lines(bad)
             )
         if bad and show:
-            print(f"{len(bad)} malformed rows skipped in {source}:\n{first_lines(bad)}", file=sys.stderr)
+            tell(f"{len(bad)} malformed rows skipped in {source}:\n{first_lines(bad)}")
         if show:
-            print(*(f"{line}\n" for line in pairs.account(source)), sep="", end="", file=sys.stderr)
+            for line in pairs.account(source):
+                tell(line)
 
 
 def _digest(examples: list[PreferenceExample]) -> str:

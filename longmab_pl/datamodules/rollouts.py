@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +28,7 @@ from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
 from longmab_pl.rollout.repair import is_whole, repair
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder, refuse_older_rounds
+from longmab_pl.shown import tell
 from longmab_pl.storage.fingerprint import digest
 from longmab_pl.strategies.bandit.strategy import BanditRollout
 from longmab_pl.strategies.base import Strategy
@@ -159,14 +159,14 @@ class RolloutDataModule(PairDataModule):
         found = read_records(self.train_source, on_bad_record=self.on_bad_record, limit=self.limit)
         self.records = found.records
         if found.bad and show:
-            print(found.skipped(), file=sys.stderr)
+            tell(found.skipped())
         folder = resolve_model(model)
         self.tokenizer = load_tokenizer(folder)
         spelled = sum(
             encoding.spells_control_tokens(self.tokenizer, [r.context, r.question, *r.answers]) for r in self.records
         )
         if (note := encoding.spelled_out_note(self.train_source, spelled, len(self.records))) and show:
-            print(note, file=sys.stderr)
+            tell(note)
         self.context_limit = context_limit(folder)
         self.plan.check_lengths(model, self.context_limit, self.engine.max_model_len)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import ConfigError
+from longmab_pl.shown import quoted, shown
 
 SHINGLE = 13
 """Words of a shingle: the n-gram length of the GPT-3 contamination study (arXiv 2005.14165, appendix C)."""
@@ -45,7 +46,8 @@ class Overlap:
 
     def __str__(self) -> str:
         how = "" if self.share == 1 else f"{self.share:.0%} of "
-        return f"{self.task} {self.record!r}: {how}its {self.kind} is in training record {self.training_record!r}"
+        found = f"{how}its {self.kind} is in training record {quoted(self.training_record)}"
+        return f"{shown(self.task)} {quoted(self.record)}: {found}"
 
 
 @dataclass(frozen=True)

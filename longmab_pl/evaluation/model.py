@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from longmab_pl.errors import ConfigError
 from longmab_pl.models.adapter_files import AdapterInfo, fitting_adapter
 from longmab_pl.models.bundled import BUNDLED_PREFIX
 from longmab_pl.models.hub import resolve_model
+from longmab_pl.shown import tell
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def evaluated_model(model: str, adapter: str | None) -> EvaluatedModel:
     info = None if adapter is None else fitting_adapter(adapter, resolved)
     if info is not None and info.base_model and Path(info.base_model).name != Path(resolved).name:
         # The shapes fit, so it is not refused: folders are renamed. An instruct model's adapter fits its base, too.
-        print(f"note: the adapter {adapter} says that it was trained on {info.base_model}", file=sys.stderr)
+        tell(f"note: the adapter {adapter} says that it was trained on {info.base_model}")
     return EvaluatedModel(model, resolved, info)
 
 

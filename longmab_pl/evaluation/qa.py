@@ -25,6 +25,7 @@ from longmab_pl.models.tokenizer import check_chat_template
 from longmab_pl.prompts import encoding
 from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
 from longmab_pl.rewards.answer_match import answer_scores, extract_answer
+from longmab_pl.shown import quoted
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=1.0, max_tokens=1024)
 """The authors' evaluation sampling: greedy with presence penalty 1.0 and at most 1,024 new tokens."""
@@ -87,8 +88,8 @@ class QATask:
             # Tokens merge differently once the cut halves stand in the prompt, so a few more may have to go.
             budget -= len(ids) - room
         raise PromptTooLong(
-            f"record {record.id!r} of task {self.name!r}: question and instructions leave no room for the context: "
-            f"the model takes {max_model_len} tokens and {self.sampling.max_tokens} are kept for the answer; "
+            f"record {quoted(record.id)} of task {self.name!r}: question and instructions leave no room for the "
+            f"context: the model takes {max_model_len} tokens and {self.sampling.max_tokens} are kept for the answer; "
             f"lower sampling.max_tokens or raise the engine's max_model_len"
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from longmab_pl.export.merge import MergedDtype, MergeFidelity, load_plain, merg
 from longmab_pl.models.adapter_files import check_adapter
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.prompts import encoding
+from longmab_pl.shown import tell
 from longmab_pl.training import adapter as adapters
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ def _merge(
     print(f"merged     {folder}    {dtype}, {size:.2f} GB")
     print(f"kept       {kept}")
     if advice := rounding_advice(kept, dtype):
-        print(f"warning: {advice}", file=sys.stderr)
+        tell(f"warning: {advice}")
 
 
 def rounding_advice(kept: MergeFidelity, dtype: str) -> str:

@@ -13,6 +13,7 @@ from longmab_pl.prompts import encoding
 from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.rewards.answer_match import pair_reward
 from longmab_pl.seeding import derive_seed
+from longmab_pl.shown import quoted
 from longmab_pl.strategies.base import RecordRollout
 
 
@@ -52,8 +53,8 @@ def build_pairs(
     budget = pair_context_budget(rule.max_prompt_length, count(record.question) + added, longest, longest)
     if budget < 1:
         raise DataError(
-            f"record {record.id!r}: question and answers alone take pairs.max_prompt_length = {rule.max_prompt_length} "
-            "tokens; raise it or lower sampling.max_tokens"
+            f"record {quoted(record.id)}: question and answers alone take pairs.max_prompt_length = "
+            f"{rule.max_prompt_length} tokens; raise it or lower sampling.max_tokens"
         )
     context = cut_middle(record.context, encoding.text_tokenizer(tokenizer, record.context), budget)
     prompt = tuple(prompt_format.messages(context, record.question))

@@ -1,16 +1,29 @@
-"""The console that tables are printed on."""
+"""The console that tables and closing lines are printed on."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from rich.console import Console
+from rich.text import Text
+
+from longmab_pl.shown import printable
 
 
-def wide_console() -> Console:
-    """A console for the table: the terminal's width, or wide enough where the output goes to a file."""
-    from rich.console import Console
+class LiteralConsole(Console):
+    """A console that prints every string as it is: no markup, no emoji names, control characters escaped.
 
-    console = Console()
-    return console if console.is_terminal else Console(width=110)
+    Strings carry names of folders, tasks and models; what is meant to be styled is a `rich.text.Text`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+
+def wide_console() -> LiteralConsole:
+    """Return a console for tables: the terminal's width, or wide enough where the output goes to a file."""
+    console = LiteralConsole()
+    return console if console.is_terminal else LiteralConsole(width=110)

@@ -11,6 +11,7 @@ from longmab_pl.engines.protocol import Completion, Request
 from longmab_pl.errors import DataError, EngineError, PromptTooLong
 from longmab_pl.rollout.rollout_log import RolloutFile, RolloutLog
 from longmab_pl.rollout.round import Round
+from longmab_pl.shown import tell
 
 
 class JournalOnly:
@@ -81,7 +82,7 @@ def repair(making: Round, damage: str, policy: str) -> None:
             "Go on from a checkpoint of an earlier round, or begin again in another run folder."
         ) from error
     making.finish(policy)
-    print(f"{damage}; the round's files were made again from {store.journal}", file=sys.stderr)
+    tell(f"{damage}; the round's files were made again from {store.journal}")
 
 
 def is_whole(making: Round, policy: str) -> bool:
@@ -100,7 +101,7 @@ def is_whole(making: Round, policy: str) -> bool:
     try:
         repair(making, damage, policy)
     except DataError as error:
-        print(f"{error}\nIts policy is here, so what is missing is asked again.", file=sys.stderr)
+        tell(f"{error}\nIts policy is here, so what is missing is asked again.")
         making.store.summary.unlink()
         return False
     return True

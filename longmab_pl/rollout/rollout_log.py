@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from longmab_pl.errors import DataError
+from longmab_pl.shown import quoted
 from longmab_pl.storage.append_log import AppendLog, LogKind, Row, decode, read_rows
 from longmab_pl.strategies.base import RecordRollout, Response
 
@@ -79,7 +80,7 @@ class RolloutLog:
         row = self._log.read(self._places[record_id])
         if row is None:
             raise DataError(
-                f"{self.path}: the line of record {record_id!r} is damaged on disk; run the same command again: "
+                f"{self.path}: the line of record {quoted(record_id)} is damaged on disk; run the same command again: "
                 f"{ROLLOUT_LOG.lost}"
             )
         return rollout_from_row(row)

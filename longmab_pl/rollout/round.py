@@ -6,7 +6,6 @@ Needs no Trainer: `fit` makes rounds with it, and so does `longmab rollout`.
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,7 @@ from longmab_pl.rollout.rollout_log import RolloutLog, rollout_to_row
 from longmab_pl.rollout.round_folder import FORMAT, RoundFolder
 from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.seeding import derive_seed
+from longmab_pl.shown import quoted, tell
 from longmab_pl.storage.append_log import encode
 from longmab_pl.storage.files import atomic_write_binary
 from longmab_pl.storage.fingerprint import describe
@@ -215,7 +215,7 @@ class Round:
             bar.close()
             journal.close()
         if journal.resumed:
-            print(f"continued from {journal.resumed} journalled completions in {journal.path}", file=sys.stderr)
+            tell(f"continued from {journal.resumed} journalled completions in {journal.path}")
 
     def _waiting(self, spool: RolloutLog, bar: RolloutBar) -> Iterator[QARecord | None]:
         """Records to roll out: the round's that are not in the spool yet, then as many more as stopped records let in
@@ -294,12 +294,11 @@ class Round:
         failures = [(r.id, self.failures[r.id]) for r in everyone if r.id in self.failures]
         statistics.add_failures(len(failures))
         for record_id, message in failures[:10]:
-            print(f"record {record_id!r} failed: {message}", file=sys.stderr)
+            tell(f"record {quoted(record_id)} failed: {message}")
         if failures:
-            print(
+            tell(
                 f"{len(failures)} records failed. To try them again once the cause is mended, remove "
-                f"{self.store.summary} and run the same command: what was answered is in the journal",
-                file=sys.stderr,
+                f"{self.store.summary} and run the same command: what was answered is in the journal"
             )
         summary = {
             "round": self.store.number,
@@ -316,7 +315,7 @@ class Round:
         if self.failures and not any(r.id in spool for r in [*self.records, *self.reserve]):
             record_id, message = next(iter(self.failures.items()))
             raise LongMabError(
-                f"all {len(self.failures)} records failed; the first, {record_id!r}: {message}\nMend it and run the "
-                "same command again: what was answered is in the journal"
+                f"all {len(self.failures)} records failed; the first, {quoted(record_id)}: {message}\nFix it and run "
+                "the same command again: what was answered is in the journal"
             )
         return spool

@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import json
 import os
-import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from longmab_pl.errors import DataError, LongMabError
+from longmab_pl.shown import tell
 from longmab_pl.storage.files import cannot_write, fsync_dir
 from longmab_pl.storage.fsync_thread import FsyncThread
 
@@ -206,7 +206,7 @@ class AppendLog:
         named = ", ".join(map(str, self.damaged[:_NAMED]))
         more = f" and {len(self.damaged) - _NAMED} more" if len(self.damaged) > _NAMED else ""
         line = "line" if len(self.damaged) == 1 else "lines"
-        print(f"{self.path}, {line} {named}{more}: damaged on disk; {self.kind.lost}", file=sys.stderr)
+        tell(f"{self.path}, {line} {named}{more}: damaged on disk; {self.kind.lost}")
 
     def read(self, place: int) -> Row | None:
         """Return the row at a place that `keep` was given or `write_one` returned, or None if it is damaged by now.

@@ -250,3 +250,38 @@ def test_a_full_or_read_only_disk_is_one_line(capsys, monkeypatch):
     message = error_of(capsys, ["report", "somewhere"])
     assert "cannot write or read /runs/[red]x\\x1b[0m/report.json: No space left on device; free some space" in message
     assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--data.engine.init_args.launch.args", '["--api-key", "sk-hidden"]'],
+        ["--data.engine.init_args.api_key", "sk-hidden"],
+        ["--data.engine.init_args.api_key_env", "sk-hidden"],
+    ],
+)
+def test_a_key_in_a_config_is_refused_before_it_is_written_anywhere(args, capsys, tmp_path):
+    run = tmp_path / "run"
+    base = ["fit", "--config", "demo", "--config", "engine-launch", "--trainer.default_root_dir", str(run)]
+    message = error_of(capsys, [*base, *args])
+    assert "api_key_env" in message
+    assert "hidden" not in message
+    assert not any("hidden" in file.read_text(errors="replace") for file in tmp_path.rglob("*") if file.is_file())
+
+
+def test_what_data_holds_never_reaches_the_terminal_raw_or_unbounded(capsys, tmp_path):
+    hostile = "\x1b]0;owned\x07[red]\x9b2J" + "x" * 5_000_000
+    good = {"input": "Who?", "answer": "Ann", "context": "Ann was here."}
+    path = tmp_path / "qa.jsonl"
+    rows = [
+        {"id": hostile, **good},
+        {"id": hostile, **good},
+        {hostile: 1, "id": 3},
+        {**good, "id": 4, "input": [hostile]},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    args = [*DEMO, "--trainer.default_root_dir", str(tmp_path / "run"), "--data.init_args.train", str(path)]
+    message = error_of(capsys, args)
+    assert "\\x1b]0;owned\\x07[red]" in message
+    assert all(line.isprintable() for line in message.splitlines())
+    assert len(message) < 2_000

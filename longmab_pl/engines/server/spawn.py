@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from longmab_pl.checks import positive
 from longmab_pl.engines.server import supervisor
 from longmab_pl.engines.vllm_release import INSTALL, LORA_RANKS
 from longmab_pl.errors import ConfigError, EngineError
@@ -34,6 +36,10 @@ SHARED_GPU = 0.5
 """Share of a GPU for servers that leave it to training while they sleep: the policy stays there."""
 
 
+_KEY_ARGUMENT = re.compile(r"--?(?:[\w-]*[-_])?(?:key|token|secret|password)(?:[=\s]|$)", re.IGNORECASE)
+"""An argument that takes a key: `--api-key`, `--hf-token=...`; not `--ssl-keyfile` or `--max-tokens-per-batch`."""
+
+
 @dataclass(frozen=True)
 class LaunchServers:
     """Servers that the engine starts itself.
@@ -45,7 +51,8 @@ class LaunchServers:
         dtype: as for `VLLMEngine`: "auto" is bfloat16 on GPU, float32 on CPU.
         gpu_memory_utilization: share of its GPU's memory that each server may take; None: vLLM's own (most of it), or
             0.5 where servers sleep while training uses the same GPU.
-        args: further arguments of `vllm serve`, which override those that the engine gives.
+        args: further arguments of `vllm serve`, which override those that the engine gives; never a key, which would
+            lie in the config and in the list of processes (`engine.api_key_env` names a variable that holds one).
         startup_timeout_s: seconds until they must answer; large models take minutes.
         log_folder: where each server's output goes; none: a temporary folder, kept only if something goes wrong.
 
@@ -76,8 +83,14 @@ class LaunchServers:
             raise ConfigError(
                 f"engine.launch.gpu_memory_utilization is {self.gpu_memory_utilization}; it must be above 0, at most 1"
             )
-        if self.startup_timeout_s <= 0:
-            raise ConfigError(f"engine.launch.startup_timeout_s is {self.startup_timeout_s}; it must be positive")
+        positive("engine.launch.startup_timeout_s", self.startup_timeout_s)
+        for arg in self.args or ():
+            # Not repeated: what follows it is the key.
+            if _KEY_ARGUMENT.match(arg):
+                raise ConfigError(
+                    "engine.launch.args gives a key, which would lie in config.yaml, in the list of processes and in "
+                    "the model card; put it into an environment variable and name that in engine.api_key_env"
+                )
 
     def command(
         self, model: str, port: int, *, concurrency: int, max_model_len: int | None, sleep: bool, on_gpu: bool

@@ -23,6 +23,7 @@ from longmab_pl.evaluation.longbench.table import (
     custom_spec,
     task_spec,
 )
+from longmab_pl.shown import quoted
 
 T = TypeVar("T")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -158,7 +159,10 @@ def read_rows(
             continue
         parsed = _parse(line, number, spec, needs_length)
         if isinstance(parsed, LongBenchItem) and parsed.id in first_seen:
-            parsed = ("_id", f"{parsed.id!r} is also the id of line {first_seen[parsed.id]}; give each row its own")
+            parsed = (
+                "_id",
+                f"{quoted(parsed.id)} is also the id of line {first_seen[parsed.id]}; give each row its own",
+            )
         if isinstance(parsed, LongBenchItem):
             first_seen[parsed.id] = number
             items.append(parsed)
@@ -177,14 +181,14 @@ def _parse(line: bytes, number: int, spec: TaskSpec, needs_length: bool) -> Long
         return "(line)", f"a JSON {type(row).__name__}; each line must be an object"
     context = row.get("context")
     if not isinstance(context, str) or not context.strip():
-        return "context", f"{_shown(context)}; it must be a text that is not empty"
+        return "context", f"{_value(context)}; it must be a text that is not empty"
     question = row.get("input", row.get("question", "" if not spec.asks_input else None))
     if not isinstance(question, str) or (spec.asks_input and not question.strip()):
-        return "input", f"{_shown(question)}; it must be the question, as text (the name `question` is accepted too)"
+        return "input", f"{_value(question)}; it must be the question, as text (the name `question` is accepted too)"
     answers = row.get("answers", row.get("answer"))
     answers = [answers] if isinstance(answers, str) else answers
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
-        return "answers", f"{_shown(answers)}; it must be a text or a list of texts"
+        return "answers", f"{_value(answers)}; it must be a text or a list of texts"
     # An empty gold answer would count as contained in every prediction.
     answers = [answer for answer in answers if answer.strip()]
     if not answers:
@@ -193,16 +197,16 @@ def _parse(line: bytes, number: int, spec: TaskSpec, needs_length: bool) -> Long
     if wanted and not all(re.search(wanted, answer) for answer in answers):
         return (
             "answers",
-            f"{_shown(answers)}; answers of this task have the form {wanted.replace(chr(92) + 'd', '7')!r}",
+            f"{_value(answers)}; answers of this task have the form {wanted.replace(chr(92) + 'd', '7')!r}",
         )
     classes = row.get("all_classes")
     if classes is not None and not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
-        return "all_classes", f"{_shown(classes)}; it must be a list of labels, or null"
+        return "all_classes", f"{_value(classes)}; it must be a list of labels, or null"
     if spec.metric == "classification" and not classes:
         return "all_classes", "missing; this task needs the list of its labels"
     length = row.get("length")
     if (length is not None or needs_length) and (not isinstance(length, int) or isinstance(length, bool)):
-        return "length", f"{_shown(length)}; it must be a whole number (LongBench-E puts records in buckets by it)"
+        return "length", f"{_value(length)}; it must be a whole number (LongBench-E puts records in buckets by it)"
     language = row.get("language")
     name = str(row.get("_id", row.get("id", number)))
     texts = {"_id": [name], "input": [question], "context": [context], "answers": answers, "all_classes": classes or []}
@@ -307,8 +311,5 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[0]
 
 
-def _shown(value: Any) -> str:
-    if value is None:
-        return "missing"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _value(value: Any) -> str:
+    return "missing" if value is None else quoted(value)

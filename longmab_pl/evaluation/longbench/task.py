@@ -23,6 +23,7 @@ from longmab_pl.evaluation.longbench.table import (
 from longmab_pl.evaluation.metric import RecordMetric
 from longmab_pl.evaluation.task import Prompt
 from longmab_pl.prompts import encoding
+from longmab_pl.shown import quoted
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ class LongBenchTask:
             # Decoding and encoding again may give a few tokens more than were kept.
             budget -= len(ids) - room
         raise PromptTooLong(
-            f"record {record.id!r} of task {self.name!r}: the chat template leaves no room for the prompt: the model "
-            f"takes {max_model_len} tokens and {self.spec.max_new_tokens} are kept for the answer; "
+            f"record {quoted(record.id)} of task {self.name!r}: the chat template leaves no room for the prompt: the "
+            f"model takes {max_model_len} tokens and {self.spec.max_new_tokens} are kept for the answer; "
             f"raise the engine's max_model_len"
         )
 

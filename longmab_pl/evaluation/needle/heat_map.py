@@ -92,7 +92,7 @@ def needle_table(maps: Mapping[str, NeedleMap]) -> Table:
     for title, found in maps.items():
         if len(maps) > 1:
             table.add_section()
-            table.add_row(f"[bold]{title}")
+            table.add_row(title, style="bold")
         for d, depth in enumerate(found.depths):
             cells = [_shown(row[d]) for row in found.accuracy]
             table.add_row(f"{depth:g}%", *cells, _shown(found.by_depth()[d]))

@@ -20,6 +20,7 @@ from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.metric import ItemScores, RecordMetric
 from longmab_pl.evaluation.task import Prompt
 from longmab_pl.prompts.formats import DirectAnswer, PromptFormat
+from longmab_pl.shown import quoted
 
 # {name} is invented, {value} a number of five digits; no sentence of the haystack has either.
 NEEDLES = (
@@ -132,8 +133,9 @@ class NeedleTask:
         ids = self.protocol.prompt_ids(tokenizer, record.context, record.question)
         if len(ids) + self.sampling.max_tokens > max_model_len:
             raise PromptTooLong(
-                f"record {record.id!r} of task {self.name!r}: {len(ids)} prompt tokens and {self.sampling.max_tokens} "
-                f"for the answer are more than the {max_model_len} that the model takes; leave this length out"
+                f"record {quoted(record.id)} of task {self.name!r}: {len(ids)} prompt tokens and "
+                f"{self.sampling.max_tokens} for the answer are more than the {max_model_len} that the model "
+                "takes; leave this length out"
             )
         return Prompt(ids, cut=False)
 

@@ -21,6 +21,7 @@ from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.prompts import encoding
 from longmab_pl.rewards.answer_match import pair_reward, rollout_reward
 from longmab_pl.seeding import derive_seed
+from longmab_pl.shown import quoted
 from longmab_pl.strategies.bandit.credit import Credit, EmbeddingSupport, LexicalSupport, Support, credited
 from longmab_pl.strategies.bandit.early_stopping import EarlyStopping, StopReason
 from longmab_pl.strategies.bandit.probe import Probe, probe_accepted, probe_messages
@@ -108,7 +109,7 @@ class BanditRollout:
         c = self.chunking
         chunks = chunk_spans(record.context, tools.tokenizer, c.chunk_size, c.overlap, c.min_sentences, c.style)
         if not chunks:
-            raise DataError(f"record {record.id!r}: the context gives no chunk; it needs some text")
+            raise DataError(f"record {quoted(record.id)}: the context gives no chunk; it needs some text")
         values, source = yield from self._initial_values(record, chunks, tools)
         if values is None:
             stopped: StopReason = "no_signal" if self.budget == "adaptive" else ""
@@ -196,7 +197,7 @@ class BanditRollout:
         room = tools.max_model_len - self.probe.sampling.max_tokens - len(ids("")) - 8
         if room < 1:
             raise ConfigError(
-                f"record {record.id!r}: the probe's question and answer alone do not fit max_model_len "
+                f"record {quoted(record.id)}: the probe's question and answer alone do not fit max_model_len "
                 f"{tools.max_model_len} with {self.probe.sampling.max_tokens} new tokens; raise engine.max_model_len"
             )
         request = Request(

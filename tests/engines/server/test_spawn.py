@@ -154,3 +154,25 @@ def test_tail_of_a_log_says_what_went_wrong(tmp_path: Path) -> None:
     assert tail(log) == f"see its log {log}\n    ValueError: no room for the KV cache"
     log.write_text("a\nb\n")
     assert tail(log, lines=1) == f"see its log {log}\n    b"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--api-key", "sk-hidden"],
+        ["--api-key=sk-hidden"],
+        ["--api_key", "sk-hidden"],
+        ["--hf-token", "sk-hidden"],
+        ["--max-num-seqs", "4", "--api-key sk-hidden"],
+        ["--API-KEY", "sk-hidden"],
+    ],
+)
+def test_a_key_among_the_arguments_is_refused_and_not_repeated(args):
+    with pytest.raises(ConfigError, match=r"gives a key.*engine\.api_key_env") as refused:
+        LaunchServers(args=args)
+    assert "hidden" not in str(refused.value)
+
+
+def test_arguments_that_only_sound_like_keys_are_taken():
+    args = ["--ssl-keyfile", "key.pem", "--max-num-batched-tokens", "2048", "--tokenizer", "x", "--keep-alive=5"]
+    assert LaunchServers(args=args).args == args
