@@ -17,10 +17,8 @@ NO_NOTES = "No relevant information"
 SUPPORT: Mapping[str, float] = {
     "fully supported": 1.0,
     "fully": 1.0,
-    "full support": 1.0,
     "partially supported": 0.5,
     "partially": 0.5,
-    "partial support": 0.5,
     "not supported": 0.0,
     "unsupported": 0.0,
     "no support": 0.0,

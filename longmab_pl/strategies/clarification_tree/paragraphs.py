@@ -8,8 +8,7 @@ from collections.abc import Sequence
 PARAGRAPH_TOKENS = 512
 """Length of a paragraph in tokens."""
 
-_ANSWER = re.compile(r"answer\s*:", re.IGNORECASE)
-_VERDICT = re.compile(r"\b(yes|maybe|no|not|none)\b")
+_VERDICT = re.compile(r"(?<![^\W_])(yes|maybe|no|not|none)(?![^\W_])")
 
 
 def mark_paragraphs(pieces: Sequence[str]) -> str:
@@ -56,7 +55,7 @@ def is_relevant(reply: str) -> bool:
 
     Source: AgenticLU, section 3.2 (the program drops a paragraph for the letters "no" anywhere, as in "know").
     """
-    verdict = _VERDICT.search(_ANSWER.split(reply.lower())[-1])
+    verdict = _VERDICT.search(reply.lower().rpartition("answer:")[2])
     return verdict is None or verdict[1] in ("yes", "maybe")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -87,7 +88,7 @@ def fix_assistant(given: dict[str, Any]) -> list[list[Any]]:
 
 
 def refine_filter(given: dict[str, Any]) -> list[str]:
-    scores = [next(iter(row.values())) for row in given["rewards"]]
+    scores = [next(iter(row.values()), None) for row in given["rewards"]]
     pairs = zip(scores, given["chosen"], strict=True)
     return [text for score, text in pairs if needs_refinement(score, given["threshold"])]
 
@@ -260,7 +261,7 @@ def only_six(reply: str) -> bool:
         found = {re.sub(r"\s", "", key.lower()): value for key, value in json.loads(body).items()}
     except ValueError:
         return False
-    return found == {} or all(is_number(found.get(name)) and 1 <= found[name] <= 5 for name in SIX)
+    return all(is_number(found.get(name)) and 1 <= found[name] <= 5 for name in SIX)
 
 
 def quality_by_hand(given: dict[str, Any], original: dict[str, Any]) -> dict[str, Any]:
@@ -452,7 +453,7 @@ DEVIATIONS: list[Deviation] = [
         ours=lambda given, original: [
             text
             for row, text in zip(given["rewards"], given["chosen"], strict=True)
-            if min(row.values()) < given["threshold"]
+            if min(row.values(), default=math.inf) < given["threshold"]
         ],
         example={"rewards": [{"average_score": 1.5}], "threshold": 2.5, "chosen": ["c0"]},
         original=[],
@@ -462,7 +463,7 @@ DEVIATIONS: list[Deviation] = [
         function="insert_suggestions",
         condition="the state lacks one of the marks of its instruction",
         why="the original cuts the last character off and writes the suggestions before it; ours leaves the text alone",
-        when=lambda given: "[INST]" not in given["state"] or "[/INST]" not in given["state"],
+        when=lambda given: not re.search(r"\[INST\].*\[/INST\]", given["state"], re.DOTALL),
         ours=lambda given, original: {"state": given["state"]},
         example={"state": "no tags", "suggestions": ["Add detail."]},
         original={"state": "no tag <LEAD> Add detail.s"},

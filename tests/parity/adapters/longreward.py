@@ -191,8 +191,6 @@ SUPPORT = {
 } | {
     "not supported": 0,
     "unsupported": 0,
-    "full support": 1,
-    "partial support": 0.5,
     "contradicted": 0,
 }
 
@@ -302,24 +300,63 @@ def spelled_otherwise(reply: str | None) -> bool:
 
 
 def regrouped(given: dict[str, Any], original: list[str]) -> list[str]:
-    """The original's pieces, with those joined that abbreviations and semicolons part, and quotes put back."""
+    """The original's pieces, put together where no sentence ends and cut where one does."""
     text, spans, position = given["text"], [], 0
     for piece in original:
         start = text.index(piece, position)
         position = start + len(piece)
-        if spans and (ABBREVIATION.search(text[spans[-1][0] : spans[-1][1]]) or text[spans[-1][1] - 1] == "；"):
+        before = text[spans[-1][0] : spans[-1][1]] if spans else ""
+        if spans and (
+            ABBREVIATION.search(before)
+            or (MONTH.search(before) and piece[0].isdigit())
+            or LIST_NUMBER.search(before)
+            or before[-1] == "；"
+            or (before[-1] in "。！？" and piece in "。！？")
+            or (OPEN_BEFORE_LOWER.search(before) and piece[0].islower())
+        ):
             spans[-1][1] = position
             continue
         closing = re.match("[”’」』）》]*", piece)
-        if spans and closing and text[spans[-1][1] - 1] in "。！？":
+        if spans and closing and before[-1] in "。！？":
             spans[-1][1] = start + closing.end()
             start += closing.end()
         spans.append([start, position])
-    return [text[a:b].strip() for a, b in spans if text[a:b].strip()]
+    pieces = [piece for a, b in spans for piece in MISSED.split(text[a:b])]
+    return [piece.strip() for piece in pieces if piece.strip()]
 
 
 ABBREVIATION = re.compile(r"(?:^|\s)(?:Dr|Mr|Mrs|Ms|Prof|St|Vol|No|Fig|vs|e\.g|i\.e)\.$")
-CUT_WITHIN = re.compile(r"(?:^|\s)(?:Dr|Mr|Mrs|Ms|Prof|St|Vol|No|Fig|vs|e\.g|i\.e)\.\s|；\s*\S|[。！？][”’」』）》]")
+MONTH = re.compile(r"(?:^|\s)(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec)\.$")
+LIST_NUMBER = re.compile(r"(?:^|\n)\s*\(?\d{1,3}\.$")
+OPEN_BEFORE_LOWER = re.compile(
+    r"(?:^|\s)(?:etc|inc|ltd|co|corp|jr|sr|[a-z]{3,4}(?<=jan|feb|mar|apr|jun|jul|aug|sep|oct|nov|dec)"
+    r"|(?:[a-z]{1,2}\.)+[a-z])\.$|[.!?…][\"'”’]$|\.\.\.$",
+    re.IGNORECASE,
+)
+MISSED = re.compile(r"(?<=[.!?][\"'”’])\s+(?=[A-Z])|(?<=\.\.\.)\s+(?=[A-Z])|(?<=[ap]\.m\.)\s+(?=[A-Z])")
+MARKS = re.compile(
+    r"[.!?][\"'”’)]*\s+[a-z0-9]|\w\w?\w?\w?\.\s|；\s*\S|[。！？][。！？”’」』）》]|[.!?][\"'”’)]\s|\.\.\.\s"
+)
+
+
+def similarities(given: dict[str, Any], query: list[float]) -> np.ndarray:
+    chunks, vector = np.array(given["context_embeddings"], dtype=np.float64), np.array(query, dtype=np.float64)
+    return chunks @ vector / np.linalg.norm(chunks, axis=1) / np.linalg.norm(vector)
+
+
+def near_ties(given: dict[str, Any]) -> bool:
+    """Whether similarities that decide the order are closer than bfloat16 tells apart below 1."""
+    ordered = [np.sort(similarities(given, query))[::-1][: given["k"] + 1] for query in given["query_embeddings"]]
+    return any((np.diff(values) > -(2.0**-8)).any() for values in ordered)
+
+
+def by_exact_similarity(given: dict[str, Any], original: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    ours = []
+    for query in given["query_embeddings"]:
+        order = np.argsort(-similarities(given, query), kind="stable")[: given["k"]].tolist()
+        ours.append({"by_similarity": order, "evidence_order": sorted(order)})
+    return ours
+
 
 SEVERAL = "a reply's double brackets hold different scores, or one above 10"
 SEVERAL_WHY = (
@@ -409,6 +446,22 @@ DEVIATIONS: list[Deviation] = [
         value={"score": 5.0, "facts": {"a": 0.5}, "error": None, "verdict_calls": 2},
     ),
     Deviation(
+        function="batch_search",
+        condition="similarities closer than bfloat16 tells apart",
+        why="the original compares in bfloat16 with a sort that is not stable, so that near ties fall in any order; "
+        "ours takes the more similar chunk, and the earlier of equal ones",
+        when=near_ties,
+        ours=by_exact_similarity,
+        example={
+            "context_embeddings": [[1.0, 0.02], [1.0, 0.01], [0.0, 1.0]],
+            "query_embeddings": [[1.0, 0.0]],
+            "k": 2,
+            "dtype": "bfloat16",
+        },
+        original=[{"by_similarity": [0, 1], "evidence_order": [0, 1]}],
+        value=[{"by_similarity": [1, 0], "evidence_order": [0, 1]}],
+    ),
+    Deviation(
         function="get_chunk_info",
         condition="more than a hundred chunks",
         why="the original's notes are a dict by rounded percentages, so chunks of the same label lose their notes",
@@ -420,10 +473,10 @@ DEVIATIONS: list[Deviation] = [
     ),
     Deviation(
         function="text_split_by_punctuation",
-        condition="an abbreviation, a semicolon, or a closing quote behind the full stop",
-        why="the original trains its splitter on the one text, so that it ends sentences at abbreviations, and it cuts "
-        "at semicolons and before closing quotes; ours cuts where sentences end",
-        when=lambda given: bool(CUT_WITHIN.search(given["text"])),
+        condition="an abbreviation, a number, a semicolon, dots, or a quote beside the mark that ends a sentence",
+        why="the original trains its splitter on the one text, so that it ends sentences at abbreviations and numbers "
+        "of lists and misses quoted ends, and it cuts at semicolons and before closing quotes; ours cuts at sentences",
+        when=lambda given: bool(MARKS.search(given["text"])),
         ours=regrouped,
         example={"text": "Dr. Smith went home. He slept."},
         original=["Dr.", "Smith went home.", "He slept."],
@@ -474,7 +527,7 @@ DEVIATIONS: list[Deviation] = [
             (
                 "a whole number written as a decimal",
                 "the original ends with a ValueError; [[1.0]] is 1",
-                lambda given: any(re.search(r"\[\[[^\[\]]*\d\.0+[^\[\]]*\]\]", reply) for reply in given["replies"]),
+                lambda given: any(re.search(r"\[\[[^\[\]]*\d\.[^\[\]]*\]\]", reply) for reply in given["replies"]),
                 ["[[1.0]]"],
                 {"value": None, "error": "ValueError", "calls": 1},
                 {"value": 0.0, "error": None, "calls": 1},
