@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from longmab_pl.data import qa_fields
+from longmab_pl.data.qa_fields import FieldError, kind
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.sources import RawRow, open_source
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.shown import quoted, shown
+from longmab_pl.shown import quoted
 
 OnBadRecord = Literal["error", "skip"]
 
@@ -45,34 +48,42 @@ class RecordFile:
 
     def skipped(self) -> str:
         """How many bad records were skipped, and the first ten of them, a line each."""
-        return "\n  ".join([f"{len(self.bad)} bad records skipped in {self.source}:", *map(str, self.bad[:10])])
+        return "\n".join([f"{len(self.bad)} bad records skipped in {self.source}:", *first_of_each(self.bad)])
 
     def summary(self) -> str:
         """One line, and one more for each of the first bad records."""
         lines = [f"{self.source}: {len(self.records)} records"]
         if self.bad:
             lines[0] += f", {len(self.bad)} bad ones skipped:"
-            lines += _first(self.bad)
+            lines += first_of_each(self.bad)
         return "\n".join(lines)
 
 
 def read_records(
-    source: str, *, on_bad_record: OnBadRecord = "error", limit: int | None = None, split: str = "train"
+    source: str,
+    *,
+    on_bad_record: OnBadRecord = "error",
+    limit: int | None = None,
+    split: str = "train",
+    fields: Mapping[str, str] | None = None,
 ) -> RecordFile:
     """Read and check QA records.
 
     Fields: `id` or `_id` (string or integer; missing: the record's number from 1, as the authors' evaluator does),
-    the question in `input` or `question`, gold answers in `answer` and/or `answers` (a string or a list; both: all of
-    them, `answer` first), and `context`. Other fields are left alone.
+    the question in `input` or `question`, gold answers in `answer` and/or `answers` (a string, a number or a list;
+    both: all of them, `answer` first), and `context` (a text or a list of passages). Null, "" and [] beside a filled
+    name mean "unused". SQuAD, HotpotQA, 2WikiMultihopQA, MuSiQue and LongBench are read as they are
+    (`data.qa_fields`). Other fields are left alone.
 
     Args:
-        source: a `.jsonl`, `.jsonl.gz`, `.json` (a list) or `.parquet` file; a folder of such files or one made by
-            `datasets.save_to_disk`; `shipped:NAME` for a set that comes with the package; or a Hugging Face data set
-            as `owner/name`, `owner/name:config` or `owner/name:config:split`.
+        source: a `.jsonl`, `.json` (a list, or SQuAD's form), `.csv`, `.tsv` (each also `.gz`) or `.parquet` file; a
+            folder of such files or one made by `datasets.save_to_disk`; `shipped:NAME` for a set that comes with the
+            package; or a Hugging Face data set as `owner/name`, `owner/name:config` or `owner/name:config:split`.
         on_bad_record: "error" refuses the source and lists its first bad records; "skip" leaves them out and reports
             all of them in `RecordFile.bad`.
         limit: stop after so many usable records; what stands behind them is not checked.
         split: of a folder or a data set whose name does not say.
+        fields: the data's names where they are others: `{question: ask, context: body}`.
 
     Raises:
         DataError: the source cannot be read, holds bad records (`on_bad_record="error"`) or no usable one.
@@ -82,17 +93,18 @@ def read_records(
         raise ConfigError(f"on_bad_record is {on_bad_record!r}; use 'error' or 'skip'")
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}; give a positive number, or null for all records")
+    names = qa_fields.check_fields(fields)
     records: list[QARecord] = []
     bad: list[BadRecord] = []
     seen: dict[str, str] = {}
     for number, row in enumerate(open_source(str(source), split), start=1):
         try:
-            record = _record(row, number)
+            record = _record(row, number, names)
             if record.id in seen:
-                raise _FieldError(
+                raise FieldError(
                     "id", f"{quoted(record.id)} is taken by {seen[record.id]}; give every record its own id"
                 )
-        except _FieldError as error:
+        except FieldError as error:
             bad.append(BadRecord(row.file, row.line, error.field, str(error)))
             continue
         seen[record.id] = f"{row.file}:{row.line}"
@@ -100,13 +112,13 @@ def read_records(
         if limit is not None and len(records) == limit:
             break
     if bad and (on_bad_record == "error" or not records):
-        advice = "mend them, or set on_bad_record: skip to go on without them"
+        advice = "fix them, or set on_bad_record: skip to go on without them"
         raise DataError(
             "\n".join(
                 [
                     f"{source}: {len(bad)} of {len(bad) + len(records)} records cannot be used; "
                     f"{advice if records else 'no usable record is left'}:",
-                    *_first(bad),
+                    *first_of_each(bad),
                 ]
             )
         )
@@ -115,101 +127,36 @@ def read_records(
     return RecordFile(str(source), records, bad)
 
 
-class _FieldError(Exception):
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
+def first_of_each(bad: Sequence[BadRecord]) -> list[str]:
+    """One line for each different problem with the first record that has it, ten at most, and how many more there
+    are."""
+    kinds: dict[tuple[str, str], list[BadRecord]] = {}
+    for problem in bad:
+        kinds.setdefault((problem.field, problem.message), []).append(problem)
+    lines = []
+    for same in list(kinds.values())[:_SHOWN]:
+        more = f" (and {len(same) - 1} more like it)" if len(same) > 1 else ""
+        lines.append(f"  {same[0]}{more}")
+    rest = sum(map(len, list(kinds.values())[_SHOWN:]))
+    return [*lines, f"  ... and {rest} more"] if rest else lines
 
 
-def _first(bad: list[BadRecord]) -> list[str]:
-    lines = [f"  {problem}" for problem in bad[:_SHOWN]]
-    return lines if len(bad) <= _SHOWN else [*lines, f"  ... and {len(bad) - _SHOWN} more"]
-
-
-def _record(row: RawRow, number: int) -> QARecord:
+def _record(row: RawRow, number: int, fields: Mapping[str, str]) -> QARecord:
     if row.problem:
-        raise _FieldError("", row.problem)
-    fields = row.value
-    if not isinstance(fields, dict):
-        raise _FieldError("", f"the record is {_kind(fields)}; it must be an object with id, input, answer and context")
+        raise FieldError("", row.problem)
+    if not isinstance(row.value, dict):
+        raise FieldError(
+            "", f"the record is {kind(row.value)}; it must be an object with id, input, answer and context"
+        )
+    _refuse_preferences(row.value)
     return QARecord(
-        id=_id(fields, number),
-        question=_text(fields, ("input", "question")),
-        answers=_answers(fields),
-        context=_text(fields, ("context",)),
+        id=qa_fields.record_id(row.value, number, fields),
+        question=qa_fields.question(row.value, fields),
+        answers=qa_fields.answers(row.value, fields),
+        context=qa_fields.context(row.value, fields),
     )
 
 
-def _id(fields: dict[str, Any], number: int) -> str:
-    name = next((name for name in ("id", "_id") if fields.get(name) is not None), None)
-    if name is None:
-        return str(number)
-    value = fields[name]
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise _FieldError(name, f"is {_kind(value)}; give a string or an integer")
-    if isinstance(value, str):
-        _check_text(name, value)
-    return str(value)
-
-
-def _text(fields: dict[str, Any], names: tuple[str, ...]) -> str:
-    present = [name for name in names if fields.get(name) is not None]
-    # An empty alias next to a filled one is LongBench's way of saying "unused".
-    name = next((name for name in present if fields[name] != ""), present[0] if present else None)
-    if name is None:
-        raise _FieldError(names[0], f"missing; add {' or '.join(names)}{_other_fields(fields)}")
-    value = fields[name]
-    if not isinstance(value, str):
-        raise _FieldError(name, f"is {_kind(value)}; give a string")
-    _check_text(name, value)
-    return value
-
-
-def _answers(fields: dict[str, Any]) -> tuple[str, ...]:
-    present = [name for name in ("answer", "answers") if fields.get(name) is not None]
-    if not present:
-        raise _FieldError("answer", f"missing; add answer (a string) or answers (a list){_other_fields(fields)}")
-    golds: dict[str, None] = {}
-    for name in present:
-        value = fields[name]
-        if not isinstance(value, (str, list)):
-            raise _FieldError(name, f"is {_kind(value)}; give a string or a list of strings")
-        listed = [value] if isinstance(value, str) else value
-        if not listed:
-            raise _FieldError(name, "is an empty list; give at least one gold answer")
-        for gold in listed:
-            if not isinstance(gold, str):
-                raise _FieldError(name, f"holds {_kind(gold)}; every gold answer must be a string (quote numbers)")
-            _check_text(name, gold)
-            golds[gold] = None
-    return tuple(golds)
-
-
-def _check_text(name: str, value: str) -> None:
-    if not value.strip():
-        raise _FieldError(name, "is empty or blank; fill it in or remove the record")
-    if problem := half_character(value):
-        raise _FieldError(name, problem)
-
-
-def half_character(text: str) -> str:
-    """What is wrong with a text that holds half a surrogate pair, which no file and no tokenizer takes; else ""."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        return f"holds half a surrogate pair at character {error.start}; write the character itself"
-    return ""
-
-
-def _kind(value: object) -> str:
-    names = {type(None): "null", bool: "a boolean", int: "an integer", float: "a number", str: "a string"}
-    names |= {list: "a list", dict: "an object"}
-    return names.get(type(value), f"a {type(value).__name__}")
-
-
-def _other_fields(fields: dict[str, Any]) -> str:
-    return (
-        f" (the record has {', '.join(shown(str(name), 30) for name in list(fields)[:8])})"
-        if fields
-        else " (the record is empty)"
-    )
+def _refuse_preferences(row: Mapping[str, Any]) -> None:
+    if "chosen" in row and "rejected" in row and "context" not in row:
+        raise FieldError("chosen", "this is preference data; train on it with longmab_pl.PreferenceDataModule")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
 from longmab_pl.errors import DataError
+from longmab_pl.shown import shown
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
+SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 _SHIPPED = Path(__file__).parent / "shipped"
 _HUB_NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?::(?P<config>[^:]*))?(?::(?P<split>[^:]+))?")
 _FILE_LIKE = re.compile(r"\.(?:jsonl?|parquet|csv|tsv|txt|gz|zip|arrow|ya?ml)(?:$|\.)", re.IGNORECASE)
@@ -58,11 +60,14 @@ def open_source(source: str, split: str) -> Iterator[RawRow]:
     """
     if source.startswith("shipped:"):
         return _rows(shipped_path(source.removeprefix("shipped:")))
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return _folder_rows(path, split)
-    if path.exists():
-        return _rows(path)
+    try:
+        path = Path(source).expanduser()
+        if path.is_dir():
+            return _folder_rows(path, split)
+        if path.exists():
+            return _rows(path)
+    except (OSError, ValueError, RuntimeError) as error:  # a name too long, or no name at all
+        raise DataError(f"{shown(source)}: is no name of a file or folder: {_reason(error)}") from error
     hub = _HUB_NAME.fullmatch(source)
     if hub is None or _FILE_LIKE.search(source) or path.parent.is_dir():
         raise DataError(_no_such_file(source, path))
@@ -81,34 +86,82 @@ def _no_such_file(source: str, path: Path) -> str:
 
 
 def _rows(path: Path) -> Iterator[RawRow]:
-    name = path.name.lower()
-    if name.endswith((".jsonl", ".jsonl.gz")):
-        rows = _json_lines(path)
-    elif name.endswith(".json"):
-        rows = _json_list(path)
-    elif name.endswith(".parquet"):
-        rows = _parquet(path)
-    else:
+    name = path.name.lower().removesuffix(".gz")
+    if not path.name.lower().endswith(SUFFIXES):
         raise DataError(f"{path}: unknown kind of file; use one of {', '.join(SUFFIXES)}")
-    return _with_read_errors(path, rows)
+    if name.endswith(".parquet"):
+        return _with_read_errors(path, _parquet(path))
+    return _with_read_errors(path, _opened_rows(path))
+
+
+def _opened_rows(path: Path) -> Iterator[RawRow]:
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    with cast(IO[bytes], opener(path, "rb")) as file:
+        yield from rows_of(str(path), file)
+
+
+def rows_of(name: str, file: IO[bytes]) -> Iterator[RawRow]:
+    """The rows of an open file; what it holds is told by its name (`.jsonl`, `.json`, `.csv` or `.tsv`).
+
+    Args:
+        name: for messages; `.gz` at its end is not looked at.
+        file: already unpacked.
+
+    Raises:
+        DataError: a `.json` that is not a list of records.
+    """
+    kind = name.lower().removesuffix(".gz")
+    if kind.endswith(".json"):
+        return _json_list(name, file.read())
+    if kind.endswith((".csv", ".tsv")):
+        return _table(name, file, "\t" if kind.endswith(".tsv") else ",")
+    return _json_lines(name, file)
 
 
 def _with_read_errors(path: Path, rows: Iterator[RawRow]) -> Iterator[RawRow]:
     try:
         yield from rows
     except (OSError, EOFError, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise DataError(f"{path}: cannot be read to its end: {reason}; check the file and its permissions") from error
+        raise DataError(
+            f"{path}: cannot be read to its end: {_reason(error)}; check the file and its permissions"
+        ) from error
 
 
-def _json_lines(path: Path) -> Iterator[RawRow]:
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    with cast(IO[bytes], opener(path, "rb")) as file:
-        for number, line in enumerate(file, start=1):
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if line.strip():
-                yield _parse(str(path), number, line)
+def _reason(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else shown(str(error), 200)
+
+
+def _json_lines(name: str, file: Iterable[bytes]) -> Iterator[RawRow]:
+    for number, line in enumerate(file, start=1):
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if line.strip():
+            yield _parse(name, number, line)
+
+
+def _table(name: str, file: IO[bytes], delimiter: str) -> Iterator[RawRow]:
+    """Rows of a table with a line of column names; empty cells are not there. A cell may hold line breaks."""
+    lines = (line.decode("utf-8-sig" if number == 0 else "utf-8") for number, line in enumerate(file))
+    limit = csv.field_size_limit(_LONGEST_CELL)
+    number = 0
+    try:
+        reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
+        for row in reader:
+            number = reader.line_num
+            if None in row or None in row.values():
+                yield RawRow(name, number, None, f"the row has not as many cells as there are column names; {_QUOTE}")
+            else:
+                yield RawRow(name, number, {column: cell for column, cell in row.items() if cell != ""})
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: invalid UTF-8 behind line {number}; save the file as UTF-8") from error
+    except csv.Error as error:
+        raise DataError(f"{name}: not a table behind line {number}: {shown(str(error))}; {_QUOTE}") from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+_LONGEST_CELL = 2**31 - 1
+_QUOTE = "put cells with commas, quotes or line breaks in quotes"
 
 
 def _parse(file: str, number: int, line: bytes) -> RawRow:
@@ -120,13 +173,13 @@ def _parse(file: str, number: int, line: bytes) -> RawRow:
     except json.JSONDecodeError as error:
         problem = f"not JSON: {error.msg} at column {error.colno}; each line must be one whole JSON object"
     except (ValueError, RecursionError) as error:
-        problem = f"not usable JSON: {error}; each line must be one JSON object"
+        problem = f"not usable JSON: {shown(str(error), 200)}; each line must be one JSON object"
     return RawRow(file, number, None, problem)
 
 
-def _json_list(path: Path) -> Iterator[RawRow]:
+def _json_list(path: str, data: bytes) -> Iterator[RawRow]:
     try:
-        rows = json.loads(path.read_bytes().decode("utf-8-sig"))
+        rows = json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: invalid UTF-8 at byte {error.start + 1}; save the file as UTF-8") from error
     except json.JSONDecodeError as error:
@@ -136,10 +189,40 @@ def _json_list(path: Path) -> Iterator[RawRow]:
         ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not usable JSON: {error}") from error
+    if isinstance(rows, dict) and isinstance(rows.get("data"), list):
+        rows = list(_squad(rows["data"]))
     if not isinstance(rows, list):
         raise DataError(f"{path}: holds one {type(rows).__name__}; a .json file must hold a list of records")
     for number, row in enumerate(rows, start=1):
         yield RawRow(str(path), number, row)
+
+
+def _squad(entries: list[Any]) -> Iterator[Any]:
+    """SQuAD's file: articles of paragraphs, each with its questions; other entries as they are."""
+    for entry in entries:
+        paragraphs = entry.get("paragraphs") if isinstance(entry, dict) else None
+        if not isinstance(paragraphs, list) or not all(isinstance(p, dict) and "qas" in p for p in paragraphs):
+            yield entry
+            continue
+        for paragraph in paragraphs:
+            for asked in paragraph["qas"] if isinstance(paragraph["qas"], list) else [paragraph["qas"]]:
+                yield {**asked, "context": paragraph.get("context")} if isinstance(asked, dict) else asked
+
+
+def _python_rows(batch: Any) -> Iterator[dict[str, Any]]:
+    """The rows of a batch; a value that Python has no form for (a date beyond the year 9999) is null."""
+    try:
+        yield from batch.to_pylist()
+    except (OverflowError, ValueError, LookupError):
+        columns = [[_python_value(value) for value in column] for column in batch.columns]
+        yield from (dict(zip(batch.schema.names, values, strict=True)) for values in zip(*columns, strict=True))
+
+
+def _python_value(value: Any) -> Any:
+    try:
+        return value.as_py()
+    except (OverflowError, ValueError, LookupError):
+        return None
 
 
 def _parquet(path: Path) -> Iterator[RawRow]:
@@ -150,11 +233,11 @@ def _parquet(path: Path) -> Iterator[RawRow]:
         with pyarrow.parquet.ParquetFile(path) as file:
             number = 0
             for batch in file.iter_batches(batch_size=256):
-                for row in batch.to_pylist():
+                for row in _python_rows(batch):
                     number += 1
                     yield RawRow(str(path), number, row)
-    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a readable Parquet file: {error}") from error
+    except (pyarrow.ArrowException, UnicodeDecodeError, MemoryError) as error:
+        raise DataError(f"{path}: not a readable Parquet file: {shown(str(error), 200)}") from error
 
 
 def _folder_rows(folder: Path, split: str) -> Iterator[RawRow]:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from longmab_pl.data.readers import BadRecord, half_character
+from longmab_pl.data.qa_fields import half_character
+from longmab_pl.data.readers import BadRecord
 from longmab_pl.data.sources import RawRow, open_source
 from longmab_pl.errors import DataError
 from longmab_pl.pairs.conversations import ConversationError, Turn, check_roles, joined

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import lzma
 import random
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from longmab_pl.data.readers import half_character
+from longmab_pl.data import qa_fields
+from longmab_pl.data.qa_fields import FieldError, half_character
+from longmab_pl.data.readers import BadRecord, first_of_each
 from longmab_pl.data.records import QARecord
+from longmab_pl.data.sources import SUFFIXES, RawRow, open_source, rows_of
 from longmab_pl.errors import DataError
 from longmab_pl.evaluation.longbench.table import (
     INFINITEBENCH,
@@ -23,7 +28,7 @@ from longmab_pl.evaluation.longbench.table import (
     custom_spec,
     task_spec,
 )
-from longmab_pl.shown import quoted
+from longmab_pl.shown import quoted, shown
 
 T = TypeVar("T")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -57,20 +62,24 @@ class BadRow:
         return f"{self.file}:{self.line}: field {self.field!r}: {self.problem}"
 
 
-def load_items(data: Path | str, task: str) -> tuple[list[LongBenchItem], TaskSpec, list[BadRow]]:
+def load_items(
+    data: Path | str, task: str, *, fields: Mapping[str, str] | None = None
+) -> tuple[list[LongBenchItem], TaskSpec, list[BadRow]]:
     """The records of one task.
 
     Args:
         data: where they are:
-            a folder with `<task>.jsonl` in it or in its `data` folder (as the official zip unpacks);
-            a zip with a member `<task>.jsonl`;
-            a JSONL file, in which case `task` only names it and says how to score (a task of the table, or any other
+            a folder with `<task>.jsonl` (or `.json`, `.csv`, `.tsv`, each also `.gz`, or `.parquet`) in it or in its
+            `data` folder (as the official zip unpacks);
+            a zip with such a member;
+            such a file, in which case `task` only names it and says how to score (a task of the table, or any other
             name for a custom QA task);
             a hub name such as `THUDM/LongBench` or `xinrongzhang2022/InfiniteBench`.
         task: a name of the table, a LongBench-E name, or the stem of any other JSONL file there, which is asked and
             scored as a custom QA task. Rows are in LongBench's format (`input, context, answers, length, all_classes,
             _id`), InfiniteBench's (`answer`) or that of the training records (`id, input or question, answer,
-            context`). Empty gold answers among others are dropped.
+            context`), or others of `longmab_pl.data.qa_fields`. Empty gold answers among others are dropped.
+        fields: the data's names where they are others: `{question: ask, context: body}`.
 
     Returns:
         The usable records in file order, how to ask and score them, and the rows that cannot be used.
@@ -79,23 +88,38 @@ def load_items(data: Path | str, task: str) -> tuple[list[LongBenchItem], TaskSp
         ConfigError: the task is neither in the table nor a file.
         DataError: no such data, or not one usable row.
     """
-    path = Path(data)
     in_table = task in TASKS or task in LONGBENCH_E
-    if path.is_dir():
-        found = next((p for p in (path / f"{task}.jsonl", path / "data" / f"{task}.jsonl") if p.is_file()), None)
-        if found is None:
-            there = sorted(p.stem for p in (*path.glob("*.jsonl"), *path.glob("data/*.jsonl")))
-            task_spec(task, known=there)  # an unknown name is the likelier mistake
-            raise _no_file(str(path), task, there)
-        return _checked(_lines(found), str(found), task, in_table)
-    if path.is_file() and zipfile.is_zipfile(path):
-        return _from_zip(path, task, in_table)
-    if path.is_file():
-        return _checked(_lines(path), str(path), task, in_table)
-    if isinstance(data, str) and _HUB_NAME.fullmatch(data) and path.suffix not in (".jsonl", ".zip"):
+    path, kind = _local(data)
+    if kind == "folder":
+        files = _files(path)
+        if task not in files:
+            task_spec(task, known=sorted(files))  # an unknown name is the likelier mistake
+            raise _no_file(str(path), task, sorted(files))
+        return _checked(open_source(str(files[task]), "test"), str(files[task]), task, in_table, fields)
+    if kind == "zip":
+        return _from_zip(path, task, in_table, fields)
+    if kind == "file":
+        return _checked(open_source(str(path), "test"), str(path), task, in_table, fields)
+    if isinstance(data, str) and _HUB_NAME.fullmatch(data) and not data.endswith((*SUFFIXES, ".zip")):
         task_spec(task)
         return _from_hub(data, task)
-    raise DataError(f"{data}: no such file or folder; give a folder or zip of LongBench JSONL files, or a JSONL file")
+    raise DataError(
+        f"{shown(str(data), 200)}: no such file or folder; give a folder or zip of LongBench files, or a file "
+        f"({', '.join(SUFFIXES)})"
+    )
+
+
+def _local(data: Path | str) -> tuple[Path, Literal["folder", "zip", "file", ""]]:
+    """A path and what lies there."""
+    path = Path(data)
+    try:
+        if path.is_dir():
+            return path, "folder"
+        if path.is_file():
+            return path, "zip" if zipfile.is_zipfile(path) else "file"
+    except (OSError, ValueError) as error:  # a name too long, or none at all
+        raise DataError(f"{shown(str(data))}: is no name of a file or folder: {shown(str(error), 200)}") from error
+    return path, ""
 
 
 def tasks_there(data: Path | str) -> list[str]:
@@ -108,14 +132,14 @@ def tasks_there(data: Path | str) -> list[str]:
     Raises:
         DataError: a local folder or zip without a JSONL file.
     """
-    path = Path(data)
-    if path.is_dir():
-        names = {p.stem for p in (*path.glob("*.jsonl"), *path.glob("data/*.jsonl"))}
-    elif path.is_file() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
+    path, kind = _local(data)
+    if kind == "folder":
+        names = set(_files(path))
+    elif kind == "zip":
+        with _opened_zip(path) as archive:
             names = set(_members(archive))
-    elif path.is_file():
-        return [path.stem]
+    elif kind == "file":
+        return [_task_of(path.name)]
     else:
         return list(INFINITEBENCH if "infinitebench" in str(data).lower() else LONGBENCH)
     if not names:
@@ -136,138 +160,151 @@ def sample(items: Sequence[T], limit: int | None, seed: int | None) -> list[T]:
 
 
 def bad_rows_note(data: Path | str, bad: Sequence[BadRow]) -> str:
-    """Return how many rows were skipped, and the first ten of them, a line each."""
-    return "\n  ".join([f"{len(bad)} bad rows skipped in {data}:", *map(str, bad[:10])])
+    """Return how many rows were skipped, and a line for each of the first ten different problems."""
+    problems = [BadRecord(row.file, row.line, row.field, row.problem) for row in bad]
+    return "\n".join([f"{len(bad)} bad rows skipped in {data}:", *first_of_each(problems)])
 
 
 def read_rows(
-    lines: Iterable[bytes], file: str, spec: TaskSpec, *, needs_length: bool = False
+    rows: Iterable[RawRow], spec: TaskSpec, *, needs_length: bool = False, fields: Mapping[str, str] | None = None
 ) -> tuple[list[LongBenchItem], list[BadRow]]:
-    """Parse JSONL rows of any of the accepted formats; blank lines are ignored.
+    """Check rows of any of the formats of `longmab_pl.data.qa_fields`.
 
     Args:
-        lines: the file's lines.
-        file: its name, for messages.
+        rows: as they are in the file.
         spec: says which fields the task needs.
         needs_length: whether `length` is required (LongBench-E).
+        fields: the data's names where they are others.
     """
     items: list[LongBenchItem] = []
     bad: list[BadRow] = []
     first_seen: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
+    for row in rows:
+        try:
+            item = _item(row, spec, needs_length, fields)
+            if item.id in first_seen:
+                taken = f"{quoted(item.id)} is also the id of line {first_seen[item.id]}; give each row its own"
+                raise FieldError("_id", taken)
+        except FieldError as error:
+            bad.append(BadRow(row.file, row.line, error.field or "(line)", str(error)))
             continue
-        parsed = _parse(line, number, spec, needs_length)
-        if isinstance(parsed, LongBenchItem) and parsed.id in first_seen:
-            parsed = (
-                "_id",
-                f"{quoted(parsed.id)} is also the id of line {first_seen[parsed.id]}; give each row its own",
-            )
-        if isinstance(parsed, LongBenchItem):
-            first_seen[parsed.id] = number
-            items.append(parsed)
-        else:
-            bad.append(BadRow(file, number, *parsed))
+        first_seen[item.id] = row.line
+        items.append(item)
     return items, bad
 
 
-def _parse(line: bytes, number: int, spec: TaskSpec, needs_length: bool) -> LongBenchItem | tuple[str, str]:
-    """The item, or the field that is wrong and what to do."""
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except ValueError as error:
-        return "(line)", f"not JSON in UTF-8 ({error}); mend or remove the line"
-    if not isinstance(row, dict):
-        return "(line)", f"a JSON {type(row).__name__}; each line must be an object"
-    context = row.get("context")
-    if not isinstance(context, str) or not context.strip():
-        return "context", f"{_value(context)}; it must be a text that is not empty"
-    question = row.get("input", row.get("question", "" if not spec.asks_input else None))
-    if not isinstance(question, str) or (spec.asks_input and not question.strip()):
-        return "input", f"{_value(question)}; it must be the question, as text (the name `question` is accepted too)"
-    answers = row.get("answers", row.get("answer"))
-    answers = [answers] if isinstance(answers, str) else answers
-    if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
-        return "answers", f"{_value(answers)}; it must be a text or a list of texts"
-    # An empty gold answer would count as contained in every prediction.
-    answers = [answer for answer in answers if answer.strip()]
-    if not answers:
-        return "answers", "there is no answer that is not empty; give at least one"
+def _item(row: RawRow, spec: TaskSpec, needs_length: bool, fields: Mapping[str, str] | None) -> LongBenchItem:
+    if row.problem:
+        raise FieldError("", row.problem)
+    value = row.value
+    if not isinstance(value, dict):
+        raise FieldError("", f"a JSON {type(value).__name__}; each line must be an object")
+    context = qa_fields.context(value, fields)
+    question = qa_fields.question(value, fields, required=spec.asks_input)
+    answers = qa_fields.answers(value, fields)
     wanted = {"retrieval": r"Paragraph \d", "retrieval_zh": r"段落\d"}.get(spec.metric)
     if wanted and not all(re.search(wanted, answer) for answer in answers):
-        return (
-            "answers",
-            f"{_value(answers)}; answers of this task have the form {wanted.replace(chr(92) + 'd', '7')!r}",
-        )
-    classes = row.get("all_classes")
-    if classes is not None and not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
-        return "all_classes", f"{_value(classes)}; it must be a list of labels, or null"
-    if spec.metric == "classification" and not classes:
-        return "all_classes", "missing; this task needs the list of its labels"
-    length = row.get("length")
+        form = repr(wanted.replace(chr(92) + "d", "7"))
+        raise FieldError("answers", f"{quoted(list(answers))}; answers of this task have the form {form}")
+    length = value.get("length")
     if (length is not None or needs_length) and (not isinstance(length, int) or isinstance(length, bool)):
-        return "length", f"{_value(length)}; it must be a whole number (LongBench-E puts records in buckets by it)"
-    language = row.get("language")
-    name = str(row.get("_id", row.get("id", number)))
-    texts = {"_id": [name], "input": [question], "context": [context], "answers": answers, "all_classes": classes or []}
-    for field, values in texts.items():
-        for problem in filter(None, map(half_character, values)):
-            return field, problem
+        what = "missing" if length is None else quoted(length)
+        raise FieldError("length", f"{what}; it must be a whole number (LongBench-E puts records in buckets by it)")
+    language = value.get("language")
     return LongBenchItem(
-        id=name,
+        id=qa_fields.record_id(value, row.line, fields),
         question=question,
-        answers=tuple(answers),
+        answers=answers,
         context=context,
         length=length,
-        all_classes=tuple(classes) if classes else None,
+        all_classes=_classes(value.get("all_classes"), spec),
         language=language if isinstance(language, str) else spec.language,
     )
 
 
+def _classes(value: Any, spec: TaskSpec) -> tuple[str, ...] | None:
+    if value is not None and not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
+        raise FieldError("all_classes", f"{quoted(value)}; it must be a list of labels, or null")
+    if spec.metric == "classification" and not value:
+        raise FieldError("all_classes", "missing; this task needs the list of its labels")
+    for problem in filter(None, map(half_character, value or [])):
+        raise FieldError("all_classes", problem)
+    return tuple(value) if value else None
+
+
 def _checked(
-    lines: Iterable[bytes], file: str, task: str, in_table: bool
+    rows: Iterable[RawRow], file: str, task: str, in_table: bool, fields: Mapping[str, str] | None = None
 ) -> tuple[list[LongBenchItem], TaskSpec, list[BadRow]]:
-    lines = list(lines)
-    spec = task_spec(task) if in_table else custom_spec(task, _language(lines))
-    items, bad = read_rows(lines, file, spec, needs_length=task in LONGBENCH_E)
+    rows = list(rows)
+    spec = task_spec(task) if in_table else custom_spec(task, _language(rows))
+    items, bad = read_rows(rows, spec, needs_length=task in LONGBENCH_E, fields=fields)
     if not items:
         reason = f"the first problem: {bad[0]}" if bad else "the file is empty"
         raise DataError(f"{file}: not one usable row for evaluation task {task!r}; {reason}")
     return items, spec, bad
 
 
-def _language(lines: Sequence[bytes]) -> str:
+def _language(rows: Sequence[RawRow]) -> str:
     """The language that the first readable row names, else English."""
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            return str(row.get("language", "en"))
+    for row in rows:
+        if isinstance(row.value, dict):
+            language = row.value.get("language")
+            return language if isinstance(language, str) else "en"
     return "en"
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        yield from file
+def _from_zip(
+    path: Path, task: str, in_table: bool, fields: Mapping[str, str] | None = None
+) -> tuple[list[LongBenchItem], TaskSpec, list[BadRow]]:
+    with _opened_zip(path) as archive:
+        members = _members(archive)
+        if task not in members:
+            task_spec(task, known=members)
+            raise _no_file(str(path), task, sorted(members))
+        with archive.open(members[task]) as file:
+            return _checked(rows_of(f"{path}!{members[task]}", file), f"{path}!{members[task]}", task, in_table, fields)
 
 
-def _from_zip(path: Path, task: str, in_table: bool) -> tuple[list[LongBenchItem], TaskSpec, list[BadRow]]:
+@contextmanager
+def _opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A zip to read from.
+
+    Raises:
+        DataError: it is damaged or encrypted.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = _members(archive)
-            if task not in members:
-                task_spec(task, known=members)
-                raise _no_file(str(path), task, sorted(members))
-            with archive.open(members[task]) as file:
-                return _checked(file, f"{path}!{members[task]}", task, in_table)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise DataError(f"{path}: a damaged zip ({error}); download it again") from error
+            yield archive
+    except (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, OSError, ValueError, OverflowError) as error:
+        raise DataError(f"{path}: a damaged zip ({shown(str(error), 200)}); download it again") from error
+    except (NotImplementedError, RuntimeError) as error:
+        raise DataError(f"{path}: cannot be unpacked here ({shown(str(error), 200)}); unpack it yourself") from error
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, str]:
-    return {PurePosixPath(name).stem: name for name in archive.namelist() if name.endswith(".jsonl")}
+    return {_task_of(PurePosixPath(name).name): name for name in archive.namelist() if name.lower().endswith(_IN_ZIP)}
+
+
+_IN_ZIP = (".jsonl", ".json", ".csv", ".tsv")
+
+
+def _task_of(name: str) -> str:
+    """A file's name without what says its kind."""
+    kind = max((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), key=len, default="")
+    return name[: len(name) - len(kind)]
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """The files of a folder, or of the `data` folder in it, by the task that each holds."""
+    found: dict[str, Path] = {}
+    for path in (*sorted(folder.iterdir()), *sorted(folder.glob("data/*"))):
+        if path.is_file() and path.name.lower().endswith(SUFFIXES) and path.name not in _NO_DATA:
+            found.setdefault(_task_of(path.name), path)
+    return found
+
+
+# What lies beside data: the official settings, and what `datasets` writes.
+_NO_DATA = ("dataset2prompt.json", "dataset2maxlen.json", "dataset_info.json", "dataset_dict.json", "state.json")
 
 
 def _from_hub(name: str, task: str) -> tuple[list[LongBenchItem], TaskSpec, list[BadRow]]:
@@ -289,7 +326,9 @@ def _from_hub(name: str, task: str) -> tuple[list[LongBenchItem], TaskSpec, list
             continue
         except Exception as error:  # network, authentication, unknown repository: all mean "not from there"
             raise _not_from_hub(name, error) from error
-        return _from_zip(path, task, True) if path.suffix == ".zip" else _checked(_lines(path), str(path), task, True)
+        if path.suffix == ".zip":
+            return _from_zip(path, task, True)
+        return _checked(open_source(str(path), "test"), str(path), task, True)
     if unreachable is not None:
         raise _not_from_hub(name, unreachable) from unreachable
     raise DataError(f"{name}: this hub data set has neither {task}.jsonl nor data.zip; give another, or a local folder")
@@ -309,7 +348,3 @@ def _no_file(where: str, task: str, there: list[str]) -> DataError:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[0]
-
-
-def _value(value: Any) -> str:
-    return "missing" if value is None else quoted(value)
