@@ -39,14 +39,14 @@ def draw(run: Path) -> Path:
     figure = Figure(figsize=(4.3 * panels, 3.8), layout="constrained")
     axes = figure.subplots(1, panels)
     if rounds:
-        _draw_rewards(axes[0], rounds)
-        _draw_pulls(axes[1], rounds)
+        reward_panel(axes[0], rounds)
+        pulls_panel(axes[1], rounds)
     else:
-        _draw_training(axes, report.rounds)
+        training_panels(axes, report.rounds)
     for axis in axes[:2]:
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if panels == 3:
-        _draw_evaluations(axes[2], report)
+        evaluations_panel(axes[2], report)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
@@ -55,7 +55,8 @@ def draw(run: Path) -> Path:
     return path
 
 
-def _draw_rewards(axis: Any, rounds: Sequence[Round]) -> None:
+def reward_panel(axis: Any, rounds: Sequence[Round]) -> None:
+    """Draw the reward by pull over all records, so that it does not fall only because solved records stop."""
     for (number, traces), color in zip(rounds, _colors(len(rounds)), strict=True):
         for means, style in ((best_so_far(traces), "-"), (mean_of_step(traces), "--")):
             label = f"round {number}" if style == "-" else None
@@ -71,7 +72,8 @@ def _draw_rewards(axis: Any, rounds: Sequence[Round]) -> None:
     axis.legend(frameon=False, fontsize=8)
 
 
-def _draw_pulls(axis: Any, rounds: Sequence[Round]) -> None:
+def pulls_panel(axis: Any, rounds: Sequence[Round]) -> None:
+    """Draw how a record's pulls are spread over its arms, and how often chunks with the answer are pulled."""
     for (number, traces), color in zip(rounds, _colors(len(rounds)), strict=True):
         shares = share_of_pulls_by_rank(traces)
         axis.plot(range(1, len(shares) + 1), shares, marker="o", ms=3, color=color, label=f"round {number}")
@@ -85,7 +87,8 @@ def _draw_pulls(axis: Any, rounds: Sequence[Round]) -> None:
     axis.legend(frameon=False, fontsize=8)
 
 
-def _draw_training(axes: Any, epochs: Sequence[Mapping[str, Any]]) -> None:
+def training_panels(axes: Any, epochs: Sequence[Mapping[str, Any]]) -> None:
+    """Draw accuracy and margin of training by epoch."""
     for axis, name, title in (
         (axes[0], "train/rewards/accuracies", "Chosen answer preferred (share of pairs)"),
         (axes[1], "train/rewards/margins", "Reward margin of chosen over rejected"),
@@ -96,10 +99,10 @@ def _draw_training(axes: Any, epochs: Sequence[Mapping[str, Any]]) -> None:
         axis.set(title=title, xlabel="epoch", ylabel="mean over the epoch", ylim=(0, None))
 
 
-def _draw_evaluations(axis: Any, report: RunReport) -> None:
-    """Scores of whole suites as lines with their intervals, those of single tasks thin in the color of their suite.
+def evaluations_panel(axis: Any, report: RunReport) -> None:
+    """Draw scores of whole suites with their intervals, and those of single tasks thin in the color of their suite.
 
-    Placed by optimizer step, labeled by finished rounds.
+    Points are placed by optimizer step and labeled by finished rounds.
     """
     suites = dict.fromkeys(entry.suite for entry in report.evaluations)
     several, used = len(suites) > 1, 0
@@ -139,7 +142,7 @@ def _draw_line(
     if thin:
         axis.plot(steps, values, color=color, lw=0.7, alpha=0.6, label=label)
         return
-    axis.plot(steps, values, color=color, marker="o", label=label)
+    axis.plot(steps, values, color=color, marker="o", ms=4, label=label)
     bounds = [(score.low, score.high) for score in points.values()]
     if all(low is not None for low, _ in bounds):
         axis.fill_between(steps, *zip(*bounds, strict=True), color=color, alpha=0.12, lw=0)
