@@ -61,7 +61,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """The finished answer to one `Request`: `n` responses with the reason each ended ("stop" or "length")."""
+    """The finished answer to one `Request`: `n` responses.
+
+    Args:
+        request_id: the request's.
+        texts: of the responses, [n].
+        finish_reasons: why each ended, [n]: `stop` (by itself) or `length` (cut at `max_tokens`).
+        completion_tokens: generated tokens of each, [n].
+        prompt_tokens: tokens of the prompt.
+        cached_tokens: how many of those were in the engine's prefix cache.
+        token_ids: the sampled tokens of each response, [n] tuples, a sampled end token included; empty where the engine
+            does not say them.
+    """
 
     request_id: str
     texts: tuple[str, ...]
@@ -69,6 +80,7 @@ class Completion:
     completion_tokens: tuple[int, ...]
     prompt_tokens: int
     cached_tokens: int = 0
+    token_ids: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         # Half a character cannot be written to any file: journals, rollouts and pairs hold whole ones.
@@ -86,6 +98,7 @@ class Completion:
             completion_tokens=tuple(row["completion_tokens"]),
             prompt_tokens=row["prompt_tokens"],
             cached_tokens=row.get("cached_tokens", 0),
+            token_ids=tuple(map(tuple, row.get("token_ids", ()))),
         )
 
 

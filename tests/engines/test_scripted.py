@@ -24,6 +24,7 @@ def drawn(request: Request, i: int) -> str:
 class TestContract(EngineContract):
     starts_by_itself = True
     checks_adapters = False
+    says_token_ids = False
     sleeps = True
 
     @pytest.fixture

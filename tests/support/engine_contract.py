@@ -42,6 +42,8 @@ class EngineContract:
     """It needs no model: nothing is refused before `start`."""
     checks_adapters = True
     """`sync` refuses a folder without an adapter."""
+    says_token_ids = True
+    """Completions come with the sampled tokens."""
     sleeps = False
     """A sleeping engine refuses requests: there is something that it frees."""
 
@@ -122,6 +124,10 @@ class EngineContract:
             assert set(completion.finish_reasons) <= {"stop", "length"}
             assert completion.prompt_tokens == len(request.prompt_ids)
             assert completion.cached_tokens >= 0
+            if self.says_token_ids:
+                assert tuple(map(len, completion.token_ids)) == completion.completion_tokens
+            else:
+                assert completion.token_ids == ()
             for reason, tokens in zip(completion.finish_reasons, completion.completion_tokens, strict=True):
                 assert 0 <= tokens <= WARM.max_tokens
                 assert reason == "stop" or tokens == WARM.max_tokens

@@ -113,7 +113,7 @@ def completion_body(request: Request, *, model: str, vllm: bool) -> dict[str, An
     if vllm:
         # The model's generation_config must not add what was not asked for; the in-process engine does not read it.
         body |= {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "frequency_penalty": 0.0}
-        body["return_token_ids"] = request.n > 1  # one response's length is in the usage, without its ids
+        body["return_token_ids"] = True
     return body
 
 
@@ -132,7 +132,8 @@ def parse_completion(request: Request, reply: Any) -> Completion:
         texts = tuple(_typed(choice["text"], str) for choice in choices)
         reasons = [choice["finish_reason"] for choice in choices]
         usage = _optional(reply.get("usage"), dict) or {}
-        lengths = _lengths(choices, texts, usage.get("completion_tokens"))
+        tokens = _token_ids(choices)
+        lengths = tuple(map(len, tokens)) or _shared_out(usage.get("completion_tokens"), texts)
         details = _optional(usage.get("prompt_tokens_details"), dict) or {}
         cached = _count(details.get("cached_tokens") or 0)
     if indices != list(range(request.n)):
@@ -151,13 +152,19 @@ def parse_completion(request: Request, reply: Any) -> Completion:
         completion_tokens=lengths,
         prompt_tokens=len(request.prompt_ids),
         cached_tokens=cached,
+        token_ids=tokens,
     )
 
 
-def _lengths(choices: Sequence[Mapping[str, Any]], texts: Sequence[str], total: Any) -> tuple[int, ...]:
-    """Tokens of each response."""
-    if choices and all(choice.get("token_ids") is not None for choice in choices):
-        return tuple(len([_count(token) for token in _typed(choice["token_ids"], list)]) for choice in choices)
+def _token_ids(choices: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, ...], ...]:
+    """The tokens of each response; empty where the server does not say them of all."""
+    if any(choice.get("token_ids") is None for choice in choices):
+        return ()
+    return tuple(tuple(map(_count, _typed(choice["token_ids"], list))) for choice in choices)
+
+
+def _shared_out(total: Any, texts: Sequence[str]) -> tuple[int, ...]:
+    """The tokens of all responses shared out by the lengths of their texts."""
     total, characters = _count(total), sum(map(len, texts))
     if len(texts) == 1 or not characters:
         return (total,) + (0,) * (len(texts) - 1)

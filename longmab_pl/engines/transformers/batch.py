@@ -103,7 +103,7 @@ def response_text(tokenizer: Any, prompt_ids: Sequence[int], response_ids: Seque
 @torch.no_grad()
 def answer_rows(
     model: Any, tokenizer: Any, ends: Collection[int], rows: Sequence[tuple[Request, int]]
-) -> list[tuple[str, str, int]]:
+) -> list[tuple[str, str, tuple[int, ...]]]:
     """One response to each row.
 
     Args:
@@ -113,7 +113,7 @@ def answer_rows(
         rows: requests with the seed of this response; a request with n responses stands here n times.
 
     Returns:
-        text, reason of its end ("stop" or "length") and number of tokens (the end token or stop string included).
+        text, reason of its end ("stop" or "length") and tokens (a sampled end token or stop string included).
     """
     width = max(len(request.prompt_ids) for request, _ in rows)
     ids = torch.zeros(len(rows), width, dtype=torch.long)  # [B, T], prompts at the right
@@ -136,14 +136,16 @@ def answer_rows(
     ]
 
 
-def _finished(tokenizer: Any, request: Request, tokens: list[int], ends: Collection[int]) -> tuple[str, str, int]:
+def _finished(
+    tokenizer: Any, request: Request, tokens: list[int], ends: Collection[int]
+) -> tuple[str, str, tuple[int, ...]]:
     end = next((i + 1 for i, token in enumerate(tokens) if token in ends), None)
     text = response_text(tokenizer, request.prompt_ids, tokens[:end])
     stops = request.sampling.stop
     found = [text.index(stop) for stop in stops if stop in text]
     if not found:
-        return text, "length" if end is None else "stop", len(tokens) if end is None else end
+        return text, "length" if end is None else "stop", tuple(tokens[:end])
     for length in range(1, len(tokens) + 1):  # to the token that completed a stop string
         if any(stop in response_text(tokenizer, request.prompt_ids, tokens[:length]) for stop in stops):
             break
-    return text[: min(found)], "stop", length
+    return text[: min(found)], "stop", tuple(tokens[:length])

@@ -230,9 +230,18 @@ class TransformersEngine:
         waiting = iter(responses)
         completions = []
         for request in batch:
-            texts, reasons, lengths = zip(*itertools.islice(waiting, request.n), strict=True)
+            texts, reasons, tokens = zip(*itertools.islice(waiting, request.n), strict=True)
             del self._state.in_flight[request.id]
-            completions.append(Completion(request.id, texts, reasons, lengths, len(request.prompt_ids)))
+            completions.append(
+                Completion(
+                    request_id=request.id,
+                    texts=texts,
+                    finish_reasons=reasons,
+                    completion_tokens=tuple(map(len, tokens)),
+                    prompt_tokens=len(request.prompt_ids),
+                    token_ids=tokens,
+                )
+            )
         return completions
 
     def _next_batch(self) -> list[Request]:

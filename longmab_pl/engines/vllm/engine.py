@@ -266,6 +266,7 @@ class VLLMEngine:
             completion_tokens=tuple(len(response.token_ids) for response in output.outputs),
             prompt_tokens=len(request.prompt_ids),
             cached_tokens=output.num_cached_tokens or 0,
+            token_ids=tuple(tuple(response.token_ids) for response in output.outputs),
         )
 
     def abort(self) -> None:

@@ -62,6 +62,7 @@ def test_responses_come_in_order_with_their_lengths() -> None:
     assert completion.completion_tokens == (1, 3)
     assert completion.prompt_tokens == 3
     assert completion.cached_tokens == 0
+    assert completion.token_ids == ((1,), (1, 2, 3))
 
 
 def test_without_token_ids_the_total_is_shared_out() -> None:
@@ -69,6 +70,7 @@ def test_without_token_ids_the_total_is_shared_out() -> None:
     for choice in plain["choices"]:
         del choice["token_ids"]
     assert parse_completion(REQUEST, plain).completion_tokens == (3, 7)  # 3 and 6 characters of 9
+    assert parse_completion(REQUEST, plain).token_ids == ()
     for choice in plain["choices"]:
         choice["text"] = ""
     assert sum(parse_completion(REQUEST, plain).completion_tokens) == 10

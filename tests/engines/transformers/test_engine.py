@@ -101,6 +101,7 @@ def test_greedy_answers_are_the_models_own(engine: TransformersEngine, tiny_mode
             text = byte_tokenizer.decode(tokens, skip_special_tokens=True)
             assert set(completion.texts) == {text}
             assert set(completion.completion_tokens) == {len(tokens)}
+            assert set(completion.token_ids) == {tuple(tokens)}, "an end token included"
             assert set(completion.finish_reasons) == {"stop" if tokens[-1] == 0 else "length"}
             assert completion.prompt_tokens == len(prompt)
         differ += done[f"g{i}"].texts[0][:9] != done[f"p{i}"].texts[0]
@@ -142,6 +143,7 @@ def test_stop_strings_end_and_are_cut(engine: TransformersEngine) -> None:
     assert done["s"].texts == (whole[:first],)
     assert done["s"].finish_reasons == ("stop",)
     assert done["s"].completion_tokens[0] < 12
+    assert done["s"].token_ids[0] == done["w"].token_ids[0][: done["s"].completion_tokens[0]]
     assert done["w"].texts == (whole,)
 
 

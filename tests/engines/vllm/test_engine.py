@@ -158,6 +158,8 @@ def test_completions_stream_out_with_their_reasons(engine: VLLMEngine, tokenizer
     done = {completion.request_id: completion for completion in order}
     assert done["whole"].texts == ("The capital of France is Paris.",)
     assert done["whole"].finish_reasons == ("stop",)
+    assert done["whole"].token_ids[0][-1] == tokenizer.eos_token_id, "the sampled end token is one of them"
+    assert tokenizer.decode(done["whole"].token_ids[0][:-1]) == done["whole"].texts[0]
     assert done["stopped"].texts == ("The capital of France",)
     assert done["stopped"].finish_reasons == ("stop",)
     assert done["short"].finish_reasons == ("length",)
