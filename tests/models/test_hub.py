@@ -6,6 +6,7 @@ import importlib.util
 import json
 import multiprocessing
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +109,8 @@ def test_killed_conversion_is_done_again(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == [folder.name]
 
 
-def _resolve_slowly(cache: str, counter: Any, queue: Any) -> None:
+def _resolve_together(cache: str, counter: Any, here: Any, queue: Any) -> None:
     import os
-    import time
 
     os.environ["XDG_CACHE_HOME"] = cache
 
@@ -118,10 +118,11 @@ def _resolve_slowly(cache: str, counter: Any, queue: Any) -> None:
         with counter.get_lock():
             counter.value += 1
         target.mkdir()
-        time.sleep(0.5)
+        here.wait(60)  # converting while the others ask for the same model
         (target / "config.json").write_text("whole")
 
     bundled.convert_gguf = convert
+    threading.Thread(target=here.wait, args=(60,), daemon=True).start()
     folder = Path(models.resolve_model(BUNDLED))
     queue.put((folder / "config.json").read_text())
 
@@ -129,7 +130,10 @@ def _resolve_slowly(cache: str, counter: Any, queue: Any) -> None:
 def test_processes_at_once_convert_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     counter, queue = context.Value("i", 0), context.Queue()
-    processes = [context.Process(target=_resolve_slowly, args=(str(tmp_path), counter, queue)) for _ in range(3)]
+    here = context.Barrier(4)  # the three that ask, and the one of them that converts
+    processes = [
+        context.Process(target=_resolve_together, args=(str(tmp_path), counter, here, queue)) for _ in range(3)
+    ]
     for process in processes:
         process.start()
     assert [queue.get(timeout=60) for _ in processes] == ["whole"] * 3

@@ -373,22 +373,6 @@ def test_all_dead_is_a_clear_error_and_a_resumable_run(
         ]
 
 
-def test_patience_begins_when_a_server_fails(server: ScriptedServer, tiny_model: str) -> None:
-    """Not at the last answer, which may lie longer back than patience when answers are long."""
-    with engine_over([server], patience_s=3.0) as engine:
-        engine.start(tiny_model)
-        server.delay = 4.5
-        engine.submit(requests(1)[0])
-        time.sleep(3.4)
-        server.kill()
-        server.delay = 0.0
-        threading.Timer(0.4, server.start).start()
-        deadline = time.monotonic() + 30
-        while not (done := engine.poll()):
-            assert time.monotonic() < deadline
-        assert done[0].request_id == "r0"
-
-
 # ---------------------------------------------------------------------- start
 
 
