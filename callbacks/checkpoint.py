@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning import LightningModule, Trainer
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.call import _call_callback_hooks
 from lightning.pytorch.utilities import rank_zero_warn
 
+from longmab_pl.callbacks.checkpoint_io import AtomicCheckpointIO
 from longmab_pl.errors import ConfigError, NonFiniteLoss
 from longmab_pl.export.export import DESCRIPTION, describe_adapter
 from longmab_pl.training.module import DPOModule
@@ -68,6 +71,7 @@ class AdapterCheckpoint(ModelCheckpoint):
         self.best_mode = mode or ("min" if monitor is not None and "loss" in monitor.rpartition("/")[2] else "max")
         self.best: dict[str, Any] = {}
         self._warned = False
+        self._owes_epoch_end = False  # the epoch's last batch is done, its evaluations and report are not
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.dirpath is None:
@@ -79,17 +83,44 @@ class AdapterCheckpoint(ModelCheckpoint):
                 f"checkpoint.monitor is {self.best_by}, but data.val_fraction is 0, so no pair is held out for "
                 "validation; set data.init_args.val_fraction (e.g. 0.1), or monitor an evaluation such as eval/qa/f1"
             )
+        if "::" in str(self.dirpath):
+            raise ConfigError(f"{self.dirpath}: `::` in a folder's name has a meaning of its own; give another name")
         super().setup(trainer, pl_module, stage)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Not in `setup`: the Trainer does not know yet then whether it resumes.
+        assert self.dirpath is not None
         last = Path(self.dirpath) / "last.ckpt"
-        if stage == "fit" and trainer.ckpt_path is None and last.is_file():
+        if trainer.ckpt_path is None and last.is_file():
             rank_zero_warn(
-                f"{last} is an earlier run's, and this one begins anew: it will be replaced. To go on from it, stop "
+                f"{last} is an earlier run's, and this one begins again: it will be replaced. To go on from it, stop "
                 f"and give --ckpt_path {last}"
             )
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if self._owes_epoch_end:
+            _end_epoch(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save by step or time, and always after an epoch's last batch: its evaluations take long, and a run that ends
+        in them does not train the epoch again."""
+        if not trainer.is_last_batch:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        elif not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._owes_epoch_end = True
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._owes_epoch_end = False
         if self.best_by is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._keep_best(trainer)
+        # The step has a checkpoint, from before the epoch's end; Lightning would not write another.
+        self._last_global_step_saved = -1
         super().on_train_epoch_end(trainer, pl_module)
 
     def _keep_best(self, trainer: Trainer) -> None:
@@ -137,16 +168,40 @@ class AdapterCheckpoint(ModelCheckpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, NonFiniteLoss):
             return  # the last checkpoint is better than these weights
-        super().on_exception(trainer, pl_module, exception)
+        if not self._owes_epoch_end:  # else the checkpoint after its last batch is where the epoch's end begins again
+            super().on_exception(trainer, pl_module, exception)
         if isinstance(exception, KeyboardInterrupt) and self.last_model_path and trainer.is_global_zero:
             print(f"\nStopped. The same command with --ckpt_path {self.last_model_path} goes on from here.")
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "best": self.best}
+        return {**super().state_dict(), "best": self.best, "owes_epoch_end": self._owes_epoch_end}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
+        self._owes_epoch_end = state_dict.get("owes_epoch_end", False)
         best = state_dict.get("best") or {}
         # Another metric, or a folder without that file, starts a new comparison.
         if self.dirpath and best.get("monitor") == self.best_by and (Path(self.dirpath) / "best.ckpt").is_file():
             self.best = {**best, "path": str(Path(self.dirpath) / "best.ckpt")}
+
+
+def _end_epoch(trainer: Trainer) -> None:
+    """Run the hooks of the end of an epoch whose last batch was trained by an earlier process.
+
+    Lightning restores such a checkpoint as if the epoch had ended. Within the hooks its counters are as they are at an
+    epoch's end: batches completed, the epoch processed and not yet completed.
+    """
+    epoch = trainer.fit_loop.epoch_progress
+    batches = trainer.fit_loop.epoch_loop.batch_progress
+    trackers = ((epoch.total, -1), (epoch.current, -1), (batches.total, 1), (batches.current, 1))
+    for tracker, change in trackers:
+        tracker.completed += change
+    try:
+        trainer._logger_connector.epoch_end_reached()
+        for monitoring in (False, True):
+            _call_callback_hooks(trainer, "on_train_epoch_end", monitoring_callbacks=monitoring)
+        trainer._logger_connector.on_epoch_end()
+        trainer._logger_connector.update_train_epoch_metrics()
+    finally:
+        for tracker, change in trackers:
+            tracker.completed -= change

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +41,18 @@ def difference(path: Path, expected: dict[str, Any]) -> str | None:
     if path.suffix == ".jsonl" and found["lines"] != expected["lines"]:
         return f"is damaged: it has {found['lines']} of {expected['lines']} lines"
     return "is damaged: its checksum differs"
+
+
+def zip_damage(path: Path) -> str | None:
+    """Return what is wrong with a zip archive such as a checkpoint, in words, by the checksums it carries, or None.
+
+    `torch.load` does not look at them.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+    except FileNotFoundError:
+        return "does not exist"
+    except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
+        return f"is damaged ({str(error)[:200] or type(error).__name__})"
+    return f"is damaged (the checksum of {bad!r} differs)" if bad is not None else None

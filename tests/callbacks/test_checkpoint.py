@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import warnings
+import zipfile
 from datetime import timedelta
 
 import pytest
@@ -11,9 +13,10 @@ import torch
 from lightning import Callback, Trainer
 from river_rounds import small_rounds, sometimes_right, write_rivers
 
-from longmab_pl.callbacks import AdapterCheckpoint
+from longmab_pl.callbacks import AdapterCheckpoint, RoundReport
+from longmab_pl.callbacks.checkpoint_io import AtomicCheckpointIO
 from longmab_pl.engines import ScriptedEngine
-from longmab_pl.errors import ConfigError, NonFiniteLoss
+from longmab_pl.errors import ConfigError, DataError, LongMabError, NonFiniteLoss
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.policy import LoRASettings
 
@@ -194,3 +197,101 @@ def test_weights_whose_loss_is_not_finite_do_not_replace_the_last_checkpoint(tmp
     last = load(run, "last.ckpt")
     assert last["global_step"] == 4
     assert all(torch.isfinite(tensor).all() for tensor in last["state_dict"].values())
+
+
+@pytest.mark.parametrize("every_n_train_steps", [None, 1, 3])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_an_epochs_end_that_was_cut_off_is_made_up_for(tmp_path, tiny_model, qa_file, every_n_train_steps, stop, epoch):
+    """Killed in the evaluation after an epoch: the epoch is not trained again, and its evaluation is not lost."""
+
+    class Evaluation(Callback):
+        def __init__(self, dies: bool):
+            self.dies, self.history = dies, []
+
+        def on_train_epoch_end(self, trainer, pl_module):
+            if self.dies and trainer.current_epoch == epoch:
+                raise stop("cut off")
+            self.history.append((trainer.current_epoch, trainer.global_step, trainer.datamodule.epochs_done))
+            pl_module.log_dict({"eval/f1": float(trainer.current_epoch)}, on_step=False, on_epoch=True, logger=False)
+
+        def state_dict(self):
+            return {"history": self.history}
+
+        def load_state_dict(self, state_dict):
+            self.history = state_dict["history"]
+
+    class Steps(Callback):
+        def __init__(self):
+            self.taken = 0
+
+        def on_train_batch_end(self, *_):
+            self.taken += 1
+
+    def run(folder, dies, ckpt_path=None):
+        evaluation, steps = Evaluation(dies), Steps()
+        report = RoundReport(picture=False)
+        checkpoint = AdapterCheckpoint(monitor="eval/f1", every_n_train_steps=every_n_train_steps)
+        callbacks = (report, evaluation, steps, checkpoint)
+        torch.manual_seed(0)
+        if dies:
+            with pytest.raises((RuntimeError, SystemExit)):
+                fit(folder, tiny_model, qa_file, *callbacks, epochs=2)
+        else:
+            fit(folder, tiny_model, qa_file, *callbacks, epochs=2, ckpt_path=ckpt_path)
+        return evaluation.history, report.rows, steps.taken, checkpoint.best.get("value")
+
+    history, rows, taken, best = run(tmp_path / "whole", dies=False)
+    assert len(history) == 2
+    _, _, before, _ = run(tmp_path / "cut", dies=True)
+    last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
+    for _ in range(2):  # once more on a finished run: nothing is lost or made twice
+        again = run(tmp_path / "cut", dies=False, ckpt_path=str(last))
+        assert again[0] == history
+        assert [row["round"] for row in again[1]] == [row["round"] for row in rows]
+        assert again[1][0]["train/loss"] == pytest.approx(rows[0]["train/loss"], rel=1e-4)
+        assert again[3] == best
+        assert before + again[2] == taken
+        before = taken
+
+
+def test_a_resumed_run_is_not_told_that_its_checkpoint_will_be_replaced(tmp_path, tiny_model, qa_file):
+    run = tmp_path / "run"
+    fit(run, tiny_model, qa_file, AdapterCheckpoint(), epochs=1)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        last = str(run / "checkpoints" / "last.ckpt")
+        fit(run, tiny_model, qa_file, AdapterCheckpoint(), epochs=2, ckpt_path=last)
+    assert not any("earlier run's" in str(w.message) for w in said)
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut", "empty", "missing"])
+def test_a_damaged_checkpoint_is_named_with_those_that_can_be_taken(tmp_path, tiny_model, qa_file, damage):
+    run = tmp_path / "run"
+    fit(run, tiny_model, qa_file, AdapterCheckpoint(every_n_train_steps=2), epochs=1)
+    last = run / "checkpoints" / "last.ckpt"
+    with zipfile.ZipFile(last) as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+    content = bytearray(last.read_bytes())
+    content[largest.header_offset + largest.file_size // 2 + 100] ^= 1
+    last.write_bytes({"bit": content, "cut": content[:-100]}.get(damage, b""))
+    if damage == "missing":
+        last.unlink()
+    (step,) = (run / "checkpoints").glob("step-*.ckpt")
+    with pytest.raises(DataError, match=rf"checkpoint .*last\.ckpt (is damaged|does not exist).*{step.name}"):
+        fit(run, tiny_model, qa_file, AdapterCheckpoint(), epochs=1, ckpt_path=str(last))
+
+
+def test_a_checkpoint_stays_until_its_successor_is_whole_on_the_disk(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    files = AtomicCheckpointIO()
+    files.save_checkpoint({"step": 1}, path)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("longmab_pl.storage.files.fsync_file", full)
+    with pytest.raises(LongMabError, match=r"cannot write .*last\.ckpt: No space left on device"):
+        files.save_checkpoint({"step": 2}, path)
+    assert files.load_checkpoint(path, weights_only=True) == {"step": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
