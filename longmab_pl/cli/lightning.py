@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 
 from longmab_pl.callbacks.checkpoint import AdapterCheckpoint
 from longmab_pl.callbacks.export import AdapterExport
@@ -18,6 +21,7 @@ from longmab_pl.cli.config_files import config_files, resolve_configs
 from longmab_pl.cli.quiet import quiet_lightning
 from longmab_pl.datamodules.base import PairDataModule
 from longmab_pl.errors import ConfigError
+from longmab_pl.storage.locks import folder_lock
 from longmab_pl.training.module import DPOModule
 
 AddArguments = Callable[[LightningArgumentParser], None]
@@ -54,6 +58,19 @@ class LongMabCLI(LightningCLI):
             "validate": {"model", "dataloaders", "datamodule"},
         }
 
+    def before_instantiate_classes(self) -> None:
+        if self.subcommand is not None:
+            config = self.config[self.subcommand]
+            config.ckpt_path = checkpoint_to_resume(config.ckpt_path, run_folder(config), config.checkpoint.dirpath)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Hold the run folder for the whole of `fit`: two runs in one would overwrite each other's files."""
+        held: AbstractContextManager[None] = nullcontext()
+        if subcommand == "fit" and rank_zero_only.rank == 0:
+            held = folder_lock(run_folder(self.config[subcommand]), "a training run")
+        with held:
+            super()._run_subcommand(subcommand)
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the Trainer for as many epochs as the data module has."""
         settings = self.config_init[self.subcommand].trainer
@@ -84,6 +101,33 @@ class ParseOnlyCLI(LongMabCLI):
     def instantiate_classes(self) -> None:
         self.config_init = self.parser.instantiate_classes(self.config)
         self.datamodule, self.model = self.config_init.data, self.config_init.model
+
+
+def run_folder(config: Any) -> Path:
+    """Return the run folder that a parsed config names."""
+    return Path(str(config.trainer.default_root_dir))
+
+
+def checkpoint_to_resume(asked: Any, run: Path, folder: str | None = None) -> str | None:
+    """Return the path of the checkpoint to go on from, None for a new run.
+
+    Args:
+        asked: `--ckpt_path`: a file, or `last` or `best` for the run's own.
+        run: the run folder.
+        folder: of its checkpoints, if not the usual one.
+
+    Raises:
+        ConfigError: there is no such checkpoint; names those that are there.
+    """
+    if asked is None:
+        return None
+    checkpoints = Path(folder) if folder else run / "checkpoints"
+    path = checkpoints / f"{asked}.ckpt" if asked in ("last", "best") else Path(str(asked))
+    if path.exists():
+        return str(path)
+    there = sorted(str(found) for found in checkpoints.glob("*.ckpt"))
+    instead = f"there are {', '.join(there)}" if there else f"{checkpoints} holds none: leave --ckpt_path out to begin"
+    raise ConfigError(f"--ckpt_path {asked}: there is no {path}; {instead}")
 
 
 def total_epochs(data: LightningDataModule, model: DPOModule, asked: int | None) -> int | None:

@@ -18,6 +18,7 @@ from longmab_pl.models.hub import resolve_model
 from longmab_pl.reporting.console import wide_console
 from longmab_pl.reporting.run_report import statistics_table
 from longmab_pl.rollout.repair import is_whole
+from longmab_pl.sigterm import sigterm_interrupts
 
 
 def roll_out_round(
@@ -55,10 +56,11 @@ def roll_out_round(
         summary = store.read_summary()
     else:
         try:
-            data.engine.start(folder)
-            data.engine.wake()
-            data.engine.sync(None if info is None else info.folder)
-            making.roll_out(data.engine, max_live=data.max_live_records, title=f"round {number} rollout")
+            with sigterm_interrupts():
+                data.engine.start(folder)
+                data.engine.wake()
+                data.engine.sync(None if info is None else info.folder)
+                making.roll_out(data.engine, max_live=data.max_live_records, title=f"round {number} rollout")
         finally:
             data.engine.close()
         summary = making.finish(name)

@@ -12,6 +12,7 @@ from typing import Protocol
 from longmab_pl.engines.protocol import Engine
 from longmab_pl.engines.weight_sync_check import WeightSyncCheck, WeightSyncResult
 from longmab_pl.models.hub import resolve_model
+from longmab_pl.sigterm import sigterm_interrupts
 
 
 class Policy(Protocol):
@@ -69,15 +70,16 @@ class PolicySync:
         Raises:
             EngineError: the engine cannot start, or still answers with old weights after the hand-over.
         """
-        if not self.engine.started:
-            self._version = None  # a fresh engine answers as the base model, whatever an earlier one was given
-        self.engine.start(resolve_model(policy.model))
-        self.engine.wake()
-        if version != self._version:
-            self._hand_over(policy, version)
-        yield self.engine
-        # Not in a `finally`: after an exception the engine may be broken, and its owner closes it.
-        self.engine.sleep()
+        with sigterm_interrupts():
+            if not self.engine.started:
+                self._version = None  # a fresh engine answers as the base model, whatever an earlier one was given
+            self.engine.start(resolve_model(policy.model))
+            self.engine.wake()
+            if version != self._version:
+                self._hand_over(policy, version)
+            yield self.engine
+            # Not in a `finally`: after an exception the engine may be broken, and its owner closes it.
+            self.engine.sleep()
 
     def _hand_over(self, policy: Policy, version: str) -> None:
         if self._weight_sync_texts is not None and self.canary is None and self._version is None:

@@ -124,6 +124,8 @@ def load_adapter(origin: Origin, base_model: str | None = None) -> Adapter:
 
 
 def _of_checkpoint(path: Path, base_model: str | None) -> Adapter:
+    if damage := zip_damage(path):
+        raise ConfigError(f"the checkpoint {path} {damage}; give another checkpoint, or an adapter folder of its run")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

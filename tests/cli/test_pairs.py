@@ -243,7 +243,7 @@ def test_a_damaged_round_is_never_used_and_is_made_again_from_its_journal(tmp_pa
         assert "rollout` (or fit)" in message
         assert len(message.strip().splitlines()) == 1
         assert not out.exists()
-    main(["rollout", "--config", str(config), "--data.init_args.engine.init_args.die_after", "0"])
+    main(["rollout", "--config", str(config), "--data.init_args.engine.init_args.fail_after", "0"])
     assert f"{file}" in capsys.readouterr().err
     again = {path.name: path.read_bytes() for path in round_folder(tmp_path).iterdir()}
     if name == "settings.json":  # how long the engine's prompts could be is known no more
