@@ -15,6 +15,7 @@ from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.statistics import PairedTest
 from longmab_pl.evaluation.tables import results_table
 from longmab_pl.reporting.console import LiteralConsole, wide_console
+from longmab_pl.storage.files import atomic_write
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,9 +53,9 @@ def compare(results: list[str], metric: str | None = None, out: str | None = Non
                 console.print(f"  {name}, {task}: {_in_words(test)}", soft_wrap=True)
     if out is not None:
         path = Path(out)
-        path.parent.mkdir(parents=True, exist_ok=True)
         rows = {name: {task: asdict(test) for task, test in found.items()} for name, found in tests.items()}
-        path.write_text(json.dumps({"first": first.model, "against": rows}, indent=1) + "\n", encoding="utf-8")
+        with atomic_write(path) as file:
+            file.write(json.dumps({"first": first.model, "against": rows}, indent=1) + "\n")
         console.print(f"tests      {path}", soft_wrap=True)
 
 

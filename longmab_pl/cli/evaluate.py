@@ -23,6 +23,8 @@ from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.models.tokenizer import context_limit
 from longmab_pl.reporting.console import wide_console
 from longmab_pl.shown import tell
+from longmab_pl.sigterm import sigterm_interrupts
+from longmab_pl.storage.locks import folder_lock
 
 
 def evaluate(
@@ -81,9 +83,10 @@ def evaluate(
     folder = Path(out or Path("runs/evaluations") / candidate.file_name)
     if engine is None:
         engine = vllm_engine(candidate.adapter, dtype, concurrency, max_model_len, kv_cache_gb, gpu_memory_utilization)
-    results = _Evaluator(candidate, engine, tokenizer, folder, overwrite).results(tasks)
-    for asked in suites:
-        _save_and_show(asked, results[asked.name], folder / asked.name)
+    with folder_lock(folder, "an evaluation"), sigterm_interrupts():
+        results = _Evaluator(candidate, engine, tokenizer, folder, overwrite).results(tasks)
+        for asked in suites:
+            _save_and_show(asked, results[asked.name], folder / asked.name)
     return results
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from os import environ
 from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_only
 
 from longmab_pl.callbacks.checkpoint import AdapterCheckpoint
 from longmab_pl.callbacks.export import AdapterExport
@@ -66,7 +66,7 @@ class LongMabCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Hold the run folder for the whole of `fit`: two runs in one would overwrite each other's files."""
         held: AbstractContextManager[None] = nullcontext()
-        if subcommand == "fit" and rank_zero_only.rank == 0:
+        if subcommand == "fit" and _is_first_process():
             held = folder_lock(run_folder(self.config[subcommand]), "a training run")
         with held:
             super()._run_subcommand(subcommand)
@@ -101,6 +101,11 @@ class ParseOnlyCLI(LongMabCLI):
     def instantiate_classes(self) -> None:
         self.config_init = self.parser.instantiate_classes(self.config)
         self.datamodule, self.model = self.config_init.data, self.config_init.model
+
+
+def _is_first_process() -> bool:
+    """Return whether this process is the first of a run's: launchers number the others."""
+    return all(environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
 
 def run_folder(config: Any) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from longmab_pl.data.synthetic_world import KINDS, Entity, Names, Relation, World
-from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.errors import ConfigError
+from longmab_pl.storage.files import atomic_write
 
 _FACTS_PER_PASSAGE = (2, 3)
 
@@ -85,19 +85,11 @@ def write_records(records: Iterable[SyntheticRecord], path: str | Path) -> Path:
     """Write records as JSON Lines, whole or not at all, and return the path.
 
     Raises:
-        DataError: the file cannot be written.
+        LongMabError: the file cannot be written.
     """
     path = Path(path)
-    partial = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(json.dumps(record.to_json(), ensure_ascii=False) + "\n" for record in records)
-        os.replace(partial, path)
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be written: {error.strerror}; choose a folder that you may write to"
-        ) from error
+    with atomic_write(path) as file:
+        file.writelines(json.dumps(record.to_json(), ensure_ascii=False) + "\n" for record in records)
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.evaluation.statistics import PairedTest, bootstrap_interval, paired_test
+from longmab_pl.storage.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -151,10 +151,8 @@ class EvaluationResult:
 
     def save(self, path: Path) -> None:
         """Write JSON, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(self.to_json(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        with atomic_write(path) as file:
+            file.write(json.dumps(self.to_json(), ensure_ascii=False, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> EvaluationResult:

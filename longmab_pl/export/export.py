@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,8 @@ from longmab_pl.models.adapter_files import check_adapter
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.prompts import encoding
 from longmab_pl.shown import tell
+from longmab_pl.storage.checksums import zip_damage
+from longmab_pl.storage.files import atomic_folder
 from longmab_pl.training import adapter as adapters
 
 if TYPE_CHECKING:
@@ -283,18 +284,10 @@ def _merge(
     from longmab_pl.export.model_card import write_card
 
     model, kept = merge(load_plain(base, adapter), dtype, measured_texts(origin.run, tokenizer))
-    unfinished = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
+    with atomic_folder(folder) as unfinished:
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
         write_card(unfinished, facts, merged=(dtype, kept))
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
-    except OSError as error:
-        raise ConfigError(f"cannot write {folder}: {error}; free some space or give another folder") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e9
     print(f"merged     {folder}    {dtype}, {size:.2f} GB")
     print(f"kept       {kept}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from longmab_pl.errors import DataError
 from longmab_pl.models.bundled import BUNDLED_PREFIX
+from longmab_pl.storage.files import atomic_write
 
 if TYPE_CHECKING:
     from longmab_pl.export.merge import MergeFidelity
@@ -149,7 +150,8 @@ def write_card(folder: Path, facts: RunFacts, merged: tuple[str, MergeFidelity] 
         The card's path.
     """
     path = folder / "README.md"
-    path.write_text(card(facts, merged), encoding="utf-8")
+    with atomic_write(path) as file:
+        file.write(card(facts, merged))
     return path
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longmab_pl.errors import ConfigError, EngineError
+from longmab_pl.errors import ConfigError, DataError, EngineError
+from longmab_pl.storage.checked_json import read_checked_json, write_checked_json
+from longmab_pl.storage.checksums import difference, file_checksum
 
 _LAYER = "base_model.model."
 
@@ -129,15 +131,42 @@ def adapter_digest(folder: Path) -> str:
     return hashlib.sha256(config.read_bytes() + weights.read_bytes()).hexdigest()[:8]
 
 
+CHECKSUMS = "checksums.json"
+"""In adapter folders that this package writes: checksums of the adapter's two files."""
+
+_CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def write_checksums(folder: Path) -> None:
+    """Record the checksums of an adapter folder's files, for `check_adapter`.
+
+    Raises:
+        LongMabError: the folder cannot be written.
+    """
+    write_checked_json(folder / CHECKSUMS, {name: file_checksum(folder / name) for name in (_CONFIG, _WEIGHTS)})
+
+
+def _check_checksums(folder: Path) -> None:
+    fix = f"export the adapter again, or delete {folder / CHECKSUMS} if you edited its files yourself"
+    try:
+        known = read_checked_json(folder / CHECKSUMS, fix)
+    except FileNotFoundError:
+        return  # of another program
+    for name, expected in known.items():
+        if found := difference(folder / name, expected):
+            raise DataError(f"{folder / name} {found}; {fix}")
+
+
 def check_adapter(adapter: Path) -> tuple[Path, Path]:
     """The config and weight files of a PEFT adapter folder.
 
     Raises:
         EngineError: the folder does not exist or lacks one of them.
+        DataError: this package wrote them, and they are damaged.
     """
-    config = adapter / "adapter_config.json"
-    weights = adapter / "adapter_model.safetensors"
+    config, weights = adapter / _CONFIG, adapter / _WEIGHTS
     for file in (config, weights):
         if not file.is_file():
             raise EngineError(f"{adapter} is not a PEFT adapter folder: there is no {file.name} in it")
+    _check_checksums(adapter)
     return config, weights

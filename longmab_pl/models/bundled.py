@@ -6,11 +6,11 @@ import contextlib
 import importlib.util
 import io
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from longmab_pl.errors import ConfigError
+from longmab_pl.errors import ConfigError, LongMabError
+from longmab_pl.storage.files import atomic_folder
 
 if TYPE_CHECKING:
     pass
@@ -84,12 +84,10 @@ def _converted_smollm2() -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not folder.is_dir():
-                partial = folder.with_name(f"{folder.name}.partial")
-                shutil.rmtree(partial, ignore_errors=True)  # left behind by a killed conversion
                 print(f"converting {name} once into {folder}", flush=True)
-                convert_gguf(source, partial)
-                os.replace(partial, folder)
-    except OSError as error:
+                with atomic_folder(folder) as partial:
+                    convert_gguf(source, partial)
+    except (OSError, LongMabError) as error:
         raise ConfigError(
             f"cannot write the converted model {name!r} to {folder}: {error}; free some space (it takes 0.3 GB) or "
             f"set XDG_CACHE_HOME to a folder that can be written"

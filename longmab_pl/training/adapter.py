@@ -4,8 +4,6 @@ off."""
 from __future__ import annotations
 
 import hashlib
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from longmab_pl.errors import ConfigError, LongMabError
+from longmab_pl.models.adapter_files import write_checksums
+from longmab_pl.storage.files import atomic_folder
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -165,7 +165,7 @@ def save_adapter(policy: PeftModel, folder: Path, base_model: str, whole: Whole 
 
     Args:
         policy: whose "default" adapter is written, without the reference.
-        folder: holds `adapter_config.json` and `adapter_model.safetensors` afterwards.
+        folder: holds `adapter_config.json` and `adapter_model.safetensors` afterwards, and `checksums.json` of both.
         base_model: folder or hub name of the base model, for `adapter_config.json`.
         whole: the weights of a sharded adapter, see `gather`.
 
@@ -173,32 +173,28 @@ def save_adapter(policy: PeftModel, folder: Path, base_model: str, whole: Whole 
         The folder.
 
     Raises:
-        ConfigError: the place cannot be written, or it is a file.
+        ConfigError: it is a file.
+        LongMabError: the disk is full or the folder cannot be written; what stood there before is intact.
     """
+    from safetensors import SafetensorError
+
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"cannot write the adapter to {folder}: it is a file; give a folder")
-    unfinished = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
     config = policy.peft_config[POLICY]
     config.base_model_name_or_path = base_model
-    try:
-        unfinished.mkdir(parents=True)
-        # Embeddings are never trained; "auto" would ask the hub whether they were resized.
-        policy.save_pretrained(
-            str(unfinished),
-            selected_adapters=[POLICY],
-            save_embedding_layers=False,
-            state_dict=_weights(policy, whole),
-        )
-        if folder.exists():
-            replaced = unfinished.with_suffix(".old")
-            folder.rename(replaced)
-            unfinished.rename(folder)
-            shutil.rmtree(replaced)
-        else:
-            unfinished.rename(folder)
-    except OSError as error:
-        raise ConfigError(f"cannot write the adapter to {folder}: {error}; give a writable folder") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with atomic_folder(folder) as unfinished:
+        try:
+            # Embeddings are never trained; "auto" would ask the hub whether they were resized.
+            policy.save_pretrained(
+                str(unfinished),
+                selected_adapters=[POLICY],
+                save_embedding_layers=False,
+                state_dict=_weights(policy, whole),
+            )
+        except SafetensorError as error:  # its own error for a full disk
+            raise LongMabError(
+                f"cannot write {folder}: {error}. Free some space and run the same command again."
+            ) from error
+        write_checksums(unfinished)
     return folder

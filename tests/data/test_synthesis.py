@@ -11,7 +11,7 @@ from longmab_pl.data import shipped_path, synthetic_world
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.synthesis import SyntheticRecord, SyntheticSet, synthesize, write_dataset, write_records
 from longmab_pl.data.synthetic_world import KINDS
-from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.errors import ConfigError, LongMabError
 
 
 @pytest.fixture(scope="module")
@@ -142,5 +142,5 @@ def test_written_sets_are_read_back(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(LongMabError, match="cannot write"):
         write_dataset(tmp_path / "file" / "sub", n_train=1, n_eval=1)

@@ -299,7 +299,7 @@ def test_places_without_an_adapter_say_what_is_wanted(tmp_path, make, which, mes
 def test_files_that_are_no_checkpoints_are_named(tmp_path):
     path = tmp_path / "last.ckpt"
     path.write_bytes(b"not a checkpoint")
-    with pytest.raises(ConfigError, match=r"last\.ckpt is not a checkpoint"):
+    with pytest.raises(ConfigError, match=r"last\.ckpt is damaged"):
         export(str(path), str(tmp_path / "out"))
     torch.save({"state_dict": {}}, path)
     with pytest.raises(ConfigError, match="does not say what its adapter is"):

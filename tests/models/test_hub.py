@@ -91,7 +91,7 @@ def test_killed_conversion_is_done_again(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
     def killed(source: Path, target: Path) -> None:
-        target.mkdir()
+        target.mkdir(exist_ok=True)
         (target / "config.json").write_text("half")
         raise KeyboardInterrupt
 
@@ -100,7 +100,7 @@ def test_killed_conversion_is_done_again(monkeypatch: pytest.MonkeyPatch, tmp_pa
         models.resolve_model(BUNDLED)
 
     def whole(source: Path, target: Path) -> None:
-        target.mkdir()  # fails if the half folder is still there
+        assert not any(target.iterdir()), "the half folder is still there"
         (target / "config.json").write_text("whole")
 
     monkeypatch.setattr(bundled, "convert_gguf", whole)
@@ -117,7 +117,7 @@ def _resolve_together(cache: str, counter: Any, here: Any, queue: Any) -> None:
     def convert(source: Path, target: Path) -> None:
         with counter.get_lock():
             counter.value += 1
-        target.mkdir()
+        target.mkdir(exist_ok=True)
         here.wait(60)  # converting while the others ask for the same model
         (target / "config.json").write_text("whole")
 
