@@ -18,7 +18,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,14 @@ from longmab_pl.bandits import BanditSettings
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.synthesis import synthesize
-from longmab_pl.engines.protocol import Completion, Request, Sampling
+from longmab_pl.engines.protocol import Completion, Engine, Request, Sampling
 from longmab_pl.engines.vllm.engine import VLLMEngine
+from longmab_pl.errors import LongMabError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import load_tokenizer
 from longmab_pl.prompts.formats import DirectAnswer, PromptFormat, ReasonThenAnswer
+from longmab_pl.rewards.answer_match import AnswerMatch
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
@@ -138,6 +140,23 @@ class RepeatsFirst:
         return policy
 
 
+class LockstepScheduler(Scheduler):
+    """The original program's scheme: as many records as fill the engine, all waiting for the slowest answer."""
+
+    def __init__(self, engine: Engine, journal: Journal | None = None, max_live: int | None = None) -> None:
+        super().__init__({"policy": engine}, journal, max_live=max_live or engine.concurrency)
+
+    def _has_room(self) -> bool:
+        return not self._in_flight
+
+    def _may_submit(self, lane: Any) -> bool:
+        return True
+
+    def _submit(self) -> Iterator[tuple[str, LongMabError]]:
+        if not (self._in_flight or self._finished or self._thread.unfinished):
+            yield from super()._submit()
+
+
 @dataclasses.dataclass(frozen=True)
 class Setting:
     """One way to roll out."""
@@ -164,17 +183,16 @@ def roll(setting: Setting, records: Sequence[QARecord], mode: str, seed: int, re
             while len(meter.completions) < len(replay):
                 meter.poll()
         else:
-            tools = StrategyContext(
-                load_tokenizer(model), setting.prompt_format, Embedder(), engine.max_model_len, seed
+            context = StrategyContext(
+                load_tokenizer(model), setting.prompt_format, Embedder(), engine.max_model_len, seed, (AnswerMatch(),)
             )
             journal = Journal(Path(folder) / "completions.jsonl", "benchmark")
-            scheduler = Scheduler(
-                meter,
-                journal,
-                max_live=setting.max_live,
-                mode=mode,  # type: ignore[arg-type]
+            scheduler = (
+                LockstepScheduler(meter, journal, setting.max_live)
+                if mode == "lockstep"
+                else Scheduler({"policy": meter}, journal, max_live=setting.max_live)
             )
-            for key, result in scheduler.run((r.id, setting.strategy.roll(r, tools)) for r in records):
+            for key, result in scheduler.run((r.id, setting.strategy.roll(r, context)) for r in records):
                 if isinstance(result, Exception):
                     raise SystemExit(f"record {key}: {result}")
             journal.close()
@@ -327,7 +345,7 @@ def main() -> None:
         )
         engine = {
             "concurrency": args.concurrency,
-            "max_model_len": strategy.needed_model_len() + args.top_k * args.chunk_size // 2 + 512,
+            "max_model_len": strategy.needed_model_len + args.top_k * args.chunk_size // 2 + 512,
             "kv_cache_gb": args.kv_cache_gb,
         }
         prompt_format = ReasonThenAnswer() if args.prompt_format == "reason" else DirectAnswer()

@@ -98,7 +98,7 @@ def scheduling(records: int, rounds: int, prompt_tokens: int) -> dict[str, Any]:
     def run(journal: Journal | None) -> dict[str, float]:
         """Microseconds per response beside the engine's; by how much resident memory grew at most, MB."""
         engine = TimedEngine()
-        scheduler = Scheduler(engine, journal)
+        scheduler = Scheduler({"policy": engine}, journal)
         tasks = ((str(i), chain(str(i), rounds, prompts, prompt_tokens)) for i in range(records))
         before, peak = resident_mb(), 0.0
         start, start_cpu = time.perf_counter(), time.process_time()
@@ -143,6 +143,7 @@ def bandit(records: int, rounds: int, context_tokens: int) -> dict[str, Any]:
     from longmab_pl.models.hub import resolve_model
     from longmab_pl.models.tokenizer import load_tokenizer
     from longmab_pl.prompts.formats import ReasonThenAnswer
+    from longmab_pl.rewards.answer_match import AnswerMatch
     from longmab_pl.strategies.bandit.strategy import BanditRollout
     from longmab_pl.strategies.base import StrategyContext
 
@@ -155,15 +156,15 @@ def bandit(records: int, rounds: int, context_tokens: int) -> dict[str, Any]:
         corpus.append(QARecord(str(i), one.input, (one.answer,), f"{one.context} {i}"))
     strategy = BanditRollout(pulls=rounds, init="uniform")
     strategies, engine = Clock(), TimedEngine()
-    tools = StrategyContext(tokenizer, ReasonThenAnswer(), Embedder(), engine.max_model_len, seed=0)
+    context = StrategyContext(tokenizer, ReasonThenAnswer(), Embedder(), engine.max_model_len, 0, (AnswerMatch(),))
     ids = len(tokenizer(corpus[0].context, verbose=False).input_ids)
     before = resident_mb()
     samples: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "completions.jsonl", "benchmark")
-        scheduler = Scheduler(engine, journal)
+        scheduler = Scheduler({"policy": engine}, journal)
         start = time.perf_counter()
-        tasks = ((r.id, strategies.generator(strategy.roll(r, tools))) for r in corpus)
+        tasks = ((r.id, strategies.generator(strategy.roll(r, context))) for r in corpus)
         for number, (_, result) in enumerate(scheduler.run(tasks)):
             if isinstance(result, Exception):
                 raise result

@@ -59,6 +59,7 @@ TRUSTING_KL = BanditSettings("kl_ucb", {"prior_weight": 10.0})
 TRUSTING = BanditSettings("thompson_beta", {"prior_weight": 30.0})
 SEPARATED = EarlyStopping(patience=None)
 PLAYERS = {p: Player(BanditSettings(p)) for p in POLICIES} | {
+    "full_context": Player(BanditSettings("full_context.FullContext")),
     "kl_ucb, prior 10": Player(TRUSTING_KL),
     "thompson_beta, prior 30": Player(TRUSTING),
     "ucb1, credit by arm": Player(UCB1, by_arm=True),

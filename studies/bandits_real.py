@@ -41,7 +41,7 @@ from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import load_tokenizer
 from longmab_pl.prompts.formats import DirectAnswer
-from longmab_pl.rewards.answer_match import pair_reward
+from longmab_pl.rewards.answer_match import AnswerMatch, pair_reward
 from longmab_pl.seeding import derive_seed
 from longmab_pl.strategies.bandit.credit import EmbeddingSupport, LexicalSupport, Support
 from longmab_pl.strategies.bandit.early_stopping import EarlyStopping
@@ -65,9 +65,9 @@ PLAYERS: dict[str, dict[str, Any]] = {
             "linear_thompson",
             "successive_elimination",
             "uniform",
-            "full_context",
         )
     },
+    "full_context": {"bandit": BanditSettings("full_context.FullContext")},
     "kl_ucb, prior 10": {"bandit": BanditSettings("kl_ucb", {"prior_weight": 10.0})},
     "thompson_beta, prior 10": {"bandit": BanditSettings("thompson_beta", {"prior_weight": 10.0})},
     "thompson_beta, prior 30": {"bandit": TRUSTING},
@@ -273,11 +273,12 @@ class Rollout:
 
 def outcome(record: QARecord, rollout: RecordRollout, rounds: int) -> dict[str, float]:
     """What a rollout found by when, and what its pair is."""
-    evidence = {arm for arm, has in enumerate(rollout.evidence) if has}
-    rewards = [pair_reward(r.text, record.answers) for r in rollout.responses]
-    row = {"responses": float(len(rewards)), "reward": float(np.mean([r.reward for r in rollout.responses]))}
+    evidence = {arm for arm, has in enumerate(rollout.trace["evidence"]) if has}
+    scores = [response.scores["answer_match"] for response in rollout.responses]
+    rewards = [score.value for score in scores]
+    row = {"responses": float(len(rewards)), "reward": float(np.mean([score.parts["rollout"] for score in scores]))}
     for t in sorted({1, rounds // 2, rounds}):
-        read = {arm for response in rollout.responses[:t] for arm in response.arms}
+        read = {arm for response in rollout.responses[:t] for arm in response.read}
         row[f"gold_{t}"] = len(evidence & read) / max(len(evidence), 1)
     for t in sorted({rounds // 2, rounds}):
         row[f"usable_{t}"] = float(max(rewards[:t]) > min(rewards[:t]))
@@ -291,7 +292,7 @@ def play(
     base: BanditRollout,
     players: Sequence[str],
     repeats: int,
-    tools: StrategyContext,
+    context: StrategyContext,
     answers: Answers,
 ) -> dict[str, dict[str, Floats]]:
     """By player and quantity, the mean over the repeats of each record, [records]."""
@@ -301,7 +302,7 @@ def play(
         strategy = dataclasses.replace(base, **PLAYERS[player])
         for i, record in enumerate(records):
             for repeat in range(repeats):
-                asking = strategy.roll(record, dataclasses.replace(tools, seed=repeat))
+                asking = strategy.roll(record, dataclasses.replace(context, seed=repeat))
                 live.append(((player, i, repeat), Rollout(asking, repeat)))
     while live:
         missing: dict[tuple[str, int, tuple[int, ...]], None] = {}
@@ -328,20 +329,20 @@ def play(
     }
 
 
-def ask_all_sets(records: Sequence[QARecord], base: BanditRollout, tools: StrategyContext, answers: Answers) -> bool:
+def ask_all_sets(records: Sequence[QARecord], base: BanditRollout, context: StrategyContext, answers: Answers) -> bool:
     """Ask every set of `top_k` chunks and the whole context once, for records of few chunks; whether all are such."""
     complete = True
     for record in records:
         c = base.chunking
-        spans = chunk_spans(record.context, tools.tokenizer, c.chunk_size, c.overlap, c.min_sentences, c.style)
+        spans = chunk_spans(record.context, context.tokenizer, c.chunk_size, c.overlap, c.min_sentences, c.style)
         k = min(base.top_k, len(spans))
         if math.comb(len(spans), k) > FEW_SETS:
             complete = False
             continue
         wanted = []
         for arms in [tuple(range(len(spans))), *itertools.combinations(range(len(spans)), k)]:
-            context = "\n".join(spans[a].of(record.context) for a in arms)
-            ids = tools.prompt_format.prompt_ids(tools.tokenizer, context, record.question)
+            shown = "\n".join(spans[a].of(record.context) for a in arms)
+            ids = context.prompt_format.prompt_ids(context.tokenizer, shown, record.question)
             wanted.append((digest(ids), 0, ids))
         answers.ask(wanted)
         print(f"record {record.id}: {len(spans)} chunks, {answers.asked} answers sampled", file=sys.stderr, flush=True)
@@ -349,27 +350,29 @@ def ask_all_sets(records: Sequence[QARecord], base: BanditRollout, tools: Strate
 
 
 def support_auc(
-    records: Sequence[QARecord], base: BanditRollout, tools: StrategyContext, answers: Answers
+    records: Sequence[QARecord], base: BanditRollout, context: StrategyContext, answers: Answers
 ) -> dict[str, dict[str, float]]:
     """How often support ranks a chunk with the gold answer above one without, over sets that show both, by rewarded
     answers (reward >= 0.5) and others; 0.5 is chance. Ties count half."""
     wins: dict[str, dict[str, list[float]]] = {kind: {"rewarded": [], "other": []} for kind in ("lexical", "embedding")}
     for record in records:
         c = base.chunking
-        spans = chunk_spans(record.context, tools.tokenizer, c.chunk_size, c.overlap, c.min_sentences, c.style)
+        spans = chunk_spans(record.context, context.tokenizer, c.chunk_size, c.overlap, c.min_sentences, c.style)
         texts = [span.of(record.context) for span in spans]
         gold = [any(a in text for a in record.answers) for text in texts]
         supports: dict[str, Support] = {
             "lexical": LexicalSupport(texts),
-            "embedding": EmbeddingSupport(tools.embedder.encode(texts), tools.embedder),
+            "embedding": EmbeddingSupport(context.embedder.encode(texts), context.embedder),
         }
         for arms in itertools.combinations(range(len(spans)), min(base.top_k, len(spans))):
             if len({gold[a] for a in arms}) < 2:
                 continue
-            ids = tools.prompt_format.prompt_ids(tools.tokenizer, "\n".join(texts[a] for a in arms), record.question)
+            ids = context.prompt_format.prompt_ids(
+                context.tokenizer, "\n".join(texts[a] for a in arms), record.question
+            )
             block = answers.get(digest(ids), 0)
             for text in block.texts if block else ():
-                response = tools.prompt_format.response(text)
+                response = context.prompt_format.response(text)
                 kind = "rewarded" if pair_reward(response, record.answers) >= 0.5 else "other"
                 for name, support in supports.items():
                     s = support.of(response, arms)
@@ -480,15 +483,15 @@ def main() -> None:
         chunking=Chunking(args.chunk_size, 0, 1),
         sampling=sampling,
     )
-    tools = StrategyContext(load_tokenizer(model), DirectAnswer(), Embedder(), 8192, 0)
+    context = StrategyContext(load_tokenizer(model), DirectAnswer(), Embedder(), 8192, 0, (AnswerMatch(),))
     records = read_records(args.data, limit=args.records).records
-    answers = Answers(args.answers, args.samples, lambda: Sampler(model, tools.tokenizer, sampling))
-    complete = ask_all_sets(records, base, tools, answers)
+    answers = Answers(args.answers, args.samples, lambda: Sampler(model, context.tokenizer, sampling))
+    complete = ask_all_sets(records, base, context, answers)
     if any(PLAYERS[p].get("credit") == "embedding" for p in args.players):
-        tools.embedder.encode([tools.prompt_format.response(text) for text in sorted(answers.texts())])
-    outcomes = play(records, base, args.players, args.repeats, tools, answers)
+        context.embedder.encode([context.prompt_format.response(text) for text in sorted(answers.texts())])
+    outcomes = play(records, base, args.players, args.repeats, context, answers)
     table = summarize(outcomes, args.pulls)
-    auc = support_auc(records, base, tools, answers) if complete else None
+    auc = support_auc(records, base, context, answers) if complete else None
     seconds = time.monotonic() - start
     print(
         f"{args.model} on {args.data}: {len(records)} records, chunks of {args.chunk_size} tokens, k = {args.top_k}, "

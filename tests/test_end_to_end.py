@@ -125,7 +125,7 @@ def test_the_report_has_both_rounds_and_three_evaluations(resumed_run):
     report = json.loads((run / "report.json").read_text())
     assert [r["round"] for r in report["rounds"]] == [1, 2]
     assert [e["round"] for e in report["evaluations"]] == [0, 1, 2]
-    assert all(r["rollout/answer_format_rate"] == 1.0 for r in report["rounds"]), "direct reading opens with Answer:"
+    assert all(r["reward/answer_match/in_format"] == 1.0 for r in report["rounds"]), "direct reading opens with Answer:"
     assert "on-policy rounds" in output
     assert (run / "report.png").read_bytes().startswith(b"\x89PNG")
 

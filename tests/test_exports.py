@@ -9,7 +9,7 @@ import pytest
 
 from longmab_pl.errors import DataError
 from longmab_pl.exports import PACKAGES, RENAMED, find_class, options_of, public_name, public_names
-from longmab_pl.pairs.rule import PairRule
+from longmab_pl.pairs.best_worst import BestWorst
 from longmab_pl.prompts.formats import DirectAnswer, PromptFormat
 from longmab_pl.strategies.bandit.strategy import BanditRollout
 from longmab_pl.strategies.base import Strategy
@@ -34,13 +34,13 @@ def test_tables_and_promises_of_a_package_agree():
 
 def test_a_class_has_one_public_name():
     assert public_name(BanditRollout) == "longmab_pl.strategies.BanditRollout"
-    assert public_name(PairRule) == "longmab_pl.pairs.PairRule"
+    assert public_name(BestWorst) == "longmab_pl.pairs.BestWorst"
     assert public_name(dict) == "builtins.dict"
 
 
 def test_classes_are_found_by_public_name_and_by_their_own_module():
-    assert find_class("longmab_pl.pairs.PairRule", PairRule) is PairRule
-    assert find_class("longmab_pl.pairs.rule.PairRule", PairRule) is PairRule
+    assert find_class("longmab_pl.pairs.BestWorst", BestWorst) is BestWorst
+    assert find_class("longmab_pl.pairs.best_worst.BestWorst", BestWorst) is BestWorst
     assert find_class("longmab_pl.prompts.DirectAnswer", PromptFormat) is DirectAnswer
     assert find_class("longmab_pl.strategies.BanditRollout", Strategy) is BanditRollout
 
@@ -53,9 +53,9 @@ def test_classes_are_found_by_public_name_and_by_their_own_module():
         "longmab_pl.pairs.rule.random",
         "longmab_pl.pairs.import_module",
         "longmab_pl.cli.main.main",
-        "longmab_pl.nothing.PairRule",
-        "longmab_plus.pairs.PairRule",
-        "PairRule",
+        "longmab_pl.nothing.BestWorst",
+        "longmab_plus.pairs.BestWorst",
+        "BestWorst",
         "",
         "\x1b[31m" + "x" * 100_000,
     ],
@@ -63,27 +63,27 @@ def test_classes_are_found_by_public_name_and_by_their_own_module():
 def test_other_names_are_refused_and_nothing_is_imported(name):
     before = set(sys.modules)
     with pytest.raises(DataError, match="none of the public classes") as refused:
-        find_class(name, PairRule)
+        find_class(name, BestWorst)
     assert set(sys.modules) == before
     assert len(str(refused.value)) < 200
     assert str(refused.value).isprintable()
 
 
 def test_a_public_class_of_another_kind_is_refused():
-    with pytest.raises(DataError, match="is not a PairRule"):
-        find_class("longmab_pl.prompts.DirectAnswer", PairRule)
+    with pytest.raises(DataError, match="is not a BestWorst"):
+        find_class("longmab_pl.prompts.DirectAnswer", BestWorst)
     with pytest.raises(DataError, match="is not a PromptFormat"):
-        find_class("longmab_pl.pairs.PairRule", PromptFormat)
+        find_class("longmab_pl.pairs.BestWorst", PromptFormat)
     with pytest.raises(DataError, match="is not a PromptFormat"):
         find_class("longmab_pl.prompts.PromptFormat", PromptFormat)
-    with pytest.raises(DataError, match="is not a PairRule"):
-        find_class("longmab_pl.extract_answer", PairRule)
+    with pytest.raises(DataError, match="is not a BestWorst"):
+        find_class("longmab_pl.extract_answer", BestWorst)
 
 
 def test_finding_a_pair_rule_does_not_wait_for_torch():
     code = (
-        "import sys; from longmab_pl.exports import find_class; from longmab_pl.pairs.rule import PairRule\n"
-        "find_class('longmab_pl.pairs.PairRule', PairRule); assert 'torch' not in sys.modules"
+        "import sys; from longmab_pl.exports import find_class; from longmab_pl.pairs.best_worst import BestWorst\n"
+        "find_class('longmab_pl.pairs.BestWorst', BestWorst); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

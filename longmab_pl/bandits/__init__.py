@@ -7,7 +7,6 @@ import importlib
 import inspect
 from typing import Any
 
-from longmab_pl.bandits.full_context import FullContext
 from longmab_pl.bandits.index_policy import Scores
 from longmab_pl.bandits.kl_ucb import KLUCB
 from longmab_pl.bandits.linear_thompson import LinearThompson
@@ -29,7 +28,6 @@ POLICIES: dict[str, type] = {
     "linear_thompson": LinearThompson,
     "successive_elimination": SuccessiveElimination,
     "uniform": Uniform,
-    "full_context": FullContext,
 }
 
 __all__ = [
@@ -39,7 +37,6 @@ __all__ = [
     "UCB1",
     "BanditPolicy",
     "BanditSettings",
-    "FullContext",
     "LinearThompson",
     "SuccessiveElimination",
     "ThompsonBeta",

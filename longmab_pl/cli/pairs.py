@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +13,8 @@ from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord, records_digest
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models.hub import resolve_model
-from longmab_pl.pairs.build import build_pairs
 from longmab_pl.pairs.files import PairWriter, Style
-from longmab_pl.pairs.rule import PairRule
+from longmab_pl.pairs.rule import PairContext, PairRule
 from longmab_pl.pairs.types import PairFormat
 from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.reporting.console import wide_console
@@ -85,10 +84,10 @@ def pairs(
     given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
     settings = [store.read_settings() for store in stores]
     tokenizer = _tokenizer(model or settings[0]["model"])
-    statistics = RoundMetrics()
+    statistics = RoundMetrics(settings[0]["primary"])
     with PairWriter(path, form, style, tokenizer) as writer:
         for store, described in zip(stores, settings, strict=True):
-            rule = replace(rebuild(described["pairs"], PairRule), **given)
+            rule = _changed(described["pairs"], given)
             _write_round(writer, statistics, store, described, rule, tokenizer, train or described["train"])
     console = wide_console()
     console.print(statistics_table(statistics.result(), f"pairs of {len(stores)} round{'s' * (len(stores) > 1)}"))
@@ -114,7 +113,9 @@ def _write_round(
 ) -> None:
     prompt_format: PromptFormat = rebuild(settings["prompt_format"], PromptFormat)  # type: ignore[type-abstract]
     records = _records(train, settings["record_digests"])
-    number, seed = settings["round"], derive_seed(settings["seed"], "round", settings["round"])
+    number = settings["round"]
+    seed = derive_seed(settings["seed"], "round", number)
+    context = PairContext(tokenizer, prompt_format, settings["primary"], seed, number)
     damage = store.damage() if store.complete else None
     if damage is not None:
         raise DataError(f"{damage}. The same `longmab rollout` (or fit) makes it again from {store.journal}.")
@@ -128,7 +129,7 @@ def _write_round(
             continue
         rollout = rollouts.read(record_id)
         try:
-            made = build_pairs(record, rollout, rule, prompt_format, tokenizer, seed=seed, round=number)
+            made = rule.pairs(record, rollout, context)
         except DataError as error:
             tell(f"record {quoted(record_id)} failed: {error}")
             failed += 1
@@ -190,3 +191,18 @@ def _tokenizer(model: str) -> Any:
     from longmab_pl.models.tokenizer import load_tokenizer
 
     return load_tokenizer(resolve_model(model))
+
+
+def _changed(described: Any, given: dict[str, Any]) -> PairRule:
+    """Return a round's pair rule with the settings that the command line gives.
+
+    Raises:
+        ConfigError: the rule has no such setting.
+        DataError: it is none of the package's rules.
+    """
+    rule: Any = rebuild(described, PairRule)  # type: ignore[type-abstract]
+    unknown = set(given) - {field.name for field in fields(rule)}
+    if unknown:
+        raise ConfigError(f"--{min(unknown)}: the round's pair rule {type(rule).__name__} has no such setting")
+    changed: PairRule = replace(rule, **given)
+    return changed

@@ -45,10 +45,11 @@ def roll_out_round(
     """
     if number < 1:
         raise ConfigError(f"--round is {number}; rounds are counted from 1")
-    data.load(model)
+    session = data.session
+    session.load(model)
     folder = resolve_model(model)
     info = None if adapter is None else fitting_adapter(adapter, folder)
-    making = data.new_round(run, number - 1, model, "base" if info is None else info.digest)
+    making = session.new_round(run, number - 1, model, "base" if info is None else info.digest)
     store = making.store
     name = "base" if info is None else str(info.folder)
     if store.complete and is_whole(making, name):
@@ -60,9 +61,9 @@ def roll_out_round(
                 data.engine.start(folder)
                 data.engine.wake()
                 data.engine.sync(None if info is None else info.folder)
-                making.roll_out(data.engine, max_live=data.max_live_records, title=f"round {number} rollout")
+                session.roll_out(making, f"round {number} rollout")
         finally:
-            data.engine.close()
+            session.close()
         summary = making.finish(name)
     console = wide_console()
     console.print(statistics_table(summary["statistics"], f"round {number}: {store.folder.name}"))

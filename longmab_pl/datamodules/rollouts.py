@@ -9,8 +9,8 @@ from typing import Any, Literal
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from longmab_pl.data.readers import read_records
-from longmab_pl.data.records import QARecord, records_digest
+from longmab_pl.checks import at_least
+from longmab_pl.data.records import records_digest
 from longmab_pl.datamodules.base import PairDataModule
 from longmab_pl.datamodules.distributed import on_rank_zero
 from longmab_pl.datamodules.tokenized import TokenizedPairs
@@ -18,18 +18,17 @@ from longmab_pl.engines.protocol import Engine
 from longmab_pl.engines.weight_sync import PolicySync
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models.embedder import Embedder
-from longmab_pl.models.hub import resolve_model
-from longmab_pl.models.tokenizer import context_limit, load_tokenizer
+from longmab_pl.pairs.best_worst import BestWorst
 from longmab_pl.pairs.readers import read_round_pairs
 from longmab_pl.pairs.rule import PairRule
 from longmab_pl.pairs.types import PairFormat
-from longmab_pl.prompts import encoding
 from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
+from longmab_pl.rewards.answer_match import AnswerMatch
+from longmab_pl.rewards.base import Reward
 from longmab_pl.rollout.repair import is_whole, repair
 from longmab_pl.rollout.round import Round, RoundPlan
-from longmab_pl.rollout.round_folder import RoundFolder, refuse_older_rounds
-from longmab_pl.shown import tell
-from longmab_pl.storage.fingerprint import digest
+from longmab_pl.rollout.round_folder import RoundFolder
+from longmab_pl.rollout.session import NamedEngine, RecordSelection, RolloutSession
 from longmab_pl.strategies.bandit.strategy import BanditRollout
 from longmab_pl.strategies.base import Strategy
 
@@ -48,9 +47,12 @@ class RolloutDataModule(PairDataModule):
             `shipped:synthetic_train`.
         engine: answers the prompts.
         strategy: decides what to ask (default: the paper's bandit).
+        rewards: what responses are worth (default: `AnswerMatch`); strategies learn from the first one and pairs
+            compare it, the others are stored beside it.
         prompt_format: how a context and a question become a prompt.
-        pairs: how responses become pairs.
-        embedder: for the initial arm values.
+        pairs: how responses become pairs (default: `BestWorst`, the paper's).
+        embedder: for initial arm values and rewards that compare texts.
+        engines: further engines by the name that a strategy or a reward asks them by (`judge`).
         rounds: on-policy rounds.
         epochs_per_round: passes over each round's pairs; with `model.phases`, the sum of their epochs.
         records_per_round: records to roll out in a round (None: all); rounds walk through the shuffled file.
@@ -72,9 +74,11 @@ class RolloutDataModule(PairDataModule):
         engine: Engine,
         train: str = "shipped:synthetic_train",
         strategy: Strategy | None = None,
+        rewards: list[Reward] | None = None,
         prompt_format: PromptFormat | None = None,
         pairs: PairRule | None = None,
         embedder: Embedder | None = None,
+        engines: dict[str, NamedEngine] | None = None,
         rounds: int = 2,
         epochs_per_round: int = 1,
         records_per_round: int | None = None,
@@ -89,37 +93,43 @@ class RolloutDataModule(PairDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, val_fraction, seed, max_tokens_per_batch)
-        for name, value in (("rounds", rounds), ("epochs_per_round", epochs_per_round)):
-            if value < 1:
-                raise ConfigError(f"data.{name} is {value}; it must be at least 1")
-        if records_per_round is not None and records_per_round < 1:
-            raise ConfigError(f"data.records_per_round is {records_per_round}; it must be at least 1 or null")
-        self.engine = engine
-        self.train_source = train
-        self.plan = RoundPlan(
-            strategy or BanditRollout(),
-            prompt_format or ReasonThenAnswer(),
-            pairs or PairRule(),
-            embedder or Embedder(),
-            seed,
+        at_least("data.rounds", rounds, 1)
+        at_least("data.epochs_per_round", epochs_per_round, 1)
+        self.session = RolloutSession(
+            RoundPlan(
+                strategy or BanditRollout(),
+                tuple(rewards or [AnswerMatch()]),
+                prompt_format or ReasonThenAnswer(),
+                pairs or BestWorst(),
+                embedder or Embedder(),
+                seed,
+            ),
+            RecordSelection(train, records_per_round, limit, on_bad_record),
+            engine,
+            engines,
+            max_live=max_live_records,
+            pair_format=pair_format,
         )
         self.rounds = rounds
         self.epochs_per_round = epochs_per_round
-        self.records_per_round = records_per_round
-        self.limit = limit
-        self.on_bad_record = on_bad_record
-        self.max_live_records = max_live_records
-        self.pair_format: PairFormat = pair_format
         self.verify_sync = verify_sync
-        self.records: list[QARecord] = []
-        self.context_limit: int | None = None
         self.store: RoundFolder | None = None
         self._loaded_round: int | None = None
         self._restored: dict[str, Any] | None = None
 
     @property
+    def plan(self) -> RoundPlan:
+        """How rounds ask, score and pair."""
+        return self.session.plan
+
+    @property
+    def engine(self) -> Engine:
+        """The policy's engine."""
+        return self.session.engine
+
+    @property
     def prompt_format(self) -> PromptFormat:
-        """How prompts are made; evaluation callbacks read as the rollout does."""
+        """How prompts are made; evaluation callbacks ask as the rollout does."""
         return self.plan.prompt_format
 
     # set-up
@@ -137,7 +147,8 @@ class RolloutDataModule(PairDataModule):
         self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
         if self.val_fraction == 0:
             self.trainer.limit_val_batches = 0
-        self.load(self.policy.model, show=self.trainer.is_global_zero)
+        self.session.load(self.policy.model, show=self.trainer.is_global_zero)
+        self.tokenizer, self.records = self.session.tokenizer, self.session.records
         self.served = PolicySync(self.engine, self.run_folder / "adapters")
         if self.verify_sync and isinstance(self.trainer.strategy, ModelParallelStrategy):
             rank_zero_info(
@@ -145,30 +156,6 @@ class RolloutDataModule(PairDataModule):
             )
         elif self.verify_sync:
             self.served.watch(self._weight_sync_texts)
-
-    def load(self, model: str, show: bool = True) -> None:
-        """Read records and tokenizer and check that the settings fit the model; nothing expensive.
-
-        Args:
-            model: as in `DPOModule`.
-            show: say on stderr which records were skipped.
-
-        Raises:
-            ConfigError, DataError: a setting or the records cannot be used.
-        """
-        found = read_records(self.train_source, on_bad_record=self.on_bad_record, limit=self.limit)
-        self.records = found.records
-        if found.bad and show:
-            tell(found.skipped())
-        folder = resolve_model(model)
-        self.tokenizer = load_tokenizer(folder)
-        spelled = sum(
-            encoding.spells_control_tokens(self.tokenizer, [r.context, r.question, *r.answers]) for r in self.records
-        )
-        if (note := encoding.spelled_out_note(self.train_source, spelled, len(self.records))) and show:
-            tell(note)
-        self.context_limit = context_limit(folder)
-        self.plan.check_lengths(model, self.context_limit, self.engine.max_model_len)
 
     def _weight_sync_texts(self) -> list[tuple[list[int], int]]:
         """A few short prompts with their gold answers, where training moves the policy, and where the answers begin."""
@@ -226,7 +213,7 @@ class RolloutDataModule(PairDataModule):
         if self.store is None:
             self.policy.start_round()
             self.policy.gather_adapter()
-            making = self.new_round(self.run_folder, number, self.policy.model, self.policy.adapter_digest())
+            making = self.session.new_round(self.run_folder, number, self.policy.model, self.policy.adapter_digest())
             self.store = making.store
             on_rank_zero(lambda: self._make_or_find(making))
         self._load_pairs(self.store)
@@ -237,8 +224,7 @@ class RolloutDataModule(PairDataModule):
         if not self.training:
             raise DataError(
                 f"round {number + 1} has no usable pair: no record's responses differ in reward "
-                f"(mean reward {statistics['rollout/reward']:.3f}, answers in the asked format "
-                f"{statistics['rollout/answer_format_rate']:.0%}). See {self.store.rollouts}. "
+                f"(mean reward {statistics['rollout/reward']:.3f}). See {self.store.rollouts}. "
                 "A small model usually needs `prompt_format: DirectAnswer`; a higher temperature or more pulls give "
                 "variety."
             )
@@ -261,26 +247,6 @@ class RolloutDataModule(PairDataModule):
         else:
             self._make(making)
 
-    def new_round(self, run_folder: Path, number: int, model: str, policy: str) -> Round:
-        """A round to be made, or already made, by a policy.
-
-        Args:
-            run_folder: its files go into `rounds/` there.
-            number: the round, from 0.
-            model: as in `DPOModule`.
-            policy: stands for the adapter's weights, as `DPOModule.adapter_digest` says it.
-
-        Raises:
-            DataError: the run folder holds rounds of another version.
-        """
-        refuse_older_rounds(run_folder)
-        records, following = self.plan.records_of(self.records, number, self.records_per_round)
-        settings = self.plan.settings(number, records, model, policy, following)
-        store = RoundFolder(run_folder, number, digest(settings), self.pair_format)
-        source = Path(self.train_source).expanduser()
-        origin = {**settings, "train": str(source.resolve()) if source.exists() else self.train_source}
-        return Round(self.plan, store, records, self.tokenizer, origin, reserve=following)
-
     def _resumed_store(self, number: int) -> RoundFolder | None:
         """The files of the round that a checkpoint was taken in the middle of, or None for a new round.
 
@@ -302,21 +268,20 @@ class RolloutDataModule(PairDataModule):
         """Make files of a round under way again that were damaged since; its policy has moved on."""
         damage = store.damage()
         if damage is not None:
-            records, following = self.plan.records_of(self.records, store.number, self.records_per_round)
+            records, following = self.plan.records_of(self.records, store.number, self.session.selection.per_round)
             making = Round(self.plan, store, records, self.tokenizer, store.read_settings(), reserve=following)
             repair(making, damage, store.folder.name)
 
     def _make(self, making: Round) -> None:
         assert self.served is not None
         version = self.policy_version()
-        with self.served.awake(self.policy, version) as engine:
-            title = f"round {making.store.number + 1}/{self.rounds} rollout"
-            making.roll_out(engine, max_live=self.max_live_records, title=title)
+        with self.served.awake(self.policy, version):
+            self.session.roll_out(making, f"round {making.store.number + 1}/{self.rounds} rollout")
         making.finish(version)
 
     def _load_pairs(self, store: RoundFolder) -> None:
         self.training, self.held_out = [], []
-        pairs = TokenizedPairs(self.tokenizer, self.context_limit, self.prompt_format.template_arguments)
+        pairs = TokenizedPairs(self.tokenizer, self.session.context_limit, self.prompt_format.template_arguments)
         for record_id, example in pairs.examples(read_round_pairs(store.pairs)):
             (self.held_out if self.is_held_out(record_id) else self.training).append(example)
         if lines := pairs.account(f"round {store.number + 1}"):
@@ -328,4 +293,4 @@ class RolloutDataModule(PairDataModule):
     # the end
 
     def _close_engine(self) -> None:
-        self.engine.close()
+        self.session.close()

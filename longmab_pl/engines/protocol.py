@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from longmab_pl.engines.text import whole_characters
 from longmab_pl.errors import ConfigError
+
+POLICY = "policy"
+"""Name of the engine that answers with the current adapter."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Request:
         sampling: how to sample.
         n: how many responses of this prompt (one prefill).
         seed: per-request seed, or None for the engine's own randomness.
+        to: name of the engine that is asked: `policy`, or another one of the run, such as `judge`.
     """
 
     id: str
@@ -57,6 +61,7 @@ class Request:
     sampling: Sampling
     n: int = 1
     seed: int | None = None
+    to: str = POLICY
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,12 @@ class Completion:
             cached_tokens=row.get("cached_tokens", 0),
             token_ids=tuple(map(tuple, row.get("token_ids", ()))),
         )
+
+
+R = TypeVar("R")
+
+RequestStream = Generator[list[Request], list[Completion], R]
+"""A strategy or reward at work: yields requests, receives their completions in the same order, returns a result."""
 
 
 @runtime_checkable

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 from longmab_pl.exports import lazy_exports
 
 if TYPE_CHECKING:
-    from longmab_pl.pairs.rule import PairRule
+    from longmab_pl.pairs.best_worst import BestWorst
+    from longmab_pl.pairs.rule import PairContext, PairRule
     from longmab_pl.pairs.types import PreferencePair
 
 HOMES = {
+    "BestWorst": "longmab_pl.pairs.best_worst",
+    "PairContext": "longmab_pl.pairs.rule",
     "PairRule": "longmab_pl.pairs.rule",
     "PreferencePair": "longmab_pl.pairs.types",
 }
 
-__all__ = ["PairRule", "PreferencePair"]
+__all__ = ["BestWorst", "PairContext", "PairRule", "PreferencePair"]
 
 __getattr__ = lazy_exports(__name__, HOMES)

@@ -1,63 +1,65 @@
-"""From a record's scored responses to its preference pairs on the full context."""
+"""From chosen and rejected responses to preference pairs on the full context."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import cut_middle, pair_context_budget
 from longmab_pl.errors import DataError
-from longmab_pl.pairs.rule import PairRule, choose_pairs
+from longmab_pl.pairs.rule import PairContext
 from longmab_pl.pairs.types import PairOrigin, PreferencePair
 from longmab_pl.prompts import encoding
-from longmab_pl.prompts.formats import PromptFormat
-from longmab_pl.rewards.answer_match import pair_reward
-from longmab_pl.seeding import derive_seed
 from longmab_pl.shown import quoted
-from longmab_pl.strategies.base import RecordRollout
+from longmab_pl.strategies.base import RecordRollout, Response
+
+
+def _sampled(response: Response, context: PairContext) -> tuple[int, ...] | None:
+    """Return the tokens of a response behind the template's header; None where the engine did not say them."""
+    if not response.token_ids:
+        return None
+    return context.prompt_format.response_ids(context.tokenizer, response.token_ids)
 
 
 def build_pairs(
     record: QARecord,
     rollout: RecordRollout,
-    rule: PairRule,
-    prompt_format: PromptFormat,
-    tokenizer: Any,
+    indices: Sequence[tuple[int, int]],
+    max_prompt_length: int,
+    context: PairContext,
     *,
-    seed: int,
-    round: int,
+    by: str,
 ) -> list[PreferencePair]:
-    """The record's pairs on its full context; none if its responses do not differ enough.
+    """Return pairs of a record's responses on its full context.
 
     All of them have one prompt: its context is cut once, to what the longest of their answers leaves.
+
+    Args:
+        record: the record.
+        rollout: its responses.
+        indices: (chosen, rejected) of each pair among the responses.
+        max_prompt_length: tokens for the prompt and the longest answer together.
+        context: tokenizer, prompt format, seed and round.
+        by: name of the score that was compared.
 
     Raises:
         DataError: the answers leave no room for the context.
     """
-
-    def count(text: str) -> int:
-        return len(encoding.text_tokenizer(tokenizer, text).encode(text, add_special_tokens=False))
-
-    responses = rollout.responses
-    # A response without a word cannot be trained on, neither as chosen nor as rejected.
-    rewards = [pair_reward(r.text, record.answers) if r.text.strip() else None for r in responses]
-    lengths = [count(r.text) for r in responses] if rule.controls_length else [0] * len(responses)
-    seed = derive_seed(seed, record.id, "pair")
-    indices = choose_pairs([r.text for r in responses], rewards, lengths, rule, seed)
     if not indices:
         return []
-    longest = max(count(responses[i].text) for pair in indices for i in pair)
+    responses = rollout.responses
+    longest = max(context.count(responses[i].text) for pair in indices for i in pair)
     # As in the authors' program each text counts with what the tokenizer adds to it (Llama: a first token).
-    added = tokenizer.num_special_tokens_to_add()
+    added = context.tokenizer.num_special_tokens_to_add()
     longest += added
-    budget = pair_context_budget(rule.max_prompt_length, count(record.question) + added, longest, longest)
+    budget = pair_context_budget(max_prompt_length, context.count(record.question) + added, longest, longest)
     if budget < 1:
         raise DataError(
             f"record {quoted(record.id)}: question and answers alone take pairs.max_prompt_length = "
-            f"{rule.max_prompt_length} tokens; raise it or lower sampling.max_tokens"
+            f"{max_prompt_length} tokens; raise it or lower sampling.max_tokens"
         )
-    context = cut_middle(record.context, encoding.text_tokenizer(tokenizer, record.context), budget)
-    prompt = tuple(prompt_format.messages(context, record.question))
+    document = cut_middle(record.context, encoding.text_tokenizer(context.tokenizer, record.context), budget)
+    prompt = tuple(context.prompt_format.messages(document, record.question))
     pairs = []
     for number, (i, j) in enumerate(indices):
         chosen, rejected = responses[i], responses[j]
@@ -67,21 +69,23 @@ def build_pairs(
                 prompt=prompt,
                 chosen=chosen.text,
                 rejected=rejected.text,
-                chosen_reward=pair_reward(chosen.text, record.answers),
-                rejected_reward=pair_reward(rejected.text, record.answers),
-                chosen_ended=chosen.ended,
-                rejected_ended=rejected.ended,
+                chosen_reward=chosen.scores[by].value,
+                rejected_reward=rejected.scores[by].value,
+                chosen_ended=chosen.finished,
+                rejected_ended=rejected.finished,
+                chosen_ids=_sampled(chosen, context),
+                rejected_ids=_sampled(rejected, context),
                 origin=PairOrigin(
                     pair=number,
                     input=record.question,
                     answer=record.answer,
                     chosen_index=i,
                     rejected_index=j,
-                    chosen_pull=chosen.pull,
-                    rejected_pull=rejected.pull,
-                    chosen_arms=chosen.arms,
-                    rejected_arms=rejected.arms,
-                    round=round,
+                    chosen_step=chosen.step,
+                    rejected_step=rejected.step,
+                    chosen_read=chosen.read,
+                    rejected_read=rejected.read,
+                    round=context.round,
                 ),
             )
         )

@@ -130,7 +130,7 @@ def pair_to_row(pair: PreferencePair) -> dict[str, Any]:
     return row | {name: list(value) for name, value in optional.items() if value is not None}
 
 
-_ORIGIN_OF_A_SIDE = ("index", "pull", "arms")
+_ORIGIN_OF_A_SIDE = ("index", "step", "read")
 
 
 def _start_added_twice(tokenizer: Any) -> str:
@@ -150,8 +150,8 @@ def _schema(style: Style) -> Any:
         (text, ("prompt", "chosen", "rejected")),
         (pa.float64(), ("chosen_reward", "rejected_reward")),
         (pa.bool_(), ("chosen_ended", "rejected_ended")),
-        (pa.int64(), ("pair", "chosen_index", "rejected_index", "chosen_pull", "rejected_pull", "round")),
-        (numbers, ("chosen_arms", "rejected_arms", "chosen_mask", "rejected_mask")),
+        (pa.int64(), ("pair", "chosen_index", "rejected_index", "chosen_step", "rejected_step", "round")),
+        (numbers, ("chosen_read", "rejected_read", "chosen_mask", "rejected_mask")),
         (numbers, ("chosen_token_ids", "rejected_token_ids")),
     ]
     return pa.schema([(name, kind) for kind, names in kinds for name in names])

@@ -1,162 +1,55 @@
-"""From a record's responses to preference pairs (LongMab-PO, section 3.3, and what goes beyond it)."""
+"""The socket for pair rules: which of a record's responses are compared."""
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Protocol, runtime_checkable
 
-from longmab_pl.errors import ConfigError
-from longmab_pl.rewards.answer_match import ROUNDING, extract_answer, normalize_answer
-from longmab_pl.seeding import derive_seed
+from longmab_pl.data.records import QARecord
+from longmab_pl.pairs.types import PreferencePair
+from longmab_pl.prompts import encoding
+from longmab_pl.prompts.formats import PromptFormat
+from longmab_pl.strategies.base import RecordRollout
 
 
 @dataclass(frozen=True)
-class PairRule:
-    """When and how a record's responses become pairs. The defaults are the paper's: one pair, best against worst.
-
-    With `pairs_per_record` above 1 the first pair is that same one, and further ones follow by falling margin; among
-    equal margins those come first whose answers stand in fewer pairs already. With a length control the margin still
-    comes first, and among equal margins the pair whose answers are most alike in length.
+class PairContext:
+    """What pair rules work with.
 
     Args:
-        max_prompt_length: tokens for the training prompt and the longest answer together; the context is cut in the
-            middle to what is left after 32 tokens of template, the question and the answer.
-        min_margin: the least difference of the two rewards; 0 asks only that they differ (the paper).
-        pairs_per_record: at most so many pairs of a record. They share one prompt, which training computes once.
-        max_length_ratio: the longer answer has at most so many times the tokens of the shorter; null: no control.
-        max_length_difference: the answers differ by at most so many tokens; null: no control.
-        distinct: which pairs of a record count as the same and are made once: those with alike chosen and alike
-            rejected `text`, or with equal final `answer` in both (an answer in other words is still another pair).
-        max_similarity: texts are alike when their normalized words overlap by more than this (F1 of the words in
-            [0, 1], whatever their order); 1 leaves only texts of the same words.
+        tokenizer: the policy's.
+        prompt_format: how the training prompt is made of a context and a question.
+        primary: name of the run's first reward.
+        seed: contains the round, so that rounds choose differently among equals.
+        round: the on-policy round, from 0.
     """
 
-    max_prompt_length: int = 8192
-    min_margin: float = 0.0
-    pairs_per_record: int = 1
-    max_length_ratio: float | None = None
-    max_length_difference: int | None = None
-    distinct: Literal["text", "answer"] = "text"
-    max_similarity: float = 0.9
+    tokenizer: Any
+    prompt_format: PromptFormat
+    primary: str
+    seed: int
+    round: int
 
-    def __post_init__(self) -> None:
-        if self.max_prompt_length < 64:
-            raise ConfigError(f"pairs.max_prompt_length is {self.max_prompt_length}; a prompt needs at least 64 tokens")
-        if not 0 <= self.min_margin <= 1:
-            raise ConfigError(f"pairs.min_margin is {self.min_margin}; rewards lie in 0..1")
-        if self.pairs_per_record < 1:
-            raise ConfigError(f"pairs.pairs_per_record is {self.pairs_per_record}; it must be at least 1")
-        if self.max_length_ratio is not None and self.max_length_ratio < 1:
-            raise ConfigError(
-                f"pairs.max_length_ratio is {self.max_length_ratio}; it is longer over shorter, so at least 1, or null"
-            )
-        if self.max_length_difference is not None and self.max_length_difference < 0:
-            raise ConfigError(
-                f"pairs.max_length_difference is {self.max_length_difference}; give a number of tokens, or null"
-            )
-        if self.distinct not in ("text", "answer"):
-            raise ConfigError(f"pairs.distinct is {self.distinct!r}; it is text or answer")
-        if not 0 < self.max_similarity <= 1:
-            raise ConfigError(f"pairs.max_similarity is {self.max_similarity}; it must be in (0, 1]")
+    def count(self, text: str) -> int:
+        """Return the tokens of a text, without any that the tokenizer adds."""
+        return len(encoding.text_tokenizer(self.tokenizer, text).encode(text, add_special_tokens=False))
+
+
+@runtime_checkable
+class PairRule(Protocol):
+    """Makes preference pairs of a record's responses. Implementations are frozen dataclasses, such as `BestWorst`.
+
+    A rule reads stored scores and asks nobody, so that `longmab pairs` can make a round's pairs again by another rule
+    without a judge.
+    """
 
     @property
-    def controls_length(self) -> bool:
-        return self.max_length_ratio is not None or self.max_length_difference is not None
+    def max_prompt_length(self) -> int:
+        """Tokens for the training prompt and its longest answer together."""
 
-    def length_matched(self, a: int, b: int) -> bool:
-        """Whether answers of so many tokens may stand in one pair."""
-        shorter, longer = min(a, b), max(a, b)
-        if self.max_length_ratio is not None and longer > self.max_length_ratio * shorter:
-            return False
-        return self.max_length_difference is None or longer - shorter <= self.max_length_difference
+    def pairs(self, record: QARecord, rollout: RecordRollout, context: PairContext) -> list[PreferencePair]:
+        """Return the record's pairs; none if its responses do not differ enough.
 
-
-def choose(rewards: Sequence[float | None], seed: int, min_margin: float = 0.0) -> tuple[int, int] | None:
-    """Indices of a random best and a random worst response, or None if all are alike (or closer than `min_margin`).
-
-    Responses whose reward is None take no part. This is the paper's rule.
-    """
-    known = [r for r in rewards if r is not None]
-    if not known:
-        return None
-    best, worst = max(known), min(known)
-    if best == worst or best - worst < min_margin - ROUNDING:
-        return None
-    rng = random.Random(seed)
-    chosen = rng.choice([i for i, r in enumerate(rewards) if r == best])
-    rejected = rng.choice([i for i, r in enumerate(rewards) if r == worst])
-    return chosen, rejected
-
-
-def choose_pairs(
-    texts: Sequence[str], rewards: Sequence[float | None], lengths: Sequence[int], rule: PairRule, seed: int
-) -> list[tuple[int, int]]:
-    """Indices (chosen, rejected) of a record's pairs under a rule, the first one first.
-
-    Args:
-        texts: the responses.
-        rewards: of each, None for one that takes no part.
-        lengths: tokens of each; looked at with a length control only.
-        rule: the rule.
-        seed: decides among equals.
-    """
-    pairs: list[tuple[int, int]] = []
-    if not rule.controls_length:
-        first = choose(rewards, seed, rule.min_margin)
-        if first is None:
-            return []
-        pairs.append(first)
-        if rule.pairs_per_record == 1:
-            return pairs
-    candidates = [
-        (i, j)
-        for i, better in enumerate(rewards)
-        for j, worse in enumerate(rewards)
-        if better is not None and worse is not None and better > worse and better - worse >= rule.min_margin - ROUNDING
-        if not rule.controls_length or rule.length_matched(lengths[i], lengths[j])
-    ]
-    random.Random(derive_seed(seed, "further")).shuffle(candidates)
-    alike = _Similarity(texts, rule)
-
-    def rank(candidate: tuple[int, int]) -> tuple[float, int, int]:
-        i, j = candidate
-        better, worse = rewards[i], rewards[j]
-        assert better is not None
-        assert worse is not None
-        used = sum(alike(i, a) + alike(j, b) for a, b in pairs)
-        return worse - better, used, abs(lengths[i] - lengths[j]) if rule.controls_length else 0
-
-    while len(pairs) < rule.pairs_per_record:
-        candidates = [(i, j) for i, j in candidates if not any(alike(i, a) and alike(j, b) for a, b in pairs)]
-        if not candidates:
-            break
-        pairs.append(min(candidates, key=rank))
-    return pairs
-
-
-class _Similarity:
-    """Which of a record's responses say the same, by the rule's `distinct`."""
-
-    def __init__(self, texts: Sequence[str], rule: PairRule) -> None:
-        self.known: dict[tuple[int, int], bool] = {}
-        self.limit = rule.max_similarity
-        self.words = [Counter(normalize_answer(text).split()) for text in texts]
-        stated = [extract_answer(text) if rule.distinct == "answer" else None for text in texts]
-        self.answers = [None if answer is None else normalize_answer(answer) for answer in stated]
-
-    def __call__(self, i: int, j: int) -> bool:
-        pair = min(i, j), max(i, j)
-        if pair not in self.known:
-            self.known[pair] = self._compare(*pair)
-        return self.known[pair]
-
-    def _compare(self, i: int, j: int) -> bool:
-        if i == j:
-            return True
-        if self.answers[i] is not None and self.answers[j] is not None:
-            return self.answers[i] == self.answers[j]
-        a, b = self.words[i], self.words[j]
-        return a == b or 2 * (a & b).total() > self.limit * (a.total() + b.total())
+        Raises:
+            DataError: the answers leave no room for the context; the record costs no other.
+        """

@@ -25,10 +25,10 @@ class PairOrigin:
         answer: the first gold answer.
         chosen_index: its place among the record's responses, in the order they were pulled, from 0.
         rejected_index: likewise.
-        chosen_pull: which pull of the bandit it came from, from 0 (a pull may give several responses).
-        rejected_pull: likewise.
-        chosen_arms: the chunks that were read for it.
-        rejected_arms: likewise.
+        chosen_step: which step of the strategy it came from (a pull of the bandit), from 0.
+        rejected_step: likewise.
+        chosen_read: what was read for it (indices of chunks); empty: the whole context.
+        rejected_read: likewise.
         round: the on-policy round, from 0.
     """
 
@@ -37,10 +37,10 @@ class PairOrigin:
     answer: str
     chosen_index: int
     rejected_index: int
-    chosen_pull: int
-    rejected_pull: int
-    chosen_arms: tuple[int, ...]
-    rejected_arms: tuple[int, ...]
+    chosen_step: int
+    rejected_step: int
+    chosen_read: tuple[int, ...]
+    rejected_read: tuple[int, ...]
     round: int
 
 

@@ -161,7 +161,7 @@ class PreflightReport:
                     "fail", f"data.pairs.max_prompt_length is {longest:,}, but the model takes {limit:,}; lower it"
                 )
             served = min(getattr(self.engine, "max_model_len", 0) or limit, limit)
-            needed = plan.strategy.needed_model_len()
+            needed = plan.strategy.needed_model_len
             if needed > served:
                 yield Finding(
                     "fail",

@@ -83,20 +83,25 @@ def _weights(folder: str) -> Iterator[Finding]:
 def check_data(data: Any) -> Iterator[Finding]:
     """Whether the training records or pairs of a data module can be read: the first of them."""
     from longmab_pl.datamodules.preferences import PreferenceDataModule
+    from longmab_pl.datamodules.rollouts import RolloutDataModule
 
-    source = getattr(data, "train_source", None)
-    if source is None:
+    if isinstance(data, PreferenceDataModule):
+        source, limit, on_bad_record = data.train_source, data.limit, data.on_bad_record
+    elif isinstance(data, RolloutDataModule):
+        selection = data.session.selection
+        source, limit, on_bad_record = selection.source, selection.limit, selection.on_bad_record
+    else:
         return
     if _on_hub(source):
         yield Finding("warn", f"data.train {source} is a hub data set; it is downloaded when the run starts")
         return
     try:
-        good, bad = (_pairs if isinstance(data, PreferenceDataModule) else _records)(source, data.limit)
+        good, bad = (_pairs if isinstance(data, PreferenceDataModule) else _records)(source, limit)
     except LongMabError as error:
         yield Finding("fail", f"data.train: {error}")
         return
     if bad:
-        yield Finding("fail" if data.on_bad_record == "error" else "warn", f"data.train: {bad[0]}")
+        yield Finding("fail" if on_bad_record == "error" else "warn", f"data.train: {bad[0]}")
     if good:
         yield Finding("ok", f"data.train {source}: of the first {good + len(bad)} rows {good} can be read")
     else:

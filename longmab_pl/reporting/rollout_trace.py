@@ -30,11 +30,15 @@ def rollout_trace(row: Mapping[str, Any]) -> RolloutTrace:
     """Return what a row of `rollouts.jsonl` says of its method's course."""
     by_step: dict[int, list[float]] = {}
     for response in row["responses"]:
-        by_step.setdefault(response["pull"], []).append(response["reward"])
+        # The first reward is the one that strategies learn from and pairs compare.
+        primary = next(iter(response["scores"].values()), None)
+        if primary is not None and primary["excluded"] is None:
+            by_step.setdefault(response["step"], []).append(primary["value"])
+    trace = row["trace"]
     return RolloutTrace(
         rewards=tuple(tuple(rewards) for _, rewards in sorted(by_step.items())),
-        pulls=tuple(row["pulls"]),
-        evidence=tuple(map(bool, row["evidence"])),
+        pulls=tuple(trace.get("pulls", ())),
+        evidence=tuple(map(bool, trace.get("evidence", ()))),
     )
 
 

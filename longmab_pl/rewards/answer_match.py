@@ -6,9 +6,14 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
+from longmab_pl.data.records import QARecord
+from longmab_pl.engines.protocol import RequestStream
 from longmab_pl.errors import DataError
 from longmab_pl.prompts.thoughts import without_thought
+from longmab_pl.rewards.base import RewardContext, Score
 
 # Tried in this order: an earlier prefix wins even where a later one stands further on in the text.
 ANSWER_PREFIXES = ("answer:", "the answer is:", "final answer is:")
@@ -18,6 +23,39 @@ ROUNDING = 1e-9
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+@dataclass(frozen=True)
+class AnswerMatch:
+    """Compares the answer that a response states with the gold answers: LongMab-PO's two rewards, sections 3.2 and 3.3.
+
+    The value is `pair_reward`; the part `rollout` is `rollout_reward`, from which the bandit learns; the part
+    `in_format` is 1 where the response states an answer at all. Asks no engine.
+
+    Example:
+        >>> record = QARecord("r", "Where?", ("Lima",), "...")
+        >>> context = RewardContext(tokenizer, embedder, seed=0, key="r/0")
+        >>> scores = yield from AnswerMatch().score(record, ["Answer: Lima"], context)
+        >>> scores[0].value, scores[0].parts
+        (1.0, {'rollout': 1.0, 'in_format': 1.0})
+    """
+
+    name: ClassVar[str] = "answer_match"
+    engines: ClassVar[tuple[str, ...]] = ()
+    needs_embedder: ClassVar[bool] = False
+
+    def score(self, record: QARecord, responses: Sequence[str], context: RewardContext) -> RequestStream[list[Score]]:
+        yield from ()  # asks nobody
+        return [
+            Score(
+                pair_reward(text, record.answers),
+                {
+                    "rollout": rollout_reward(text, record.answers),
+                    "in_format": float(extract_answer(text) is not None),
+                },
+            )
+            for text in responses
+        ]
 
 
 def extract_answer(text: str) -> str | None:

@@ -15,9 +15,11 @@ class RolloutBar:
         title: stands before the bar.
         records: how many there are.
         expected: responses that one record asks for at most.
+        primary: name of the reward whose mean is shown.
     """
 
-    def __init__(self, title: str, records: int, expected: int) -> None:
+    def __init__(self, title: str, records: int, expected: int, primary: str) -> None:
+        self.primary = primary
         self.records = records
         self.expected = expected
         self._bar = tqdm(total=records * expected, desc=title, unit="resp", dynamic_ncols=True)
@@ -35,8 +37,10 @@ class RolloutBar:
         self._done += 1
         self._bar.total -= self.expected - asked
         if rollout is not None:
-            self._rewards[0] += sum(response.reward for response in rollout.responses)
-            self._rewards[1] += len(rollout.responses)
+            scores = [r.scores[self.primary] for r in rollout.responses if self.primary in r.scores]
+            values = [score.value for score in scores if score.excluded is None]
+            self._rewards[0] += sum(values)
+            self._rewards[1] += len(values)
 
     def skip(self, responses: int) -> None:
         """So many responses need not be asked for: they are known."""

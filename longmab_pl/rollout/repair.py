@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from longmab_pl.engines.protocol import Completion, Request
+from longmab_pl.engines.protocol import POLICY, Completion, Request
 from longmab_pl.errors import DataError, EngineError, PromptTooLong
 from longmab_pl.rollout.rollout_log import RolloutFile, RolloutLog
 from longmab_pl.rollout.round import Round
@@ -75,7 +75,8 @@ def repair(making: Round, damage: str, policy: str) -> None:
             if record_id not in spool:
                 spool.add(whole.read(record_id))
     try:
-        making.roll_out(JournalOnly(limit), title="from the journal")
+        silent = JournalOnly(limit)
+        making.roll_out(dict.fromkeys([POLICY, *making.plan.engines], silent), title="from the journal")
     except EngineError as error:
         raise DataError(
             f"{damage}, and {store.journal} does not have all of the round's answers ({str(error).splitlines()[0]}). "

@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 from longmab_pl.errors import DataError
 from longmab_pl.shown import quoted
 from longmab_pl.storage.append_log import AppendLog, LogKind, Row, decode, read_rows
-from longmab_pl.strategies.base import RecordRollout, Response
+from longmab_pl.strategies.base import RecordRollout
 
 ROLLOUT_LOG = LogKind(
     name="rollout log",
     format=2,  # 2: a header, and a checksum in every line
     lost="its record is rolled out again from the journal",
 )
-
-
-def rollout_to_row(rollout: RecordRollout) -> Row:
-    """Return one record's rollout as JSON values, texts included: a line of `rollouts.jsonl`."""
-    return asdict(rollout)
-
-
-def rollout_from_row(row: Row) -> RecordRollout:
-    """Return the rollout that `rollout_to_row` was given; fields that are not known here are left alone.
-
-    Raises:
-        KeyError, TypeError: it is not such a row.
-    """
-    responses = tuple(Response(**_known(Response, response)) for response in row["responses"])
-    return RecordRollout(**{**_known(RecordRollout, row), "responses": responses})
-
-
-def _known(kind: type, row: dict[str, Any]) -> dict[str, Any]:
-    names = {f.name for f in fields(kind)}
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in row.items() if k in names}
 
 
 class RolloutLog:
@@ -59,7 +37,7 @@ class RolloutLog:
         self._places: dict[str, int] = {}
 
         def keep(row: Row, place: int) -> None:
-            self._places[rollout_from_row(row).record_id] = place
+            self._places[RecordRollout.from_json(row).record_id] = place
 
         self._log = AppendLog(path, ROLLOUT_LOG, fingerprint, keep)
 
@@ -69,7 +47,7 @@ class RolloutLog:
         Raises:
             LongMabError: the disk is full or the file cannot be written; the run can be continued.
         """
-        self._places[rollout.record_id] = self._log.write_one(rollout_to_row(rollout))
+        self._places[rollout.record_id] = self._log.write_one(rollout.to_json())
 
     def read(self, record_id: str) -> RecordRollout:
         """Return the rollout of a finished record.
@@ -83,7 +61,7 @@ class RolloutLog:
                 f"{self.path}: the line of record {quoted(record_id)} is damaged on disk; run the same command again: "
                 f"{ROLLOUT_LOG.lost}"
             )
-        return rollout_from_row(row)
+        return RecordRollout.from_json(row)
 
     def __contains__(self, record_id: str) -> bool:
         return record_id in self._places
@@ -125,7 +103,7 @@ class RolloutFile:
             try:
                 if row is None:
                     raise TypeError("damaged")
-                self._places[rollout_from_row(row).record_id] = (number, place)
+                self._places[RecordRollout.from_json(row).record_id] = (number, place)
             except (KeyError, TypeError):
                 self.damaged.append(number)
 
@@ -141,7 +119,7 @@ class RolloutFile:
             row = decode(file.readline())
         if row is None:
             raise DataError(f"{self.path}, line {number}: damaged on disk")
-        return rollout_from_row(row)
+        return RecordRollout.from_json(row)
 
     def __contains__(self, record_id: str) -> bool:
         return record_id in self._places

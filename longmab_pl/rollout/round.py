@@ -6,22 +6,22 @@ Needs no Trainer: `fit` makes rounds with it, and so does `longmab rollout`.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from longmab_pl.data.records import QARecord, records_digest
-from longmab_pl.engines.protocol import Engine
+from longmab_pl.engines.protocol import POLICY, Engine, RequestStream
 from longmab_pl.errors import ConfigError, DataError, LongMabError
 from longmab_pl.models.embedder import Embedder
-from longmab_pl.pairs.build import build_pairs
 from longmab_pl.pairs.files import PairWriter
-from longmab_pl.pairs.rule import PairRule
+from longmab_pl.pairs.rule import PairContext, PairRule
 from longmab_pl.prompts.formats import PromptFormat
+from longmab_pl.rewards.base import Reward
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.metrics import RoundMetrics
 from longmab_pl.rollout.progress import RolloutBar
-from longmab_pl.rollout.rollout_log import RolloutLog, rollout_to_row
+from longmab_pl.rollout.rollout_log import RolloutLog
 from longmab_pl.rollout.round_folder import FORMAT, RoundFolder
 from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.seeding import derive_seed
@@ -38,6 +38,7 @@ class RoundPlan:
 
     Args:
         strategy: decides what to ask.
+        rewards: what responses are worth; the first one is what the strategy learns from and pairs compare.
         prompt_format: how a context and a question become a prompt.
         pairs: how responses become pairs.
         embedder: for the initial arm values.
@@ -45,10 +46,46 @@ class RoundPlan:
     """
 
     strategy: Strategy
+    rewards: tuple[Reward, ...]
     prompt_format: PromptFormat
     pairs: PairRule
     embedder: Embedder
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        names = [reward.name for reward in self.rewards]
+        if not names:
+            raise ConfigError("data.rewards is empty; give one reward at least, such as longmab_pl.rewards.AnswerMatch")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigError(f"data.rewards has two rewards of the name {twice[0]!r}; names must be unique")
+
+    @property
+    def primary(self) -> str:
+        """Name of the first reward."""
+        return self.rewards[0].name
+
+    @property
+    def engines(self) -> list[str]:
+        """Names of the engines that the strategy and the rewards ask beside the policy's, sorted."""
+        asked = set(self.strategy.engines).union(*(reward.engines for reward in self.rewards))
+        return sorted(asked - {POLICY})
+
+    @property
+    def needs_embedder(self) -> bool:
+        return self.strategy.needs_embedder or any(reward.needs_embedder for reward in self.rewards)
+
+    def pair_context(self, tokenizer: Any, number: int) -> PairContext:
+        """Return what the pair rule works with in a round.
+
+        Args:
+            tokenizer: the policy's.
+            number: the round, from 0.
+        """
+        return PairContext(tokenizer, self.prompt_format, self.primary, self.round_seed(number), number)
+
+    def round_seed(self, number: int) -> int:
+        """Return a round's own seed, so that rounds sample differently."""
+        return derive_seed(self.seed, "round", number)
 
     def records_of(
         self, records: Sequence[QARecord], number: int, per_round: int | None
@@ -87,7 +124,7 @@ class RoundPlan:
                 f"data.pairs.max_prompt_length is {self.pairs.max_prompt_length}, but {model} takes {limit} tokens; "
                 "lower it"
             )
-        served, needed = min(engine_limit or limit, limit), self.strategy.needed_model_len()
+        served, needed = min(engine_limit or limit, limit), self.strategy.needed_model_len
         if needed > served:
             raise ConfigError(
                 f"data.strategy asks for prompts and answers of about {needed} tokens (chunks x chunk_size + "
@@ -97,7 +134,7 @@ class RoundPlan:
 
     def reserve_of(self, following: Sequence[QARecord]) -> Sequence[QARecord]:
         """The records that an adaptive budget may let in, of those that follow a round's own; none for a fixed one."""
-        return following if getattr(self.strategy, "budget", "fixed") == "adaptive" else ()
+        return following if self.strategy.budget == "adaptive" else ()
 
     def settings(
         self, number: int, records: Sequence[QARecord], model: str, policy: str, following: Sequence[QARecord] = ()
@@ -118,6 +155,8 @@ class RoundPlan:
             "policy": policy,
             "records": records_digest([*records, *self.reserve_of(following)]),
             "strategy": describe(self.strategy),
+            "rewards": describe(self.rewards),
+            "primary": self.primary,
             "prompt_format": describe(self.prompt_format),
             "pairs": describe(self.pairs),
             "embedder": describe(self.embedder),
@@ -163,42 +202,55 @@ class Round:
 
     @property
     def _cost(self) -> int:
-        return self.plan.strategy.expected_responses()
+        return self.plan.strategy.expected_responses
 
-    def roll_out(self, engine: Engine, *, max_live: int | None = None, title: str = "rollout") -> None:
+    def roll_out(
+        self,
+        engines: Mapping[str, Engine],
+        *,
+        max_live: int | None = None,
+        taking_turns: Collection[str] = (),
+        title: str = "rollout",
+    ) -> None:
         """Run every record's strategy; a record that fails is kept in `failures` and costs no other.
 
         Args:
-            engine: started, awake, answering as the policy.
+            engines: started and awake, by name; `policy` answers as the policy.
             max_live: records at work at once (None: the scheduler's own choice).
+            taking_turns: as in `Scheduler`.
             title: of the progress bar.
 
         Raises:
-            LongMabError: the engine or the disk failed; call it again to continue.
+            LongMabError: an engine or the disk failed; call it again to continue.
             ConfigError: the embedder cannot be loaded; nothing has been asked.
         """
         strategy = self.plan.strategy
-        if getattr(strategy, "embeds", False):
+        if self.plan.needs_embedder:
             self.plan.embedder.load()
-        tools = StrategyContext(
+        context = StrategyContext(
             tokenizer=self.tokenizer,
             prompt_format=self.plan.prompt_format,
             embedder=self.plan.embedder,
-            max_model_len=engine.max_model_len,
+            max_model_len=engines[POLICY].max_model_len,
             seed=self.seed,
+            rewards=self.plan.rewards,
         )
         self.failures.clear()
         self._spare = self._at_work = 0
         journal = Journal(self.store.journal, self.store.fingerprint)  # its lock guards the whole folder
         everyone = [*self.records, *self.reserve]
         digests = {r.id: records_digest([r]) for r in everyone}
-        self.store.write_settings({**self.origin, "max_model_len": engine.max_model_len, "record_digests": digests})
-        bar = RolloutBar(title, len(self.records), self._cost)
+        self.store.write_settings(
+            {**self.origin, "max_model_len": engines[POLICY].max_model_len, "record_digests": digests}
+        )
+        bar = RolloutBar(title, len(self.records), self._cost, self.plan.primary)
         try:
             with RolloutLog(self.store.spool, self.store.fingerprint) as spool:
-                scheduler = Scheduler(engine, journal, max_live=max_live, on_progress=bar.show)
+                scheduler = Scheduler(
+                    engines, journal, max_live=max_live, taking_turns=taking_turns, on_progress=bar.show
+                )
                 tasks = (
-                    None if record is None else (record.id, strategy.roll(record, tools))
+                    None if record is None else (record.id, _counted(strategy.roll(record, context)))
                     for record in self._waiting(spool, bar)
                 )
                 for key, result in scheduler.run(tasks):
@@ -242,17 +294,16 @@ class Round:
         return True
 
     def _finished(self, rollout: RecordRollout, bar: RolloutBar) -> int:
-        """Note a finished record; how many responses it asked for."""
-        asked = min(len(rollout.responses) + getattr(self.plan.strategy, "probes", 0), self._cost)
+        """Note a finished record, and return how many responses it asked for."""
         if rollout.stopped:
-            self._spare += self._cost - asked
-        bar.finished(rollout, asked)
-        return asked
+            self._spare += self._cost - rollout.asked
+        bar.finished(rollout, rollout.asked)
+        return rollout.asked
 
     @property
     def seed(self) -> int:
         """Contains the round's number, so that rounds sample differently."""
-        return derive_seed(self.plan.seed, "round", self.store.number)
+        return self.plan.round_seed(self.store.number)
 
     def finish(self, policy: str) -> dict[str, Any]:
         """Write the round's files from the spool, the summary last, and give the summary.
@@ -263,7 +314,8 @@ class Round:
         Raises:
             LongMabError: every record failed, or the disk is full; the round is not complete then.
         """
-        statistics = RoundMetrics()
+        statistics = RoundMetrics(self.plan.primary, self.plan.strategy.describe)
+        context = self.plan.pair_context(self.tokenizer, self.store.number)
         everyone = [*self.records, *self.reserve]
         with (
             self._some_finished(RolloutLog(self.store.spool, self.store.fingerprint)) as spool,
@@ -274,17 +326,9 @@ class Round:
                 if record.id not in spool:
                     continue
                 rollout = spool.read(record.id)
-                rollouts.write(encode(rollout_to_row(rollout)))
+                rollouts.write(encode(rollout.to_json()))
                 try:
-                    made = build_pairs(
-                        record,
-                        rollout,
-                        self.plan.pairs,
-                        self.plan.prompt_format,
-                        self.tokenizer,
-                        seed=self.seed,
-                        round=self.store.number,
-                    )
+                    made = self.plan.pairs.pairs(record, rollout, context)
                 except DataError as error:
                     self.failures[record.id] = str(error)
                     continue
@@ -297,7 +341,7 @@ class Round:
             tell(f"record {quoted(record_id)} failed: {message}")
         if failures:
             tell(
-                f"{len(failures)} records failed. To try them again once the cause is mended, remove "
+                f"{len(failures)} records failed. To try them again once the cause is fixed, remove "
                 f"{self.store.summary} and run the same command: what was answered is in the journal"
             )
         summary = {
@@ -319,3 +363,15 @@ class Round:
                 "the same command again: what was answered is in the journal"
             )
         return spool
+
+
+def _counted(stream: RequestStream[RecordRollout]) -> RequestStream[RecordRollout]:
+    """Run a strategy's generator and note in its result how many responses it asked of the policy."""
+    asked, answers = 0, None
+    while True:
+        try:
+            requests = next(stream) if answers is None else stream.send(answers)
+        except StopIteration as stop:
+            return replace(stop.value, asked=asked)
+        asked += sum(request.n for request in requests if request.to == POLICY)
+        answers = yield requests

@@ -25,8 +25,8 @@ def describe(component: Any) -> Any:
         component: a JSON value, a dataclass, an object with a method `describe`, or lists and dicts of them.
 
     Example:
-        >>> describe(PairRule(min_margin=0.5))
-        {'class': 'longmab_pl.pairs.PairRule', 'min_margin': 0.5}
+        >>> describe(BestWorst(min_margin=0.5))
+        {'class': 'longmab_pl.pairs.BestWorst', 'min_margin': 0.5}
     """
     if dataclasses.is_dataclass(component) and not isinstance(component, type):
         values = {f.name: getattr(component, f.name) for f in dataclasses.fields(component)}

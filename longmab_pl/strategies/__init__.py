@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from longmab_pl.strategies.bandit.probe import Probe
     from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
     from longmab_pl.strategies.base import RecordRollout, Response, Strategy, StrategyContext
+    from longmab_pl.strategies.best_of_n import BestOfN
 
 HOMES = {
+    "BestOfN": "longmab_pl.strategies.best_of_n",
     "BanditRollout": "longmab_pl.strategies.bandit.strategy",
     "Chunking": "longmab_pl.strategies.bandit.strategy",
     "EarlyStopping": "longmab_pl.strategies.bandit.early_stopping",
@@ -25,6 +27,7 @@ HOMES = {
 
 __all__ = [
     "BanditRollout",
+    "BestOfN",
     "Chunking",
     "EarlyStopping",
     "Probe",

@@ -8,15 +8,14 @@ import pytest
 from longmab_pl.bandits import POLICIES, BanditPolicy, BanditSettings
 from longmab_pl.errors import DataError
 
-CHOOSING = [name for name in POLICIES if name != "full_context"]
-MEANS = ["ucb1", "ucb_tuned", "kl_ucb", "moss", "thompson_beta", "successive_elimination", "uniform", "full_context"]
+MEANS = ["ucb1", "ucb_tuned", "kl_ucb", "moss", "thompson_beta", "successive_elimination", "uniform"]
 
 
 def start(name: str, scores: np.ndarray | list[float], top_k: int, seed: int = 1) -> BanditPolicy:
     return BanditSettings(name).start(scores, top_k, seed)
 
 
-@pytest.mark.parametrize("name", CHOOSING)
+@pytest.mark.parametrize("name", POLICIES)
 @pytest.mark.parametrize(("arms", "top_k"), [(1000, 4), (60, 4), (6, 4), (1, 1)])
 def test_thirty_rounds_of_any_number_of_arms(name: str, arms: int, top_k: int) -> None:
     random = np.random.default_rng(arms)
@@ -37,7 +36,7 @@ def test_of_equal_arms_the_later_is_played(name: str) -> None:
     assert start(name, [0.5, 0.5, 0.9, 0.5], 2).select() == [2, 3]
 
 
-@pytest.mark.parametrize("name", CHOOSING)
+@pytest.mark.parametrize("name", POLICIES)
 @pytest.mark.parametrize("scores", [[0.0] * 8, [1.0] * 8, [-0.3, 1.7] * 4])
 @pytest.mark.parametrize("reward", [0.0, 1.0])
 def test_scores_and_rewards_at_the_ends_of_the_scale(name: str, scores: list[float], reward: float) -> None:

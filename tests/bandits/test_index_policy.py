@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from longmab_pl.bandits import POLICIES, BanditPolicy, BanditSettings, FullContext, UCBTuned
+from longmab_pl.bandits import POLICIES, BanditPolicy, BanditSettings, UCBTuned
 from longmab_pl.bandits.index_policy import largest
 from longmab_pl.errors import ConfigError, DataError
 
-MEANS = ["ucb1", "ucb_tuned", "kl_ucb", "moss", "successive_elimination", "uniform", "full_context"]
+MEANS = ["ucb1", "ucb_tuned", "kl_ucb", "moss", "successive_elimination", "uniform"]
 
 
 def play(policy: BanditPolicy, rounds: int, seed: int = 0) -> list[list[int]]:
@@ -27,11 +27,10 @@ def test_the_contract(name: str) -> None:
     scores = np.random.default_rng(3).random(10)
     policy = BanditSettings(name).start(scores, 4, seed=5)
     np.testing.assert_allclose(policy.values, scores.clip(0.01, 0.99))
-    width = 10 if name == "full_context" else 4
     plays = play(policy, 30)
     for chosen in plays:
         assert chosen == sorted(set(chosen))
-        assert len(chosen) == width
+        assert len(chosen) == 4
         assert all(type(arm) is int and 0 <= arm < 10 for arm in chosen)
     assert policy.pulls.tolist() == [sum(arm in chosen for chosen in plays) for arm in range(10)]
     assert np.isfinite(policy.values).all()
@@ -150,11 +149,6 @@ def test_bad_options_are_refused_when_the_settings_are_read(name: str, options: 
 def test_negative_seed(name: str) -> None:
     with pytest.raises(ConfigError, match="seed is -1"):
         POLICIES[name]([0.5], 1, seed=-1)
-
-
-def test_full_context_plays_everything_whatever_was_learned() -> None:
-    policy = FullContext([0.1, 0.9, 0.5], top_k=1)
-    assert play(policy, 4) == [[0, 1, 2]] * 4
 
 
 def test_largest() -> None:

@@ -31,7 +31,7 @@ data:
         init: uniform
         chunking: {{chunk_size: 60, overlap: 0, min_sentences: 1}}
         sampling: {{max_tokens: 16, presence_penalty: 0.0}}
-    pairs: {{max_prompt_length: 500}}
+    pairs: {{class_path: longmab_pl.pairs.BestWorst, init_args: {{max_prompt_length: 500}}}}
 """
 
 

@@ -225,7 +225,7 @@ def test_pairs_beyond_the_models_positions_are_left_out_and_counted(tmp_path, ti
 
     class Shorter(Callback):
         def on_fit_start(self, trainer, pl_module):
-            trainer.datamodule.context_limit = limit
+            trainer.datamodule.session.context_limit = limit
 
     options = {"rounds": 1, "records_per_round": 12}
     trainer, module, data, _, _ = make(tmp_path / "a", tiny_model, qa_file, **options)

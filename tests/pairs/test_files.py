@@ -26,10 +26,10 @@ PAIR = PreferencePair(
         answer="Ombra",
         chosen_index=3,
         rejected_index=1,
-        chosen_pull=1,
-        rejected_pull=0,
-        chosen_arms=(4, 7),
-        rejected_arms=(),
+        chosen_step=1,
+        rejected_step=0,
+        chosen_read=(4, 7),
+        rejected_read=(),
         round=2,
     ),
 )
@@ -64,8 +64,8 @@ def test_load_dataset_reads_both_styles(tmp_path, byte_tokenizer, format):
         data = load_dataset(kind, data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
         assert len(data) == 3
         row = data[0]
-        assert row["chosen_arms"] == [4, 7]
-        assert row["chosen_pull"] == 1
+        assert row["chosen_read"] == [4, 7]
+        assert row["chosen_step"] == 1
         if style == "conversational":
             assert row["prompt"] == list(PAIR.prompt)
             assert row["chosen"] == [{"role": "assistant", "content": "Answer: Ombra"}]

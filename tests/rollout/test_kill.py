@@ -24,8 +24,9 @@ from longmab_pl.engines import ScriptedEngine
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import EngineError, LongMabError
 from longmab_pl.models.embedder import Embedder
-from longmab_pl.pairs.rule import PairRule
+from longmab_pl.pairs.best_worst import BestWorst
 from longmab_pl.prompts.formats import DirectAnswer
+from longmab_pl.rewards.answer_match import AnswerMatch
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
@@ -39,8 +40,9 @@ PLAN = RoundPlan(
     strategy=BanditRollout(
         pulls=12, top_k=2, init="uniform", chunking=Chunking(60, 0, 1), sampling=Sampling(max_tokens=8)
     ),
+    rewards=(AnswerMatch(),),
     prompt_format=DirectAnswer(),
-    pairs=PairRule(),
+    pairs=BestWorst(),
     embedder=Embedder(),
 )
 RESPONSES = 24 * 12
@@ -72,7 +74,7 @@ def files(folder):
 def the_rest_is_asked_for_once(folder, tokenizer, done, uninterrupted):
     round = new_round(folder, tokenizer)
     engine = ScriptedEngine(answer)
-    round.roll_out(engine)
+    round.roll_out({"policy": engine})
     round.finish("base")
     assert len(engine.asked) == RESPONSES - done
     assert files(folder) == uninterrupted
@@ -86,7 +88,7 @@ def journalled(path):
 def uninterrupted(tmp_path_factory, byte_tokenizer):
     folder = tmp_path_factory.mktemp("uninterrupted")
     round = new_round(folder, byte_tokenizer)
-    round.roll_out(ScriptedEngine(answer))
+    round.roll_out({"policy": ScriptedEngine(answer)})
     round.finish("base")
     assert files(folder)["pairs.jsonl"].count("\n") > 10
     return files(folder)
@@ -117,7 +119,7 @@ def test_ten_kills_at_random_moments_cost_and_change_nothing(tmp_path, byte_toke
 
     def work():
         round = new_round(tmp_path, byte_tokenizer)
-        round.roll_out(SlowEngine(answer))
+        round.roll_out({"policy": SlowEngine(answer)})
         round.finish("base")
 
     kills = 0
@@ -152,7 +154,7 @@ def test_a_disk_that_fills_up_is_a_clear_error_and_the_rest_is_rolled_out_later(
     def work():
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
         try:
-            new_round(tmp_path, byte_tokenizer).roll_out(ScriptedEngine(answer))
+            new_round(tmp_path, byte_tokenizer).roll_out({"policy": ScriptedEngine(answer)})
         except LongMabError as e:
             message.write_text(str(e))
 
@@ -182,7 +184,7 @@ def test_an_engine_that_dies_is_a_clear_error_and_the_rest_is_rolled_out_later(
 
     dying = Dying(answer, fail_after=None if refuses else 100)
     with pytest.raises(EngineError, match=r"(?s)the engine died.*completions.jsonl.*run the same command again"):
-        new_round(tmp_path, byte_tokenizer).roll_out(dying)
+        new_round(tmp_path, byte_tokenizer).roll_out({"policy": dying})
     done = len(journalled(RoundFolder(tmp_path, 0, "f").journal))
     assert 90 <= done <= 100
 
@@ -207,7 +209,7 @@ data:
         init: uniform
         chunking: {chunk_size: 64, overlap: 0, min_sentences: 1}
         sampling: {temperature: 0.7, presence_penalty: 0.0, max_tokens: 12}
-    pairs: {max_prompt_length: 512}
+    pairs: {class_path: longmab_pl.pairs.BestWorst, init_args: {max_prompt_length: 512}}
 """
 
 

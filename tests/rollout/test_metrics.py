@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-import pytest
-
-from longmab_pl.rollout.metrics import RoundMetrics, pull_entropy
+from longmab_pl.rewards.base import Score
+from longmab_pl.rollout.metrics import RoundMetrics
 from longmab_pl.strategies.base import RecordRollout, Response
 
 
 def rollout(name, rewards, stopped="", status="ok"):
-    responses = tuple(Response(f"Answer: {r}", True, t, (0,), r) for t, r in enumerate(rewards))
-    return RecordRollout(name, status, responses, arms=1, pulls=(len(rewards),), stopped=stopped)
+    responses = tuple(
+        Response(f"Answer: {r}", True, t, (0,), scores={"answer_match": Score(r)}) for t, r in enumerate(rewards)
+    )
+    return RecordRollout(name, status, responses, stopped=stopped, asked=len(rewards))
 
 
 class Pair:
@@ -16,7 +17,7 @@ class Pair:
 
 
 def test_what_an_adaptive_budget_did_to_a_round():
-    statistics = RoundMetrics()
+    statistics = RoundMetrics("answer_match")
     statistics.add(rollout("a", [0.25, 1.0], "separated"), [Pair()])
     statistics.add(rollout("b", [0.0] * 5, "no_signal"), [])
     statistics.add(rollout("c", [0.0, 0.5, 0.0], ""), [Pair(), Pair()])
@@ -33,11 +34,4 @@ def test_what_an_adaptive_budget_did_to_a_round():
 
 
 def test_a_round_without_responses_has_rates_all_the_same():
-    assert set(RoundMetrics().result().values()) == {0.0}
-
-
-@pytest.mark.parametrize(
-    ("pulls", "entropy"), [([5, 5, 5], 1.0), ([9, 0, 0], 0.0), ([], 0.0), ([4], 0.0), ([2, 2, 0, 0], 0.5)]
-)
-def test_pull_entropy(pulls, entropy):
-    assert pull_entropy(pulls) == pytest.approx(entropy)
+    assert set(RoundMetrics("answer_match").result().values()) == {0.0}

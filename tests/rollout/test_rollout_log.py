@@ -1,20 +1,28 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from longmab_pl.rollout.rollout_log import RolloutLog, rollout_from_row, rollout_to_row
+from longmab_pl.rewards.base import Score
+from longmab_pl.rollout.rollout_log import RolloutLog
 from longmab_pl.strategies.base import RecordRollout, Response
 
 
 def rollout(name: str) -> RecordRollout:
-    responses = (Response("Answer: “é”\n", True, 0, (1, 2), 1 / 3), Response("", False, 1, (), 0.0))
-    return RecordRollout(name, "ok", responses, 3, (1, 1, 0), (0.1, 0.2, 0.3), (0, 1, 0), "probe")
+    matched = {"answer_match": Score(1 / 3, {"rollout": 0.5})}
+    judged = {"judge": Score(0.0, excluded="no verdict", notes={"helpfulness": "?"})}
+    responses = (
+        Response("Answer: “é”\n", True, 0, (1, 2), None, matched, (7, 8)),
+        Response("", False, 1, scores=judged),
+    )
+    return RecordRollout(name, "ok", responses, "separated", 3, {"arms": 3, "pulls": [1, 1, 0], "values": [0.1, 0.2]})
 
 
 def test_rows_are_read_back_exactly():
-    assert rollout_from_row({**rollout_to_row(rollout("a")), "of another version": 1}) == rollout("a")
-    dropped = RecordRollout("b", "probe_rejected", arms=4)
-    assert rollout_from_row(rollout_to_row(dropped)) == dropped
+    assert RecordRollout.from_json(json.loads(json.dumps(rollout("a").to_json()))) == rollout("a")
+    dropped = RecordRollout("b", "probe_rejected", trace={"arms": 4})
+    assert RecordRollout.from_json(json.loads(json.dumps(dropped.to_json()))) == dropped
 
 
 def test_records_are_found_again_in_any_order_and_by_a_later_process(tmp_path):

@@ -13,9 +13,11 @@ from longmab_pl.engines import ScriptedEngine
 from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.errors import ConfigError, EngineError, LongMabError
 from longmab_pl.models.embedder import Embedder
+from longmab_pl.pairs.best_worst import BestWorst
 from longmab_pl.pairs.readers import read_round_pairs
-from longmab_pl.pairs.rule import PairRule
 from longmab_pl.prompts.formats import DirectAnswer
+from longmab_pl.rewards.answer_match import AnswerMatch
+from longmab_pl.rewards.base import Score
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder
 from longmab_pl.storage.fingerprint import digest
@@ -38,7 +40,8 @@ def answer(request: Request, i: int) -> str:
 
 
 def make(folder, tokenizer, records=RECORDS, strategy=STRATEGY, rule=None, reserve=(), format="jsonl"):
-    plan = RoundPlan(strategy, DirectAnswer(), rule or PairRule(max_prompt_length=400), Embedder(), seed=5)
+    rule = rule or BestWorst(max_prompt_length=400)
+    plan = RoundPlan(strategy, (AnswerMatch(),), DirectAnswer(), rule, Embedder(), seed=5)
     settings = plan.settings(0, records, "tiny", "base")
     store = RoundFolder(folder, 0, digest(settings), format)
     return Round(plan, store, records, tokenizer, settings, reserve)
@@ -46,7 +49,7 @@ def make(folder, tokenizer, records=RECORDS, strategy=STRATEGY, rule=None, reser
 
 def done(folder, tokenizer, engine=None, **options):
     making = make(folder, tokenizer, **options)
-    making.roll_out(engine or ScriptedEngine(answer))
+    making.roll_out({"policy": engine or ScriptedEngine(answer)})
     return making, making.finish("step-0")
 
 
@@ -69,7 +72,7 @@ def test_files_are_in_record_order_whatever_finishes_first(tmp_path, byte_tokeni
 
 
 def test_several_pairs_a_record_in_parquet(tmp_path, byte_tokenizer):
-    rule = PairRule(max_prompt_length=400, pairs_per_record=3, distinct="text")
+    rule = BestWorst(max_prompt_length=400, pairs_per_record=3, distinct="text")
     making, summary = done(tmp_path, byte_tokenizer, rule=rule, format="parquet")
     assert making.store.pairs.name == "pairs.parquet"
     pairs = list(read_round_pairs(making.store.pairs))
@@ -85,7 +88,7 @@ def test_a_round_that_was_cut_off_asks_for_nothing_twice_and_ends_the_same(tmp_p
         making = make(tmp_path / "cut", byte_tokenizer)
         engine = ScriptedEngine(answer, fail_after=fail_after)
         with pytest.raises(EngineError):
-            making.roll_out(engine)
+            making.roll_out({"policy": engine})
         assert making.store.spool.exists()
     engine = ScriptedEngine(answer)
     making, _ = done(tmp_path / "cut", byte_tokenizer, engine)
@@ -97,18 +100,18 @@ def test_a_round_that_was_cut_off_asks_for_nothing_twice_and_ends_the_same(tmp_p
 def test_finished_records_are_not_even_replayed(tmp_path, byte_tokenizer):
     @dataclass(frozen=True)
     class Counting(BanditRollout):
-        def roll(self, record: QARecord, tools: StrategyContext) -> RequestStream[RecordRollout]:
+        def roll(self, record: QARecord, context: StrategyContext) -> RequestStream[RecordRollout]:
             rolled.append(record.id)
-            return super().roll(record, tools)
+            return super().roll(record, context)
 
     rolled: list[str] = []
     strategy = Counting(**{name: getattr(STRATEGY, name) for name in STRATEGY.__dataclass_fields__})
     making = make(tmp_path, byte_tokenizer, strategy=strategy)
-    making.roll_out(ScriptedEngine(answer))
+    making.roll_out({"policy": ScriptedEngine(answer)})
     assert sorted(rolled) == sorted(r.id for r in RECORDS)
     rolled.clear()
     making = make(tmp_path, byte_tokenizer, strategy=strategy)
-    making.roll_out(ScriptedEngine(answer))
+    making.roll_out({"policy": ScriptedEngine(answer)})
     assert making.finish("step-0")["statistics"]["pairs/count"] == 12
     assert rolled == []
 
@@ -129,14 +132,14 @@ def test_a_record_that_fails_is_counted_and_costs_no_other(tmp_path, byte_tokeni
     roomier = ScriptedEngine(answer)
     making = make(tmp_path, byte_tokenizer, records=records, strategy=strategy)
     making.store.summary.unlink()
-    making.roll_out(roomier)
+    making.roll_out({"policy": roomier})
     assert making.finish("step-0")["failures"] == []
     assert {r.id.split("/")[0] for r in roomier.asked} == {"r5"}
 
 
 def test_a_round_whose_records_all_failed_is_not_complete(tmp_path, byte_tokenizer):
     making = make(tmp_path, byte_tokenizer)
-    making.roll_out(ScriptedEngine(answer, max_model_len=30))
+    making.roll_out({"policy": ScriptedEngine(answer, max_model_len=30)})
     with pytest.raises(LongMabError, match=r"all 12 records failed; the first, 'r\d+': .*exceed the engine's 30"):
         making.finish("step-0")
     assert not making.store.complete
@@ -149,7 +152,7 @@ def test_an_embedder_that_cannot_be_loaded_is_said_before_anything_is_asked(tmp_
     making.plan = replace(making.plan, embedder=Embedder(str(tmp_path / "nothing")))
     engine = ScriptedEngine(answer)
     with pytest.raises(ConfigError, match="embedder"):
-        making.roll_out(engine)
+        making.roll_out({"policy": engine})
     assert engine.asked == []
 
 
@@ -158,21 +161,22 @@ class StopsEarly:
     """Asks record i for 1 + i % 4 of 8 responses."""
 
     budget: str = "adaptive"
+    engines = ()
+    needs_embedder = False
+    expected_responses = 8
+    needed_model_len = 100
 
-    def roll(self, record, tools):
+    def roll(self, record, context):
         responses = []
         n = 1 + int(record.id[1:]) % 4 if self.budget == "adaptive" else 8
         for t in range(n):
-            prompt = tools.prompt_format.prompt_ids(tools.tokenizer, "", record.question)
+            prompt = context.prompt_format.prompt_ids(context.tokenizer, "", record.question)
             (completion,) = yield [Request(f"{record.id}/{t}", prompt, Sampling(max_tokens=4))]
-            responses.append(Response(completion.texts[0], True, t, (0,), 0.0))
+            responses.append(Response(completion.texts[0], True, t, (0,), scores={"answer_match": Score(0.0)}))
         return RecordRollout(record.id, "ok", tuple(responses), stopped="separated" if n < 8 else "")
 
-    def expected_responses(self):
-        return 8
-
-    def needed_model_len(self):
-        return 100
+    def describe(self, rollout):
+        return {"steps": float(len(rollout.responses))}
 
 
 def test_what_stopped_records_leave_lets_others_in_whatever_the_order(tmp_path, byte_tokenizer):
@@ -189,7 +193,7 @@ def test_what_stopped_records_leave_lets_others_in_whatever_the_order(tmp_path, 
             folder = tmp_path / f"{n} cut {cut}"
             with pytest.raises(EngineError):
                 make(folder, byte_tokenizer, RECORDS[:4], StopsEarly(), reserve=RECORDS[4:]).roll_out(
-                    ScriptedEngine(answer, fail_after=cut)
+                    {"policy": ScriptedEngine(answer, fail_after=cut)}
                 )
             again, _ = done(folder, byte_tokenizer, records=RECORDS[:4], strategy=StopsEarly(), reserve=RECORDS[4:])
             assert again.store.rollouts.read_text().splitlines() == rows
@@ -213,13 +217,14 @@ def test_memory_holds_no_finished_record(tmp_path, byte_tokenizer):
 
     records = [replace(RECORDS[0], id=f"r{i}") for i in range(200)]
     making = make(tmp_path, byte_tokenizer, records=records)
-    making.roll_out(ScriptedEngine(watching, concurrency=4), max_live=8)
+    making.roll_out({"policy": ScriptedEngine(watching, concurrency=4)}, max_live=8)
     assert 0 < most <= 8 * 4 + 4, "only records at work have their responses in memory (800 were made)"
 
 
 def test_the_fingerprint_covers_the_records_that_an_adaptive_budget_may_let_in():
     def fingerprint(strategy, following):
-        plan = RoundPlan(strategy, DirectAnswer(), PairRule(max_prompt_length=400), Embedder(), seed=5)
+        rule = BestWorst(max_prompt_length=400)
+        plan = RoundPlan(strategy, (AnswerMatch(),), DirectAnswer(), rule, Embedder(), seed=5)
         return digest(plan.settings(0, RECORDS[:4], "tiny", "base", following))
 
     adaptive = replace(STRATEGY, budget="adaptive")

@@ -7,15 +7,15 @@ import pytest
 
 from longmab_pl.errors import DataError
 from longmab_pl.models.embedder import Embedder
-from longmab_pl.pairs.rule import PairRule
+from longmab_pl.pairs.best_worst import BestWorst
 from longmab_pl.prompts.formats import DirectAnswer, PromptFormat, ReasonThenAnswer
 from longmab_pl.storage.fingerprint import describe, digest, rebuild
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
 
 
 def test_descriptions_hold_the_public_name_and_what_is_not_default():
-    assert describe(PairRule()) == {"class": "longmab_pl.pairs.PairRule"}
-    assert describe(PairRule(min_margin=0.5)) == {"class": "longmab_pl.pairs.PairRule", "min_margin": 0.5}
+    assert describe(BestWorst()) == {"class": "longmab_pl.pairs.BestWorst"}
+    assert describe(BestWorst(min_margin=0.5)) == {"class": "longmab_pl.pairs.BestWorst", "min_margin": 0.5}
     assert describe(Embedder(query_prompt="query: ", batch_size=7)) == {
         "class": "longmab_pl.models.Embedder",
         "query_prompt": "query: ",
@@ -42,22 +42,22 @@ def test_a_new_option_with_its_default_changes_no_fingerprint():
     class After:
         pulls: int = 4
         patience: int | None = None
-        inner: PairRule = dataclasses.field(default_factory=PairRule)
+        inner: BestWorst = dataclasses.field(default_factory=BestWorst)
 
     def of(component):
         return digest({**describe(component), "class": "the same"})
 
     assert of(Before(5)) == of(After(5))
     assert of(After(5)) != of(After(5, patience=1))
-    assert of(After(5)) != of(After(5, inner=PairRule(min_margin=0.1)))
+    assert of(After(5)) != of(After(5, inner=BestWorst(min_margin=0.1)))
 
 
 @pytest.mark.parametrize(
     "component",
-    [PairRule(), PairRule(min_margin=0.25, distinct="answer"), DirectAnswer(prefill="A:"), ReasonThenAnswer()],
+    [BestWorst(), BestWorst(min_margin=0.25, distinct="answer"), DirectAnswer(prefill="A:"), ReasonThenAnswer()],
 )
 def test_a_description_that_went_through_a_file_gives_the_component_again(component):
-    kind = PairRule if isinstance(component, PairRule) else PromptFormat
+    kind = BestWorst if isinstance(component, BestWorst) else PromptFormat
     assert rebuild(json.loads(json.dumps(describe(component))), kind) == component
 
 
@@ -65,16 +65,19 @@ def test_a_description_that_went_through_a_file_gives_the_component_again(compon
     ("described", "complaint"),
     [
         ({"class": "os.system", "command": "touch harm"}, "none of the public classes"),
-        ({"class": "longmab_pl.pairs.PairRule", "min_margin": {"class": "os.system"}}, "none of the public classes"),
-        ({"class": "longmab_pl.pairs.PairRule", "min_margin": {"class": "longmab_pl.models.Embedder"}}, "no dataclass"),
-        ({"class": "longmab_pl.pairs.PairRule", "margin": 1}, "cannot make the file's PairRule again"),
-        ({"class": 3}, "describes no PairRule"),
-        ([], "describes no PairRule"),
-        (None, "describes no PairRule"),
+        ({"class": "longmab_pl.pairs.BestWorst", "min_margin": {"class": "os.system"}}, "none of the public classes"),
+        (
+            {"class": "longmab_pl.pairs.BestWorst", "min_margin": {"class": "longmab_pl.models.Embedder"}},
+            "no dataclass",
+        ),
+        ({"class": "longmab_pl.pairs.BestWorst", "margin": 1}, "cannot make the file's BestWorst again"),
+        ({"class": 3}, "describes no BestWorst"),
+        ([], "describes no BestWorst"),
+        (None, "describes no BestWorst"),
     ],
 )
 def test_a_description_of_anything_else_is_refused(described, complaint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=complaint):
-        rebuild(described, PairRule)
+        rebuild(described, BestWorst)
     assert not list(tmp_path.iterdir())

@@ -16,11 +16,13 @@ STUDIES = Path(__file__).parents[2] / "studies"
 
 @pytest.fixture(scope="module")
 def real():
+    sys.path.insert(0, str(STUDIES))  # where a study finds the players that only studies have
     spec = importlib.util.spec_from_file_location("bandits_real_study", STUDIES / "bandits_real.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
-    return module
+    yield module
+    sys.path.remove(str(STUDIES))
 
 
 def test_the_simulation_writes_every_policy_with_intervals_around_its_means(tmp_path):
@@ -47,3 +49,10 @@ def test_differences_of_the_real_study_are_paired(real):
     assert paired["high"] - paired["low"] == pytest.approx(0, abs=1e-9), "the records' own variance cancels"
     assert alone["mean"] == pytest.approx(usable.sum() / responses.sum())
     assert alone["low"] < alone["mean"] < alone["high"]
+
+
+def test_full_context_plays_everything_whatever_was_learned(real):
+    policy = real.PLAYERS["full_context"]["bandit"].start([0.1, 0.9, 0.5], 1, 0)
+    for _ in range(4):
+        assert policy.select() == [0, 1, 2]
+        policy.update([0, 1, 2], 0.5)

@@ -6,7 +6,7 @@ import json
 
 from longmab_pl.datamodules.rollouts import RolloutDataModule
 from longmab_pl.engines.protocol import Request, Sampling
-from longmab_pl.pairs.rule import PairRule
+from longmab_pl.pairs.best_worst import BestWorst
 from longmab_pl.prompts.formats import DirectAnswer
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
 
@@ -45,6 +45,6 @@ def small_rounds(engine, qa_file, **settings) -> RolloutDataModule:
         str(qa_file),
         strategy=strategy,
         prompt_format=DirectAnswer(),
-        pairs=PairRule(max_prompt_length=1500),
+        pairs=BestWorst(max_prompt_length=1500),
         **settings,
     )

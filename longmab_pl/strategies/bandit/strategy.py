@@ -7,28 +7,29 @@ Beyond it: credit by arm (`credit.py`) and stopping early (`early_stopping.py`).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from longmab_pl.bandits import BanditSettings
-from longmab_pl.data.chunking import Chunk, chunk_spans
+from longmab_pl.checks import at_least, one_of
+from longmab_pl.data.chunking import chunk_spans
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import cut_middle
-from longmab_pl.engines.protocol import Request, Sampling
+from longmab_pl.engines.protocol import Request, RequestStream, Sampling
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.prompts import encoding
-from longmab_pl.rewards.answer_match import pair_reward, rollout_reward
+from longmab_pl.rewards.base import Score
 from longmab_pl.seeding import derive_seed
 from longmab_pl.shown import quoted
 from longmab_pl.strategies.bandit.credit import Credit, EmbeddingSupport, LexicalSupport, Support, credited
 from longmab_pl.strategies.bandit.early_stopping import EarlyStopping, StopReason
 from longmab_pl.strategies.bandit.probe import Probe, probe_accepted, probe_messages
-from longmab_pl.strategies.base import RecordRollout, RequestStream, Response, StrategyContext
+from longmab_pl.strategies.bandit.trace import pull_entropy
+from longmab_pl.strategies.base import Budget, RecordRollout, Response, StrategyContext
 
 Init = Literal["probe", "query", "uniform"]
-Budget = Literal["fixed", "adaptive"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,8 @@ class BanditRollout:
         pulls: pulls per record (the paper's 30).
         top_k: chunks per pull.
         samples_per_pull: responses per pull from one prefill; their mean reward updates the arms.
+        learn_from: the part of the primary reward's score that updates the arms (`rollout` of `AnswerMatch` is the
+            paper's); where a score has no such part, its value.
         init: initial arm values: similarity of the chunks to the `probe`, to the `query`, or `uniform` random.
         probe: how probes are made (used by `init: probe`).
         chunking: how contexts become arms.
@@ -71,6 +74,7 @@ class BanditRollout:
     pulls: int = 30
     top_k: int = 4
     samples_per_pull: int = 1
+    learn_from: str = "rollout"
     init: Init = "probe"
     probe: Probe = dataclasses.field(default_factory=Probe)
     chunking: Chunking = dataclasses.field(default_factory=Chunking)
@@ -82,129 +86,144 @@ class BanditRollout:
 
     def __post_init__(self) -> None:
         for name in ("pulls", "top_k", "samples_per_pull"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"strategy.{name} is {getattr(self, name)}; it must be at least 1")
-        if self.credit not in ("shared", "lexical", "embedding"):
-            raise ConfigError(f"strategy.credit is {self.credit!r}; it is shared, lexical or embedding")
-        if self.budget not in ("fixed", "adaptive"):
-            raise ConfigError(f"strategy.budget is {self.budget!r}; it is fixed or adaptive")
+            at_least(f"strategy.{name}", getattr(self, name), 1)
+        one_of("strategy.credit", self.credit, get_args(Credit))
+        one_of("strategy.budget", self.budget, get_args(Budget))
 
     @property
-    def probes(self) -> int:
-        """Responses asked for before the first pull."""
-        return int(self.init == "probe")
+    def engines(self) -> tuple[str, ...]:
+        return ()
 
     @property
-    def embeds(self) -> bool:
-        """Whether it needs the embedder."""
+    def needs_embedder(self) -> bool:
         return self.init != "uniform" or self.credit == "embedding"
 
+    @property
     def expected_responses(self) -> int:
-        return self.pulls * self.samples_per_pull + self.probes
+        return self.pulls * self.samples_per_pull + int(self.init == "probe")
 
+    @property
     def needed_model_len(self) -> int:
         return self.top_k * self.chunking.chunk_size + self.sampling.max_tokens
 
-    def roll(self, record: QARecord, tools: StrategyContext) -> RequestStream[RecordRollout]:
+    def roll(self, record: QARecord, context: StrategyContext) -> RequestStream[RecordRollout]:
         c = self.chunking
-        chunks = chunk_spans(record.context, tools.tokenizer, c.chunk_size, c.overlap, c.min_sentences, c.style)
-        if not chunks:
+        spans = chunk_spans(record.context, context.tokenizer, c.chunk_size, c.overlap, c.min_sentences, c.style)
+        if not spans:
             raise DataError(f"record {quoted(record.id)}: the context gives no chunk; it needs some text")
-        values, source = yield from self._initial_values(record, chunks, tools)
+        chunks = [span.of(record.context) for span in spans]
+        values, source = yield from self._initial_values(record, chunks, context)
         if values is None:
-            stopped: StopReason = "no_signal" if self.budget == "adaptive" else ""
-            return RecordRollout(record.id, "probe_rejected", arms=len(chunks), probe=source, stopped=stopped)
-        policy = self.bandit.start(values, self.top_k, derive_seed(tools.seed, record.id, "bandit"))
-        texts_of_chunks = [chunk.of(record.context) for chunk in chunks]
-        support = self._support(texts_of_chunks, tools)
+            reason: StopReason = "no_signal" if self.budget == "adaptive" else ""
+            trace = {"arms": len(chunks), "init": source}
+            return RecordRollout(record.id, "probe_rejected", stopped=reason, trace=trace)
+        policy = self.bandit.start(values, self.top_k, derive_seed(context.seed, record.id, "bandit"))
+        support = self._support(chunks, context)
         responses: list[Response] = []
-        judged: dict[str, float] = {}  # pair reward of each different response
-        stopped = ""
-        for t in range(self.pulls):
+        compared: dict[str, float] = {}  # what pairs will compare of each different response
+        stopped: StopReason = ""
+        for pull in range(self.pulls):
             arms = policy.select()
-            context = "\n".join(texts_of_chunks[a] for a in arms)
             request = Request(
-                id=f"{record.id}/{t}",
-                prompt_ids=tools.prompt_format.prompt_ids(tools.tokenizer, context, record.question),
+                id=f"{record.id}/{pull}",
+                prompt_ids=context.prompt_format.prompt_ids(
+                    context.tokenizer, "\n".join(chunks[arm] for arm in arms), record.question
+                ),
                 sampling=self.sampling,
                 n=self.samples_per_pull,
-                seed=derive_seed(tools.seed, record.id, t),
+                seed=derive_seed(context.seed, record.id, pull),
             )
             (completion,) = yield [request]
-            texts = [tools.prompt_format.response(text) for text in completion.texts]
-            rewards = [rollout_reward(text, record.answers) for text in texts]
-            for text, reason, reward in zip(texts, completion.finish_reasons, rewards, strict=True):
-                responses.append(Response(text, reason == "stop", t, tuple(arms), reward))
-            if support is None:
-                policy.update(arms, sum(rewards) / len(rewards))
-            else:
-                by_arm = [credited(r, support.of(x, arms)) for r, x in zip(rewards, texts, strict=True)]
-                policy.update(arms, np.mean(by_arm, axis=0).tolist())
+            sampled = yield from context.respond(record, completion, pull, arms)
+            responses += sampled
+            scores = [response.scores[context.primary] for response in sampled]
+            known = [(r.text, s) for r, s in zip(sampled, scores, strict=True) if s.excluded is None]
+            if known:
+                policy.update(arms, self._feedback(known, arms, support))
             if self.budget == "adaptive":
-                judged |= {text: pair_reward(text, record.answers) for text in texts if text.strip()}
-                stopped = self.early_stopping.reason(judged.values(), t + 1)
+                compared |= {text: score.value for text, score in known if text.strip()}
+                stopped = self.early_stopping.reason(compared.values(), pull + 1)
                 if stopped:
                     break
         return RecordRollout(
             record_id=record.id,
             status="ok",
             responses=tuple(responses),
-            arms=len(chunks),
-            pulls=tuple(int(n) for n in policy.pulls),
-            values=tuple(float(v) for v in policy.values),
-            evidence=tuple(int(any(a in chunk.of(record.context) for a in record.answers)) for chunk in chunks),
-            probe=source,
             stopped=stopped,
+            trace={
+                "arms": len(chunks),
+                "init": source,
+                "pulls": [int(n) for n in policy.pulls],
+                "values": [float(v) for v in policy.values],
+                # Of chunks that contain a gold answer verbatim: for reports only, no policy sees it.
+                "evidence": [int(any(answer in chunk for answer in record.answers)) for chunk in chunks],
+            },
         )
 
-    def _support(self, chunks: Sequence[str], tools: StrategyContext) -> Support | None:
-        """What credits the arms, or None where all share one reward."""
+    def describe(self, rollout: RecordRollout) -> Mapping[str, float]:
+        described = {"bandit/probe_rejected_rate": float(rollout.status == "probe_rejected")}
+        if rollout.status == "ok":
+            described["bandit/pull_entropy"] = pull_entropy(rollout.trace["pulls"])
+        return described
+
+    def _feedback(
+        self, scored: Sequence[tuple[str, Score]], arms: Sequence[int], support: Support | None
+    ) -> float | list[float]:
+        """Return what the played arms learn of a pull's responses: one mean reward, or one for each arm."""
+        learned = [score.parts.get(self.learn_from, score.value) for _, score in scored]
+        if support is None:
+            return sum(learned) / len(learned)
+        by_arm = [credited(reward, support.of(text, arms)) for reward, (text, _) in zip(learned, scored, strict=True)]
+        return np.mean(by_arm, axis=0).tolist()  # type: ignore[no-any-return]
+
+    def _support(self, chunks: Sequence[str], context: StrategyContext) -> Support | None:
+        """Return what credits the arms, or None where all share one reward."""
         if self.credit == "lexical":
             return LexicalSupport(chunks)
         if self.credit == "embedding":
-            return EmbeddingSupport(tools.embedder.encode(chunks), tools.embedder)
+            return EmbeddingSupport(context.embedder.encode(chunks), context.embedder)
         return None
 
     def _initial_values(
-        self, record: QARecord, chunks: Sequence[Chunk], tools: StrategyContext
+        self, record: QARecord, chunks: Sequence[str], context: StrategyContext
     ) -> RequestStream[tuple[Any, str]]:
-        """Initial arm values, [arms], or None for a rejected probe; and what they were made from."""
+        """Return initial arm values, [arms] (None: the probe was rejected), and what they were made from."""
         source: Init = self.init
         probe_text = ""
         if source == "probe":
-            probe_text = yield from self._ask_probe(record, tools)
+            probe_text = yield from self._ask_probe(record, context)
             if not probe_accepted(probe_text, record.answers):
                 if self.probe.on_reject == "drop":
                     return None, "probe"
                 source = "query"
         if source == "uniform":
-            rng = np.random.default_rng(derive_seed(tools.seed, record.id, "init"))
+            rng = np.random.default_rng(derive_seed(context.seed, record.id, "init"))
             return rng.random(len(chunks)), source
-        vectors = tools.embedder.encode([chunk.of(record.context) for chunk in chunks])
+        vectors = context.embedder.encode(chunks)
         if source == "probe":
-            target = tools.embedder.encode([probe_text])[0]
+            target = context.embedder.encode([probe_text])[0]
         else:
-            target = tools.embedder.encode_query(record.question)
+            target = context.embedder.encode_query(record.question)
         return (vectors @ target).astype(float), source
 
-    def _ask_probe(self, record: QARecord, tools: StrategyContext) -> RequestStream[str]:
-        tokenizer = tools.tokenizer
+    def _ask_probe(self, record: QARecord, context: StrategyContext) -> RequestStream[str]:
+        tokenizer = context.tokenizer
 
-        def ids(context: str) -> tuple[int, ...]:
-            messages = probe_messages(context, record.question, record.answer)
-            return encoding.chat(tokenizer, messages, arguments=tools.prompt_format.template_arguments).ids
+        def ids(document: str) -> tuple[int, ...]:
+            messages = probe_messages(document, record.question, record.answer)
+            return encoding.chat(tokenizer, messages, arguments=context.prompt_format.template_arguments).ids
 
-        room = tools.max_model_len - self.probe.sampling.max_tokens - len(ids("")) - 8
+        room = context.max_model_len - self.probe.sampling.max_tokens - len(ids("")) - 8
         if room < 1:
             raise ConfigError(
                 f"record {quoted(record.id)}: the probe's question and answer alone do not fit max_model_len "
-                f"{tools.max_model_len} with {self.probe.sampling.max_tokens} new tokens; raise engine.max_model_len"
+                f"{context.max_model_len} with {self.probe.sampling.max_tokens} new tokens; raise engine.max_model_len"
             )
         request = Request(
             id=f"{record.id}/probe",
             prompt_ids=ids(cut_middle(record.context, encoding.text_tokenizer(tokenizer, record.context), room)),
             sampling=self.probe.sampling,
-            seed=derive_seed(tools.seed, record.id, "probe"),
+            seed=derive_seed(context.seed, record.id, "probe"),
         )
         (completion,) = yield [request]
         return completion.texts[0]

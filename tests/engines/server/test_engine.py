@@ -259,7 +259,7 @@ def test_a_dead_server_costs_no_completion(pair: list[ScriptedServer], tiny_mode
     with engine_over(pair, concurrency_per_server=8) as engine:
         engine.start(tiny_model)
         journal = Journal(tmp_path / "journal.jsonl", "test")
-        scheduler = Scheduler(engine, journal)
+        scheduler = Scheduler({"policy": engine}, journal)
         threading.Timer(0.15, pair[0].kill).start()
         results = dict(scheduler.run((str(key), strategy(str(key))) for key in range(30)))
         journal.close()
@@ -349,7 +349,7 @@ def test_all_dead_is_a_clear_error_and_a_resumable_run(
         for timer in timers:
             timer.start()
         with pytest.raises(EngineError, match=r"engine\.patience_s.*repeat the command") as caught:
-            results.update(Scheduler(engine, journal).run(tasks()))
+            results.update(Scheduler({"policy": engine}, journal).run(tasks()))
         journal.close()
         for server in pair:
             assert f"{server.url}: no connection" in str(caught.value)
@@ -364,7 +364,7 @@ def test_all_dead_is_a_clear_error_and_a_resumable_run(
             server.start()
         engine.start(tiny_model)
         journal = Journal(path, "test")
-        results = dict(Scheduler(engine, journal).run(tasks()))
+        results = dict(Scheduler({"policy": engine}, journal).run(tasks()))
         journal.close()
     assert sum(len(server.asked) for server in pair) == 100 - known
     for key in range(20):

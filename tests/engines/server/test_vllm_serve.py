@@ -24,6 +24,7 @@ from longmab_pl.errors import EngineError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.prompts.formats import DirectAnswer
+from longmab_pl.rewards.answer_match import AnswerMatch
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
@@ -220,15 +221,15 @@ def test_a_rollout_survives_the_death_of_a_server(
         servers=[url, second], api_key_env="TEST_SERVER_KEY", concurrency_per_server=4, patience_s=20.0
     ) as both:
         both.start(model)
-        tools = StrategyContext(tokenizer, DirectAnswer(), Embedder(), both.max_model_len, seed=0)
+        context = StrategyContext(tokenizer, DirectAnswer(), Embedder(), both.max_model_len, 0, (AnswerMatch(),))
         journal = Journal(tmp_path / "journal.jsonl", "test")
 
         def kill_after(progress: Any) -> None:
             if progress.responses >= 6 and relay.poll() is None:
                 threading.Thread(target=relay.kill).start()
 
-        scheduler = Scheduler(both, journal, on_progress=kill_after)
-        results = dict(scheduler.run((record.id, strategy.roll(record, tools)) for record in records))
+        scheduler = Scheduler({"policy": both}, journal, on_progress=kill_after)
+        results = dict(scheduler.run((record.id, strategy.roll(record, context)) for record in records))
         journal.close()
         assert both.started
     assert relay.wait(10) == -signal.SIGKILL
@@ -236,7 +237,7 @@ def test_a_rollout_survives_the_death_of_a_server(
         rollout = results[record.id]
         assert not isinstance(rollout, Exception)
         assert rollout.status == "ok"
-        assert [len(response.arms) for response in rollout.responses] == [2] * 6
+        assert [len(response.read) for response in rollout.responses] == [2] * 6
     assert len((tmp_path / "journal.jsonl").read_text().splitlines()) == 1 + len(records) * 3
 
 

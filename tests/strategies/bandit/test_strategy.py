@@ -10,7 +10,7 @@ from longmab_pl.engines import ScriptedEngine
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.prompts.formats import DirectAnswer, ReasonThenAnswer
-from longmab_pl.rewards.answer_match import rollout_reward
+from longmab_pl.rewards.answer_match import AnswerMatch, rollout_reward
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.seeding import derive_seed
@@ -25,7 +25,7 @@ RECORD = QARecord("q7", "Which river?", ("river C",), CONTEXT)
 SMALL = {"chunking": Chunking(60, 0, 1), "sampling": Sampling(max_tokens=8), "top_k": 2, "pulls": 9}
 
 
-class Likeness:
+class Similarity:
     """Stands in for the embedder: a text's vector counts the rivers A to L in it, so that similarity is countable."""
 
     def encode(self, texts):
@@ -36,13 +36,20 @@ class Likeness:
         return self.encode([text])[0]
 
 
-def tools(tokenizer, seed=0, max_model_len=4096):
-    return StrategyContext(tokenizer, DirectAnswer(), Likeness(), max_model_len, seed)
+def context(tokenizer, seed=0, max_model_len=4096):
+    return StrategyContext(tokenizer, DirectAnswer(), Similarity(), max_model_len, seed, (AnswerMatch(),))
+
+
+def learned(response):
+    """The reward that the bandit learned from."""
+    return response.scores["answer_match"].parts["rollout"]
 
 
 def roll(strategy, tokenizer, answer, record=RECORD, seed=0, max_model_len=4096):
     engine = ScriptedEngine(answer, max_model_len=max_model_len)
-    ((_, result),) = Scheduler(engine).run([(record.id, strategy.roll(record, tools(tokenizer, seed, max_model_len)))])
+    ((_, result),) = Scheduler({"policy": engine}).run(
+        [(record.id, strategy.roll(record, context(tokenizer, seed, max_model_len)))]
+    )
     return result, engine
 
 
@@ -58,21 +65,21 @@ def test_arms_and_values_are_those_of_ucb1_on_the_same_rewards(byte_tokenizer):
     strategy = BanditRollout(init="uniform", **SMALL)
     result, engine = roll(strategy, byte_tokenizer, right_when_shown(byte_tokenizer))
     chunks = chunk_spans(CONTEXT, byte_tokenizer, 60, 0, 1)
-    assert result.arms == len(chunks) > 6
+    assert result.trace["arms"] == len(chunks) > 6
     start = np.random.default_rng(derive_seed(0, "q7", "init")).random(len(chunks))
     reference = UCB1(start, 2)
     for t, response in enumerate(result.responses):
         arms = reference.select()
-        assert response.arms == tuple(arms)
-        assert response.pull == t
+        assert response.read == tuple(arms)
+        assert response.step == t
         shown = "\n".join(chunks[a].of(CONTEXT) for a in arms)
         assert f"Text:\n{shown}\n\nQuestion: Which river?" in byte_tokenizer.decode(list(engine.asked[t].prompt_ids))
-        assert response.reward == rollout_reward(response.text, ["river C"])
-        reference.update(arms, response.reward)
-    assert result.values == pytest.approx(reference.values)
-    assert sum(result.pulls) == 9 * 2
-    assert {r.reward for r in result.responses} == {0.0, 1.0}
-    assert [c for c, e in enumerate(result.evidence) if e] == [
+        assert learned(response) == rollout_reward(response.text, ["river C"])
+        reference.update(arms, learned(response))
+    assert result.trace["values"] == pytest.approx(reference.values)
+    assert sum(result.trace["pulls"]) == 9 * 2
+    assert {learned(r) for r in result.responses} == {0.0, 1.0}
+    assert [c for c, e in enumerate(result.trace["evidence"]) if e] == [
         c for c, k in enumerate(chunks) if "river C" in k.of(CONTEXT)
     ]
 
@@ -84,10 +91,10 @@ def test_the_probe_points_the_first_pull_at_the_evidence(byte_tokenizer):
         return right_when_shown(byte_tokenizer)(request, i)
 
     result, engine = roll(BanditRollout(init="probe", **SMALL), byte_tokenizer, answer)
-    assert result.probe == "probe"
+    assert result.trace["init"] == "probe"
     assert engine.asked[0].id == "q7/probe"
-    assert result.responses[0].reward == 1.0
-    assert any(result.evidence[a] for a in result.responses[0].arms)
+    assert learned(result.responses[0]) == 1.0
+    assert any(result.trace["evidence"][a] for a in result.responses[0].read)
     assert len(engine.asked) == 10
 
 
@@ -98,7 +105,7 @@ def test_a_rejected_probe_drops_the_record_or_starts_from_the_question(byte_toke
     assert result.status == status
     assert len(engine.asked) == asked
     if status == "ok":
-        assert result.probe == "query"
+        assert result.trace["init"] == "query"
 
 
 def test_several_samples_of_a_pull_share_its_prompt_and_update_by_their_mean(byte_tokenizer):
@@ -106,8 +113,8 @@ def test_several_samples_of_a_pull_share_its_prompt_and_update_by_their_mean(byt
     result, engine = roll(strategy, byte_tokenizer, lambda request, i: " river C" if i == 0 else " none")
     assert len(engine.asked) == 9
     assert len(result.responses) == 18
-    assert [r.reward for r in result.responses[:2]] == [1.0, 0.0]
-    played = [v for v, n in zip(result.values, result.pulls, strict=True) if n > 1]
+    assert [learned(r) for r in result.responses[:2]] == [1.0, 0.0]
+    played = [v for v, n in zip(result.trace["values"], result.trace["pulls"], strict=True) if n > 1]
     assert all(0.3 < v < 0.8 for v in played), "the mean of 1 and 0 pulls every value toward a half"
 
 
@@ -123,7 +130,7 @@ def test_same_seed_same_requests_other_seed_other_requests(byte_tokenizer):
 def test_fewer_chunks_than_top_k_are_all_read(byte_tokenizer):
     record = QARecord("s", "Which?", ("A",), "A short text.")
     result, _ = roll(BanditRollout(init="uniform", **{**SMALL, "top_k": 4}), byte_tokenizer, lambda r, i: " A", record)
-    assert all(r.arms == (0,) for r in result.responses)
+    assert all(r.read == (0,) for r in result.responses)
 
 
 def test_a_document_too_long_for_the_probe_is_cut_in_its_middle(byte_tokenizer):
@@ -158,12 +165,12 @@ def play_with_credit(strategy, tokenizer, answer):
     if strategy.credit == "lexical":
         support = LexicalSupport(chunks)
     else:
-        support = EmbeddingSupport(Likeness().encode(chunks), Likeness())
+        support = EmbeddingSupport(Similarity().encode(chunks), Similarity())
     reference = UCB1(np.random.default_rng(derive_seed(0, "q7", "init")).random(len(chunks)), 2)
     for response in result.responses:
         arms = reference.select()
-        assert response.arms == tuple(arms)
-        reference.update(arms, credited(response.reward, support.of(response.text, arms)))
+        assert response.read == tuple(arms)
+        reference.update(arms, credited(learned(response), support.of(response.text, arms)))
     return result, reference
 
 
@@ -171,15 +178,15 @@ def play_with_credit(strategy, tokenizer, answer):
 def test_credit_by_arm_pays_the_chunk_that_holds_the_answer_and_not_its_neighbor(byte_tokenizer, credit):
     strategy = BanditRollout(init="uniform", credit=credit, **SMALL)
     result, reference = play_with_credit(strategy, byte_tokenizer, right_when_shown(byte_tokenizer))
-    assert result.values == pytest.approx(reference.values)
+    assert result.trace["values"] == pytest.approx(reference.values)
     shared, _ = roll(BanditRollout(init="uniform", **SMALL), byte_tokenizer, right_when_shown(byte_tokenizer))
-    gold = result.evidence.index(1)
-    paid = next(r for r in result.responses if r.reward == 1.0)
-    (neighbor,) = set(paid.arms) - {gold}
-    first = next(r for r in shared.responses if r.reward == 1.0)
-    assert first.arms == paid.arms, "until the first reward credit changes nothing"
-    assert result.values[gold] >= 0.5
-    assert result.values[neighbor] < shared.values[neighbor]
+    gold = result.trace["evidence"].index(1)
+    paid = next(r for r in result.responses if learned(r) == 1.0)
+    (neighbor,) = set(paid.read) - {gold}
+    first = next(r for r in shared.responses if learned(r) == 1.0)
+    assert first.read == paid.read, "until the first reward credit changes nothing"
+    assert result.trace["values"][gold] >= 0.5
+    assert result.trace["values"][neighbor] < shared.trace["values"][neighbor]
 
 
 def test_several_samples_of_a_pull_are_credited_one_by_one(byte_tokenizer):
@@ -188,12 +195,12 @@ def test_several_samples_of_a_pull_are_credited_one_by_one(byte_tokenizer):
     chunks = [chunk.of(CONTEXT) for chunk in chunk_spans(CONTEXT, byte_tokenizer, 60, 0, 1)]
     support = LexicalSupport(chunks)
     arms = range(len(chunks))
-    right, wrong = (r.reward for r in result.responses)
+    right, wrong = (learned(r) for r in result.responses)
     expected = (
         credited(right, support.of("Answer: river C", arms)) + credited(wrong, support.of("Answer: river D", arms))
     ) / 2
     start = np.random.default_rng(derive_seed(0, "q7", "init")).random(len(chunks))
-    assert result.values == pytest.approx(start + (expected - start) / 2)
+    assert result.trace["values"] == pytest.approx(start + (expected - start) / 2)
 
 
 def test_an_adaptive_record_stops_at_its_first_perfect_pair(byte_tokenizer):
@@ -205,7 +212,7 @@ def test_an_adaptive_record_stops_at_its_first_perfect_pair(byte_tokenizer):
     assert 1 < n < 9
     assert adaptive.responses == fixed.responses[:n], "what is asked is what a fixed budget asks, only less of it"
     assert len(engine.asked) == n
-    rewards = [r.reward for r in adaptive.responses]
+    rewards = [learned(r) for r in adaptive.responses]
     assert max(rewards) - min(rewards) == 1.0
     assert max(rewards[:-1]) - min(rewards[:-1]) < 1.0
 
@@ -219,7 +226,7 @@ def test_the_pair_reward_decides_and_not_the_reward_that_the_bandit_learns_from(
         init="uniform", budget="adaptive", early_stopping=EarlyStopping(margin=0.5, patience=4), **SMALL
     )
     result, _ = roll(strategy, byte_tokenizer, answer)
-    assert [r.reward for r in result.responses] == [0.0, 0.5, 0.5, 0.5]
+    assert [learned(r) for r in result.responses] == [0.0, 0.5, 0.5, 0.5]
     assert result.stopped == "no_signal"
 
 
@@ -228,8 +235,8 @@ def test_empty_answers_settle_nothing(byte_tokenizer):
         init="uniform", budget="adaptive", early_stopping=EarlyStopping(patience=3), **{**SMALL, "pulls": 5}
     )
     engine = ScriptedEngine(lambda request, i: "" if request.id == "q7/0" else "Answer: river C")
-    plain = StrategyContext(byte_tokenizer, ReasonThenAnswer(), Likeness(), 4096, 0)
-    ((_, result),) = Scheduler(engine).run([("q7", strategy.roll(RECORD, plain))])
+    plain = StrategyContext(byte_tokenizer, ReasonThenAnswer(), Similarity(), 4096, 0, (AnswerMatch(),))
+    ((_, result),) = Scheduler({"policy": engine}).run([("q7", strategy.roll(RECORD, plain))])
     assert result.responses[0].text == ""
     assert result.stopped == "no_signal", "one empty and two right answers make no pair"
 
@@ -240,7 +247,9 @@ def test_a_stopped_record_is_replayed_from_the_journal_for_nothing(byte_tokenize
     for _ in range(2):
         engine = ScriptedEngine(right_when_shown(byte_tokenizer))
         journal = Journal(tmp_path / "completions.jsonl", "f" * 16)
-        ((_, result),) = Scheduler(engine, journal).run([("q7", strategy.roll(RECORD, tools(byte_tokenizer)))])
+        ((_, result),) = Scheduler({"policy": engine}, journal).run(
+            [("q7", strategy.roll(RECORD, context(byte_tokenizer)))]
+        )
         journal.close()
         results.append((result, len(engine.asked)))
     (first, asked), (second, asked_again) = results

@@ -1,4 +1,4 @@
-"""The baseline without choice: the whole context, every round."""
+"""A player of the simulations: the whole context, every round (in rollouts it is `BestOfN`)."""
 
 from __future__ import annotations
 

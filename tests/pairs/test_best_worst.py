@@ -8,9 +8,11 @@ from tokenizers import processors
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.pairs.build import build_pairs
-from longmab_pl.pairs.rule import PairRule, choose, choose_pairs
+from longmab_pl.pairs.best_worst import BestWorst, choose, choose_pairs
+from longmab_pl.pairs.rule import PairContext
 from longmab_pl.prompts.formats import DirectAnswer, ReasonThenAnswer
+from longmab_pl.rewards.answer_match import pair_reward
+from longmab_pl.rewards.base import Score
 from longmab_pl.strategies.bandit.early_stopping import EarlyStopping
 from longmab_pl.strategies.base import RecordRollout, Response
 
@@ -18,14 +20,16 @@ RECORD = QARecord("q1", "Which river?", ("Ombra",), "The town lies on the river 
 
 
 def rollout(*texts: str) -> RecordRollout:
-    responses = tuple(Response(t, True, i // 2, (i, i + 1), 0.0) for i, t in enumerate(texts))
-    return RecordRollout("q1", "ok", responses, arms=9)
+    responses = tuple(
+        Response(t, True, i // 2, (i, i + 1), scores={"answer_match": Score(pair_reward(t, RECORD.answers))})
+        for i, t in enumerate(texts)
+    )
+    return RecordRollout("q1", "ok", responses)
 
 
 def build(tokenizer, *texts, prompt_format=None, **rule):
-    return build_pairs(
-        RECORD, rollout(*texts), PairRule(**rule), prompt_format or DirectAnswer(), tokenizer, seed=0, round=3
-    )
+    context = PairContext(tokenizer, prompt_format or DirectAnswer(), "answer_match", 0, 3)
+    return BestWorst(**rule).pairs(RECORD, rollout(*texts), context)
 
 
 def test_choose_draws_among_the_best_and_among_the_worst():
@@ -40,7 +44,7 @@ def test_a_margin_is_reached_by_what_equals_it():
     rewards = [0.7, 0.2]
     assert rewards[0] - rewards[1] < 0.5, "in floating point"
     assert choose(rewards, 1, min_margin=0.5) == (0, 1)
-    rule = PairRule(min_margin=0.5, max_length_ratio=2.0)
+    rule = BestWorst(min_margin=0.5, max_length_ratio=2.0)
     assert choose_pairs(["a", "b"], rewards, [1, 1], rule, 1) == [(0, 1)]
     assert EarlyStopping(margin=0.5).reason(rewards, 2) == "separated"
 
@@ -54,7 +58,7 @@ def test_choose_needs_a_difference():
 
 
 def pick(texts, rewards, seed=0, lengths=None, **rule):
-    return choose_pairs(texts, rewards, lengths or [len(t) for t in texts], PairRule(**rule), seed)
+    return choose_pairs(texts, rewards, lengths or [len(t) for t in texts], BestWorst(**rule), seed)
 
 
 def test_by_default_there_is_one_pair_and_it_is_the_papers():
@@ -124,11 +128,11 @@ def test_all_pairs_of_a_record_share_one_prompt_and_say_where_they_come_from(byt
     assert RECORD.context[: shown // 2] + RECORD.context[-(shown // 2) :] in message["content"], "cut for the longest"
     for p in pairs:
         assert (p.chosen, p.rejected) == (texts[p.origin.chosen_index], texts[p.origin.rejected_index])
-        assert (p.origin.chosen_pull, p.origin.rejected_pull) == (
+        assert (p.origin.chosen_step, p.origin.rejected_step) == (
             p.origin.chosen_index // 2,
             p.origin.rejected_index // 2,
         )
-        assert p.origin.chosen_arms == (p.origin.chosen_index, p.origin.chosen_index + 1)
+        assert p.origin.chosen_read == (p.origin.chosen_index, p.origin.chosen_index + 1)
         assert p.chosen_reward > p.rejected_reward
 
 
@@ -138,7 +142,7 @@ def test_the_pair_shows_the_whole_context_cut_in_the_middle(byte_tokenizer):
     assert (pair.chosen, pair.rejected) == ("Answer: Ombra", "Answer: Elbe")
     assert (pair.chosen_reward, pair.rejected_reward) == (1.0, 0.0)
     assert (pair.origin.chosen_index, pair.origin.rejected_index) == (1, 0)
-    assert (pair.origin.chosen_arms, pair.origin.rejected_arms) == ((1, 2), (0, 1))
+    assert (pair.origin.chosen_read, pair.origin.rejected_read) == ((1, 2), (0, 1))
     assert pair.origin.round == 3
     (message,) = pair.prompt
     assert message["role"] == "user"
@@ -184,4 +188,4 @@ def test_answers_that_leave_no_room_are_an_error(byte_tokenizer):
 )
 def test_rule_is_checked(wrong):
     with pytest.raises(ConfigError, match=f"pairs.{next(iter(wrong))}"):
-        PairRule(**wrong)
+        BestWorst(**wrong)

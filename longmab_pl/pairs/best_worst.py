@@ -1,0 +1,177 @@
+"""From a record's responses to preference pairs (LongMab-PO, section 3.3, and what goes beyond it)."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from longmab_pl.checks import at_least, between, not_negative, one_of, unit_interval
+from longmab_pl.data.records import QARecord
+from longmab_pl.pairs.build import build_pairs
+from longmab_pl.pairs.rule import PairContext
+from longmab_pl.pairs.types import PreferencePair
+from longmab_pl.rewards.answer_match import ROUNDING, extract_answer, normalize_answer
+from longmab_pl.seeding import derive_seed
+from longmab_pl.strategies.base import RecordRollout
+
+
+@dataclass(frozen=True)
+class BestWorst:
+    """The best response of a record against its worst (LongMab-PO, section 3.3); the defaults are the paper's.
+
+    With `pairs_per_record` above 1 the first pair is that same one, and further ones follow by falling margin; among
+    equal margins those come first whose answers stand in fewer pairs already. With a length control the margin still
+    comes first, and among equal margins the pair whose answers are most alike in length.
+
+    Args:
+        max_prompt_length: tokens for the training prompt and the longest answer together; the context is cut in the
+            middle to what is left after 32 tokens of template, the question and the answer.
+        by: name of the reward whose values are compared; null: the first of the run.
+        min_margin: the least difference of the two values; 0 asks only that they differ (the paper).
+        pairs_per_record: at most so many pairs of a record. They share one prompt, which training computes once.
+        max_length_ratio: the longer answer has at most so many times the tokens of the shorter; null: no control.
+        max_length_difference: the answers differ by at most so many tokens; null: no control.
+        distinct: which pairs of a record count as the same and are made once: those with alike chosen and alike
+            rejected `text`, or with equal final `answer` in both (an answer in other words is still another pair).
+        max_similarity: texts are alike when their normalized words overlap by more than this (F1 of the words in
+            [0, 1], whatever their order); 1 leaves only texts of the same words.
+    """
+
+    max_prompt_length: int = 8192
+    by: str | None = None
+    min_margin: float = 0.0
+    pairs_per_record: int = 1
+    max_length_ratio: float | None = None
+    max_length_difference: int | None = None
+    distinct: Literal["text", "answer"] = "text"
+    max_similarity: float = 0.9
+
+    def __post_init__(self) -> None:
+        at_least("pairs.max_prompt_length", self.max_prompt_length, 64, "a prompt needs at least 64 tokens")
+        between("pairs.min_margin", self.min_margin, 0, 1, "rewards lie in 0..1")
+        at_least("pairs.pairs_per_record", self.pairs_per_record, 1)
+        at_least(
+            "pairs.max_length_ratio",
+            self.max_length_ratio,
+            1,
+            "it is longer over shorter, so at least 1, or null",
+            or_null=True,
+        )
+        not_negative(
+            "pairs.max_length_difference", self.max_length_difference, "give a number of tokens, or null", or_null=True
+        )
+        one_of("pairs.distinct", self.distinct, ("text", "answer"))
+        unit_interval("pairs.max_similarity", self.max_similarity, zero=False)
+
+    def pairs(self, record: QARecord, rollout: RecordRollout, context: PairContext) -> list[PreferencePair]:
+        responses = rollout.responses
+        # A response without a word cannot be trained on, neither as chosen nor as rejected.
+        scored = [r.scores.get(self.by or context.primary) if r.text.strip() else None for r in responses]
+        values = [None if score is None or score.excluded is not None else score.value for score in scored]
+        lengths = [context.count(r.text) for r in responses] if self.controls_length else [0] * len(responses)
+        indices = choose_pairs(
+            [r.text for r in responses], values, lengths, self, derive_seed(context.seed, record.id, "pair")
+        )
+        return build_pairs(record, rollout, indices, self.max_prompt_length, context, by=self.by or context.primary)
+
+    @property
+    def controls_length(self) -> bool:
+        return self.max_length_ratio is not None or self.max_length_difference is not None
+
+    def length_matched(self, a: int, b: int) -> bool:
+        """Whether answers of so many tokens may stand in one pair."""
+        shorter, longer = min(a, b), max(a, b)
+        if self.max_length_ratio is not None and longer > self.max_length_ratio * shorter:
+            return False
+        return self.max_length_difference is None or longer - shorter <= self.max_length_difference
+
+
+def choose(rewards: Sequence[float | None], seed: int, min_margin: float = 0.0) -> tuple[int, int] | None:
+    """Indices of a random best and a random worst response, or None if all are alike (or closer than `min_margin`).
+
+    Responses whose reward is None take no part. This is the paper's rule.
+    """
+    known = [r for r in rewards if r is not None]
+    if not known:
+        return None
+    best, worst = max(known), min(known)
+    if best == worst or best - worst < min_margin - ROUNDING:
+        return None
+    rng = random.Random(seed)
+    chosen = rng.choice([i for i, r in enumerate(rewards) if r == best])
+    rejected = rng.choice([i for i, r in enumerate(rewards) if r == worst])
+    return chosen, rejected
+
+
+def choose_pairs(
+    texts: Sequence[str], rewards: Sequence[float | None], lengths: Sequence[int], rule: BestWorst, seed: int
+) -> list[tuple[int, int]]:
+    """Indices (chosen, rejected) of a record's pairs under a rule, the first one first.
+
+    Args:
+        texts: the responses.
+        rewards: of each, None for one that takes no part.
+        lengths: tokens of each; looked at with a length control only.
+        rule: the rule.
+        seed: decides among equals.
+    """
+    pairs: list[tuple[int, int]] = []
+    if not rule.controls_length:
+        first = choose(rewards, seed, rule.min_margin)
+        if first is None:
+            return []
+        pairs.append(first)
+        if rule.pairs_per_record == 1:
+            return pairs
+    candidates = [
+        (i, j)
+        for i, better in enumerate(rewards)
+        for j, worse in enumerate(rewards)
+        if better is not None and worse is not None and better > worse and better - worse >= rule.min_margin - ROUNDING
+        if not rule.controls_length or rule.length_matched(lengths[i], lengths[j])
+    ]
+    random.Random(derive_seed(seed, "further")).shuffle(candidates)
+    alike = _Similarity(texts, rule)
+
+    def rank(candidate: tuple[int, int]) -> tuple[float, int, int]:
+        i, j = candidate
+        better, worse = rewards[i], rewards[j]
+        assert better is not None
+        assert worse is not None
+        used = sum(alike(i, a) + alike(j, b) for a, b in pairs)
+        return worse - better, used, abs(lengths[i] - lengths[j]) if rule.controls_length else 0
+
+    while len(pairs) < rule.pairs_per_record:
+        candidates = [(i, j) for i, j in candidates if not any(alike(i, a) and alike(j, b) for a, b in pairs)]
+        if not candidates:
+            break
+        pairs.append(min(candidates, key=rank))
+    return pairs
+
+
+class _Similarity:
+    """Which of a record's responses say the same, by the rule's `distinct`."""
+
+    def __init__(self, texts: Sequence[str], rule: BestWorst) -> None:
+        self.known: dict[tuple[int, int], bool] = {}
+        self.limit = rule.max_similarity
+        self.words = [Counter(normalize_answer(text).split()) for text in texts]
+        stated = [extract_answer(text) if rule.distinct == "answer" else None for text in texts]
+        self.answers = [None if answer is None else normalize_answer(answer) for answer in stated]
+
+    def __call__(self, i: int, j: int) -> bool:
+        pair = min(i, j), max(i, j)
+        if pair not in self.known:
+            self.known[pair] = self._compare(*pair)
+        return self.known[pair]
+
+    def _compare(self, i: int, j: int) -> bool:
+        if i == j:
+            return True
+        if self.answers[i] is not None and self.answers[j] is not None:
+            return self.answers[i] == self.answers[j]
+        a, b = self.words[i], self.words[j]
+        return a == b or 2 * (a & b).total() > self.limit * (a.total() + b.total())
