@@ -50,6 +50,11 @@ COMMANDS = (
         "longmab_pl.cli.pairs",
     ),
     Command(
+        "inspect",
+        "Print what of a data set will be trained or asked, token by token, and why a row is left out.",
+        "longmab_pl.cli.inspect",
+    ),
+    Command(
         "evaluate",
         "Evaluate a model, with or without an adapter, and print a table with confidence intervals.",
         "longmab_pl.cli.evaluate",

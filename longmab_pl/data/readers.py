@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -93,21 +93,12 @@ def read_records(
         raise ConfigError(f"on_bad_record is {on_bad_record!r}; use 'error' or 'skip'")
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}; give a positive number, or null for all records")
-    names = qa_fields.check_fields(fields)
     records: list[QARecord] = []
     bad: list[BadRecord] = []
-    seen: dict[str, str] = {}
-    for number, row in enumerate(open_source(str(source), split), start=1):
-        try:
-            record = _record(row, number, names)
-            if record.id in seen:
-                raise FieldError(
-                    "id", f"{quoted(record.id)} is taken by {seen[record.id]}; give every record its own id"
-                )
-        except FieldError as error:
-            bad.append(BadRecord(row.file, row.line, error.field, str(error)))
+    for _, record in checked_records(source, split, fields):
+        if isinstance(record, BadRecord):
+            bad.append(record)
             continue
-        seen[record.id] = f"{row.file}:{row.line}"
         records.append(record)
         if limit is not None and len(records) == limit:
             break
@@ -125,6 +116,26 @@ def read_records(
     if not records:
         raise DataError(f"{source}: no records; it needs at least one with id, input (or question), answer and context")
     return RecordFile(str(source), records, bad)
+
+
+def checked_records(
+    source: str, split: str = "train", fields: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, QARecord | BadRecord]]:
+    """Yield the line of every row with its record, or with what is wrong with it. Arguments and errors as of
+    `read_records`."""
+    names = qa_fields.check_fields(fields)
+    seen: dict[str, str] = {}
+    for number, row in enumerate(open_source(str(source), split), start=1):
+        try:
+            record = _record(row, number, names)
+            if record.id in seen:
+                taken = f"{quoted(record.id)} is taken by {seen[record.id]}; give every record its own id"
+                raise FieldError("id", taken)
+        except FieldError as error:
+            yield row.line, BadRecord(row.file, row.line, error.field, str(error))
+            continue
+        seen[record.id] = f"{row.file}:{row.line}"
+        yield row.line, record
 
 
 def first_of_each(bad: Sequence[BadRecord]) -> list[str]:

@@ -1,0 +1,225 @@
+"""Rows of a data set as they will be trained or asked, token by token."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from longmab_pl.data.chunking import chunk_spans
+from longmab_pl.data.readers import BadRecord, checked_records
+from longmab_pl.data.records import QARecord
+from longmab_pl.data.sources import open_source
+from longmab_pl.engines.protocol import Sampling
+from longmab_pl.errors import ConfigError, DataError, PromptTooLong
+from longmab_pl.evaluation.qa import QATask
+from longmab_pl.pairs.layouts import LayoutError, canonical, check_columns
+from longmab_pl.pairs.readers import read_preferences
+from longmab_pl.pairs.types import PreferencePair
+from longmab_pl.prompts.formats import PromptFormat
+from longmab_pl.training.tokenization import tokenize
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Kind = Literal["preference", "record"]
+
+
+@dataclass(frozen=True)
+class InspectedPair:
+    """A preference row as it will be trained.
+
+    Args:
+        line: its line in the file (row number where there are none).
+        kind: `preference`.
+        prompt: the prompt as the model reads it, control tokens included; None for a row that is left out.
+        prompt_ids: its token ids.
+        chosen: the better answer's text.
+        chosen_ids: its token ids, its end token included.
+        chosen_tokens: the same tokens as text.
+        chosen_compared: which of them are compared; the others are only read.
+        rejected, rejected_ids, rejected_tokens, rejected_compared: likewise of the worse answer.
+        skipped: why the row is left out; None where it is trained on.
+    """
+
+    line: int
+    kind: Kind = "preference"
+    prompt: str | None = None
+    prompt_ids: list[int] | None = None
+    chosen: str | None = None
+    chosen_ids: list[int] | None = None
+    chosen_tokens: list[str] | None = None
+    chosen_compared: list[bool] | None = None
+    rejected: str | None = None
+    rejected_ids: list[int] | None = None
+    rejected_tokens: list[str] | None = None
+    rejected_compared: list[bool] | None = None
+    skipped: str | None = None
+
+
+@dataclass(frozen=True)
+class InspectedRecord:
+    """A question-answering record as it will be asked.
+
+    Args:
+        line: its line in the file (row number where there are none).
+        kind: `record`.
+        prompt: the whole context with the question as the model reads it; None for a record that is left out.
+        prompt_ids: its token ids.
+        answers: the gold answers.
+        chunks: the arms of the bandit: index, characters [start, end), tokens and text of each.
+        cut_tokens: tokens that are cut from the middle of the context so that prompt and answer fit the model.
+        chosen, chosen_ids, chosen_tokens, rejected, rejected_ids, rejected_tokens: None; a record has no answers yet.
+        skipped: why the record is left out; None where it is asked.
+    """
+
+    line: int
+    kind: Kind = "record"
+    prompt: str | None = None
+    prompt_ids: list[int] | None = None
+    answers: list[str] | None = None
+    chunks: list[dict[str, Any]] | None = None
+    cut_tokens: int | None = None
+    chosen: None = None
+    chosen_ids: None = None
+    chosen_tokens: None = None
+    rejected: None = None
+    rejected_ids: None = None
+    rejected_tokens: None = None
+    skipped: str | None = None
+
+
+def kind_of(source: str, split: str = "train", columns: Mapping[str, str] | None = None) -> Kind:
+    """Whether a source holds preference pairs or records, by its first row that is an object."""
+    mapping = check_columns(columns)
+    for row in itertools.islice(open_source(source, split), 100):
+        if isinstance(row.value, dict):
+            try:
+                found, _ = canonical(row.value, mapping)
+            except LayoutError:
+                return "preference"
+            return "preference" if "chosen" in found or "rejected" in found else "record"
+    return "record"
+
+
+def inspected_pairs(
+    source: str,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None,
+    arguments: Mapping[str, Any],
+    split: str = "train",
+    columns: Mapping[str, str] | None = None,
+) -> Iterator[InspectedPair]:
+    """Yield every preference row as it will be trained, and those that will not be with the reason.
+
+    Args:
+        source: as of `pairs.readers.read_preferences`.
+        tokenizer: the policy's.
+        max_length: most tokens of prompt and longer answer; None: no limit.
+        arguments: further variables of the chat template.
+        split: of a folder or a data set.
+        columns: the data's names where they are others.
+    """
+    for row in read_preferences(source, split, columns):
+        if isinstance(row, BadRecord):
+            yield InspectedPair(row.line, skipped=f"{row.field}: {row.message}" if row.field else row.message)
+        else:
+            yield _pair(row, tokenizer, max_length, arguments)
+
+
+def _pair(
+    pair: PreferencePair, tokenizer: PreTrainedTokenizerBase, max_length: int | None, arguments: Mapping[str, Any]
+) -> InspectedPair:
+    line = int(pair.where.rpartition(":")[2])
+    try:
+        example = tokenize(pair, tokenizer, max_length=max_length, arguments=arguments)
+    except (DataError, ConfigError) as error:
+        return InspectedPair(line, chosen=pair.chosen, rejected=pair.rejected, skipped=str(error))
+    chosen, rejected = list(example.chosen_ids), list(example.rejected_ids)
+    return InspectedPair(
+        line,
+        prompt=decoded(tokenizer, example.prompt_ids),
+        prompt_ids=list(example.prompt_ids),
+        chosen=pair.chosen,
+        chosen_ids=chosen,
+        chosen_tokens=_tokens(tokenizer, chosen),
+        chosen_compared=list(example.chosen_mask or [True] * len(chosen)),
+        rejected=pair.rejected,
+        rejected_ids=rejected,
+        rejected_tokens=_tokens(tokenizer, rejected),
+        rejected_compared=list(example.rejected_mask or [True] * len(rejected)),
+    )
+
+
+def inspected_records(
+    source: str,
+    tokenizer: PreTrainedTokenizerBase,
+    limit: int | None,
+    *,
+    prompt_format: PromptFormat,
+    max_tokens: int = 1024,
+    chunk_size: int = 1500,
+    split: str = "train",
+    fields: Mapping[str, str] | None = None,
+) -> Iterator[InspectedRecord]:
+    """Yield every record as it will be asked, and those that will not be with the reason.
+
+    Args:
+        source: as of `data.readers.read_records`.
+        tokenizer: the model's.
+        limit: tokens that the model takes; None: as many as there are.
+        prompt_format: how context and question become a prompt.
+        max_tokens: tokens that are kept free for the answer.
+        chunk_size: tokens of a chunk.
+        split: of a folder or a data set.
+        fields: the data's names where they are others.
+    """
+    for line, record in checked_records(source, split, fields):
+        if isinstance(record, BadRecord):
+            field = f"{record.field}: " if record.field else ""
+            yield InspectedRecord(line, skipped=field + record.message)
+            continue
+        task = QATask("inspect", [record], prompt_format, Sampling(max_tokens=max_tokens))
+        yield _record(line, record, task, tokenizer, limit, chunk_size)
+
+
+def _record(
+    line: int, record: QARecord, task: QATask, tokenizer: PreTrainedTokenizerBase, limit: int | None, chunk_size: int
+) -> InspectedRecord:
+    try:
+        whole = task.protocol.prompt_ids(tokenizer, record.context, record.question)
+        prompt = task.prompt(record, tokenizer, limit or len(whole) + task.sampling.max_tokens)
+        spans = chunk_spans(record.context, tokenizer, chunk_size)
+    except (DataError, ConfigError, PromptTooLong) as error:
+        return InspectedRecord(line, answers=list(record.answers), skipped=str(error))
+    chunks = [
+        {"index": c.index, "start": c.start, "end": c.end, "tokens": c.tokens, "text": c.of(record.context)}
+        for c in spans
+    ]
+    return InspectedRecord(
+        line,
+        prompt=decoded(tokenizer, prompt.ids),
+        prompt_ids=list(prompt.ids),
+        answers=list(record.answers),
+        chunks=chunks,
+        cut_tokens=len(whole) - len(prompt.ids),
+    )
+
+
+def as_json(row: InspectedPair | InspectedRecord) -> str:
+    """One line of JSON."""
+    return json.dumps(asdict(row), ensure_ascii=True)
+
+
+def decoded(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """Token ids as text, control tokens included."""
+    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def _tokens(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
+    """Each token as text; one that is only a part of a character by its name in the vocabulary."""
+    texts = [decoded(tokenizer, [number]) for number in ids]
+    names = tokenizer.convert_ids_to_tokens(list(ids))
+    return [str(name) if "\ufffd" in text or not text else text for text, name in zip(texts, names, strict=True)]

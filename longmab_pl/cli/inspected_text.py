@@ -1,0 +1,91 @@
+"""Inspected rows for a person at a terminal."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from longmab_pl.cli.inspected_rows import InspectedPair, InspectedRecord, decoded
+from longmab_pl.prompts.control_tokens import control_tokens
+from longmab_pl.shown import printable, shown
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_SHOWN_OF_A_PROMPT = 400
+"""Tokens of a prompt that are shown, half from each end."""
+
+_SHOWN_TOKENS = 400
+"""Tokens of an answer that are shown."""
+
+
+def show(row: InspectedPair | InspectedRecord, tokenizer: PreTrainedTokenizerBase, console: Console) -> None:
+    """Print a row: control tokens stand out, compared tokens are green and red, all others are dim.
+
+    Args:
+        row: what will be trained or asked.
+        tokenizer: knows its control tokens.
+        console: to print on.
+    """
+    console.print(Text(f"line {row.line}  {row.kind}", style="bold"))
+    if row.skipped is not None:
+        console.print(Text(f"  left out: {printable(row.skipped)}", style="yellow"))
+        console.print()
+        return
+    assert row.prompt_ids is not None
+    console.print(Text(f"prompt  {len(row.prompt_ids):,} tokens", style="bold cyan"))
+    console.print(_prompt(row.prompt_ids, tokenizer), soft_wrap=True)
+    if isinstance(row, InspectedPair):
+        for name, tokens, compared, color in (
+            ("chosen", row.chosen_tokens or [], row.chosen_compared or [], "green"),
+            ("rejected", row.rejected_tokens or [], row.rejected_compared or [], "red"),
+        ):
+            of = f"{sum(compared)} of {len(tokens)} tokens compared" if not all(compared) else f"{len(tokens)} tokens"
+            console.print(Text(f"{name}  {of}", style=f"bold {color}"))
+            console.print(_answer(tokens, compared, color), soft_wrap=True)
+    else:
+        _show_record(row, console)
+    console.print()
+
+
+def _show_record(row: InspectedRecord, console: Console) -> None:
+    golds = " | ".join(shown(answer, 200) for answer in (row.answers or [])[:20])
+    console.print(Text.assemble(("answers  ", "bold green"), (golds, "green")), soft_wrap=True)
+    console.print(
+        Text(f"cut      {row.cut_tokens or 0:,} tokens from the middle", style="yellow" if row.cut_tokens else "")
+    )
+    console.print(Text(f"chunks   {len(row.chunks or [])}", style="bold cyan"))
+    for chunk in row.chunks or []:
+        start, end = shown(chunk["text"][:40]), shown(chunk["text"][-40:])
+        console.print(Text(f"  {chunk['index']:>3}  {chunk['tokens']:>6,} tokens  {start} ... {end}"), soft_wrap=True)
+
+
+def _prompt(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> Text:
+    """A prompt's both ends, in which what is a control token, and not only spelled like one, stands out."""
+    control = set(control_tokens(tokenizer).ids.values())
+    half = _SHOWN_OF_A_PROMPT // 2
+    parts = [ids] if len(ids) <= _SHOWN_OF_A_PROMPT else [ids[:half], ids[-half:]]
+    texts = []
+    for part in parts:
+        text = Text()
+        for is_control, group in itertools.groupby(part, control.__contains__):
+            words = printable(decoded(tokenizer, list(group)))
+            text.append(words, style="bold magenta" if is_control else "")
+        texts.append(text)
+    left = f"\n... {len(ids) - _SHOWN_OF_A_PROMPT:,} tokens that are not shown here ...\n"
+    return Text(left, style="yellow").join(texts)
+
+
+def _answer(tokens: Sequence[str], compared: Sequence[bool], color: str) -> Text:
+    """Tokens with a thin bar between them; those that are only read are dim."""
+    text = Text()
+    for place, (token, counts) in enumerate(zip(tokens[:_SHOWN_TOKENS], compared, strict=False)):
+        text.append("|" if place else "", style="dim")
+        text.append(shown(token), style=color if counts else "dim")
+    if len(tokens) > _SHOWN_TOKENS:
+        text.append(f" ... {len(tokens) - _SHOWN_TOKENS:,} more", style="yellow")
+    return text
