@@ -48,8 +48,8 @@ class LongMabCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(AdapterCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(AdapterExport, "export")
         parser.add_lightning_class_args(RoundReport, "report")
+        parser.add_lightning_class_args(AdapterExport, "export")  # its card reads the report
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longmab_pl.errors import DataError
+from longmab_pl.evaluation.entry import EvaluationEntry
 from longmab_pl.models.bundled import BUNDLED_PREFIX
+from longmab_pl.reporting.run_report import load_report, measured_metrics
 from longmab_pl.storage.files import atomic_write
 
 if TYPE_CHECKING:
@@ -26,25 +28,6 @@ _FOLDER = re.compile(r"^(?:[~.]{0,2}/|[A-Za-z]:\\)")
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The outcome of one evaluation of a run.
-
-    Args:
-        when: its folder in the run's evaluations, e.g. "after-round-2".
-        task: what was asked.
-        model: stands for model and adapter; ends with the adapter's digest.
-        scores: metric to (score, low, high) in 0..100, main metric first.
-        n: questions.
-    """
-
-    when: str
-    task: str
-    model: str
-    scores: dict[str, tuple[float, float, float]]
-    n: int
-
-
-@dataclass(frozen=True)
 class RunFacts:
     """All that a card says.
 
@@ -55,7 +38,7 @@ class RunFacts:
         step: optimizer steps, if known.
         config: the run's configuration as LightningCLI saved it; empty without a run.
         rounds: `round.json` of every round that went into the adapter.
-        evaluations: in the order they were made.
+        evaluations: of every suite and task, in the order they were made.
     """
 
     base_model: str
@@ -64,12 +47,12 @@ class RunFacts:
     step: int | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     rounds: Sequence[Mapping[str, Any]] = ()
-    evaluations: Sequence[Evaluation] = ()
+    evaluations: Sequence[EvaluationEntry] = ()
 
     @property
-    def own(self) -> list[Evaluation]:
+    def own(self) -> list[EvaluationEntry]:
         """Evaluations of exactly this adapter."""
-        return [e for e in self.evaluations if e.model.endswith(f"+ {self.digest}")]
+        return [e for e in self.evaluations if e.policy.endswith(f"+ {self.digest}")]
 
     @property
     def hub_name(self) -> str | None:
@@ -102,11 +85,7 @@ def read_run(run: Path | None, *, base_model: str, digest: str, lora: Mapping[st
         made_at = str(row.get("policy", "")).removeprefix("step-")
         if step is None or not made_at.isdigit() or int(made_at) < max(step, 1):
             rounds[int(row["round"])] = row
-    evaluations = []
-    for path in sorted((run / "evaluations").rglob("*.json"), key=lambda p: p.stat().st_mtime):
-        row = _json(path)
-        if isinstance(row, dict) and isinstance(row.get("tasks"), dict):
-            evaluations += _evaluations(path.relative_to(run / "evaluations").parts[0], row)
+    evaluations = load_report(run).evaluations if (run / "report.json").is_file() else ()
     return RunFacts(base_model, digest, lora, step, config, [rounds[number] for number in sorted(rounds)], evaluations)
 
 
@@ -125,17 +104,6 @@ def _config(run: Path) -> Mapping[str, Any]:
         return {}
     config = yaml.safe_load(saved[-1].read_text(encoding="utf-8"))
     return config if isinstance(config, dict) else {}
-
-
-def _evaluations(when: str, row: Mapping[str, Any]) -> list[Evaluation]:
-    found = []
-    for name, task in row["tasks"].items():
-        scores = {}
-        for metric, score in task["scores"].items():
-            low, high = task.get("intervals", {}).get(metric, (score, score))
-            scores[metric] = (float(score), float(low), float(high))
-        found.append(Evaluation(when, name, str(row.get("policy") or row.get("model", "")), scores, int(task["n"])))
-    return found
 
 
 def write_card(folder: Path, facts: RunFacts, merged: tuple[str, MergeFidelity] | None = None) -> Path:
@@ -186,13 +154,13 @@ def _front_matter(facts: RunFacts, merged: tuple[str, MergeFidelity] | None) -> 
             task_type="question-answering",
             task_name="long-context question answering",
             dataset_type="custom",
-            dataset_name=f"{e.task} ({e.n} questions)",
+            dataset_name=f"{e.name} ({e.n} questions)",
             metric_type=metric,
             metric_name=metric,
-            metric_value=score,
+            metric_value=e.scores[metric].value,
         )
         for e in facts.own
-        for metric, (score, _, _) in e.scores.items()
+        for metric in measured_metrics(e)
     ]
     train = _init_args(facts.config.get("data")).get("train")
     on_hub = isinstance(train, str) and re.fullmatch(r"[\w.-]+/[\w.-]+(?::.*)?", train) and not Path(train).exists()
@@ -262,15 +230,13 @@ def _scores(facts: RunFacts) -> str:
     if not facts.evaluations:
         return "## Scores\n\nNone were measured in this run.\n"
     lines = ["## Scores", "", "0 to 100, with 95% bootstrap intervals over the questions.", ""]
-    for task in dict.fromkeys(e.task for e in facts.evaluations):
-        rows = [e for e in facts.evaluations if e.task == task]
-        metrics = list(dict.fromkeys(metric for e in rows for metric in e.scores))
-        lines += [f"| {task} | questions | " + " | ".join(metrics) + " |", "| --- |" + " ---: |" * (len(metrics) + 1)]
+    for name in dict.fromkeys(e.name for e in facts.evaluations):
+        rows = [e for e in facts.evaluations if e.name == name]
+        metrics = list(dict.fromkeys(metric for e in rows for metric in measured_metrics(e)))
+        lines += [f"| {name} | questions | " + " | ".join(metrics) + " |", "| --- |" + " ---: |" * (len(metrics) + 1)]
         for e in rows:
-            cells = [
-                "{:.1f} [{:.1f}, {:.1f}]".format(*e.scores[metric]) if metric in e.scores else "" for metric in metrics
-            ]
-            when = "before training" if e.model.endswith("+ base") else e.when.replace("-", " ")
+            cells = [str(e.scores[metric]) if metric in e.scores else "" for metric in metrics]
+            when = "before training" if e.policy.endswith("+ base") else e.when
             mark = " (**this one**)" if e in facts.own else ""
             lines.append(f"| {when}{mark} | {e.n} | " + " | ".join(cells) + " |")
         lines.append("")

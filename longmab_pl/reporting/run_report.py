@@ -140,11 +140,14 @@ def evaluations_table(report: RunReport) -> Table:
     return table
 
 
+def measured_metrics(entry: EvaluationEntry) -> list[str]:
+    """Return the metrics that were measured and not derived from others: the main one, and all with an interval."""
+    return [name for name, score in entry.scores.items() if name == entry.metric or score.low is not None]
+
+
 def shown_metrics(entry: EvaluationEntry) -> list[str]:
-    """Return the metrics of a suite that a summary shows: the headline, and other measured ones that are no averages
-    over tasks."""
-    measured = [name for name, score in entry.scores.items() if score.low is not None and "/" not in name]
-    return [entry.metric, *(name for name in measured if name != entry.metric)]
+    """Return the metrics of a suite that a summary shows: the measured ones that are no averages over tasks."""
+    return [name for name in measured_metrics(entry) if "/" not in name]
 
 
 def _scores_by_round(report: RunReport) -> dict[str, dict[int, str]]:

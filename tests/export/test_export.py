@@ -154,7 +154,7 @@ def test_the_card_says_data_method_rounds_settings_and_scores(run, tmp_path):
     assert "1 on-policy round " in body, "later rounds had no part in the best adapter"
     assert "`BanditRollout`" in body
     assert "`ucb1`" in body
-    assert "`SigmoidDPO`: DPO (arXiv:2305.18290" in body
+    assert "`SigmoidDPO`: Direct preference optimization (https://arxiv.org/abs/2305.18290" in body
     assert "learning_rate: 0.01" in body
     assert "max_tokens: 24" in body
 
