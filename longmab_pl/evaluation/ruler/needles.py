@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.ruler.example import Draws, Example, Template
+from longmab_pl.evaluation.ruler.texts import Essay
 
 Kind = Literal["words", "numbers", "uuids"]
 Haystack = Literal["noise", "essay", "needle"]
@@ -49,15 +50,13 @@ class NeedleMaterial:
         words: keys or values of kind `words`, in a fixed order.
         sentence: one needle, with `{type_needle_v}`, `{key}` and `{value}`.
         noise: the line that is repeated.
-        essay: words of the running text.
-        split: cuts a text into sentences.
+        essay: the running text.
     """
 
     words: Sequence[str]
     sentence: str
     noise: str
-    essay: Sequence[str]
-    split: Callable[[str], list[str]]
+    essay: Essay
 
 
 class Needles:
@@ -113,9 +112,7 @@ class Needles:
         return self.material.sentence.format(type_needle_v=self.form.value, key=key, value=value)
 
     def _in_essay(self, size: int, needles: list[str]) -> str:
-        words = self.material.essay
-        repeated = [*words] * -(-size // len(words)) if size > len(words) else words
-        sentences = self.material.split(" ".join(repeated[:size]))
+        sentences = self.material.essay.sentences(size)
         depths = self.draws.random.sample(DEPTHS, len(needles))
         places = [0, *sorted(int(len(sentences) * (depth / 100)) for depth in depths), len(sentences)]
         parts: list[str] = []

@@ -8,7 +8,9 @@ from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.ruler.example import Count, Example, Generator, Redraw
 
 
-def search_size(make: Generator, count: Count, limit: int, step: int, *, beside: int = 0, high: int = 0) -> int:
+def search_size(
+    make: Generator, count: Count, limit: int, step: int, *, beside: int = 0, high: int = 0, resolution: int = 1
+) -> int:
     """Return the size for all examples of a task, by a binary search from `step` to three times what should fit.
 
     Each attempt draws an example anew, so the last of its sizes that fits is not always the largest.
@@ -20,15 +22,16 @@ def search_size(make: Generator, count: Count, limit: int, step: int, *, beside:
         step: smallest size, and the result if none fits.
         beside: counted tokens that are not the task's own: of the answer and of a worked example.
         high: size to search up to at least.
+        resolution: how exactly the largest size is found; 1 in the original.
     """
     per_unit = (count(_drawn(make, step)) - beside) / step
-    return binary_search(make, count, limit, step, max(int(limit / per_unit * 3), step * 2, high))
+    return binary_search(make, count, limit, step, max(int(limit / per_unit * 3), step * 2, high), resolution)
 
 
-def binary_search(make: Generator, count: Count, limit: int, step: int, high: int) -> int:
+def binary_search(make: Generator, count: Count, limit: int, step: int, high: int, resolution: int = 1) -> int:
     """Return the last size that fits, from `step` to `high`, or `step` if none does."""
     low, best = step, step
-    while low <= high:
+    while high - low >= resolution - 1:
         middle = (low + high) // 2
         if count(_drawn(make, middle)) <= limit:
             best, low = middle, middle + 1

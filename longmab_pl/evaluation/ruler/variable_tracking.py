@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.ruler.example import Count, Draws, Example, Redraw, Template
 from longmab_pl.evaluation.ruler.needles import DEPTHS
 from longmab_pl.evaluation.ruler.sizing import fitting_example, search_size
+from longmab_pl.evaluation.ruler.texts import Essay
 
 EXAMPLE_VALUE = "12345"
 """The value in a worked example before each question gets its own."""
@@ -22,16 +22,12 @@ class TrackingText:
     """Where the statements are hidden.
 
     Args:
-        haystack: `noise` (one line repeated) or `essay` (a running text).
-        noise: the line.
-        essay: words of the running text.
-        split: cuts a text into sentences.
+        noise: the line that is repeated.
+        essay: a running text in its place, which is not repeated; None: the line.
     """
 
-    haystack: Literal["noise", "essay"]
     noise: str
-    essay: Sequence[str] = ()
-    split: Callable[[str], list[str]] = str.splitlines
+    essay: Essay | None = None
 
 
 class VariableTracking:
@@ -69,7 +65,8 @@ class VariableTracking:
     def __call__(self, size: int) -> Example:
         names, chains = self.statements()
         value = chains[0][0].split("=")[-1].strip()
-        context = self._in_lines(size, chains) if self.text.haystack == "noise" else self._in_essay(size, chains)
+        essay = self.text.essay
+        context = self._in_lines(size, chains) if essay is None else self._in_essay(essay, size, chains)
         context = context.replace(". \n", ".\n")
         return self.template.fill(tuple(names[0]), context=context, query=value, num_v=self.hops + 1)
 
@@ -83,7 +80,7 @@ class VariableTracking:
 
     def step(self, length: int) -> int:
         """Return the units by which the size is found and shrinks at a length in tokens."""
-        if self.text.haystack == "essay":
+        if self.text.essay is not None:
             return 500
         return 10 if length >= 4096 else 5
 
@@ -117,8 +114,8 @@ class VariableTracking:
                 lines.insert(place + moved, statement)
         return "\n".join(lines)
 
-    def _in_essay(self, size: int, chains: list[list[str]]) -> str:
-        sentences = self.text.split(" ".join(self.text.essay[:size]))
+    def _in_essay(self, essay: Essay, size: int, chains: list[list[str]]) -> str:
+        sentences = essay.sentences(size, repeat=False)
         statements = merged(chains, self.draws)
         depths = self.draws.random.sample(DEPTHS, len(statements))
         places = [0, *sorted(int(len(sentences) * (depth / 100)) for depth in depths), len(sentences)]

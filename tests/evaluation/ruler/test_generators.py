@@ -12,10 +12,11 @@ from longmab_pl.evaluation.ruler.example import Draws, Template
 from longmab_pl.evaluation.ruler.frequent_words import FrequentWords
 from longmab_pl.evaluation.ruler.needles import NeedleForm, NeedleMaterial, Needles
 from longmab_pl.evaluation.ruler.questions import DocumentQuestions, hotpot_questions, squad_questions
+from longmab_pl.evaluation.ruler.texts import Essay
 from longmab_pl.evaluation.ruler.variable_tracking import TrackingText, VariableTracking, renamed
 
 WORDS = [f"w{i}" for i in range(50)]
-MATERIAL = NeedleMaterial(WORDS, "<{key}={value}>", "noise here.", ["one", "two.", "three."] * 40, lambda t: t.split())
+MATERIAL = NeedleMaterial(WORDS, "<{key}={value}>", "noise here.", Essay(["one", "two.", "three."] * 40, str.split))
 TEMPLATE = Template("Some {type_needle_v}:\n{context}\nWhat are all for {query}?", " {query} are")
 
 
@@ -50,7 +51,7 @@ def test_more_needles_than_lines_are_refused():
 
 
 def test_names_of_a_chain_lead_back_to_the_value_that_is_asked_for():
-    make = VariableTracking(Template("{context}\n{query}", ""), TrackingText("noise", "noise."), Draws(3), hops=3)
+    make = VariableTracking(Template("{context}\n{query}", ""), TrackingText("noise."), Draws(3), hops=3)
     example = make(20)
     *lines, value = example.text.split("\n")
     assigned = dict(line.removeprefix("VAR ").rstrip().split(" = ") for line in lines if line.startswith("VAR"))

@@ -17,6 +17,7 @@ from longmab_pl.evaluation.ruler.frequent_words import frequent_example
 from longmab_pl.evaluation.ruler.needles import NeedleForm, NeedleMaterial, Needles
 from longmab_pl.evaluation.ruler.questions import DocumentQuestions, QuestionSet, hotpot_questions, squad_questions
 from longmab_pl.evaluation.ruler.sizing import fitting_example, search_size
+from longmab_pl.evaluation.ruler.texts import Essay
 from longmab_pl.evaluation.ruler.variable_tracking import (
     TrackingText,
     VariableTracking,
@@ -81,7 +82,7 @@ def needles(args: Given) -> Needles:
         args["num_needle_q"],
     )
     words = sorted(f"adj{a:02d}-noun{n:02d}" for a in range(10) for n in range(10))
-    material = NeedleMaterial(words, "K<{key}> T<{type_needle_v}> V<{value}>.", NOISE, ESSAY, sentences)
+    material = NeedleMaterial(words, "K<{key}> T<{type_needle_v}> V<{value}>.", NOISE, Essay(ESSAY, sentences))
     return Needles(form, template(args, " REPLYWITH"), material, Draws(args["random_seed"]))
 
 
@@ -128,7 +129,7 @@ def fitted(
 
 
 def tracking(args: Given, **options: Any) -> VariableTracking:
-    text = TrackingText(args.get("type_haystack", "noise"), NOISE, ESSAY, sentences)
+    text = TrackingText(NOISE, Essay(ESSAY, sentences) if args.get("type_haystack") == "essay" else None)
     return VariableTracking(
         options.pop("template", Template("{context}", "")),
         text,
