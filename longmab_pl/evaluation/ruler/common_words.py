@@ -86,7 +86,7 @@ STEP = 10
 _ESTIMATE = 4096  # words
 
 
-def word_count(make: CommonWords, count: Count, limit: int, beside: int) -> int:
+def word_count(make: CommonWords, count: Count, limit: int, beside: int, resolution: int = 1) -> int:
     """Return the size for all examples: a binary search up to twice what a list of 4,096 words lets expect.
 
     Args:
@@ -94,9 +94,11 @@ def word_count(make: CommonWords, count: Count, limit: int, beside: int) -> int:
         count: tokens of an example with its answer.
         limit: tokens that are there.
         beside: of the counted tokens, those of the answer.
+        resolution: how exactly the largest size is found; 1 in the original.
     """
     per_word = (count(make(_ESTIMATE)) - beside) / _ESTIMATE
-    return binary_search(make, count, limit, STEP, int(limit // per_word) * 2)
+    high = min(int(limit // per_word) * 2, max(len(make.words), len(make.more_words)))
+    return binary_search(make, count, limit, STEP, high, resolution)
 
 
 def _numbered(words: Sequence[str]) -> str:

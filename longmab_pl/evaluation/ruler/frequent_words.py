@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scipy.special import zeta
 
+from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.ruler.example import Count, Draws, Example, Template
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -75,6 +76,8 @@ def frequent_example(
         while count(make(size)) < limit:
             size += step
         size -= step
-    while count(example := make(size)) > limit and size > step:
+    while (taken := count(example := make(size))) > limit:
+        if size <= step:
+            raise ConfigError(f"a RULER example of the smallest size takes {taken} tokens and {limit} are there")
         size -= step
-    return example, count(example), size
+    return example, taken, size

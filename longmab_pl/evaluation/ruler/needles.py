@@ -94,6 +94,11 @@ class Needles:
             query=_listed([keys[k] for k in asked]),
         )
 
+    @property
+    def least(self) -> int:
+        """The smallest size that has a place for every needle."""
+        return 1 if self.form.haystack == "essay" else max(self.form.keys, self.form.queries) * self.form.values
+
     def step(self, length: int) -> int:
         """Return the units by which the size is found and shrinks at a length in tokens."""
         if self.form.haystack == "essay":

@@ -78,6 +78,11 @@ class VariableTracking:
         rest = example.text[len(head) + len(self.worked) :]
         return Example(head + renamed(self.worked, self.hops, self.draws) + rest, example.prefix, example.answers)
 
+    @property
+    def least(self) -> int:
+        """The smallest size that has a place for every statement of a chain."""
+        return 1 if self.text.essay is not None else self.hops + 1
+
     def step(self, length: int) -> int:
         """Return the units by which the size is found and shrinks at a length in tokens."""
         if self.text.essay is not None:

@@ -1,0 +1,94 @@
+"""One of RULER's tasks as the runner asks it: examples of every length, official scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from longmab_pl.data.records import QARecord
+from longmab_pl.engines.protocol import Sampling
+from longmab_pl.errors import PromptTooLong
+from longmab_pl.evaluation.asking import Asking
+from longmab_pl.evaluation.ruler.scoring import clean
+from longmab_pl.evaluation.ruler.tasks import score_of
+from longmab_pl.evaluation.task import ItemScores, Prompt
+
+
+BUCKET = "length "
+"""What stands before the tokens in the name of a length's bucket."""
+
+
+@dataclass(frozen=True)
+class RULERRecord(QARecord):
+    """An example; `context` is the user's turn, `question` how the answer starts, `answers` all references.
+
+    Args:
+        length: tokens that it was made for.
+        tokens: tokens that it takes, chat template and answer included.
+    """
+
+    length: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class RULERTask:
+    """A task of RULER.
+
+    Args:
+        name: one of `tasks.TASKS`.
+        records: examples of all lengths.
+        asking: chat template and thinking mode.
+        answer_prefix: start the answer for the model.
+        new_tokens: longest answer.
+    """
+
+    name: str
+    records: Sequence[RULERRecord]
+    asking: Asking
+    answer_prefix: bool
+    new_tokens: int
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_tokens=self.new_tokens)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return ("accuracy",)
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "task": self.name,
+            "asking": self.asking.settings(),
+            "answer_prefix": self.answer_prefix,
+            "sampling": asdict(self.sampling),
+        }
+
+    def prompt(self, record: QARecord, tokenizer: Any, max_model_len: int) -> Prompt:
+        ids = self.asking.ids(tokenizer, record.context, record.question if self.answer_prefix else "")
+        if len(ids) + self.new_tokens > max_model_len:
+            raise PromptTooLong(
+                f"record {record.id!r} of task {self.name!r}: {len(ids)} prompt tokens and {self.new_tokens} for the "
+                f"answer are more than the {max_model_len} that the model takes; leave this length out"
+            )
+        return Prompt(ids, cut=False)
+
+    def response(self, text: str) -> str:
+        return text
+
+    def score(self, record: QARecord, prediction: str) -> ItemScores:
+        answer = clean(self.asking.scored(prediction))
+        return ItemScores({"accuracy": score_of(self.name)(answer, record.answers)}, bool(answer))
+
+    def gold(self, record: QARecord) -> dict[str, Any]:
+        assert isinstance(record, RULERRecord)
+        return {"outputs": list(record.answers), "answer_prefix": record.question, "length": record.length}
+
+    def buckets(self) -> Mapping[str, Sequence[str]]:
+        """The records of each length."""
+        by_length: dict[str, list[str]] = {}
+        for record in self.records:
+            by_length.setdefault(f"{BUCKET}{record.length}", []).append(record.id)
+        return by_length

@@ -1,0 +1,168 @@
+"""RULER's thirteen tasks: what each is made of, and its examples for a length in the model's own tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from longmab_pl.evaluation.ruler import scoring, texts
+from longmab_pl.evaluation.ruler.common_words import STEP as WORD_STEP
+from longmab_pl.evaluation.ruler.common_words import CommonWords, word_count
+from longmab_pl.evaluation.ruler.example import Draws, Example
+from longmab_pl.evaluation.ruler.frequent_words import frequent_example
+from longmab_pl.evaluation.ruler.needles import NeedleForm, NeedleMaterial, Needles
+from longmab_pl.evaluation.ruler.questions import DocumentQuestions, QuestionSet
+from longmab_pl.evaluation.ruler.sizing import fitting_example, search_size
+from longmab_pl.evaluation.ruler.variable_tracking import TrackingText, VariableTracking, worked_example
+from longmab_pl.evaluation.ruler.words import common_words, key_words, many_words
+
+NEEDLE_FORMS = {
+    "niah_single_1": NeedleForm("noise"),
+    "niah_single_2": NeedleForm("essay"),
+    "niah_single_3": NeedleForm("essay", value="uuids"),
+    "niah_multikey_1": NeedleForm("essay", keys=4),
+    "niah_multikey_2": NeedleForm("needle"),
+    "niah_multikey_3": NeedleForm("needle", key="uuids", value="uuids"),
+    "niah_multivalue": NeedleForm("essay", values=4),
+    "niah_multiquery": NeedleForm("essay", queries=4),
+}
+
+NEW_TOKENS = {**dict.fromkeys(NEEDLE_FORMS, 128), "vt": 30, "cwe": 120, "fwe": 50, "qa_1": 32, "qa_2": 32}
+"""Official limits of an answer, in tokens; the tasks in the paper's order."""
+
+TASKS = tuple(NEW_TOKENS)
+
+SHORTEST_WITH_WORKED_EXAMPLE = 1024
+"""Lengths below it have no room for variable tracking's worked example, which is left out there."""
+
+
+def score_of(task: str) -> Callable[[str, Sequence[str]], float]:
+    """Return the official score of a task's predictions."""
+    return scoring.any_found if task.startswith("qa_") else scoring.all_found
+
+
+@dataclass(frozen=True)
+class Material:
+    """What examples are made of.
+
+    Args:
+        essay: the running text.
+        questions: question sets of `qa_1` and `qa_2`.
+    """
+
+    essay: texts.Essay
+    questions: dict[str, QuestionSet]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many tokens an example may take.
+
+    Args:
+        length: of prompt and answer.
+        new_tokens: of the answer.
+        count: tokens of an example's prompt.
+    """
+
+    length: int
+    new_tokens: int
+    count: Callable[[Example], int]
+
+    def taken(self, example: Example) -> int:
+        """Return the tokens of an example with its answer."""
+        return self.count(example) + self.new_tokens
+
+    def step(self, official: int) -> int:
+        """Return the step of sizes: the official one, and smaller ones for lengths that it does not suit."""
+        return min(official, max(1, self.length // 200))
+
+
+def examples(task: str, budget: Budget, samples: int, material: Material, seed: int) -> list[tuple[Example, int]]:
+    """Return examples of a task with their tokens, answer included.
+
+    Args:
+        task: one of `TASKS`.
+        budget: what they must fit.
+        samples: how many; QA tasks have no more than there are questions.
+        material: texts.
+        seed: of all random numbers; the same for every task and length in the original.
+
+    Raises:
+        ConfigError: the length has no room for the task.
+    """
+    draws = Draws(seed)
+    if task in NEEDLE_FORMS:
+        needles = NeedleMaterial(key_words(), texts.NEEDLE, texts.NOISE, material.essay)
+        make = Needles(NEEDLE_FORMS[task], texts.NEEDLE_TEMPLATE, needles, draws)
+        return _fitting(make, budget, samples, make.step(budget.length))
+    if task == "vt":
+        return _tracking(budget, samples, draws)
+    if task == "cwe":
+        return _common(budget, samples, draws)
+    if task == "fwe":
+        return _frequent(budget, samples, draws)
+    return _questions(material.questions[task], budget, samples, draws)
+
+
+def _fitting(
+    make: Needles | VariableTracking,
+    budget: Budget,
+    samples: int,
+    official_step: int,
+    finished: Callable[[Example], Example] | None = None,
+    beside: int = 0,
+) -> list[tuple[Example, int]]:
+    step = budget.step(official_step)
+    least = max(step, make.least)
+    size = search_size(make, budget.taken, budget.length, least, beside=budget.new_tokens + beside, resolution=step)
+    return [
+        fitting_example(make, budget.taken, size, budget.length, step, finished, least=least) for _ in range(samples)
+    ]
+
+
+def _tracking(budget: Budget, samples: int, draws: Draws) -> list[tuple[Example, int]]:
+    text = TrackingText(texts.NOISE)
+    worked = ""
+    if budget.length >= SHORTEST_WITH_WORKED_EXAMPLE:
+        bare = VariableTracking(texts.TRACKING_TEMPLATE, text, draws, in_example=True)
+        worked = worked_example(bare, budget.count, min(500, budget.length // 3))
+    make = VariableTracking(texts.TRACKING_TEMPLATE, text, draws, worked=worked)
+    beside = budget.count(Example(worked, "", ()))
+    return _fitting(make, budget, samples, make.step(budget.length), make.finished, beside)
+
+
+def _common(budget: Budget, samples: int, draws: Draws) -> list[tuple[Example, int]]:
+    short = budget.length < 4096
+    make = CommonWords(texts.COMMON_TEMPLATE, common_words(), many_words(), draws, short=short)
+    step = budget.step(WORD_STEP)
+    size = word_count(make, budget.taken, budget.length, budget.new_tokens, step)
+    return [fitting_example(make, budget.taken, size, budget.length, step, least=WORD_STEP) for _ in range(samples)]
+
+
+def _frequent(budget: Budget, samples: int, draws: Draws) -> list[tuple[Example, int]]:
+    limit = budget.length - budget.new_tokens
+    size: int | None = None
+    made = []
+    for number in range(-1, samples):  # the first finds the size
+        example, taken, size = frequent_example(
+            texts.FREQUENT_TEMPLATE,
+            draws,
+            budget.count,
+            limit,
+            size=size,
+            step=max(1, limit // 32),
+            vocabulary=max(4, limit // 50),
+        )
+        if number >= 0:
+            made.append((example, taken + budget.new_tokens))
+    return made
+
+
+def _questions(data: QuestionSet, budget: Budget, samples: int, draws: Draws) -> list[tuple[Example, int]]:
+    make = DocumentQuestions(texts.QUESTION_TEMPLATE, texts.DOCUMENT, data, draws)
+    step = budget.step(10)
+    size = search_size(make.of(0), budget.taken, budget.length, step, beside=budget.new_tokens)
+    return [
+        fitting_example(make.of(i), budget.taken, size, budget.length, step)
+        for i in range(min(samples, len(data.questions)))
+    ]
