@@ -70,6 +70,11 @@ class CommonWords:
         example = self.template.fill(tuple(answers), context=listed, query="")
         return f"{example.whole} {_numbered(answers)}\n"
 
+    @property
+    def most(self) -> int:
+        """The largest size: all words there are."""
+        return max(len(self.words), len(self.more_words))
+
     def listing(self, size: int, frequencies: Frequencies) -> tuple[str, list[str]]:
         """Return a numbered list of `size` different words, each repeated, and the common ones."""
         pool = self.words if size <= len(self.words) else self.more_words
@@ -86,7 +91,7 @@ STEP = 10
 _ESTIMATE = 4096  # words
 
 
-def word_count(make: CommonWords, count: Count, limit: int, beside: int, resolution: int = 1) -> int:
+def word_count(make: CommonWords, count: Count, limit: int, beside: int) -> int:
     """Return the size for all examples: a binary search up to twice what a list of 4,096 words lets expect.
 
     Args:
@@ -94,11 +99,9 @@ def word_count(make: CommonWords, count: Count, limit: int, beside: int, resolut
         count: tokens of an example with its answer.
         limit: tokens that are there.
         beside: of the counted tokens, those of the answer.
-        resolution: how exactly the largest size is found; 1 in the original.
     """
     per_word = (count(make(_ESTIMATE)) - beside) / _ESTIMATE
-    high = min(int(limit // per_word) * 2, max(len(make.words), len(make.more_words)))
-    return binary_search(make, count, limit, STEP, high, resolution)
+    return binary_search(make, count, limit, STEP, min(int(limit // per_word) * 2, make.most))
 
 
 def _numbered(words: Sequence[str]) -> str:

@@ -23,7 +23,9 @@ def task_curves(result: EvaluationResult) -> dict[str, dict[int, float]]:
     curves = {}
     for name, task in result.tasks.items():
         known = {bucket: found["score"] for bucket, found in (task.buckets or {}).items()}
-        scores = {int(bucket.removeprefix(BUCKET)): float(score) for bucket, score in known.items() if score is not None}
+        scores = {
+            int(bucket.removeprefix(BUCKET)): float(score) for bucket, score in known.items() if score is not None
+        }
         curves[name] = dict(sorted(scores.items()))
     return curves
 

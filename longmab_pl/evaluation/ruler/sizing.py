@@ -8,10 +8,11 @@ from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.ruler.example import Count, Example, Generator, Redraw
 
 
-def search_size(
-    make: Generator, count: Count, limit: int, low: int, *, beside: int = 0, high: int = 0, resolution: int = 1
-) -> int:
+def search_size(make: Generator, count: Count, limit: int, low: int, *, beside: int = 0, high: int = 0) -> int:
     """Return the size for all examples of a task, by a binary search from `low` to three times what should fit.
+
+    This is the original's search. Where a haystack of `low` units is short beside the rest of the prompt, three times
+    what it lets expect is too little, and examples do not fill their length.
 
     Each attempt draws an example anew, so the last of its sizes that fits is not always the largest.
 
@@ -22,22 +23,54 @@ def search_size(
         low: smallest size, and the result if none fits.
         beside: counted tokens that are not the task's own: of the answer and of a worked example.
         high: size to search up to at least.
-        resolution: how exactly the largest size is found; 1 in the original.
     """
     per_unit = (count(_drawn(make, low)) - beside) / low
-    return binary_search(make, count, limit, low, max(int(limit / per_unit * 3), low * 2, high), resolution)
+    return binary_search(make, count, limit, low, max(int(limit / per_unit * 3), low * 2, high))
 
 
-def binary_search(make: Generator, count: Count, limit: int, low: int, high: int, resolution: int = 1) -> int:
+def binary_search(make: Generator, count: Count, limit: int, low: int, high: int) -> int:
     """Return the last size that fits, from `low` to `high`, or `low` if none does."""
     best = low
-    while high - low >= resolution - 1:
+    while low <= high:
         middle = (low + high) // 2
         if count(_drawn(make, middle)) <= limit:
             best, low = middle, middle + 1
         else:
             high = middle - 1
     return best
+
+
+def filling_size(make: Generator, count: Count, limit: int, least: int, slack: int, most: int | None = None) -> int:
+    """Return a size that leaves at most `slack` tokens free, or the largest that fits: by doubling, then interpolation.
+
+    Takes about five examples of the full length to find.
+
+    Args:
+        make: draws an example of a size.
+        count: tokens of an example with its answer.
+        limit: tokens that are there.
+        least: smallest size, and the result if none fits.
+        slack: tokens that may stay free.
+        most: largest size there is; None: no limit.
+    """
+    low, below = least, count(_drawn(make, least))
+    high, above = low, below
+    while above <= limit:
+        low, below = high, above
+        if most is not None and low >= most:
+            return most
+        high = low * 2 if most is None else min(low * 2, most)
+        above = count(_drawn(make, high))
+    while high - low > 1 and limit - below > slack:
+        per_unit = max((above - below) / (high - low), 1e-9)
+        middle = low + int((limit - below - slack / 2) / per_unit)
+        middle = min(max(middle, low + 1), high - 1)
+        taken = count(_drawn(make, middle))
+        if taken <= limit:
+            low, below = middle, taken
+        else:
+            high, above = middle, taken
+    return low
 
 
 def fitting_example(

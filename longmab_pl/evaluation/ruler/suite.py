@@ -43,6 +43,7 @@ class RULERSuite(Suite):
         hotpot: file for `qa_2` in HotpotQA's distractor format; None: the shipped questions of two steps.
         essay: text file in which needles are hidden; None: a generated text.
         threshold: score that counts as effective, in percent.
+        official_sizes: find the size of haystacks as the original does, which leaves short lengths partly empty.
         answer_prefix: start the answer for the model, as official; turn it off for thinking models.
         new_tokens: longest answer; None: the official limits (30 to 128), too short for a thinking model.
         asking: chat template and thinking mode.
@@ -65,6 +66,7 @@ class RULERSuite(Suite):
         hotpot: str | None = None,
         essay: str | None = None,
         threshold: float = THRESHOLD,
+        official_sizes: bool = False,
         answer_prefix: bool = True,
         new_tokens: int | None = None,
         asking: Asking | None = None,
@@ -88,6 +90,7 @@ class RULERSuite(Suite):
         self.hotpot = hotpot
         self.essay = essay
         self.threshold = threshold
+        self.official_sizes = official_sizes
         self.answer_prefix = answer_prefix
         self.new_tokens = new_tokens
         self.asking = asking or Asking()
@@ -139,15 +142,13 @@ class RULERSuite(Suite):
         words = min(_OWN_ESSAY, max(self.lengths))
         return Material(own_essay(words) if self.essay is None else essay_of(self.essay), questions)
 
-    def _records(
-        self, name: str, tokenizer: Any, material: Material, context: SuiteContext
-    ) -> list[RULERRecord]:
+    def _records(self, name: str, tokenizer: Any, material: Material, context: SuiteContext) -> list[RULERRecord]:
         def count(example: Example) -> int:
             return len(self.asking.ids(tokenizer, example.text, example.prefix if self.answer_prefix else ""))
 
         records = []
         for length in self.lengths:
-            budget = Budget(length, self.new_tokens or NEW_TOKENS[name], count)
+            budget = Budget(length, self.new_tokens or NEW_TOKENS[name], count, self.official_sizes)
             try:
                 made = examples(name, budget, self.samples, material, self.seed)
             except ConfigError as error:

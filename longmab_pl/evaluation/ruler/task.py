@@ -14,7 +14,6 @@ from longmab_pl.evaluation.ruler.scoring import clean
 from longmab_pl.evaluation.ruler.tasks import score_of
 from longmab_pl.evaluation.task import ItemScores, Prompt
 
-
 BUCKET = "length "
 """What stands before the tokens in the name of a length's bucket."""
 

@@ -12,7 +12,7 @@ from longmab_pl.evaluation.ruler.example import Draws, Example
 from longmab_pl.evaluation.ruler.frequent_words import frequent_example
 from longmab_pl.evaluation.ruler.needles import NeedleForm, NeedleMaterial, Needles
 from longmab_pl.evaluation.ruler.questions import DocumentQuestions, QuestionSet
-from longmab_pl.evaluation.ruler.sizing import fitting_example, search_size
+from longmab_pl.evaluation.ruler.sizing import filling_size, fitting_example, search_size
 from longmab_pl.evaluation.ruler.variable_tracking import TrackingText, VariableTracking, worked_example
 from longmab_pl.evaluation.ruler.words import common_words, key_words, many_words
 
@@ -31,6 +31,9 @@ NEW_TOKENS = {**dict.fromkeys(NEEDLE_FORMS, 128), "vt": 30, "cwe": 120, "fwe": 5
 """Official limits of an answer, in tokens; the tasks in the paper's order."""
 
 TASKS = tuple(NEW_TOKENS)
+
+DOCUMENT_STEP = 10
+"""By how many documents the original's sizes shrink."""
 
 SHORTEST_WITH_WORKED_EXAMPLE = 1024
 """Lengths below it have no room for variable tracking's worked example, which is left out there."""
@@ -62,19 +65,26 @@ class Budget:
         length: of prompt and answer.
         new_tokens: of the answer.
         count: tokens of an example's prompt.
+        official: sizes by the original's search and steps, which leave up to half of a short length empty.
     """
 
     length: int
     new_tokens: int
     count: Callable[[Example], int]
+    official: bool = False
 
     def taken(self, example: Example) -> int:
         """Return the tokens of an example with its answer."""
         return self.count(example) + self.new_tokens
 
-    def step(self, official: int) -> int:
-        """Return the step of sizes: the official one, and smaller ones for lengths that it does not suit."""
-        return min(official, max(1, self.length // 200))
+    @property
+    def slack(self) -> int:
+        """Tokens that may stay free."""
+        return self.length // 200
+
+    def step(self, official: int, size: int) -> int:
+        """Return by how much a size shrinks: the official step, or one that suits the size."""
+        return official if self.official else max(1, size // 200)
 
 
 def examples(task: str, budget: Budget, samples: int, material: Material, seed: int) -> list[tuple[Example, int]]:
@@ -112,9 +122,12 @@ def _fitting(
     finished: Callable[[Example], Example] | None = None,
     beside: int = 0,
 ) -> list[tuple[Example, int]]:
-    step = budget.step(official_step)
-    least = max(step, make.least)
-    size = search_size(make, budget.taken, budget.length, least, beside=budget.new_tokens + beside, resolution=step)
+    least = official_step if budget.official else make.least
+    if budget.official:
+        size = search_size(make, budget.taken, budget.length, least, beside=budget.new_tokens + beside)
+    else:
+        size = filling_size(make, budget.taken, budget.length, least, budget.slack)
+    step = budget.step(official_step, size)
     return [
         fitting_example(make, budget.taken, size, budget.length, step, finished, least=least) for _ in range(samples)
     ]
@@ -134,8 +147,11 @@ def _tracking(budget: Budget, samples: int, draws: Draws) -> list[tuple[Example,
 def _common(budget: Budget, samples: int, draws: Draws) -> list[tuple[Example, int]]:
     short = budget.length < 4096
     make = CommonWords(texts.COMMON_TEMPLATE, common_words(), many_words(), draws, short=short)
-    step = budget.step(WORD_STEP)
-    size = word_count(make, budget.taken, budget.length, budget.new_tokens, step)
+    if budget.official:
+        size = word_count(make, budget.taken, budget.length, budget.new_tokens)
+    else:
+        size = filling_size(make, budget.taken, budget.length, WORD_STEP, budget.slack, make.most)
+    step = budget.step(WORD_STEP, size)
     return [fitting_example(make, budget.taken, size, budget.length, step, least=WORD_STEP) for _ in range(samples)]
 
 
@@ -160,9 +176,13 @@ def _frequent(budget: Budget, samples: int, draws: Draws) -> list[tuple[Example,
 
 def _questions(data: QuestionSet, budget: Budget, samples: int, draws: Draws) -> list[tuple[Example, int]]:
     make = DocumentQuestions(texts.QUESTION_TEMPLATE, texts.DOCUMENT, data, draws)
-    step = budget.step(10)
-    size = search_size(make.of(0), budget.taken, budget.length, step, beside=budget.new_tokens)
+    asked = data.questions[:samples]
+    least = DOCUMENT_STEP if budget.official else max(len(question.gold) for question in asked)
+    if budget.official:
+        size = search_size(make.of(0), budget.taken, budget.length, least, beside=budget.new_tokens)
+    else:
+        size = filling_size(make.of(0), budget.taken, budget.length, least, budget.slack)
+    step = budget.step(DOCUMENT_STEP, size)
     return [
-        fitting_example(make.of(i), budget.taken, size, budget.length, step)
-        for i in range(min(samples, len(data.questions)))
+        fitting_example(make.of(i), budget.taken, size, budget.length, step, least=least) for i in range(len(asked))
     ]

@@ -6,7 +6,7 @@ import pytest
 
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.ruler.example import Example, Redraw
-from longmab_pl.evaluation.ruler.sizing import fitting_example, search_size
+from longmab_pl.evaluation.ruler.sizing import filling_size, fitting_example, search_size
 
 
 def words(size):
@@ -54,3 +54,21 @@ def test_an_example_that_cannot_be_used_is_drawn_again():
 
     assert fitting_example(make, count, 20, 100, 5)[1] == 22
     assert sizes == [20, 15]
+
+
+@pytest.mark.parametrize(("limit", "slack"), [(100, 0), (1000, 1), (99_999, 0), (99_999, 500)])
+def test_a_filled_size_leaves_no_more_free_than_the_slack(limit, slack):
+    assert 0 <= limit - count(words(filling_size(words, count, limit, 1, slack))) <= slack
+
+
+def test_lines_of_unequal_length_fill_too():
+    def lines(size):
+        return Example("w " * sum(i % 40 for i in range(size)), "", ("w",))
+
+    size = filling_size(lines, count, 5000, 1, 0)
+    assert count(lines(size)) <= 5000 < count(lines(size + 1))
+
+
+def test_a_filled_size_ends_at_what_there_is_and_begins_at_the_least():
+    assert filling_size(words, count, 1000, 1, 1, most=50) == 50
+    assert filling_size(words, count, 10, 5, 1) == 5
