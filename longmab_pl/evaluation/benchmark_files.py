@@ -1,0 +1,96 @@
+"""Rows of a benchmark's own files: JSON lists, JSON Lines and Parquet, with errors that say which file is wanted."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from longmab_pl.errors import DataError
+from longmab_pl.shown import quoted
+
+T = TypeVar("T")
+
+
+class Row:
+    """A row with the place that errors name.
+
+    Args:
+        values: the row.
+        where: file and number.
+    """
+
+    def __init__(self, values: Mapping[str, Any], where: str) -> None:
+        self.values = values
+        self.where = where
+
+    def text(self, name: str) -> str:
+        """Return a field that must be a text. Raises `DataError` if it is none."""
+        value = self.values.get(name)
+        if not isinstance(value, str):
+            raise DataError(f"{self.where}: field {name!r} is {quoted(str(value))}; it must be a text")
+        return value
+
+    def one_of(self, name: str, allowed: Sequence[str]) -> str:
+        """Return a field that must be one of some texts. Raises `DataError` for another one."""
+        value = self.text(name)
+        if value not in allowed:
+            raise DataError(f"{self.where}: field {name!r} is {quoted(value)}; it must be one of {', '.join(allowed)}")
+        return value
+
+    def texts(self, name: str) -> list[str]:
+        """Return a field that must be a list of texts. Raises `DataError` for another one."""
+        value = self.values.get(name)
+        if not isinstance(value, list) or not value or not all(isinstance(part, str) for part in value):
+            raise DataError(f"{self.where}: field {name!r} is {quoted(str(value))}; it must be a list of texts")
+        return value
+
+
+def json_rows(path: str | Path, wanted: str) -> list[Row]:
+    """Return the rows of a `.json` list or a `.jsonl` file.
+
+    Args:
+        path: the file.
+        wanted: which file is expected, and where it comes from.
+
+    Raises:
+        DataError: it cannot be read, or is no list of objects.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}); it must be {wanted}") from error
+    try:
+        # Not splitlines(): texts hold characters (U+2028, ...) that it takes for line ends.
+        lines = [line for line in text.split("\n") if line.strip()]
+        rows = [json.loads(line) for line in lines] if path.suffix == ".jsonl" else json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}); it must be {wanted}") from error
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path} is not a list of objects; it must be {wanted}")
+    return [Row(row, f"{path}, row {number}") for number, row in enumerate(rows, 1)]
+
+
+def parquet_rows(paths: Sequence[Path], wanted: str) -> Iterator[Row]:
+    """Return the rows of Parquet files. Raises `DataError` if one cannot be read."""
+    import pyarrow
+    import pyarrow.parquet
+
+    for path in paths:
+        try:
+            table = pyarrow.parquet.read_table(path)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise DataError(f"{path} cannot be read ({error}); it must be {wanted}") from error
+        for number, row in enumerate(table.to_pylist(), 1):
+            yield Row(row, f"{path}, row {number}")
+
+
+def sample(items: Sequence[T], limit: int | None, seed: int) -> list[T]:
+    """Return at most `limit` items, the same random ones every time, in their order."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    chosen = sorted(random.Random(seed).sample(range(len(items)), limit))
+    return [items[i] for i in chosen]

@@ -1,0 +1,165 @@
+"""InfiniteBench as a suite: all twelve tasks with the program's own scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from longmab_pl.checks import at_least
+from longmab_pl.engines.protocol import Sampling
+from longmab_pl.errors import ConfigError
+from longmab_pl.evaluation.asking import Asking
+from longmab_pl.evaluation.benchmark_files import Row, json_rows, sample
+from longmab_pl.evaluation.infinitebench.prompts import fields, filled, labels
+from longmab_pl.evaluation.infinitebench.tasks import TASKS
+from longmab_pl.evaluation.infinitebench.templates import TEMPLATES
+from longmab_pl.evaluation.prompted_task import BenchmarkItem, PromptedTask
+from longmab_pl.evaluation.suite import Suite, SuiteContext
+from longmab_pl.evaluation.task import EvaluationTask, ItemScores
+
+SOURCE = "of the Hub data set xinrongzhang2022/InfiniteBench, as it is (raw JSONL, not through `datasets`)"
+_NUMBERS = ("code_run", "math_find", "math_calc")
+
+
+class InfiniteBenchTasksSuite(Suite):
+    """InfiniteBench (arXiv 2402.13718): retrieval, novels, dialogues, code and arithmetic over 100,000 tokens and more.
+
+    The program has no mean over tasks; `score` is ours. `InfiniteBenchSuite` asks En.QA as the LongMab-PO paper does.
+
+    Args:
+        data: folder with `<task>.jsonl`.
+        tasks: names of tasks; None: those that are there.
+        version: `published` scores as the program behind the published tables (June 2024), `corrected` as its later
+            state (September 2024); they differ in key-value retrieval, dialogues, choices and code debugging.
+        limit: at most this many items for each task, the same random sample every time.
+        seed: of that sample.
+        templates: JSON file with an object of task to template, to ask in the official words; None: our own.
+        prompt_tokens: longer prompts lose their middle (official: 131,072 or 200,000; no room is kept for the answer).
+        new_tokens: longest answer; None: the official limits, 3 to 6 tokens for some tasks, too short for chat models.
+        asking: chat template and thinking mode; officially open models are asked without a template.
+        name: names metrics and the folder of the predictions.
+
+    Raises:
+        ConfigError: a setting is out of range, or templates that cannot be used.
+
+    Example:
+        >>> Evaluation(InfiniteBenchTasksSuite("InfiniteBench", tasks=["passkey", "longbook_choice_eng"]))
+    """
+
+    def __init__(
+        self,
+        data: str,
+        tasks: Sequence[str] | None = None,
+        version: Literal["published", "corrected"] = "published",
+        limit: int | None = None,
+        seed: int = 0,
+        templates: str | None = None,
+        prompt_tokens: int | None = None,
+        new_tokens: int | None = None,
+        asking: Asking | None = None,
+        name: str = "infinitebench_tasks",
+    ) -> None:
+        at_least("InfiniteBenchTasksSuite.limit", limit, 1, or_null=True)
+        at_least("InfiniteBenchTasksSuite.prompt_tokens", prompt_tokens, 2, or_null=True)
+        at_least("InfiniteBenchTasksSuite.new_tokens", new_tokens, 1, or_null=True)
+        unknown = sorted(set(tasks or ()) - set(TASKS))
+        if unknown:
+            raise ConfigError(f"InfiniteBenchTasksSuite.tasks has {unknown}; tasks are {', '.join(TASKS)}")
+        self.data = data
+        self.task_names = tasks
+        self.version: Literal["published", "corrected"] = version
+        self.limit = limit
+        self.seed = seed
+        self.templates = TEMPLATES if templates is None else TEMPLATES | _templates(templates)
+        self.prompt_tokens = prompt_tokens
+        self.new_tokens = new_tokens
+        self.asking = asking or Asking()
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
+        folder = Path(self.data)
+        names = self.task_names or [name for name in TASKS if (folder / f"{name}.jsonl").is_file()]
+        if not names:
+            raise ConfigError(f"{folder} holds no task of InfiniteBench; give the folder with <task>.jsonl {SOURCE}")
+        return [self._task(name, folder / f"{name}.jsonl") for name in names]
+
+    def _task(self, name: str, path: Path) -> PromptedTask:
+        items = [item_of(name, row) for row in json_rows(path, f"{name}.jsonl {SOURCE}")]
+        spec, template = TASKS[name], self.templates[name]
+        return PromptedTask(
+            name=name,
+            records=sample(items, self.limit, self.seed),
+            fill=partial(_fill, name, template),
+            scorer=partial(self._score, name),
+            metrics=("score",),
+            asking=self.asking,
+            sampling=Sampling(
+                temperature=0.0, top_p=1.0, presence_penalty=0.0, max_tokens=self.new_tokens or spec.new_tokens
+            ),
+            prompt_tokens=self.prompt_tokens,
+            template=template,
+        )
+
+    def _score(self, name: str, item: BenchmarkItem, response: str) -> ItemScores:
+        try:
+            return ItemScores({"score": TASKS[name].score(response, item.labels, self.version)}, bool(response.strip()))
+        except ValueError:  # math_find: a decimal number for an integer label, on which the program stops
+            return ItemScores({"score": 0.0}, False)
+
+
+def item_of(task: str, row: Row) -> BenchmarkItem:
+    """Return the item of a row; numbers that were read as texts are numbers again.
+
+    Raises:
+        DataError: a field is missing or cannot be used.
+    """
+    options = tuple(row.values.get("options") or ())
+    answer = row.values.get("answer")
+    if task in _NUMBERS:
+        answer = [_number(part) for part in answer] if isinstance(answer, list) else _number(answer)
+    found = labels(task, answer, options)
+    listed = found if isinstance(found, list) else [found]
+    return BenchmarkItem(
+        id=str(row.values.get("id")),
+        question=row.text("input"),
+        answers=tuple(map(str, listed)),
+        context=row.text("context"),
+        options=options,
+        labels=found,
+    )
+
+
+def _number(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _fill(task: str, template: str, item: BenchmarkItem) -> str:
+    return filled(template, fields(task, item.context, item.question, item.options))
+
+
+def _templates(path: str) -> dict[str, str]:
+    try:
+        given = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"the templates {path} cannot be read ({error}); give a JSON object of task to text"
+        ) from error
+    if (
+        not isinstance(given, dict)
+        or not all(isinstance(text, str) for text in given.values())
+        or set(given) - set(TASKS)
+    ):
+        raise ConfigError(f"{path} is no object of task to template; tasks are {', '.join(TASKS)}")
+    return given

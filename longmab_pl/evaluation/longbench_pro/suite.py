@@ -1,0 +1,145 @@
+"""LongBench Pro as a suite: 25 tasks in two languages at six lengths, each with a metric of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from longmab_pl.checks import at_least
+from longmab_pl.engines.protocol import Sampling
+from longmab_pl.evaluation.asking import Asking
+from longmab_pl.evaluation.benchmark_files import Row, json_rows, sample
+from longmab_pl.evaluation.estimate import Score
+from longmab_pl.evaluation.longbench_pro.prompts import prompt
+from longmab_pl.evaluation.longbench_pro.scoring import SUMMARY, TASKS, item_score
+from longmab_pl.evaluation.prompted_task import BenchmarkItem, PromptedTask
+from longmab_pl.evaluation.results import EvaluationResult
+from longmab_pl.evaluation.suite import Suite, SuiteContext
+from longmab_pl.evaluation.task import EvaluationTask, ItemScores
+
+FILE = "longbench_pro.json of the Hub data set caskcsg/LongBench-Pro (a list of 1,500 items)"
+LENGTHS = ("8k", "16k", "32k", "64k", "128k", "256k")
+
+
+class LongBenchProSuite(Suite):
+    """LongBench Pro (arXiv 2601.02872) without its two summary tasks, which need an embedding model of 8 billion
+    parameters (`scoring.summary` has the metric).
+
+    Scores: `score` (mean over items), and the means of `length-8k` to `length-256k`, `language-English`,
+    `language-Chinese`, and of each difficulty, requirement and primary task.
+
+    Args:
+        data: the official `longbench_pro.json`.
+        language: only English or Chinese items; None: both.
+        lengths: only items of these lengths; None: all.
+        thinking_question: ask for steps before the answer, in the data's own words. Models that think by themselves
+            get the other question, also officially.
+        limit: at most this many items, the same random sample every time.
+        seed: of that sample.
+        prompt_tokens: longer prompts lose their middle (official: 120,000 for a window of 131,072, 224,000 for 262,144).
+        new_tokens: longest answer (official: 1,024, with the thinking question 8,192).
+        temperature: 0 is greedy; officially the model's own sampling, three runs an item.
+        asking: chat template and thinking mode.
+        name: names metrics and the folder of the predictions.
+
+    Raises:
+        ConfigError: a setting is out of range.
+
+    Example:
+        >>> Evaluation(LongBenchProSuite("longbench_pro.json", lengths=["8k", "16k"], limit=100))
+    """
+
+    def __init__(
+        self,
+        data: str,
+        language: str | None = None,
+        lengths: Sequence[str] | None = None,
+        thinking_question: bool = False,
+        limit: int | None = None,
+        seed: int = 0,
+        prompt_tokens: int | None = 120_000,
+        new_tokens: int = 1024,
+        temperature: float = 0.0,
+        asking: Asking | None = None,
+        name: str = "longbench_pro",
+    ) -> None:
+        at_least("LongBenchProSuite.limit", limit, 1, or_null=True)
+        at_least("LongBenchProSuite.prompt_tokens", prompt_tokens, 2, or_null=True)
+        at_least("LongBenchProSuite.new_tokens", new_tokens, 1)
+        self.data = data
+        self.language = language
+        self.lengths = lengths
+        self.thinking_question = thinking_question
+        self.limit = limit
+        self.seed = seed
+        self.prompt_tokens = prompt_tokens
+        self.sampling = Sampling(temperature=temperature, top_p=1.0, presence_penalty=0.0, max_tokens=new_tokens)
+        self.asking = asking or Asking()
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
+        items = [item_of(row, self.thinking_question) for row in json_rows(self.data, FILE)]
+        kept = [
+            item
+            for item in items
+            if TASKS[item.labels] != SUMMARY
+            and self.language in (None, item.groups["language"])
+            and (self.lengths is None or item.groups["length"] in self.lengths)
+        ]
+        summaries = sum(TASKS[item.labels] == SUMMARY for item in items)
+        if summaries:
+            context.note(f"{self.data}: {summaries} summaries are left out; their metric needs an 8B embedding model")
+        question = "question_thinking" if self.thinking_question else "question_nonthinking"
+        return [
+            PromptedTask(
+                name=self.name,
+                records=sample(kept, self.limit, self.seed),
+                fill=_fill,
+                scorer=_score,
+                metrics=("score",),
+                asking=self.asking,
+                sampling=self.sampling,
+                prompt_tokens=self.prompt_tokens,
+                template=question,
+            )
+        ]
+
+    def scores(self, result: EvaluationResult) -> dict[str, Score]:
+        task = result.tasks[self.name]
+        groups = {
+            name.replace(" ", "-"): Score(float(found["score"]))
+            for name, found in (task.buckets or {}).items()
+            if found["score"] is not None
+        }
+        return {"score": Score(task.score, *task.intervals[task.metric]), **groups}
+
+
+def item_of(row: Row, thinking_question: bool) -> BenchmarkItem:
+    """Return the item of a row. Raises `DataError` for a field that is missing or an unknown task."""
+    return BenchmarkItem(
+        id=row.text("id"),
+        question=row.text("question_thinking" if thinking_question else "question_nonthinking"),
+        answers=tuple(row.texts("answer")),
+        context=row.text("context"),
+        labels=row.one_of("secondary_task", tuple(TASKS)),
+        groups={
+            "length": row.one_of("token_length", LENGTHS),
+            "language": row.one_of("language", ("English", "Chinese")),
+            "difficulty": row.text("difficulty"),
+            "requirement": row.text("contextual_requirement"),
+            "task": row.text("primary_task"),
+        },
+    )
+
+
+def _fill(item: BenchmarkItem) -> str:
+    return prompt(item.context, item.question)
+
+
+def _score(item: BenchmarkItem, response: str) -> ItemScores:
+    score = item_score(item.labels, item.answers, response.strip())
+    return ItemScores({"score": score or 0.0}, score is not None)

@@ -1,0 +1,175 @@
+"""LongBench v2 as a suite: accuracy of four-way choices, by difficulty and by length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal
+
+from longmab_pl.checks import at_least
+from longmab_pl.engines.protocol import Sampling
+from longmab_pl.errors import DataError
+from longmab_pl.evaluation.asking import Asking
+from longmab_pl.evaluation.benchmark_files import Row, json_rows, sample
+from longmab_pl.evaluation.estimate import Score
+from longmab_pl.evaluation.longbench_v2.decoding import PROMPT_TOKENS, TOKENS
+from longmab_pl.evaluation.longbench_v2.prompts import Chunk, Prompts, filled, filled_in_turn, retrieved, values
+from longmab_pl.evaluation.longbench_v2.scoring import CHANCE, LETTERS, answer_letter
+from longmab_pl.evaluation.prompted_task import BenchmarkItem, PromptedTask
+from longmab_pl.evaluation.results import EvaluationResult
+from longmab_pl.evaluation.suite import Suite, SuiteContext
+from longmab_pl.evaluation.task import EvaluationTask, ItemScores
+
+FILE = "data.json of the Hub data set THUDM/LongBench-v2 (a list of 503 questions)"
+
+Mode = Literal["zero_shot", "no_context", "rag"]
+
+
+class LongBenchV2Suite(Suite):
+    """LongBench v2 (arXiv 2412.15204): 503 questions with four options over contexts of 8,000 to 2 million words.
+
+    Scores: `score` (accuracy), and the accuracy of each group: `difficulty-easy`, `difficulty-hard`, `length-short`,
+    `length-medium`, `length-long`. Chance is 25.
+
+    Args:
+        data: the official `data.json`.
+        mode: `zero_shot`; `no_context` (question and options only); `rag` (the first `chunks` of the field
+            `retrieved_context`, in the order of the text).
+        chunks: for `rag`.
+        limit: at most this many questions, the same random sample every time.
+        seed: of that sample.
+        official_prompts: folder `prompts/` of the LongBench repository; None: our own wording.
+        placeholders: `one_pass`, or `in_turn` as the official program does: then a context that spells out "$Q$" gets
+            the question pasted in.
+        compensated: count an answer without a letter as chance.
+        prompt_tokens: longer prompts lose their middle (official: 120,000 for a window of 131,072).
+        new_tokens: longest answer (official: 128, too short for a thinking model).
+        temperature: 0 is greedy; the official program samples at 0.1 without a seed.
+        asking: chat template and thinking mode.
+        name: names metrics and the folder of the predictions.
+
+    Raises:
+        ConfigError: a setting is out of range.
+
+    Example:
+        >>> Evaluation(LongBenchV2Suite("LongBench-v2/data.json", limit=50))
+    """
+
+    def __init__(
+        self,
+        data: str,
+        mode: Mode = "zero_shot",
+        chunks: int = 4,
+        limit: int | None = None,
+        seed: int = 0,
+        official_prompts: str | None = None,
+        placeholders: Literal["one_pass", "in_turn"] = "one_pass",
+        compensated: bool = False,
+        prompt_tokens: int | None = PROMPT_TOKENS,
+        new_tokens: int = TOKENS,
+        temperature: float = 0.0,
+        asking: Asking | None = None,
+        name: str = "longbench_v2",
+    ) -> None:
+        at_least("LongBenchV2Suite.chunks", chunks, 1)
+        at_least("LongBenchV2Suite.limit", limit, 1, or_null=True)
+        at_least("LongBenchV2Suite.prompt_tokens", prompt_tokens, 2, or_null=True)
+        at_least("LongBenchV2Suite.new_tokens", new_tokens, 1)
+        self.data = data
+        self.mode = mode
+        self.chunks = chunks
+        self.limit = limit
+        self.seed = seed
+        self.prompts = Prompts() if official_prompts is None else Prompts.official(official_prompts)
+        self.placeholders = placeholders
+        self.compensated = compensated
+        self.prompt_tokens = prompt_tokens
+        self.sampling = Sampling(temperature=temperature, top_p=1.0, presence_penalty=0.0, max_tokens=new_tokens)
+        self.asking = asking or Asking()
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
+        items = [self._item(row) for row in json_rows(self.data, FILE)]
+        templates = {
+            "zero_shot": self.prompts.zero_shot,
+            "no_context": self.prompts.no_context,
+            "rag": self.prompts.rag,
+        }
+        template = templates[self.mode]
+        return [
+            PromptedTask(
+                name=self.name,
+                records=sample(items, self.limit, self.seed),
+                fill=partial(_fill, template, in_turn=self.placeholders == "in_turn"),
+                scorer=partial(_score, self.compensated),
+                metrics=("accuracy",),
+                asking=self.asking,
+                sampling=self.sampling,
+                prompt_tokens=self.prompt_tokens,
+                template=f"{self.placeholders}: {template}",
+            )
+        ]
+
+    def scores(self, result: EvaluationResult) -> dict[str, Score]:
+        task = result.tasks[self.name]
+        groups = {
+            name.replace(" ", "-"): Score(float(found["score"]))
+            for name, found in (task.buckets or {}).items()
+            if found["score"] is not None
+        }
+        return {"score": Score(task.score, *task.intervals[task.metric]), **groups}
+
+    def _item(self, row: Row) -> BenchmarkItem:
+        return item_of(row, self.chunks if self.mode == "rag" else None)
+
+
+def item_of(row: Row, chunks: int | None) -> BenchmarkItem:
+    """Return the item of a row.
+
+    Args:
+        row: of the official file.
+        chunks: use that many retrieved chunks in place of the context.
+
+    Raises:
+        DataError: a field is missing, or the answer is no letter of an option.
+    """
+    document = row.text("context")
+    if chunks is not None:
+        given = row.values.get("retrieved_context")
+        if not isinstance(given, list) or not given:
+            raise DataError(
+                f"{row.where}: mode rag wants a field 'retrieved_context', a list of "
+                '{"c_idx", "content"}; the official file has none, LongCite\'s retrieve.py makes it'
+            )
+        try:
+            document = retrieved([Chunk(int(chunk["c_idx"]), str(chunk["content"])) for chunk in given], chunks)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{row.where}: a chunk of 'retrieved_context' lacks c_idx or content") from error
+    letter = row.one_of("answer", LETTERS)
+    difficulty, length = row.text("difficulty"), row.text("length")
+    return BenchmarkItem(
+        id=row.text("_id"),
+        question=row.text("question"),
+        answers=(letter,),
+        context=document,
+        options=tuple(row.text(f"choice_{name}") for name in LETTERS),
+        groups={
+            "difficulty": difficulty if difficulty == "easy" else "hard",
+            "length": length if length in ("short", "medium") else "long",
+        },
+    )
+
+
+def _fill(template: str, item: BenchmarkItem, *, in_turn: bool) -> str:
+    given = values(item.context, item.question, item.options)
+    return (filled_in_turn if in_turn else filled)(template, given)
+
+
+def _score(compensated: bool, item: BenchmarkItem, response: str) -> ItemScores:
+    letter = answer_letter(response)
+    missing = CHANCE if compensated else 0.0
+    return ItemScores({"accuracy": missing if letter is None else float(letter == item.answer)}, letter is not None)
