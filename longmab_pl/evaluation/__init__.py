@@ -7,33 +7,47 @@ from typing import TYPE_CHECKING
 from longmab_pl.exports import lazy_exports
 
 if TYPE_CHECKING:
+    from longmab_pl.evaluation.asking import Asking
     from longmab_pl.evaluation.entry import EvaluationEntry
     from longmab_pl.evaluation.estimate import Score
+    from longmab_pl.evaluation.infinitebench.all_tasks import InfiniteBenchTasksSuite
     from longmab_pl.evaluation.infinitebench.suite import InfiniteBenchSuite
     from longmab_pl.evaluation.longbench.metrics import score
     from longmab_pl.evaluation.longbench.suite import LongBenchSuite
     from longmab_pl.evaluation.longbench.task import LongBenchTask, longbench_tasks
+    from longmab_pl.evaluation.longbench_pro.suite import LongBenchProSuite
+    from longmab_pl.evaluation.longbench_v2.suite import LongBenchV2Suite
+    from longmab_pl.evaluation.mrcr.suite import MRCRSuite
     from longmab_pl.evaluation.needle.heat_map import NeedleMap, needle_map
     from longmab_pl.evaluation.needle.suite import NeedleSuite
     from longmab_pl.evaluation.needle.task import NeedleSettings, NeedleTask, needle_task
+    from longmab_pl.evaluation.nolima.suite import NoLiMaSuite
     from longmab_pl.evaluation.qa import QASuite, QATask
     from longmab_pl.evaluation.results import EvaluationResult, TaskResult, compare
+    from longmab_pl.evaluation.ruler.suite import RULERSuite
     from longmab_pl.evaluation.runner import evaluate
     from longmab_pl.evaluation.suite import Picture, Suite, SuiteContext
 
 HOMES = {
+    "Asking": "longmab_pl.evaluation.asking",
     "EvaluationEntry": "longmab_pl.evaluation.entry",
     "EvaluationResult": "longmab_pl.evaluation.results",
     "InfiniteBenchSuite": "longmab_pl.evaluation.infinitebench.suite",
+    "InfiniteBenchTasksSuite": "longmab_pl.evaluation.infinitebench.all_tasks",
+    "LongBenchProSuite": "longmab_pl.evaluation.longbench_pro.suite",
     "LongBenchSuite": "longmab_pl.evaluation.longbench.suite",
     "LongBenchTask": "longmab_pl.evaluation.longbench.task",
+    "LongBenchV2Suite": "longmab_pl.evaluation.longbench_v2.suite",
+    "MRCRSuite": "longmab_pl.evaluation.mrcr.suite",
     "NeedleMap": "longmab_pl.evaluation.needle.heat_map",
     "NeedleSettings": "longmab_pl.evaluation.needle.task",
     "NeedleSuite": "longmab_pl.evaluation.needle.suite",
     "NeedleTask": "longmab_pl.evaluation.needle.task",
+    "NoLiMaSuite": "longmab_pl.evaluation.nolima.suite",
     "Picture": "longmab_pl.evaluation.suite",
     "QASuite": "longmab_pl.evaluation.qa",
     "QATask": "longmab_pl.evaluation.qa",
+    "RULERSuite": "longmab_pl.evaluation.ruler.suite",
     "Score": "longmab_pl.evaluation.estimate",
     "Suite": "longmab_pl.evaluation.suite",
     "SuiteContext": "longmab_pl.evaluation.suite",
@@ -47,18 +61,25 @@ HOMES = {
 }
 
 __all__ = [
+    "Asking",
     "EvaluationEntry",
     "EvaluationResult",
     "InfiniteBenchSuite",
+    "InfiniteBenchTasksSuite",
+    "LongBenchProSuite",
     "LongBenchSuite",
     "LongBenchTask",
+    "LongBenchV2Suite",
+    "MRCRSuite",
     "NeedleMap",
     "NeedleSettings",
     "NeedleSuite",
     "NeedleTask",
+    "NoLiMaSuite",
     "Picture",
     "QASuite",
     "QATask",
+    "RULERSuite",
     "Score",
     "Suite",
     "SuiteContext",

@@ -8,8 +8,10 @@ from typing import Any
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Sampling
+from longmab_pl.evaluation.after_reasoning import AfterReasoning, Scorer
 from longmab_pl.evaluation.asking import Asking
-from longmab_pl.evaluation.task import ItemScores, Prompt
+from longmab_pl.evaluation.metric import RecordMetric
+from longmab_pl.evaluation.task import Prompt
 
 
 @dataclass(frozen=True)
@@ -18,15 +20,11 @@ class BenchmarkItem(QARecord):
 
     Args:
         options: texts to choose from.
-        labels: what the score compares with, where that is more than `answers`.
         groups: name of a breakdown to the item's group in it ("difficulty" to "easy").
-        prompt: all of the prompt, where no template is filled.
     """
 
     options: tuple[str, ...] = ()
-    labels: Any = None
     groups: Mapping[str, str] = field(default_factory=dict)
-    prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,23 +35,26 @@ class PromptedTask:
         name: unique in one run; the stem of the predictions file.
         records: the items.
         fill: an item to the text of the user's turn.
-        scorer: an item and what the model wrote, reasoning cut off, to scores.
-        metrics: names of the scores, the main one first.
+        scorer: of an answer without its reasoning.
         asking: chat template and thinking mode.
         sampling: decoding; `max_tokens` is the longest answer.
         prompt_tokens: longer prompts lose their middle, before the chat template; None: only the engine's limit cuts.
         template: what `fill` puts around an item, for the settings.
+        means: how the scores are named and added up.
     """
 
     name: str
     records: Sequence[BenchmarkItem]
     fill: Callable[[BenchmarkItem], str]
-    scorer: Callable[[BenchmarkItem, str], ItemScores]
-    metrics: tuple[str, ...]
+    scorer: Scorer
     asking: Asking
     sampling: Sampling
     prompt_tokens: int | None
     template: str
+    means: type[AfterReasoning] = AfterReasoning
+
+    def metric(self) -> RecordMetric:
+        return self.means(self.asking, self.scorer)
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -65,19 +66,17 @@ class PromptedTask:
         }
 
     def prompt(self, record: QARecord, tokenizer: Any, max_model_len: int) -> Prompt:
+        assert isinstance(record, BenchmarkItem)
         room = max_model_len - self.sampling.max_tokens
         what = f"record {record.id!r} of task {self.name!r}"
-        return self.asking.cut(tokenizer, self.fill(_item(record)), room=room, limit=self.prompt_tokens, what=what)
+        return self.asking.cut(tokenizer, self.fill(record), room=room, limit=self.prompt_tokens, what=what)
 
     def response(self, text: str) -> str:
         return text
 
-    def score(self, record: QARecord, prediction: str) -> ItemScores:
-        return self.scorer(_item(record), self.asking.scored(prediction))
-
     def gold(self, record: QARecord) -> dict[str, Any]:
-        item = _item(record)
-        return {"answers": list(item.answers), **item.groups}
+        assert isinstance(record, BenchmarkItem)
+        return {"answers": list(record.answers), **record.groups}
 
     def buckets(self) -> Mapping[str, Sequence[str]] | None:
         """The items of each group."""
@@ -86,8 +85,3 @@ class PromptedTask:
             for name, group in item.groups.items():
                 found.setdefault(f"{name} {group}", []).append(item.id)
         return found or None
-
-
-def _item(record: QARecord) -> BenchmarkItem:
-    assert isinstance(record, BenchmarkItem)
-    return record

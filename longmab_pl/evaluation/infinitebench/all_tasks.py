@@ -10,15 +10,17 @@ from typing import Any, Literal
 
 from longmab_pl.checks import at_least
 from longmab_pl.engines.protocol import Sampling
-from longmab_pl.errors import ConfigError
+from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.benchmark_files import Row, json_rows, sample
 from longmab_pl.evaluation.infinitebench.prompts import fields, filled, labels
 from longmab_pl.evaluation.infinitebench.tasks import TASKS
 from longmab_pl.evaluation.infinitebench.templates import TEMPLATES
+from longmab_pl.evaluation.metric import ItemScores
 from longmab_pl.evaluation.prompted_task import BenchmarkItem, PromptedTask
 from longmab_pl.evaluation.suite import Suite, SuiteContext
-from longmab_pl.evaluation.task import EvaluationTask, ItemScores
+from longmab_pl.evaluation.task import EvaluationTask
+from longmab_pl.shown import quoted
 
 SOURCE = "of the Hub data set xinrongzhang2022/InfiniteBench, as it is (raw JSONL, not through `datasets`)"
 _NUMBERS = ("code_run", "math_find", "math_calc")
@@ -98,7 +100,6 @@ class InfiniteBenchTasksSuite(Suite):
             records=sample(items, self.limit, self.seed),
             fill=partial(_fill, name, template),
             scorer=partial(self._score, name),
-            metrics=("score",),
             asking=self.asking,
             sampling=Sampling(
                 temperature=0.0, top_p=1.0, presence_penalty=0.0, max_tokens=self.new_tokens or spec.new_tokens
@@ -107,42 +108,41 @@ class InfiniteBenchTasksSuite(Suite):
             template=template,
         )
 
-    def _score(self, name: str, item: BenchmarkItem, response: str) -> ItemScores:
+    def _score(self, name: str, answer: str, golds: Sequence[str]) -> ItemScores:
+        found = [_number(gold) for gold in golds] if name in _NUMBERS else list(golds)
         try:
-            return ItemScores({"score": TASKS[name].score(response, item.labels, self.version)}, bool(response.strip()))
+            return ItemScores({"score": TASKS[name].score(answer, found, self.version)}, bool(answer.strip()))
         except ValueError:  # math_find: a decimal number for an integer label, on which the program stops
             return ItemScores({"score": 0.0}, False)
 
 
 def item_of(task: str, row: Row) -> BenchmarkItem:
-    """Return the item of a row; numbers that were read as texts are numbers again.
+    """Return the item of a row; the scorer reads the answers of tasks about numbers as numbers.
 
     Raises:
         DataError: a field is missing or cannot be used.
     """
     options = tuple(row.values.get("options") or ())
-    answer = row.values.get("answer")
-    if task in _NUMBERS:
-        answer = [_number(part) for part in answer] if isinstance(answer, list) else _number(answer)
-    found = labels(task, answer, options)
+    found = labels(task, row.values.get("answer"), options)
     listed = found if isinstance(found, list) else [found]
+    if len(listed) == 1 and isinstance(listed[0], list):  # math_calc has a list in a list
+        listed = listed[0]
+    if not listed or not all(isinstance(part, str | int | float) for part in listed):
+        raise DataError(f"{row.where}: field 'answer' is {quoted(str(found))}; it must be a list of texts or numbers")
     return BenchmarkItem(
         id=str(row.values.get("id")),
         question=row.text("input"),
         answers=tuple(map(str, listed)),
         context=row.text("context"),
         options=options,
-        labels=found,
     )
 
 
-def _number(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
+def _number(text: str) -> Any:
     try:
-        return json.loads(value)
+        return json.loads(text)
     except ValueError:
-        return value
+        return text
 
 
 def _fill(task: str, template: str, item: BenchmarkItem) -> str:

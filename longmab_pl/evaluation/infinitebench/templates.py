@@ -26,7 +26,8 @@ TEMPLATES = {
         "Read these Python functions.\n\n{context}\n\nWhat does {func_call} return? Answer with the number only."
     ),
     "code_debug": (
-        "One function in this code has an obvious error that makes it fail. Read all four options first.\n\n{context}\n\n"
+        "One function in this code has an obvious error that makes it fail. Read all four options first.\n\n"
+        "{context}\n\n"
         "Which function has the error? Answer with one letter only.\n"
         "A. {OPTION_A}\nB. {OPTION_B}\nC. {OPTION_C}\nD. {OPTION_D}"
     ),

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from longmab_pl.checks import at_least
 from longmab_pl.engines.protocol import Sampling
+from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.benchmark_files import Row, json_rows, sample
 from longmab_pl.evaluation.estimate import Score
+from longmab_pl.evaluation.group_scores import group_scores
 from longmab_pl.evaluation.longbench_pro.prompts import prompt
 from longmab_pl.evaluation.longbench_pro.scoring import SUMMARY, TASKS, item_score
+from longmab_pl.evaluation.metric import ItemScores
 from longmab_pl.evaluation.prompted_task import BenchmarkItem, PromptedTask
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.suite import Suite, SuiteContext
-from longmab_pl.evaluation.task import EvaluationTask, ItemScores
+from longmab_pl.evaluation.task import EvaluationTask
 
 FILE = "longbench_pro.json of the Hub data set caskcsg/LongBench-Pro (a list of 1,500 items)"
 LENGTHS = ("8k", "16k", "32k", "64k", "128k", "256k")
@@ -34,9 +38,9 @@ class LongBenchProSuite(Suite):
         lengths: only items of these lengths; None: all.
         thinking_question: ask for steps before the answer, in the data's own words. Models that think by themselves
             get the other question, also officially.
-        limit: at most this many items, the same random sample every time.
+        limit: at most this many items for each task, the same random sample every time.
         seed: of that sample.
-        prompt_tokens: longer prompts lose their middle (official: 120,000 for a window of 131,072, 224,000 for 262,144).
+        prompt_tokens: longer prompts lose their middle (official: 120,000 for a window of 131,072).
         new_tokens: longest answer (official: 1,024, with the thinking question 8,192).
         temperature: 0 is greedy; officially the model's own sampling, three runs an item.
         asking: chat template and thinking mode.
@@ -82,40 +86,37 @@ class LongBenchProSuite(Suite):
         return self._name
 
     def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
-        items = [item_of(row, self.thinking_question) for row in json_rows(self.data, FILE)]
-        kept = [
-            item
-            for item in items
-            if TASKS[item.labels] != SUMMARY
-            and self.language in (None, item.groups["language"])
-            and (self.lengths is None or item.groups["length"] in self.lengths)
-        ]
-        summaries = sum(TASKS[item.labels] == SUMMARY for item in items)
+        by_task: dict[str, list[BenchmarkItem]] = {}
+        for row in json_rows(self.data, FILE):
+            item = item_of(row, self.thinking_question)
+            if self.language in (None, item.groups["language"]) and (
+                self.lengths is None or item.groups["length"] in self.lengths
+            ):
+                by_task.setdefault(row.one_of("secondary_task", tuple(TASKS)), []).append(item)
+        summaries = sum(len(items) for name, items in by_task.items() if TASKS[name] == SUMMARY)
         if summaries:
             context.note(f"{self.data}: {summaries} summaries are left out; their metric needs an 8B embedding model")
-        question = "question_thinking" if self.thinking_question else "question_nonthinking"
-        return [
-            PromptedTask(
-                name=self.name,
-                records=sample(kept, self.limit, self.seed),
-                fill=_fill,
-                scorer=_score,
-                metrics=("score",),
-                asking=self.asking,
-                sampling=self.sampling,
-                prompt_tokens=self.prompt_tokens,
-                template=question,
-            )
-        ]
+        found = [self._task(name, items) for name, items in sorted(by_task.items()) if TASKS[name] != SUMMARY]
+        if not found:
+            raise ConfigError(f"{self.data} has no item of language {self.language} and lengths {self.lengths}")
+        return found
 
     def scores(self, result: EvaluationResult) -> dict[str, Score]:
-        task = result.tasks[self.name]
-        groups = {
-            name.replace(" ", "-"): Score(float(found["score"]))
-            for name, found in (task.buckets or {}).items()
-            if found["score"] is not None
-        }
-        return {"score": Score(task.score, *task.intervals[task.metric]), **groups}
+        counts = [task.n for task in result.tasks.values()]
+        total = sum(n * task.score for n, task in zip(counts, result.tasks.values(), strict=True))
+        return {"score": Score(total / sum(counts)), **group_scores(result)}
+
+    def _task(self, name: str, items: Sequence[BenchmarkItem]) -> PromptedTask:
+        return PromptedTask(
+            name=name.split(" ")[0],
+            records=sample(items, self.limit, self.seed),
+            fill=_fill,
+            scorer=partial(_score, name),
+            asking=self.asking,
+            sampling=self.sampling,
+            prompt_tokens=self.prompt_tokens,
+            template="question_thinking" if self.thinking_question else "question_nonthinking",
+        )
 
 
 def item_of(row: Row, thinking_question: bool) -> BenchmarkItem:
@@ -125,7 +126,6 @@ def item_of(row: Row, thinking_question: bool) -> BenchmarkItem:
         question=row.text("question_thinking" if thinking_question else "question_nonthinking"),
         answers=tuple(row.texts("answer")),
         context=row.text("context"),
-        labels=row.one_of("secondary_task", tuple(TASKS)),
         groups={
             "length": row.one_of("token_length", LENGTHS),
             "language": row.one_of("language", ("English", "Chinese")),
@@ -140,6 +140,6 @@ def _fill(item: BenchmarkItem) -> str:
     return prompt(item.context, item.question)
 
 
-def _score(item: BenchmarkItem, response: str) -> ItemScores:
-    score = item_score(item.labels, item.answers, response.strip())
+def _score(task: str, answer: str, golds: Sequence[str]) -> ItemScores:
+    score = item_score(task, golds, answer.strip())
     return ItemScores({"score": score or 0.0}, score is not None)

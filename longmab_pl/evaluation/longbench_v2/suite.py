@@ -9,16 +9,19 @@ from typing import Any, Literal
 from longmab_pl.checks import at_least
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import DataError
+from longmab_pl.evaluation.after_reasoning import AccuracyAfterReasoning
 from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.benchmark_files import Row, json_rows, sample
 from longmab_pl.evaluation.estimate import Score
+from longmab_pl.evaluation.group_scores import group_scores
 from longmab_pl.evaluation.longbench_v2.decoding import PROMPT_TOKENS, TOKENS
 from longmab_pl.evaluation.longbench_v2.prompts import Chunk, Prompts, filled, filled_in_turn, retrieved, values
 from longmab_pl.evaluation.longbench_v2.scoring import CHANCE, LETTERS, answer_letter
+from longmab_pl.evaluation.metric import ItemScores
 from longmab_pl.evaluation.prompted_task import BenchmarkItem, PromptedTask
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.suite import Suite, SuiteContext
-from longmab_pl.evaluation.task import EvaluationTask, ItemScores
+from longmab_pl.evaluation.task import EvaluationTask
 
 FILE = "data.json of the Hub data set THUDM/LongBench-v2 (a list of 503 questions)"
 
@@ -106,22 +109,17 @@ class LongBenchV2Suite(Suite):
                 records=sample(items, self.limit, self.seed),
                 fill=partial(_fill, template, in_turn=self.placeholders == "in_turn"),
                 scorer=partial(_score, self.compensated),
-                metrics=("accuracy",),
                 asking=self.asking,
                 sampling=self.sampling,
                 prompt_tokens=self.prompt_tokens,
                 template=f"{self.placeholders}: {template}",
+                means=AccuracyAfterReasoning,
             )
         ]
 
     def scores(self, result: EvaluationResult) -> dict[str, Score]:
         task = result.tasks[self.name]
-        groups = {
-            name.replace(" ", "-"): Score(float(found["score"]))
-            for name, found in (task.buckets or {}).items()
-            if found["score"] is not None
-        }
-        return {"score": Score(task.score, *task.intervals[task.metric]), **groups}
+        return {"score": Score(task.score, *task.intervals[task.metric]), **group_scores(result)}
 
     def _item(self, row: Row) -> BenchmarkItem:
         return item_of(row, self.chunks if self.mode == "rag" else None)
@@ -169,7 +167,7 @@ def _fill(template: str, item: BenchmarkItem, *, in_turn: bool) -> str:
     return (filled_in_turn if in_turn else filled)(template, given)
 
 
-def _score(compensated: bool, item: BenchmarkItem, response: str) -> ItemScores:
-    letter = answer_letter(response)
+def _score(compensated: bool, answer: str, golds: Sequence[str]) -> ItemScores:
+    letter = answer_letter(answer)
     missing = CHANCE if compensated else 0.0
-    return ItemScores({"accuracy": missing if letter is None else float(letter == item.answer)}, letter is not None)
+    return ItemScores({"accuracy": missing if letter is None else float(letter in golds)}, letter is not None)

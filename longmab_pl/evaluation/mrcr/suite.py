@@ -12,17 +12,24 @@ from longmab_pl.checks import at_least
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, DataError, PromptTooLong
+from longmab_pl.evaluation.after_reasoning import SimilarityAfterReasoning
 from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.benchmark_files import Row, parquet_rows, sample
+from longmab_pl.evaluation.metric import ItemScores, RecordMetric
 from longmab_pl.evaluation.mrcr.scoring import grade, has_prefix, length_bin
 from longmab_pl.evaluation.suite import Suite, SuiteContext
-from longmab_pl.evaluation.task import EvaluationTask, ItemScores, Prompt
+from longmab_pl.evaluation.task import EvaluationTask, Prompt
 from longmab_pl.models.tokenizer import check_chat_template
+from longmab_pl.shown import quoted
 
 SOURCE = (
     "the Parquet files of the Hub data set openai/mrcr, `<n>needle/<n>needle_<i>.parquet` (revision "
     "f4c69fae7cf81f7ca26b9fee34b392a50f6b8a1d or later: earlier rows had too many needles or a wrong answer)"
 )
+
+
+PREFIX = 10
+"""Random characters at the start of every answer."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +65,8 @@ class MRCRTask:
     def sampling(self) -> Sampling:
         return Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_tokens=self.new_tokens)
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return ("similarity", "prefix")
+    def metric(self) -> RecordMetric:
+        return SimilarityAfterReasoning(self.asking, _score)
 
     def settings(self) -> dict[str, Any]:
         return {"task": self.name, "asking": self.asking.settings(), "sampling": asdict(self.sampling)}
@@ -78,13 +84,6 @@ class MRCRTask:
     def response(self, text: str) -> str:
         return text
 
-    def score(self, record: QARecord, prediction: str) -> ItemScores:
-        answer = self.asking.scored(prediction)
-        starts = has_prefix(answer, record.question)
-        return ItemScores(
-            {"similarity": grade(answer, record.answer, record.question), "prefix": float(starts)}, starts
-        )
-
     def gold(self, record: QARecord) -> dict[str, Any]:
         return {"answers": list(record.answers), "prefix": record.question, "tokens": _chat(record).tokens}
 
@@ -99,7 +98,7 @@ class MRCRTask:
 
 
 class MRCRSuite(Suite):
-    """OpenAI MRCR: give back the i-th of 2, 4 or 8 equal requests' answers of a long chat, with random characters first.
+    """OpenAI MRCR: repeat the answer to the i-th of 2, 4 or 8 equal requests in a long chat, after random characters.
 
     A task for each number of needles; `similarity` is the official grade, `prefix` the share of answers that start as
     asked. Length bins count messages and answer in the model's own tokens (officially those of o200k_base).
@@ -174,10 +173,18 @@ def record_of(row: Row, name: str, tokenizer: Any) -> MRCRRecord:
         chat = tuple({"role": str(message["role"]), "content": str(message["content"])} for message in messages)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{row.where}: field 'prompt' is no JSON list of messages with role and content") from error
-    answer = row.text("answer")
+    answer, prefix = row.text("answer"), row.text("random_string_to_prepend")
+    if not answer.startswith(prefix) or len(prefix) != PREFIX:
+        raise DataError(f"{row.where}: the answer does not start with the {PREFIX} characters {quoted(prefix)}")
     said = [*(message["content"] for message in chat), answer]
     tokens = sum(len(ids) for ids in tokenizer(said, add_special_tokens=False)["input_ids"])
-    return MRCRRecord(name, row.text("random_string_to_prepend"), (answer,), text, tokens, chat)
+    return MRCRRecord(name, prefix, (answer,), text, tokens, chat)
+
+
+def _score(answer: str, golds: Sequence[str]) -> ItemScores:
+    prefix = golds[0][:PREFIX]
+    starts = has_prefix(answer, prefix)
+    return ItemScores({"similarity": grade(answer, golds[0], prefix), "prefix": float(starts)}, starts)
 
 
 def _chat(record: QARecord) -> MRCRRecord:

@@ -98,10 +98,8 @@ class Book:
         stands = -1 if book_depth is None else place / len(self.tokens)
         return Placed(f"{head} {needle}\n{tail}", before, stands)
 
-    def place_with_distractor(
-        self, needle: str, distractor: str, length: int, depth: float, random: np.random.RandomState
-    ) -> tuple[Placed, float]:
-        """Return a window with the needle and a distractor, and the distractor's depth.
+    def place_with_distractor(self, needle: str, distractor: str, length: int, depth: float, other: float) -> Placed:
+        """Return a window with the needle and a distractor.
 
         The distractor stands where it would stand as the needle of its own window, in short windows one character
         earlier, as in the original. Its place is found by the characters before it.
@@ -109,12 +107,11 @@ class Book:
         Args:
             needle, length, depth: as of `place`.
             distractor: the other sentence.
-            random: draws its depth where the window has 500 tokens or more.
+            other: its depth (`distractor_depth`).
 
         Raises:
             DataError: the book has no such window, or what stands before the distractor is not there exactly once.
         """
-        other = distractor_depth(length, depth, random)
         placed = self.place(needle, length, depth)
         own = self.place(distractor, length, other).text.partition(f" {distractor}\n")[0]
         mark = own[-26:-1] if length < SHORT else own[-50:]
@@ -124,7 +121,7 @@ class Book:
                 f"{length} tokens at depth {depth:g}; leave this depth out"
             )
         head, _, tail = placed.text.partition(mark)
-        return replace(placed, text=f"{head}{mark} {distractor}\n{tail}"), other
+        return replace(placed, text=f"{head}{mark} {distractor}\n{tail}")
 
     def _first(self, length: int, depth: float, shift: int) -> int:
         return next((place for place in self.places if (place - shift) / (length + 1) >= depth), 0)

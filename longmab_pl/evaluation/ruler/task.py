@@ -9,10 +9,12 @@ from typing import Any
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import PromptTooLong
+from longmab_pl.evaluation.after_reasoning import AccuracyAfterReasoning
 from longmab_pl.evaluation.asking import Asking
+from longmab_pl.evaluation.metric import ItemScores, RecordMetric
 from longmab_pl.evaluation.ruler.scoring import clean
 from longmab_pl.evaluation.ruler.tasks import score_of
-from longmab_pl.evaluation.task import ItemScores, Prompt
+from longmab_pl.evaluation.task import Prompt
 
 BUCKET = "length "
 """What stands before the tokens in the name of a length's bucket."""
@@ -53,9 +55,8 @@ class RULERTask:
     def sampling(self) -> Sampling:
         return Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_tokens=self.new_tokens)
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return ("accuracy",)
+    def metric(self) -> RecordMetric:
+        return AccuracyAfterReasoning(self.asking, self._scored)
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -77,13 +78,9 @@ class RULERTask:
     def response(self, text: str) -> str:
         return text
 
-    def score(self, record: QARecord, prediction: str) -> ItemScores:
-        answer = clean(self.asking.scored(prediction))
-        return ItemScores({"accuracy": score_of(self.name)(answer, record.answers)}, bool(answer))
-
     def gold(self, record: QARecord) -> dict[str, Any]:
         assert isinstance(record, RULERRecord)
-        return {"outputs": list(record.answers), "answer_prefix": record.question, "length": record.length}
+        return {"answers": list(record.answers), "answer_prefix": record.question, "length": record.length}
 
     def buckets(self) -> Mapping[str, Sequence[str]]:
         """The records of each length."""
@@ -91,3 +88,7 @@ class RULERTask:
         for record in self.records:
             by_length.setdefault(f"{BUCKET}{record.length}", []).append(record.id)
         return by_length
+
+    def _scored(self, answer: str, references: Sequence[str]) -> ItemScores:
+        text = clean(answer)
+        return ItemScores({"accuracy": score_of(self.name)(text, references)}, bool(text))

@@ -13,7 +13,7 @@ from parity import Adapter, Deviation
 from adapters.ruler import recorded
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.evaluation.nolima.needles import depths, drawn_characters, expanded
-from longmab_pl.evaluation.nolima.placement import Book
+from longmab_pl.evaluation.nolima.placement import Book, distractor_depth
 from longmab_pl.evaluation.nolima.scoring import METRICS
 
 Given = dict[str, Any]
@@ -67,8 +67,9 @@ def distracted(given: Given) -> Any:
     book = Book(book_text(given), encoder(given), "".join)
     random = np.random.RandomState(given["np_random_seed"])
     depth, length = given["depth"], given["context_length"]
+    other = distractor_depth(length, depth, random)
     try:
-        placed, other = book.place_with_distractor(given["needle"], given["distractor"], length, depth, random)
+        placed = book.place_with_distractor(given["needle"], given["distractor"], length, depth, other)
     except DataError:
         return {"exception": "IndexError"}
     return {

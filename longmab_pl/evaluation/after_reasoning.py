@@ -1,0 +1,43 @@
+"""Scores of what a model says after its reasoning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from longmab_pl.evaluation.asking import Asking
+from longmab_pl.evaluation.metric import ItemScores, RecordMetric
+
+Scorer = Callable[[str, Sequence[str]], ItemScores]
+"""From an answer, reasoning cut off, and the gold answers to scores."""
+
+
+class AfterReasoning(RecordMetric):
+    """Means of a score that each answer has on its own.
+
+    Args:
+        asking: says whether the reasoning is scored too.
+        scorer: gives the scores `names`.
+    """
+
+    names: ClassVar[tuple[str, ...]] = ("score",)
+
+    def __init__(self, asking: Asking, scorer: Scorer) -> None:
+        super().__init__()
+        self.asking = asking
+        self.scorer = scorer
+
+    def score(self, prediction: str, answers: Sequence[str], all_classes: Sequence[str] | None = None) -> ItemScores:
+        return self.scorer(self.asking.scored(prediction), answers)
+
+
+class AccuracyAfterReasoning(AfterReasoning):
+    """`AfterReasoning` under the name `accuracy`."""
+
+    names = ("accuracy",)
+
+
+class SimilarityAfterReasoning(AfterReasoning):
+    """MRCR's grade, `similarity`, and the share of answers that start as asked, `prefix`."""
+
+    names = ("similarity", "prefix")
