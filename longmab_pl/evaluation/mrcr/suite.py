@@ -177,7 +177,7 @@ def record_of(row: Row, name: str, tokenizer: Any) -> MRCRRecord:
     if not answer.startswith(prefix) or len(prefix) != PREFIX:
         raise DataError(f"{row.where}: the answer does not start with the {PREFIX} characters {quoted(prefix)}")
     said = [*(message["content"] for message in chat), answer]
-    tokens = sum(len(ids) for ids in tokenizer(said, add_special_tokens=False)["input_ids"])
+    tokens = sum(len(tokenizer.encode(part, add_special_tokens=False)) for part in said)
     return MRCRRecord(name, prefix, (answer,), text, tokens, chat)
 
 

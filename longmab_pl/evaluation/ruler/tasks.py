@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.ruler import scoring, texts
 from longmab_pl.evaluation.ruler.common_words import STEP as WORD_STEP
 from longmab_pl.evaluation.ruler.common_words import CommonWords, word_count
@@ -34,9 +35,6 @@ TASKS = tuple(NEW_TOKENS)
 
 DOCUMENT_STEP = 10
 """By how many documents the original's sizes shrink."""
-
-SHORTEST_WITH_WORKED_EXAMPLE = 1024
-"""Lengths below it have no room for variable tracking's worked example, which is left out there."""
 
 
 def score_of(task: str) -> Callable[[str, Sequence[str]], float]:
@@ -135,10 +133,11 @@ def _fitting(
 
 def _tracking(budget: Budget, samples: int, draws: Draws) -> list[tuple[Example, int]]:
     text = TrackingText(texts.NOISE)
-    worked = ""
-    if budget.length >= SHORTEST_WITH_WORKED_EXAMPLE:
-        bare = VariableTracking(texts.TRACKING_TEMPLATE, text, draws, in_example=True)
+    bare = VariableTracking(texts.TRACKING_TEMPLATE, text, draws, in_example=True)
+    try:
         worked = worked_example(bare, budget.count, min(500, budget.length // 3))
+    except ConfigError:  # a short length has no room for it
+        worked = ""
     make = VariableTracking(texts.TRACKING_TEMPLATE, text, draws, worked=worked)
     beside = budget.count(Example(worked, "", ()))
     return _fitting(make, budget, samples, make.step(budget.length), make.finished, beside)
