@@ -50,8 +50,9 @@ def evaluate(
     Args:
         model: a local folder, a hub name, or bundled:smollm2-135m-instruct.
         suite: what to ask, a class path with its settings: longmab_pl.evaluation.QASuite, LongBenchSuite,
-            InfiniteBenchSuite or NeedleSuite (`--suite.help CLASS` shows the settings), or one of your own. Several
-            suites, with different names, are given as a list.
+            LongBenchV2Suite, LongBenchProSuite, RULERSuite, NeedleSuite, InfiniteBenchSuite, InfiniteBenchTasksSuite,
+            MRCRSuite or NoLiMaSuite (`--suite.help CLASS` shows the settings), or one of your own. Several suites, with
+            different names, are given as a list.
         adapter: a PEFT LoRA folder; it is checked to fit the model before anything is loaded.
         train: training records; warns where evaluation questions or contexts occur in them.
         out: folder for predictions and results, a folder for each suite in it; the folder of one of a run's evaluations
