@@ -78,7 +78,7 @@ def _cell(scores: Mapping[str, float], intervals: Mapping[str, tuple[float, floa
     if metric not in scores:
         return ""
     low, high = intervals[metric]
-    return f"{scores[metric]:.2f} \\[{low:.1f}, {high:.1f}]"  # the backslash keeps rich from reading a style
+    return f"{scores[metric]:.2f} [{low:.1f}, {high:.1f}]"
 
 
 def _shared_metrics(results: Sequence[EvaluationResult]) -> list[str]:

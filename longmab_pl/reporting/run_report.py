@@ -131,7 +131,7 @@ def evaluations_table(report: RunReport) -> Table:
     for entry in report.evaluations:
         for metric, score in entry.scores.items():
             key = (entry.suite, entry.task or "", METRIC_TITLES.get(metric, metric))
-            cells.setdefault(key, {})[entry.when] = str(score).replace("[", "\\[")  # rich would read a style
+            cells.setdefault(key, {})[entry.when] = str(score)
     for suite in dict.fromkeys(suite for suite, _, _ in cells):
         table.add_section()
         for key, by_time in cells.items():
