@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from longmab_pl.engines.protocol import Request
 
 
@@ -10,3 +12,8 @@ def numbered(request: Request, i: int) -> str:
     record, pull = request.id.split("/")
     right = (int(record) + int(pull)) % 3 == 0
     return f" number {int(record) * 10}" if right else f" number {int(record) * 10 + 1 + int(pull)} or so"
+
+
+def by_seed(request: Request, i: int) -> str:
+    """Right now and then, whatever is asked: "number 10" or "Land1", drawn by the request's seed."""
+    return random.Random(f"{request.seed} {i}").choice([" number 10", " Land1", " number 7 or so"])
