@@ -8,7 +8,8 @@ from typing import cast
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from longmab_pl.export.model_card import read_run, write_card
+from longmab_pl.export.model_card import write_card
+from longmab_pl.export.run_facts import read_run
 from longmab_pl.training import adapter as adapters
 from longmab_pl.training.module import DPOModule
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
     from transformers import PreTrainedTokenizerBase
 
-    from longmab_pl.export.model_card import RunFacts
+    from longmab_pl.export.run_facts import RunFacts
 
 Which = Literal["auto", "best", "last"]
 
@@ -309,7 +309,7 @@ def _tokenizer(model: str) -> PreTrainedTokenizerBase:
 
 
 def _facts(origin: Origin, found: Adapter, base_model: str | None) -> RunFacts:
-    from longmab_pl.export.model_card import read_run
+    from longmab_pl.export.run_facts import read_run
 
     return read_run(
         origin.run,

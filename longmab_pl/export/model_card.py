@@ -1,116 +1,51 @@
-"""A model card from what a run left in its folder: data, method, rounds, settings and scores."""
+"""A model card: `model_card.md.j2` filled with what a run left in its folder.
+
+Names, paths and texts come from data, so the template escapes them: HTML is shown and not obeyed, and code stays in
+its fence.
+"""
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
 from longmab_pl.errors import DataError
-from longmab_pl.evaluation.entry import EvaluationEntry
+from longmab_pl.export.run_facts import FOLDER, RunFacts
+from longmab_pl.exports import find_class
 from longmab_pl.models.bundled import BUNDLED_PREFIX
-from longmab_pl.reporting.run_report import load_report, measured_metrics
+from longmab_pl.reporting.run_report import measured_metrics
+from longmab_pl.shown import shown
 from longmab_pl.storage.files import atomic_write
 
 if TYPE_CHECKING:
     from longmab_pl.export.merge import MergeFidelity
 
-HUB_NAMES = {"bundled:smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
-"""What the bundled models are on the hub (there with weights that have not been through a 4-bit file)."""
+TEMPLATE = "model_card.md.j2"
 
 _SECRET = re.compile(r"key|token$|secret|password|credential", re.IGNORECASE)
-_FOLDER = re.compile(r"^(?:[~.]{0,2}/|[A-Za-z]:\\)")
 
-
-@dataclass(frozen=True)
-class RunFacts:
-    """All that a card says.
-
-    Args:
-        base_model: as training or the person named it.
-        digest: of the adapter ("base" for one that changes nothing).
-        lora: PEFT's configuration.
-        step: optimizer steps, if known.
-        config: the run's configuration as LightningCLI saved it; empty without a run.
-        rounds: `round.json` of every round that went into the adapter.
-        evaluations: of every suite and task, in the order they were made.
-    """
-
-    base_model: str
-    digest: str
-    lora: Mapping[str, Any]
-    step: int | None = None
-    config: Mapping[str, Any] = field(default_factory=dict)
-    rounds: Sequence[Mapping[str, Any]] = ()
-    evaluations: Sequence[EvaluationEntry] = ()
-
-    @property
-    def own(self) -> list[EvaluationEntry]:
-        """Evaluations of exactly this adapter."""
-        return [e for e in self.evaluations if e.policy.endswith(f"+ {self.digest}")]
-
-    @property
-    def hub_name(self) -> str | None:
-        """The base model's name on the hub, if it has one."""
-        name = HUB_NAMES.get(self.base_model, self.base_model)
-        local = name.startswith(BUNDLED_PREFIX) or _FOLDER.match(name) or Path(name).exists()
-        return None if local else name
-
-
-def read_run(run: Path | None, *, base_model: str, digest: str, lora: Mapping[str, Any], step: int | None) -> RunFacts:
-    """Gather the facts of a card.
-
-    Args:
-        run: the run folder, or None for an adapter from elsewhere.
-        base_model, digest, lora, step: see `RunFacts`.
-
-    Raises:
-        DataError: a file of the run is damaged.
-    """
-    if run is None:
-        return RunFacts(base_model, digest, lora, step)
-    config = _config(run)
-    named = _section(config, "model").get("model")
-    if isinstance(named, str) and _FOLDER.match(base_model) and not _FOLDER.match(named):
-        base_model = named  # adapter folders record where the base model lay, runs what it was called
-    rounds: dict[int, Mapping[str, Any]] = {}
-    # A changed setting starts a round's folder anew: the newest one is what was trained on.
-    for path in sorted((run / "rounds").glob("*/round.json"), key=lambda p: p.stat().st_mtime):
-        row = _json(path)
-        made_at = str(row.get("policy", "")).removeprefix("step-")
-        if step is None or not made_at.isdigit() or int(made_at) < max(step, 1):
-            rounds[int(row["round"])] = row
-    evaluations = load_report(run).evaluations if (run / "report.json").is_file() else ()
-    return RunFacts(base_model, digest, lora, step, config, [rounds[number] for number in sorted(rounds)], evaluations)
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}; move it away to export without it") from error
-
-
-def _config(run: Path) -> Mapping[str, Any]:
-    import yaml
-
-    saved = sorted(run.rglob("config.yaml"), key=lambda p: p.stat().st_mtime)
-    if not saved:
-        return {}
-    config = yaml.safe_load(saved[-1].read_text(encoding="utf-8"))
-    return config if isinstance(config, dict) else {}
+ROUND_COLUMNS = {
+    "records": ("rollout/records", "{:.0f}"),
+    "answers": ("rollout/responses", "{:.0f}"),
+    "mean reward": ("rollout/reward", "{:.3f}"),
+    "pairs": ("pairs/count", "{:.0f}"),
+    "reward of chosen": ("pairs/chosen_reward", "{:.2f}"),
+    "of rejected": ("pairs/rejected_reward", "{:.2f}"),
+}
+"""Title -> statistic of a round, and how it is written."""
 
 
 def write_card(folder: Path, facts: RunFacts, merged: tuple[str, MergeFidelity] | None = None) -> Path:
     """Write README.md with its front matter.
 
     Args:
-        folder: of the adapter or the merged model; its name becomes the card's title together with the base model's.
+        folder: of the adapter or the merged model.
         facts: what to say.
         merged: number format and losses of a merged model; None for an adapter.
 
@@ -124,18 +59,72 @@ def write_card(folder: Path, facts: RunFacts, merged: tuple[str, MergeFidelity] 
 
 
 def card(facts: RunFacts, merged: tuple[str, MergeFidelity] | None = None) -> str:
-    """The card's text: YAML front matter and Markdown."""
-    parts = [
-        f"---\n{_front_matter(facts, merged)}\n---\n",
-        f"# {_title(facts)}\n",
-        _introduction(facts, merged),
-        _use(facts, merged),
-        _scores(facts),
-        _training(facts),
-        _settings(facts),
-        _remarks(facts, merged),
-    ]
-    return "\n".join(part for part in parts if part).rstrip() + "\n"
+    """Return the card's text: YAML front matter and Markdown."""
+    from longmab_pl import __version__
+
+    environment = Environment(
+        loader=PackageLoader("longmab_pl.export", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"code": inline_code, "fence": fence, "cell": cell}
+    data = _init_args(facts.config.get("data"))
+    train = data.get("train")
+    text = environment.get_template(TEMPLATE).render(
+        front_matter=Markup(_front_matter(facts, merged is not None)),
+        title=_title(facts),
+        hub_name=facts.hub_name,
+        base_name=_short(facts.base_model),
+        merged={"dtype": merged[0], "kept": merged[1]} if merged else None,
+        rounds=facts.rounds,
+        pairs=int(sum(row["statistics"].get("pairs/count", 0) for row in facts.rounds)),
+        step=facts.step,
+        rank=int(facts.lora.get("r", 16)),
+        prompt_format=_prompt_format(data),
+        score_tables=_score_tables(facts),
+        own_scores=bool(facts.own),
+        train=_public(train) if isinstance(train, str) else "",
+        described=_described_parts(facts, data),
+        bandit_policy=_bandit_policy(data),
+        round_columns=list(ROUND_COLUMNS),
+        round_rows=_round_rows(facts),
+        settings=_settings(facts),
+        bundled=facts.base_model.startswith(BUNDLED_PREFIX),
+        qlora=_section(facts.config, "model").get("quantization", "none") == "nf4",
+        version=__version__,
+        versions=_versions(),
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
+
+
+# ---------------------------------------------------------------------- what the template escapes with
+
+
+def cell(text: object) -> Markup:
+    """A text in a table's cell, in one line."""
+    return Markup(escape(shown(str(text), 200)).replace("|", "&#124;"))
+
+
+def inline_code(text: object) -> Markup:
+    """A text as code in a line, whatever backticks it holds."""
+    line = shown(str(text), 300)
+    ticks = "`" * (_longest_ticks(line) + 1)
+    blank = " " if line.startswith("`") or line.endswith("`") else ""
+    return Markup(f"{ticks}{blank}{escape(line) if '<' in line else line}{blank}{ticks}")
+
+
+def fence(text: object, language: str = "") -> Markup:
+    """A text as a block of code that nothing in it can end."""
+    ticks = "`" * max(3, _longest_ticks(str(text)) + 1)
+    return Markup(f"{ticks}{language}\n{str(text).rstrip()}\n{ticks}")
+
+
+def _longest_ticks(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)
+
+
+# ---------------------------------------------------------------------- what it is filled with
 
 
 def _short(name: str) -> str:
@@ -146,7 +135,7 @@ def _title(facts: RunFacts) -> str:
     return f"{_short(facts.hub_name or facts.base_model)}-{'longmab' if facts.rounds else 'dpo'}"
 
 
-def _front_matter(facts: RunFacts, merged: tuple[str, MergeFidelity] | None) -> str:
+def _front_matter(facts: RunFacts, merged: bool) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     results = [
@@ -154,13 +143,13 @@ def _front_matter(facts: RunFacts, merged: tuple[str, MergeFidelity] | None) -> 
             task_type="question-answering",
             task_name="long-context question answering",
             dataset_type="custom",
-            dataset_name=f"{e.name} ({e.n} questions)",
-            metric_type=metric,
-            metric_name=metric,
-            metric_value=e.scores[metric].value,
+            dataset_name=str(escape(f"{shown(entry.name, 200)} ({entry.n} questions)")),
+            metric_type=str(escape(metric)),
+            metric_name=str(escape(metric)),
+            metric_value=entry.scores[metric].value,
         )
-        for e in facts.own
-        for metric in measured_metrics(e)
+        for entry in facts.own
+        for metric in measured_metrics(entry)
     ]
     train = _init_args(facts.config.get("data")).get("train")
     on_hub = isinstance(train, str) and re.fullmatch(r"[\w.-]+/[\w.-]+(?::.*)?", train) and not Path(train).exists()
@@ -181,102 +170,68 @@ def _front_matter(facts: RunFacts, merged: tuple[str, MergeFidelity] | None) -> 
     return text.strip()
 
 
-def _introduction(facts: RunFacts, merged: tuple[str, MergeFidelity] | None) -> str:
-    what = f"A {merged[0]} model: a LoRA adapter merged into" if merged else "A LoRA adapter for"
-    base = (
-        f"[{facts.hub_name}](https://huggingface.co/{facts.hub_name})"
-        if facts.hub_name
-        else f"`{_short(facts.base_model)}`"
-    )
-    trained = ", trained on preference pairs"
-    if facts.rounds:
-        pairs = sum(int(row["statistics"].get("pairs/count", 0)) for row in facts.rounds)
-        rounds = f"{len(facts.rounds)} on-policy round" + ("s" if len(facts.rounds) > 1 else "")
-        trained = f", trained by direct preference optimization on {pairs:,} pairs of its own answers from {rounds}"
-    steps = f" ({facts.step:,} optimizer steps)" if facts.step else ""
-    return f"{what} {base}{trained}{steps}.\n"
+def _prompt_format(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if not data.get("prompt_format"):
+        return None
+    name, settings = _class_and_args(data["prompt_format"])
+    return {"name": name, "template": settings.get("template"), "prefill": settings.get("prefill")}
 
 
-def _use(facts: RunFacts, merged: tuple[str, MergeFidelity] | None) -> str:
-    base = facts.hub_name or "BASE_MODEL"
-    rank = facts.lora.get("r", 16)
-    if merged:
-        load = """from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained("THIS_FOLDER", dtype="auto")
-tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")"""
-        serve = "vllm serve THIS_FOLDER"
-    else:
-        load = f"""from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-base = AutoModelForCausalLM.from_pretrained("{base}", dtype="auto")
-model = PeftModel.from_pretrained(base, "THIS_FOLDER")
-tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")"""
-        serve = f"vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules longmab=THIS_FOLDER"
-    text = f"## Use\n\n```python\n{load}\n```\n\n```bash\n{serve}\n```\n"
-    prompt_format = _init_args(facts.config.get("data")).get("prompt_format")
-    if prompt_format:
-        name, settings = _class_and_args(prompt_format)
-        text += f"\nIt was trained on prompts of the prompt format `{name}`"
-        template = settings.get("template")
-        text += f":\n\n```\n{template}\n```\n" if template else ".\n"
-        if settings.get("prefill"):
-            text += f"\nThe assistant's turn was prefilled with `{settings['prefill']}`.\n"
-    return text
+def _score_tables(facts: RunFacts) -> list[dict[str, Any]]:
+    """A table for each suite and task, with a row for each time that it was evaluated."""
+    own, tables = facts.own, []
+    for name in dict.fromkeys(entry.name for entry in facts.evaluations):
+        entries = [entry for entry in facts.evaluations if entry.name == name]
+        metrics = list(dict.fromkeys(metric for entry in entries for metric in measured_metrics(entry)))
+        rows = [
+            {
+                "when": "before training" if entry.policy.endswith("+ base") else entry.when,
+                "own": entry in own,
+                "n": entry.n,
+                "cells": [str(entry.scores.get(metric, "")) for metric in metrics],
+            }
+            for entry in entries
+        ]
+        tables.append({"name": name, "metrics": metrics, "rows": rows})
+    return tables
 
 
-def _scores(facts: RunFacts) -> str:
-    if not facts.evaluations:
-        return "## Scores\n\nNone were measured in this run.\n"
-    lines = ["## Scores", "", "0 to 100, with 95% bootstrap intervals over the questions.", ""]
-    for name in dict.fromkeys(e.name for e in facts.evaluations):
-        rows = [e for e in facts.evaluations if e.name == name]
-        metrics = list(dict.fromkeys(metric for e in rows for metric in measured_metrics(e)))
-        lines += [f"| {name} | questions | " + " | ".join(metrics) + " |", "| --- |" + " ---: |" * (len(metrics) + 1)]
-        for e in rows:
-            cells = [str(e.scores[metric]) if metric in e.scores else "" for metric in metrics]
-            when = "before training" if e.policy.endswith("+ base") else e.when
-            mark = " (**this one**)" if e in facts.own else ""
-            lines.append(f"| {when}{mark} | {e.n} | " + " | ".join(cells) + " |")
-        lines.append("")
-    if not facts.own:
-        lines += ["This very adapter was not evaluated.", ""]
-    return "\n".join(lines)
-
-
-def _training(facts: RunFacts) -> str:
+def _described_parts(facts: RunFacts, data: Mapping[str, Any]) -> list[dict[str, str]]:
     if not facts.config and not facts.rounds:
-        return ""
-    data = _init_args(facts.config.get("data"))
-    lines = ["## Data and method", ""]
-    if isinstance(data.get("train"), str):
-        lines.append(f"- {'Records' if facts.rounds else 'Preference pairs'}: `{_public(data['train'])}`.")
-    if data.get("strategy"):
-        lines.append(f"- Answers: {_described(data['strategy'])}")
-        bandit = _class_and_args(data["strategy"])[1].get("bandit")
-        if isinstance(bandit, dict) and bandit.get("policy"):
-            lines.append(f"- Bandit policy: `{bandit['policy']}`.")
-    if data.get("reward"):
-        lines.append(f"- Reward: {_described(data['reward'])}")
-    loss = _section(facts.config, "model").get("loss") or {"class_path": "longmab_pl.training.losses.SigmoidDPO"}
-    lines.append(f"- Loss: {_described(loss)}")
-    if not facts.rounds:
-        return "\n".join(lines) + "\n"
-    columns = {
-        "records": ("rollout/records", "{:.0f}"),
-        "answers": ("rollout/responses", "{:.0f}"),
-        "mean reward": ("rollout/reward", "{:.3f}"),
-        "pairs": ("pairs/count", "{:.0f}"),
-        "reward of chosen": ("pairs/chosen_reward", "{:.2f}"),
-        "of rejected": ("pairs/rejected_reward", "{:.2f}"),
-    }
-    lines += ["", "| round | " + " | ".join(columns) + " |", "| ---: |" + " ---: |" * len(columns)]
-    for row in facts.rounds:
-        found = row["statistics"]
-        cells = [form.format(found[key]) if key in found else "" for key, form in columns.values()]
-        lines.append(f"| {int(row['round']) + 1} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        return []
+    parts = [_described("Answers", data["strategy"])] if data.get("strategy") else []
+    loss = _section(facts.config, "model").get("loss") or "longmab_pl.training.losses.SigmoidDPO"
+    return [*parts, _described("Loss", loss)]
+
+
+def _described(what: str, component: Any) -> dict[str, str]:
+    """A component's class name, and the first sentence of what a class of this package says of itself."""
+    path = component if isinstance(component, str) else str(component.get("class_path", ""))
+    says = ""
+    try:
+        doc = inspect.getdoc(find_class(path, object)) or ""
+        says = " ".join(doc.partition("\n\n")[0].split())
+    except DataError:  # of somebody else: nothing is imported because a file names it
+        pass
+    return {"what": what, "name": path.rpartition(".")[2] or path, "says": says}
+
+
+def _bandit_policy(data: Mapping[str, Any]) -> str:
+    bandit = _init_args(data.get("strategy")).get("bandit")
+    return str(bandit.get("policy") or "") if isinstance(bandit, dict) else ""
+
+
+def _round_rows(facts: RunFacts) -> list[dict[str, Any]]:
+    return [
+        {
+            "round": row["round"] + 1,
+            "cells": [
+                form.format(row["statistics"][key]) if key in row["statistics"] else ""
+                for key, form in ROUND_COLUMNS.values()
+            ],
+        }
+        for row in facts.rounds
+    ]
 
 
 def _settings(facts: RunFacts) -> str:
@@ -295,31 +250,7 @@ def _settings(facts: RunFacts) -> str:
             "model": config.get("model"),
             "data": config.get("data"),
         }
-    text = yaml.safe_dump(_public(kept), sort_keys=False, allow_unicode=True, width=100)
-    return f"## Settings\n\n<details><summary>configuration</summary>\n\n```yaml\n{text}```\n\n</details>\n"
-
-
-def _remarks(facts: RunFacts, merged: tuple[str, MergeFidelity] | None) -> str:
-    from longmab_pl import __version__
-
-    lines = ["## Good to know", ""]
-    if facts.base_model.startswith(BUNDLED_PREFIX):
-        lines.append(
-            f"- Training used the copy of {facts.hub_name} that longmab_pl bundles, a 4-bit (Q4_1) file put back into "
-            "16 bits: its weights differ slightly from those on the hub."
-        )
-    if _section(facts.config, "model").get("quantization", "none") == "nf4":
-        lines.append("- The adapter was trained on the base model in NF4 (QLoRA).")
-    if merged:
-        dtype, kept = merged
-        lines.append(
-            "- Merged in float32 into the base model's original weights, never into 4-bit ones, then rounded once to "
-            f"{dtype}. On {kept.texts} texts it shows {kept}; the adapter itself moves a token's log-probability by "
-            f"{kept.change:.3f} nats (root mean square)."
-        )
-    lines.append("- Where no score is given above, nothing was measured. The base model's license and limits apply.")
-    lines.append(f"- Made with longmab_pl {__version__}; versions: {_versions()}.")
-    return "\n".join(lines) + "\n"
+    return yaml.safe_dump(_public(kept), sort_keys=False, allow_unicode=True, width=100)
 
 
 def _versions() -> str:
@@ -350,18 +281,6 @@ def _class_and_args(component: Any) -> tuple[str, Mapping[str, Any]]:
     return str(component.get("class_path", "")).rpartition(".")[2], component.get("init_args") or {}
 
 
-def _described(component: Any) -> str:
-    """A component's class name and the first sentence of what the class says of itself."""
-    path = component if isinstance(component, str) else str(component.get("class_path", ""))
-    module, _, name = path.rpartition(".")
-    try:
-        doc = inspect.getdoc(getattr(importlib.import_module(module), name)) or ""
-    except (ImportError, AttributeError, ValueError):
-        return f"`{name or path}`."
-    first = " ".join(doc.partition("\n\n")[0].split())
-    return f"`{name}`: {first}" if first else f"`{name}`."
-
-
 def _public(value: Any, name: str = "") -> Any:
     """Settings without what is nobody's business: passwords, and where folders lie on the training machine."""
     if isinstance(value, dict):
@@ -370,6 +289,6 @@ def _public(value: Any, name: str = "") -> Any:
         return [_public(inner, name) for inner in value]
     if isinstance(value, str) and _SECRET.search(name):
         return "(left out)"
-    if isinstance(value, str) and _FOLDER.match(value):
+    if isinstance(value, str) and FOLDER.match(value):
         return "…/" + _short(value)
     return value
