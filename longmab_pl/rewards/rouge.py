@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from longmab_pl.rewards.porter_stemmer import stem
@@ -19,6 +19,16 @@ class Rouge:
     precision: float
     recall: float
     f1: float
+
+
+def plain_words(text: str) -> list[str]:
+    """Return the words of a text: runs of ASCII letters and digits, in lower case."""
+    return _NOT_WORD.sub(" ", text.lower()).split()
+
+
+def rouge_words(text: str) -> list[str]:
+    """Return the words that ROUGE compares: lower case, ASCII letters and digits, stemmed beyond three characters."""
+    return [stem(word) if len(word) > 3 else word for word in plain_words(text)]
 
 
 def rouge_l(prediction: str, reference: str) -> Rouge:
@@ -36,8 +46,12 @@ def rouge_l(prediction: str, reference: str) -> Rouge:
     return _rouge(len(_common(theirs, ours)), len(ours), len(theirs))
 
 
-def rouge_l_sum(prediction: str, reference: str) -> Rouge:
+def rouge_l_sum(prediction: str, reference: str, words: Callable[[str], list[str]] = rouge_words) -> Rouge:
     """Return ROUGE-Lsum: each line of the reference against all lines of the prediction, each word counted once.
+
+    Args:
+        prediction, reference: texts; their lines are sentences.
+        words: cuts a line into words: `plain_words` without stemming.
 
     Example:
         >>> rouge_l_sum("Lyon\\nParis", "Paris").f1
@@ -45,8 +59,8 @@ def rouge_l_sum(prediction: str, reference: str) -> Rouge:
 
     Source: C.-Y. Lin, "ROUGE", 2004, section 3.2, with the clipped counts of the package rouge_score.
     """
-    ours = [rouge_words(line) for line in prediction.split("\n") if line]
-    theirs = [rouge_words(line) for line in reference.split("\n") if line]
+    ours = [words(line) for line in prediction.split("\n") if line]
+    theirs = [words(line) for line in reference.split("\n") if line]
     left = Counter(word for line in ours for word in line)
     hits = 0
     # A word of the reference is counted at most as often as it occurs in it: each of its places is visited once.
@@ -56,12 +70,6 @@ def rouge_l_sum(prediction: str, reference: str) -> Rouge:
                 left[line[place]] -= 1
                 hits += 1
     return _rouge(hits, sum(map(len, ours)), sum(map(len, theirs)))
-
-
-def rouge_words(text: str) -> list[str]:
-    """Return the words that ROUGE compares: lower case, ASCII letters and digits, stemmed beyond three characters."""
-    words = _NOT_WORD.sub(" ", text.lower()).split()
-    return [stem(word) if len(word) > 3 else word for word in words]
 
 
 def best_rouge_l_sum(predictions: Sequence[str], references: Sequence[str]) -> float:

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from longmab_pl.evaluation.infinitebench.rouge_sum import rouge_l_sum
 from longmab_pl.evaluation.longbench.scoring import normalize_zh
 from longmab_pl.rewards.answer_match import token_f1
+from longmab_pl.rewards.rouge import plain_words, rouge_l_sum
 
 Version = Literal["published", "corrected"]
 Label = str | int | float
@@ -135,7 +135,7 @@ def chinese_qa(prediction: str, labels: Labels) -> float:
 
 def summary(prediction: str, labels: Labels) -> float:
     """Return ROUGE-Lsum F (`rouge_score` without stemmer), the best over the references."""
-    return max(rouge_l_sum(str(label), prediction) for label in _listed(labels))
+    return max(rouge_l_sum(prediction, str(label), plain_words).f1 for label in _listed(labels))
 
 
 def calculation(prediction: str, labels: Labels, *, skip_first: bool = False) -> float:

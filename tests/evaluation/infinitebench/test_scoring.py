@@ -7,7 +7,6 @@ import pytest
 from longmab_pl.errors import DataError
 from longmab_pl.evaluation.infinitebench import scoring
 from longmab_pl.evaluation.infinitebench.prompts import fields, labels
-from longmab_pl.evaluation.infinitebench.rouge_sum import rouge_l_sum
 
 
 def test_the_published_program_never_finds_a_key_value_label_in_a_list():
@@ -47,8 +46,9 @@ def test_calculation_counts_up_to_the_first_wrong_result():
 
 def test_rouge_sum_takes_the_union_over_lines():
     # "a b" is found in the first line and "c" in the second: 3 hits of 3 reference and 4 prediction tokens.
-    assert rouge_l_sum("a b c", "a b\nx c") == pytest.approx(2 * (3 / 4) * 1 / (3 / 4 + 1))
-    assert rouge_l_sum("a", "") == 0.0
+    assert scoring.summary("a b\nx c", ["a b c"]) == pytest.approx(2 * (3 / 4) * 1 / (3 / 4 + 1))
+    assert scoring.summary("", ["a"]) == 0.0
+    assert scoring.summary("running", ["runs"]) == 0.0  # no stemmer
 
 
 def test_labels_of_a_choice_are_its_text_and_letter():
