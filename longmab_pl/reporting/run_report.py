@@ -167,6 +167,11 @@ def _at_round_end(entry: EvaluationEntry) -> bool:
     return entry.when in ("before training", f"after round {entry.round}")
 
 
+def _reward_row(name: str, value: float) -> bool:
+    """Return whether a mean belongs into the table: parts of rewards, and excluded responses where there are any."""
+    return name.startswith("reward/") and (value > 0 or not name.endswith("/excluded_rate"))
+
+
 def statistics_table(statistics: dict[str, float], title: str) -> Table:
     """What one rollout gave, or what pairs were made of it: a line for each number that a person looks at."""
     from rich.table import Table
@@ -184,7 +189,7 @@ def statistics_table(statistics: dict[str, float], title: str) -> Table:
         ("records", f"{s['rollout/records']:.0f}{failed}"),
         ("responses", f"{s['rollout/responses']:.0f}"),
         ("mean reward, best of a record", f"{s['rollout/reward']:.3f}, {s['rollout/best_reward']:.3f}"),
-        *[(name.removeprefix("reward/"), f"{s[name]:.3f}") for name in sorted(s) if name.startswith("reward/")],
+        *[(name.removeprefix("reward/"), f"{s[name]:.3f}") for name in sorted(s) if _reward_row(name, s[name])],
         ("cut at max_tokens", f"{s['rollout/truncated_rate']:.0%}"),
         *[(name, f"{s[name]:.3f}") for name in sorted(s) if name.startswith("bandit/")],
         *stopped,

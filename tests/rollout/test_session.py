@@ -1,0 +1,166 @@
+"""A session with a second engine: a judge that a reward asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+
+from longmab_pl.data.records import QARecord
+from longmab_pl.engines.protocol import Request, RequestStream, Sampling
+from longmab_pl.engines.scripted import ScriptedEngine
+from longmab_pl.errors import ConfigError
+from longmab_pl.models.embedder import Embedder
+from longmab_pl.pairs.best_worst import BestWorst
+from longmab_pl.pairs.readers import read_round_pairs
+from longmab_pl.prompts.formats import DirectAnswer
+from longmab_pl.rewards.answer_match import AnswerMatch
+from longmab_pl.rewards.base import RewardContext, Score
+from longmab_pl.rollout.rollout_log import RolloutFile
+from longmab_pl.rollout.round import RoundPlan
+from longmab_pl.rollout.session import NamedEngine, RecordSelection, RolloutSession
+from longmab_pl.strategies.best_of_n import BestOfN
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Asks the judge for a digit for every response; no digit is no verdict."""
+
+    name: ClassVar[str] = "verdict"
+    engines: ClassVar[tuple[str, ...]] = ("judge",)
+    needs_embedder: ClassVar[bool] = False
+
+    def score(self, record: QARecord, responses: Sequence[str], context: RewardContext) -> RequestStream[list[Score]]:
+        completions = yield [
+            Request(f"{context.key}/{i}", tuple(text.encode()), Sampling(max_tokens=4), to="judge")
+            for i, text in enumerate(responses)
+        ]
+        return [
+            Score(int(said) / 10, notes={"said": said}) if said.isdigit() else Score(0.0, excluded="no verdict")
+            for said in (completion.texts[0] for completion in completions)
+        ]
+
+
+def answer(request: Request, i: int) -> str:
+    return f" number {i}"
+
+
+def judge_of(request: Request, i: int) -> str:
+    said = bytes(request.prompt_ids).decode().rsplit(" ", 1)[1]
+    return "cannot say" if said == "3" else said
+
+
+class Sleeper(ScriptedEngine):
+    """Keeps when it slept and woke, beside what its `log` says of others."""
+
+    def __init__(self, answer, log, name):
+        super().__init__(answer, concurrency=4)
+        self.log, self.name = log, name
+
+    def start(self, model):
+        super().start(model)
+        self.log.append(f"{self.name} starts {model.rsplit('/', 1)[-1]}")
+
+    def sleep(self):
+        super().sleep()
+        self.log.append(f"{self.name} sleeps")
+
+    def wake(self):
+        super().wake()
+        self.log.append(f"{self.name} wakes")
+
+
+REWARDS = (Verdicts(), AnswerMatch())
+
+
+def session(tmp_path, judge, engine=None, rewards=REWARDS, **others):
+    train = tmp_path / "qa.jsonl"
+    rows = [
+        {"id": f"r{i}", "input": f"Which {i}?", "answer": "number 1", "context": "Some text. " * 5} for i in range(6)
+    ]
+    train.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plan = RoundPlan(BestOfN(5, Sampling(max_tokens=8)), rewards, DirectAnswer(), BestWorst(400), Embedder())
+    named = {} if judge is None else {"judge": judge}
+    return RolloutSession(plan, RecordSelection(str(train)), engine or ScriptedEngine(answer), named, **others)
+
+
+def rolled(made, tmp_path, model):
+    made.load(model)
+    making = made.new_round(tmp_path / "run", 0, model, "base")
+    made.engine.start(model)
+    made.roll_out(making, "round 1")
+    return making, making.finish("base")
+
+
+def test_a_judges_scores_are_stored_and_decide_the_pairs(tmp_path, tiny_model):
+    judge = ScriptedEngine(judge_of)
+    making, summary = rolled(session(tmp_path, NamedEngine(judge, tiny_model)), tmp_path, tiny_model)
+    rows = [json.loads(line) for line in making.store.rollouts.read_text().splitlines()]
+    scores = [response["scores"] for response in rows[0]["responses"]]
+    assert [s["verdict"]["value"] for s in scores] == [0.0, 0.1, 0.2, 0.0, 0.4]
+    assert [s["verdict"]["excluded"] for s in scores] == [None, None, None, "no verdict", None]
+    assert [s["answer_match"]["value"] for s in scores] == [0.25, 1.0, 0.25, 0.25, 0.25]
+    pair = next(iter(read_round_pairs(making.store.pairs)))
+    assert (pair.chosen, pair.rejected) == ("Answer: number 4", "Answer: number 0"), (
+        "the judge's, not the gold answer's"
+    )
+    statistics = summary["statistics"]
+    assert statistics["reward/verdict/excluded_rate"] == pytest.approx(0.2)
+    assert statistics["rollout/asked"] == statistics["rollout/responses"] == 30, "what the judge says is no response"
+    assert len(judge.asked) == 30
+
+
+def test_pairs_by_another_score_ask_no_judge(tmp_path, tiny_model):
+    judge = ScriptedEngine(judge_of)
+    made = session(tmp_path, NamedEngine(judge, tiny_model))
+    making, _ = rolled(made, tmp_path, tiny_model)
+    asked = len(judge.asked)
+    rollout = RolloutFile(making.store.rollouts).read("r0")
+    context = made.plan.pair_context(made.tokenizer, 0)
+    (pair,) = BestWorst(400, by="answer_match").pairs(made.records[0], rollout, context)
+    assert pair.chosen == "Answer: number 1"
+    assert len(judge.asked) == asked
+
+
+def test_engines_on_one_device_are_never_awake_together(tmp_path, tiny_model):
+    log: list[str] = []
+    policy, judge = Sleeper(answer, log, "policy"), Sleeper(judge_of, log, "judge")
+    rolled(session(tmp_path, NamedEngine(judge, tiny_model, shares_device=True), policy), tmp_path, tiny_model)
+    awake = {"policy"}
+    for name, did in (entry.split()[:2] for entry in log[1:]):
+        if did == "sleeps":
+            awake.discard(name)
+        else:
+            awake.add(name)
+        assert len(awake) <= 1, log
+    assert len(judge.asked) == 30
+    assert not awake - {"policy"}, "the judge sleeps while the policy trains"
+
+
+def test_another_judge_makes_another_round(tmp_path, tiny_model):
+    made = session(tmp_path, NamedEngine(ScriptedEngine(judge_of), tiny_model))
+    made.load(tiny_model)
+    other = session(tmp_path, NamedEngine(ScriptedEngine(judge_of, weight_format="fp8"), tiny_model))
+    other.load(tiny_model)
+    first = made.new_round(tmp_path / "run", 0, tiny_model, "base")
+    assert first.store.folder != other.new_round(tmp_path / "run", 0, tiny_model, "base").store.folder
+
+
+def test_an_engine_that_is_asked_and_not_there_is_said_before_anything_is_loaded(tmp_path):
+    with pytest.raises(ConfigError, match=r"asks an engine named 'judge', which data\.engines does not have"):
+        session(tmp_path, None)
+    with pytest.raises(ConfigError, match="name it otherwise"):
+        RolloutSession(
+            session(tmp_path, None, rewards=(AnswerMatch(),)).plan,
+            RecordSelection("x.jsonl"),
+            ScriptedEngine(answer),
+            {"policy": NamedEngine(ScriptedEngine(answer), "m")},
+        )
+
+
+def test_two_rewards_of_one_name_are_refused():
+    with pytest.raises(ConfigError, match="two rewards of the name 'answer_match'"):
+        RoundPlan(BestOfN(), (AnswerMatch(), AnswerMatch()), DirectAnswer(), BestWorst(), Embedder())
