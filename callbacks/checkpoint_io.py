@@ -12,6 +12,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from longmab_pl.errors import DataError
+from longmab_pl.shown import first_line
 from longmab_pl.storage.checksums import zip_damage
 from longmab_pl.storage.files import atomic_write_binary
 
@@ -52,7 +53,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 loaded: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=weights_only)
                 return loaded
             except Exception as error:  # of pickle, zip or torch, by where it is damaged
-                damage = f"is damaged ({(str(error).splitlines() or [type(error).__name__])[0][:200]})"
+                damage = f"is damaged ({first_line(error)})"
         others = sorted(str(other) for other in path.parent.glob("*.ckpt") if other != path and not zip_damage(other))
         instead = f"give one of {', '.join(others)}" if others else "there is no other beside it: begin again without"
         raise DataError(f"the checkpoint {path} {damage}; {instead}")

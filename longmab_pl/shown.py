@@ -53,6 +53,12 @@ def tell(message: str) -> None:
     print(printable(message, NOTE_LIMIT), file=sys.stderr, flush=True)
 
 
+def first_line(error: BaseException, limit: int = 300) -> str:
+    """Return the first line of what an error says that is not blank, `shown`; else the name of its type."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return shown(line, limit)
+
+
 def _escaped(character: str) -> str:
     return character if character.isprintable() else repr(character)[1:-1]
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from longmab_pl.shown import printable, quoted, shown
+from longmab_pl.shown import first_line, printable, quoted, shown
 
 
 def test_what_a_terminal_obeys_is_escaped():
@@ -22,3 +22,11 @@ def test_ordinary_text_stays_as_it_is():
     assert quoted("it's") == '"it\'s"'
     assert quoted(0.5) == "0.5"
     assert printable("two\nlines") == "two\nlines"
+
+
+def test_the_first_line_of_an_error_says_something():
+    assert first_line(ValueError("\n  no such key \nand a long tail")) == "no such key"
+    assert first_line(ValueError("")) == "ValueError"
+    assert first_line(OSError(" \n ")) == "OSError"
+    assert first_line(ValueError("red \x1b[31m alert")) == "red \\x1b[31m alert"
+    assert len(first_line(ValueError("x" * 10_000))) < 350

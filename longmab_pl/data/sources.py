@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from longmab_pl.errors import DataError
-from longmab_pl.shown import shown
+from longmab_pl.shown import first_line, shown
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 _SHIPPED = Path(__file__).parent / "shipped"
@@ -277,7 +277,7 @@ def _hub_rows(source: str, name: str, config: str | None, split: str) -> Iterato
     try:
         data = datasets.load_dataset(name, config, split=split)
     except Exception as error:  # network, missing repository, config or split: the library has a type for each
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise DataError(
             f"{source}: data set {name!r} (config {config or 'default'}, split {split!r}) cannot be loaded: {reason}; "
             "check the name (owner/name:config:split) and the network, or give a downloaded .jsonl or .parquet file"

@@ -13,7 +13,7 @@ from longmab_pl.errors import ConfigError
 from longmab_pl.models.adapter_files import AdapterInfo, fitting_adapter
 from longmab_pl.models.bundled import BUNDLED_PREFIX
 from longmab_pl.models.hub import resolve_model
-from longmab_pl.shown import tell
+from longmab_pl.shown import first_line, tell
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def evaluation_tokenizer(model: str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ConfigError(
             f"cannot load the tokenizer of {model!r}: {reason}; give a local model folder, a hub name that this "
             "machine can reach and may read, or bundled:smollm2-135m-instruct"

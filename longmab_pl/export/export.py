@@ -17,7 +17,7 @@ from longmab_pl.export.merge import MergedDtype, MergeFidelity, load_plain, merg
 from longmab_pl.models.adapter_files import check_adapter
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.prompts import encoding
-from longmab_pl.shown import tell
+from longmab_pl.shown import first_line, tell
 from longmab_pl.storage.checksums import zip_damage
 from longmab_pl.storage.files import atomic_folder
 from longmab_pl.training import adapter as adapters
@@ -181,7 +181,7 @@ def _without_base(config: PeftConfig, model: str) -> PeftModel:
         with torch.device("meta"):
             skeleton = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model))
     except (OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ConfigError(f"cannot read the base model {model!r}: {reason}; say where it is: --base_model") from error
     return get_peft_model(skeleton, config, adapter_name=adapters.POLICY, low_cpu_mem_usage=True)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from longmab_pl.errors import ConfigError
+from longmab_pl.shown import first_line
 from longmab_pl.training.adapter import POLICY
 from longmab_pl.training.logprobs import causal_model, head_logps
 
@@ -73,7 +74,7 @@ def load_plain(model: str, adapter: Path) -> PeftModel:
         base = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
         policy: PeftModel = PeftModel.from_pretrained(base, str(adapter), adapter_name=POLICY)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ConfigError(
             f"cannot put the adapter {adapter} on {model!r}: {reason}; give the base model that it was trained on with "
             "--base_model"

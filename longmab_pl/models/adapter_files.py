@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from longmab_pl.errors import ConfigError, DataError, EngineError
+from longmab_pl.shown import first_line
 from longmab_pl.storage.checked_json import read_checked_json, write_checked_json
 from longmab_pl.storage.checksums import difference, file_checksum
 
@@ -107,7 +108,7 @@ def _weights_of(model: str) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]
         with torch.device("meta"):
             skeleton = AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ConfigError(
             f"cannot build the model {model!r} to check the adapter: {reason}; give a Transformers model folder or a "
             "hub name that this machine can reach"

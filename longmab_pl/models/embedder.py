@@ -79,12 +79,12 @@ class Embedder:
             self._cache.pop(next(iter(self._cache)))
 
     def _embed(self, texts: list[str]) -> list[Embeddings]:
-        model = self._load()
+        model = self.load()
         windows: list[str] = []
         weights: list[int] = []
         owner: list[int] = []
         for i, text in enumerate(texts):
-            for window, tokens in self._windows(text):
+            for window, tokens in self.windows(text):
                 windows.append(window)
                 weights.append(tokens)
                 owner.append(i)
@@ -100,10 +100,14 @@ class Embedder:
         norms = np.linalg.norm(pooled, axis=1, keepdims=True)
         return list(pooled / np.maximum(norms, 1e-12))
 
-    def _windows(self, text: str) -> list[tuple[str, int]]:
-        """Cut a text at token boundaries into windows that the model reads whole."""
-        tokenizer = self._loaded.tokenizer
-        room = self._loaded.max_seq_length
+    def windows(self, text: str) -> list[tuple[str, int]]:
+        """Cut a text at token boundaries into windows that the model reads whole.
+
+        Returns:
+            (window, its number of tokens), in the order of the text.
+        """
+        model = self.load()
+        tokenizer, room = model.tokenizer, model.max_seq_length
         spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False)[
             "offset_mapping"
         ]
@@ -123,15 +127,12 @@ class Embedder:
             start = stop
         return windows
 
-    def load(self) -> None:
-        """Load the model now instead of at the first text.
+    def load(self) -> Any:
+        """Return the sentence-transformers model, loaded now if no text was embedded before.
 
         Raises:
             ConfigError: it cannot be loaded.
         """
-        self._load()
-
-    def _load(self) -> Any:
         if self._loaded is None:
             from sentence_transformers import SentenceTransformer
 

@@ -52,7 +52,7 @@ def resolve_model(name: str) -> str:
     """
     if name in BUNDLED_MODELS:
         return str(_converted_smollm2())
-    return _checked(name, BUNDLED_MODELS, "model")
+    return usable_name(name)
 
 
 def resolve_embedder(name: str) -> str:
@@ -63,11 +63,21 @@ def resolve_embedder(name: str) -> str:
     """
     if name in BUNDLED_EMBEDDERS:
         return str(_file_in_package(_MINILM_PACKAGE, "model", name, _MINILM_INSTALL))
-    return _checked(name, BUNDLED_EMBEDDERS, "embedder")
+    return usable_name(name, BUNDLED_EMBEDDERS, "embedder")
 
 
-def _checked(name: str, bundled: Iterable[str], kind: str) -> str:
-    """`name` itself, unless it can only be a mistake."""
+def usable_name(name: str, bundled: Iterable[str] = BUNDLED_MODELS, kind: str = "model") -> str:
+    """Return the folder or hub name, unless it can only be a mistake.
+
+    Args:
+        name: a local folder or a hub name.
+        bundled: names that the message lists beside.
+        kind: what it names, for the message.
+
+    Raises:
+        ConfigError: there is no such bundled model, no such folder, or no config.json in it: asked of the hub, it
+            would be answered with an error about names.
+    """
     names = list(bundled)
     if name.startswith(BUNDLED_PREFIX):
         tails = {bundled_name.removeprefix(BUNDLED_PREFIX): bundled_name for bundled_name in names}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longmab_pl.errors import ConfigError
+from longmab_pl.models.hub import usable_name
+from longmab_pl.shown import first_line
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -24,7 +25,7 @@ def load_tokenizer(model: str, *, needs_chat: bool = True) -> PreTrainedTokenize
     """
     from transformers import AutoTokenizer
 
-    _refuse_missing_folder(model)
+    usable_name(model)
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError) as error:
@@ -57,7 +58,7 @@ def context_limit(model: str) -> int | None:
     """
     from transformers import AutoConfig
 
-    _refuse_missing_folder(model)
+    usable_name(model)
     try:
         config = AutoConfig.from_pretrained(model)
     except (OSError, ValueError) as error:
@@ -107,21 +108,8 @@ def _position_factor(rope: Mapping[str, Any]) -> float | None:
     return None if kind in _SCALED_ALREADY or factor is None else float(factor)
 
 
-def _refuse_missing_folder(model: str) -> None:
-    # A path that is not there would otherwise be taken for a hub name, and answered with an error about names.
-    path = Path(model).expanduser()
-    looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1
-    if looks_local and not path.is_dir():
-        raise ConfigError(f"model {model!r} is not a folder; check model.model (a local folder or a hub name)")
-    if path.is_dir() and not (path / "config.json").is_file():
-        raise ConfigError(
-            f"model folder {model!r} has no config.json; point model.model at a Transformers model folder"
-        )
-
-
 def _cannot_load(what: str, model: str, error: Exception) -> ConfigError:
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return ConfigError(
-        f"cannot load {what} {model!r}: {reason} -- give a local model folder, a hub name that this machine can reach "
-        'and may read, or "bundled:smollm2-135m-instruct"'
+        f"cannot load {what} {model!r}: {first_line(error)} -- give a local model folder, a hub name that this machine "
+        'can reach and may read, or "bundled:smollm2-135m-instruct"'
     )

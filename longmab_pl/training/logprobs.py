@@ -12,6 +12,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from longmab_pl.errors import ConfigError
+from longmab_pl.shown import first_line
 from longmab_pl.training.attention import FLEX, allow_flex_variants, backbone_inputs, plain_options
 from longmab_pl.training.batch import PackedBatch, PreferenceExample, collate
 from longmab_pl.training.losses import PairLogps
@@ -172,7 +173,7 @@ def flex_failure(model: PreTrainedModel | PeftModel) -> str | None:
             if logps.requires_grad:
                 logps.sum().backward()
     except Exception as error:
-        return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        return first_line(error)
     finally:
         model.zero_grad()
     return None

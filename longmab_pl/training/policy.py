@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from longmab_pl.errors import ConfigError
-from longmab_pl.models.hub import nf4_config
-from longmab_pl.models.tokenizer import _cannot_load, _refuse_missing_folder
+from longmab_pl.models.hub import nf4_config, usable_name
+from longmab_pl.models.tokenizer import _cannot_load
 from longmab_pl.training.attention import Attention, choose_attention, use_segments
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def load_base(
     options: dict[str, Any] = {}
     if quantization == "nf4":
         options["quantization_config"] = nf4_config(_DTYPES[dtype])
-    _refuse_missing_folder(model)
+    usable_name(model)
 
     def attempt(implementation: str) -> tuple[PreTrainedModel, dict[str, Any]]:
         return AutoModelForCausalLM.from_pretrained(

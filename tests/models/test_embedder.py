@@ -21,12 +21,12 @@ def embedder():
 
 def test_short_texts_are_embedded_as_the_model_does(embedder):
     (vector,) = embedder.encode([ANSWER])
-    raw = embedder._loaded.encode([ANSWER], normalize_embeddings=True)[0]
+    raw = embedder.load().encode([ANSWER], normalize_embeddings=True)[0]
     np.testing.assert_allclose(vector, raw, atol=1e-5)
 
 
 def test_what_stands_behind_the_models_limit_counts(embedder):
-    assert embedder._loaded is None or embedder._loaded.max_seq_length == 256
+    assert embedder.load().max_seq_length == 256
     plain, late, early = embedder.encode([FILLER * 60, FILLER * 40 + ANSWER * 20, ANSWER * 20 + FILLER * 40])
     query = embedder.encode_query("When did the volcano erupt?")
     assert late @ query > plain @ query + 0.1
@@ -35,24 +35,23 @@ def test_what_stands_behind_the_models_limit_counts(embedder):
 
 
 def test_windows_cover_every_token_and_fit_the_model(embedder):
-    embedder.encode(["x"])
     text = " ".join(f"word{i} antidisestablishmentarianism" for i in range(600))
-    windows = embedder._windows(text)
+    windows = embedder.windows(text)
     assert "".join(w for w, _ in windows).replace(" ", "") == text.replace(" ", "")
-    tokenizer = embedder._loaded.tokenizer
+    tokenizer = embedder.load().tokenizer
     assert all(len(tokenizer(w, truncation=False, verbose=False).input_ids) <= 256 for w, _ in windows)
 
 
 def test_a_chunk_is_embedded_once(embedder, monkeypatch):
     embedder.encode(["first", "second"])
     asked = []
-    encode = embedder._loaded.encode
+    encode = embedder.load().encode
 
     def counting(texts, **options):
         asked.extend(texts)
         return encode(texts, **options)
 
-    monkeypatch.setattr(embedder._loaded, "encode", counting)
+    monkeypatch.setattr(embedder.load(), "encode", counting)
     again = embedder.encode(["second", "third", "first", "third"])
     assert asked == ["third"]
     assert (again[1] == again[3]).all()

@@ -58,9 +58,9 @@ def test_modules_that_are_not_there(tiny_model: TinyModel) -> None:
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is not a folder"):
+    with pytest.raises(ConfigError, match="does not exist"):
         load_policy(str(tmp_path / "nowhere"))
-    with pytest.raises(ConfigError, match="is not a folder"):
+    with pytest.raises(ConfigError, match="does not exist"):
         load_tokenizer("./nowhere")
     with pytest.raises(ConfigError, match=r"no config\.json"):
         load_policy(str(tmp_path))
