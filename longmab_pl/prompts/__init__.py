@@ -1,4 +1,4 @@
-"""Prompt formats: how a context and a question become a prompt."""
+"""Prompts: how a context and a question become one, and what a judge is asked."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from longmab_pl.exports import lazy_exports
 
 if TYPE_CHECKING:
     from longmab_pl.prompts.formats import DirectAnswer, PromptFormat, ReasonThenAnswer
+    from longmab_pl.prompts.judge import JudgePrompts
 
 HOMES = {
     "DirectAnswer": "longmab_pl.prompts.formats",
+    "JudgePrompts": "longmab_pl.prompts.judge",
     "PromptFormat": "longmab_pl.prompts.formats",
     "ReasonThenAnswer": "longmab_pl.prompts.formats",
 }
 
-__all__ = ["DirectAnswer", "PromptFormat", "ReasonThenAnswer"]
+__all__ = ["DirectAnswer", "JudgePrompts", "PromptFormat", "ReasonThenAnswer"]
 
 __getattr__ = lazy_exports(__name__, HOMES)

@@ -2,14 +2,74 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from longmab_pl.errors import ConfigError
+from longmab_pl.checks import one_of
+from longmab_pl.data.records import QARecord
+from longmab_pl.engines.protocol import RequestStream
+from longmab_pl.prompts.thoughts import without_thought
+from longmab_pl.rewards.base import RewardContext, Score
+from longmab_pl.rewards.rouge import rouge_l
 
+Similarity = Literal["embedding", "rouge"]
 ConsistencyStyle = Literal["siblings", "original"]
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Scores an answer by its agreement with the other answers to its question: needs no gold answer and no judge.
+
+    The value is its mean similarity to its siblings (minimum Bayes risk): answers that most others agree with are
+    likely right. Asks no engine. A single answer is excluded, for it has nothing to agree with; so is an empty one,
+    which the others are compared without.
+
+    Args:
+        similarity: `embedding`: cosine of sentence embeddings, -1 to 1; `rouge`: ROUGE-L F1, 0 to 1.
+        style: `siblings` leaves an answer's similarity to itself out; `original` counts it, as the program does.
+
+    Example:
+        >>> Consistency(similarity="rouge").needs_embedder
+        False
+
+    Source: SeaLong (arXiv:2411.08147), section 3.2.
+    """
+
+    name: ClassVar[str] = "consistency"
+    engines: ClassVar[tuple[str, ...]] = ()
+
+    similarity: Similarity = "embedding"
+    style: ConsistencyStyle = "siblings"
+
+    def __post_init__(self) -> None:
+        one_of("reward.similarity", self.similarity, ("embedding", "rouge"))
+        one_of("reward.style", self.style, ("siblings", "original"))
+
+    @property
+    def needs_embedder(self) -> bool:
+        return self.similarity == "embedding"
+
+    def score(self, record: QARecord, responses: Sequence[str], context: RewardContext) -> RequestStream[list[Score]]:
+        yield from ()  # asks nobody
+        texts = [without_thought(text).strip() for text in responses]
+        said = [i for i, text in enumerate(texts) if text]
+        if len(said) < 2:
+            return [Score(0.0, excluded="no other answer to agree with") for _ in texts]
+        values = dict(zip(said, self._values([texts[i] for i in said], context).tolist(), strict=True))
+        return [
+            Score(values[i], {"similarity": values[i]}) if i in values else Score(0.0, excluded="an empty answer")
+            for i in range(len(texts))
+        ]
+
+    def _values(self, texts: list[str], context: RewardContext) -> NDArray[np.float64]:
+        if self.similarity == "embedding":
+            return consistency_scores(context.embedder.encode(texts), self.style)
+        matrix = np.array([[rouge_l(a, b).f1 for b in texts] for a in texts])
+        return matrix.mean(axis=1) if self.style == "original" else sibling_means(matrix)
 
 
 def consistency_scores(embeddings: ArrayLike, style: ConsistencyStyle = "siblings") -> NDArray[np.float64]:
@@ -38,8 +98,7 @@ def consistency_scores(embeddings: ArrayLike, style: ConsistencyStyle = "sibling
     vectors = np.asarray(embeddings, dtype=np.float64)
     if style == "original":
         return (vectors @ vectors.T).mean(axis=1)
-    if style != "siblings":
-        raise ConfigError(f"consistency style is {style!r}; use 'siblings' or 'original'")
+    one_of("style", style, ("siblings", "original"))
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = vectors / np.where(norms == 0, 1.0, norms)
     return sibling_means(unit @ unit.T)

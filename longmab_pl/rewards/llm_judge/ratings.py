@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,17 +52,42 @@ def parse_ratings(reply: str, names: Sequence[str], lowest: float = 1.0, highest
 
     Source: LongDPO, `templates/judge_text.txt`; LongWriter, `evaluation/eval_quality.py`.
     """
+    found = only_object(reply, names)
+    if found is None:
+        return None
+    ratings = {name: _rating(found[_plain(name)], lowest, highest) for name in names}
+    scores = {name: rating for name, rating in ratings.items() if rating is not None}
+    return Ratings(scores, str(found.get("analysis", ""))) if len(scores) == len(names) else None
+
+
+def parse_labels(reply: str, names: Sequence[str], labels: Mapping[str, float]) -> dict[str, float] | None:
+    """Return the value of each name's label in the only object of a reply that has all names, or None.
+
+    Args:
+        reply: the judge's whole reply.
+        names: what is labeled.
+        labels: the value of each label, lower-cased.
+
+    Example:
+        >>> parse_labels('{"a": "Fully", "b": "none"}', ["a", "b"], {"fully": 1.0, "none": 0.0})
+        {'a': 1.0, 'b': 0.0}
+    """
+    found = only_object(reply, names)
+    if found is None:
+        return None
+    values = {name: labels.get(" ".join(str(found[_plain(name)]).lower().split())) for name in names}
+    known = {name: value for name, value in values.items() if value is not None}
+    return known if len(known) == len(names) else None
+
+
+def only_object(reply: str, names: Sequence[str]) -> dict[str, Any] | None:
+    """Return the only JSON object in a reply that has all names, by `_plain` names; None for none or several."""
     complete = []
     for found in _objects(reply[:_LONGEST]):
         values = {_plain(key): value for key, value in found.items()}
-        ratings = {name: _rating(values.get(_plain(name)), lowest, highest) for name in names}
         if all(_plain(name) in values for name in names):
-            complete.append((ratings, values.get("analysis", "")))
-    if len(complete) != 1:
-        return None
-    ratings, analysis = complete[0]
-    scores = {name: rating for name, rating in ratings.items() if rating is not None}
-    return Ratings(scores, str(analysis)) if len(scores) == len(names) else None
+            complete.append(values)
+    return complete[0] if len(complete) == 1 else None
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
