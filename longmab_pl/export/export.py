@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from longmab_pl.errors import ConfigError
 from longmab_pl.export.merge import MergedDtype, MergeFidelity, load_plain, merge
-from longmab_pl.models.adapter_files import check_adapter
+from longmab_pl.models.adapter_files import check_plain_lora
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.prompts import encoding
 from longmab_pl.shown import first_line, tell
@@ -153,7 +153,7 @@ def _of_folder(path: Path, base_model: str | None) -> Adapter:
     from peft import PeftConfig, get_peft_model_state_dict
     from safetensors.torch import load_file
 
-    check_adapter(path)
+    check_plain_lora(path)
     try:
         config = PeftConfig.from_pretrained(str(path))
         weights = load_file(path / "adapter_model.safetensors")

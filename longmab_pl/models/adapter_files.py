@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,7 @@ def fitting_adapter(adapter: Path | str, model: str) -> AdapterInfo:
     if kind != "LORA":
         raise ConfigError(f"{config_file}: the adapter's peft_type is {kind!r}; only LORA adapters can be evaluated")
     shapes = _shapes(weights_file)
+    _refuse_other_weights(weights_file, shapes)
     layers = {
         name.removesuffix(".lora_A.weight"): (shape, shapes.get(name.replace(".lora_A.", ".lora_B.")))
         for name, shape in shapes.items()
@@ -67,13 +70,15 @@ def fitting_adapter(adapter: Path | str, model: str) -> AdapterInfo:
     }
     if not layers:
         raise ConfigError(f"{weights_file}: holds no LoRA weights; export the adapter again")
-    matrices, stacks = _weights_of(model)
+    matrices, stacks, tied_head = _weights_of(model)
     for name, (a, b) in layers.items():  # A [rank, in], B [out, rank]
         layer = name.removeprefix(_LAYER)
         if layer.startswith(stacks):
             continue  # experts stacked in one tensor: PEFT has its own names for their parts
         problem = ""
-        if layer not in matrices:
+        if layer == tied_head:
+            problem = f"it changes {layer}, whose weight this model uses for its embeddings too"
+        elif layer not in matrices:
             problem = f"the model has no layer {layer}"
         elif b is None or a[0] != b[1]:
             problem = f"A and B of {layer} do not belong together ({list(a)}, {list(b or ())})"
@@ -88,6 +93,54 @@ def fitting_adapter(adapter: Path | str, model: str) -> AdapterInfo:
     return AdapterInfo(folder, adapter_digest(folder), rank, str(config.get("base_model_name_or_path") or ""))
 
 
+_LORA_WEIGHT = re.compile(r"\.(lora_A\.weight|lora_B\.weight|lora_magnitude_vector(\.weight)?)$")
+"""Names of LoRA's matrices, and of DoRA's magnitudes, in an adapter file."""
+
+
+def check_plain_lora(adapter: Path) -> None:
+    """Refuse an adapter folder that holds more than LoRA and DoRA matrices of linear layers.
+
+    Whole layers (`modules_to_save`, a resized vocabulary), biases, single tokens and embeddings are stored and merged
+    in ways of their own, and vLLM serves none of them.
+
+    Raises:
+        EngineError: the folder does not exist or lacks a file.
+        ConfigError: it holds such weights; the message says which and what to do.
+    """
+    _, weights = check_adapter(adapter)
+    _refuse_other_weights(weights, _shapes(weights))
+
+
+def _refuse_other_weights(file: Path, names: Iterable[str]) -> None:
+    others = sorted(name for name in names if not _LORA_WEIGHT.search(name))
+    if not others:
+        return
+    name = others[0].removeprefix(_LAYER)
+    if "trainable_tokens" in name:
+        what = "embeddings of single tokens (trainable_token_indices)"
+    elif "lora_embedding_" in name:
+        what = "an adapter on the embeddings"
+    elif name.endswith(".bias"):
+        what = "biases"
+    elif ".base_layer." in name:
+        what = "the base model's own weights beside its matrices (PEFT's save_embedding_layers)"
+    elif "embed" in name or "lm_head" in name or "wte" in name:
+        what = "whole embeddings or a whole output head (modules_to_save, or a vocabulary that was resized)"
+    else:
+        what = "weights of whole layers (modules_to_save)"
+    raise ConfigError(
+        f"{file}: the adapter has {what}, such as {name}; only LoRA and DoRA matrices of linear layers can be "
+        "evaluated, served and exported. Merge it with PEFT (merge_and_unload), save the model with its tokenizer, and "
+        "use that folder as the model"
+    )
+
+
+def uses_dora(adapter: Path) -> bool:
+    """Return whether an adapter folder holds a DoRA adapter, which LoRA kernels do not serve."""
+    config, _ = check_adapter(adapter)
+    return bool(json.loads(config.read_text(encoding="utf-8")).get("use_dora"))
+
+
 def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
     from safetensors import SafetensorError, safe_open
 
@@ -98,8 +151,9 @@ def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
         raise ConfigError(f"{file}: not a readable safetensors file ({error}); export the adapter again") from error
 
 
-def _weights_of(model: str) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]]:
-    """Shape of every layer's weight matrix by name, and the names of the modules that hold stacks of matrices."""
+def _weights_of(model: str) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...], str | None]:
+    """Return the shape of every layer's weight matrix by name, the names of the modules that hold stacks of matrices,
+    and the name of an output head that shares its weight with the embeddings."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -119,7 +173,10 @@ def _weights_of(model: str) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]
             matrices[name.removesuffix(".weight")] = tuple(parameter.shape)
         elif parameter.dim() > 2:
             stacks.add(name.rpartition(".")[0])
-    return matrices, tuple(stacks)
+    head = skeleton.get_output_embeddings()
+    tied = head is not None and head.weight is skeleton.get_input_embeddings().weight
+    name = next((name for name, module in skeleton.named_modules() if module is head), None) if tied else None
+    return matrices, tuple(stacks), name
 
 
 def adapter_digest(folder: Path) -> str:

@@ -127,6 +127,23 @@ def load_base(
     return base.requires_grad_(False).eval()
 
 
+def _refuse_embeddings(policy: PeftModel, embeddings: torch.nn.Module, head: torch.nn.Module | None) -> None:
+    """Refuse adapters on layers where a merge, or an engine, would compute another model."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    adapted = [layer.get_base_layer() for layer in policy.modules() if isinstance(layer, BaseTunerLayer)]
+    if any(layer is embeddings for layer in adapted):
+        raise ConfigError(
+            "model.lora.target_modules names the embeddings, where no engine serves an adapter; name linear layers, "
+            'or use "all-linear"'
+        )
+    if head is not None and head.weight is embeddings.weight and any(layer is head for layer in adapted):
+        raise ConfigError(
+            "model.lora.target_modules names the output head, whose weight this model uses for its embeddings too, so "
+            'a merge would change both; leave it out, or use "all-linear"'
+        )
+
+
 def load_policy(
     model: str,
     lora: LoRASettings | None = None,
@@ -156,16 +173,19 @@ def load_policy(
         The policy in train mode; only the adapter called "default" requires gradients.
 
     Raises:
-        ConfigError: the model cannot be found, read or loaded completely, or the adapter fits none of its layers.
+        ConfigError: the model cannot be found, read or loaded completely, the adapter fits none of its layers, or it
+            is on the embeddings.
     """
     from peft import get_peft_model
 
     lora = lora or LoRASettings()
     base = load_base(model, quantization, dtype, attention, device)
+    embeddings, head = base.get_input_embeddings(), base.get_output_embeddings()
     try:
         policy = get_peft_model(base, lora.to_peft())
     except ValueError as error:
         raise ConfigError(f"the adapter does not fit model {model!r}: {error} Change lora.target_modules.") from error
+    _refuse_embeddings(policy, embeddings, head)
     if gradient_checkpointing:
         # Non-reentrant recomputation needs no input that requires gradients, unlike the older kind.
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -18,7 +18,7 @@ from longmab_pl.evaluation import QASuite
 from longmab_pl.export.export import DESCRIPTION, describe_adapter, export, find_origin, load_adapter
 from longmab_pl.export.merge import MergeFidelity, load_plain, merge
 from longmab_pl.training import adapter as adapters
-from longmab_pl.training.policy import LoRASettings, load_policy
+from longmab_pl.training.policy import LoRASettings, load_base, load_policy
 
 STRATEGY = "longmab_pl.strategies.BanditRollout"
 
@@ -260,12 +260,14 @@ def test_a_checkpoint_with_a_tensor_missing_is_refused(policy, tiny_model, tmp_p
 
 
 def test_a_shared_weight_is_never_merged_into(tiny_model, tmp_path):
+    from peft import get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(tiny_model)
     config.tie_word_embeddings = True
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "tied")
-    policy = load_policy(str(tmp_path / "tied"), LoRASettings(target_modules=["lm_head"]), dtype="fp32")
+    config = LoRASettings(target_modules=["lm_head"]).to_peft()
+    policy = get_peft_model(load_base(str(tmp_path / "tied"), dtype="fp32"), config)
     adapters.save_adapter(policy, tmp_path / "adapter", str(tmp_path / "tied"))
     with pytest.raises(ConfigError, match="tied embeddings"):
         merge(load_plain(str(tmp_path / "tied"), tmp_path / "adapter"), "float32", TEXTS)

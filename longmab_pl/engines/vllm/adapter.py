@@ -9,7 +9,7 @@ from typing import Any
 
 from longmab_pl.engines.vllm.merge import merged_weights
 from longmab_pl.errors import EngineError
-from longmab_pl.models.adapter_files import check_adapter
+from longmab_pl.models.adapter_files import check_adapter, uses_dora
 
 
 class AdapterSlot:
@@ -71,6 +71,10 @@ class AdapterSlot:
 
         old, new = self.lora, None
         if adapter is not None:
+            if uses_dora(adapter):
+                raise EngineError(
+                    f"vLLM's LoRA kernels serve no DoRA adapter such as {adapter}; set engine.adapter_sync: merge"
+                )
             number = next(self._ids)
             new = LoRARequest(f"adapter-{number}", number, str(adapter.resolve()))
             if not self._llm.add_lora(new):
