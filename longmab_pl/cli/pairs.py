@@ -36,6 +36,7 @@ def pairs(
     format: PairFormat | None = None,
     style: Style = "conversational",
     max_prompt_length: int | None = None,
+    by: str | None = None,
     min_margin: float | None = None,
     pairs_per_record: int | None = None,
     max_length_ratio: float | None = None,
@@ -55,7 +56,8 @@ def pairs(
         format: jsonl or parquet. Default: by the file's name.
         style: conversational (messages) or plain (texts, with the chat template written out in the prompt).
         max_prompt_length: tokens for prompt and longest answer together; the context is cut in the middle.
-        min_margin: the least difference of the two rewards.
+        by: name of the reward that is compared, of those that the round stored.
+        min_margin: the least difference of the two values.
         pairs_per_record: at most so many pairs of a record.
         max_length_ratio: the longer answer has at most so many times the tokens of the shorter.
         max_length_difference: the answers differ by at most so many tokens.
@@ -74,6 +76,7 @@ def pairs(
     stores = list(_rounds(Path(source)))
     changes = {
         "max_prompt_length": max_prompt_length,
+        "by": by,
         "min_margin": min_margin,
         "pairs_per_record": pairs_per_record,
         "max_length_ratio": max_length_ratio,

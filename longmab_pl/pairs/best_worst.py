@@ -10,11 +10,13 @@ from typing import Literal
 
 from longmab_pl.checks import at_least, between, not_negative, one_of, unit_interval
 from longmab_pl.data.records import QARecord
+from longmab_pl.errors import ConfigError
 from longmab_pl.pairs.build import build_pairs
 from longmab_pl.pairs.rule import PairContext
 from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.rewards.answer_match import ROUNDING, extract_answer, normalize_answer
 from longmab_pl.seeding import derive_seed
+from longmab_pl.shown import quoted
 from longmab_pl.strategies.base import RecordRollout
 
 
@@ -69,6 +71,9 @@ class BestWorst:
     def pairs(self, record: QARecord, rollout: RecordRollout, context: PairContext) -> list[PreferencePair]:
         responses = rollout.responses
         # A response without a word cannot be trained on, neither as chosen nor as rejected.
+        if responses and self.by is not None and not any(self.by in r.scores for r in responses):
+            known = ", ".join(sorted(responses[0].scores))
+            raise ConfigError(f"pairs.by is {quoted(self.by)}; the responses are scored by: {known}")
         scored = [r.scores.get(self.by or context.primary) if r.text.strip() else None for r in responses]
         values = [None if score is None or score.excluded is not None else score.value for score in scored]
         lengths = [context.count(r.text) for r in responses] if self.controls_length else [0] * len(responses)
@@ -76,6 +81,10 @@ class BestWorst:
             [r.text for r in responses], values, lengths, self, derive_seed(context.seed, record.id, "pair")
         )
         return build_pairs(record, rollout, indices, self.max_prompt_length, context, by=self.by or context.primary)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return () if self.by is None else (self.by,)
 
     @property
     def controls_length(self) -> bool:

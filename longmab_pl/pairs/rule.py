@@ -47,6 +47,10 @@ class PairRule(Protocol):
     def max_prompt_length(self) -> int:
         """Tokens for the training prompt and its longest answer together."""
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of the rewards that it reads; empty for the primary alone."""
+
     def pairs(self, record: QARecord, rollout: RecordRollout, context: PairContext) -> list[PreferencePair]:
         """Return the record's pairs; none if its responses do not differ enough.
 

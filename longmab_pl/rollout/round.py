@@ -58,6 +58,8 @@ class RoundPlan:
             raise ConfigError("data.rewards is empty; give one reward at least, such as longmab_pl.rewards.AnswerMatch")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ConfigError(f"data.rewards has two rewards of the name {twice[0]!r}; names must be unique")
+        if unknown := sorted(set(self.pairs.reads) - set(names)):
+            raise ConfigError(f"data.pairs compares {unknown[0]!r}; the rewards of this run are: {', '.join(names)}")
 
     @property
     def primary(self) -> str:

@@ -189,3 +189,8 @@ def test_answers_that_leave_no_room_are_an_error(byte_tokenizer):
 def test_rule_is_checked(wrong):
     with pytest.raises(ConfigError, match=f"pairs.{next(iter(wrong))}"):
         BestWorst(**wrong)
+
+
+def test_a_score_that_no_response_has_is_refused(byte_tokenizer):
+    with pytest.raises(ConfigError, match="by is 'judge'; the responses are scored by: answer_match"):
+        build(byte_tokenizer, "Answer: Ombra", "Answer: no", by="judge")

@@ -164,3 +164,8 @@ def test_an_engine_that_is_asked_and_not_there_is_said_before_anything_is_loaded
 def test_two_rewards_of_one_name_are_refused():
     with pytest.raises(ConfigError, match="two rewards of the name 'answer_match'"):
         RoundPlan(BestOfN(), (AnswerMatch(), AnswerMatch()), DirectAnswer(), BestWorst(), Embedder())
+
+
+def test_a_pair_rule_that_reads_a_reward_which_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match="compares 'judge'; the rewards of this run are: answer_match"):
+        RoundPlan(BestOfN(), (AnswerMatch(),), DirectAnswer(), BestWorst(by="judge"), Embedder())
