@@ -48,6 +48,8 @@ class ScriptedServer:
         """So many adapters are loaded without the client hearing of it."""
         self.logprob = -1.0
         self.asked: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        """Of the completions that were asked for."""
         self.told: list[str] = []
         self.at_once = self.most_at_once = 0
         self.answered: Counter[str] = Counter()
@@ -123,6 +125,7 @@ class ScriptedServer:
         body = await request.json()
         with self.lock:
             self.asked.append(body)
+            self.headers.append(dict(request.headers))
             self.at_once += body.get("n", 1)
             self.most_at_once = max(self.most_at_once, self.at_once)
         try:

@@ -476,6 +476,23 @@ def test_the_key_comes_from_the_named_variable_and_is_never_shown(
     assert KEY not in caplog.text
 
 
+def test_nothing_that_was_meant_for_another_server_is_sent(
+    server: ScriptedServer, tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What OpenAI's own client takes from the environment: keys, names of the account, a proxy."""
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, KEY)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9")
+    with engine_over([server]) as engine:
+        engine.start(tiny_model)
+        assert len(answers(engine, requests(2))) == 2
+    for headers in server.headers:
+        assert KEY not in "".join(headers.values())
+        assert "Authorization" not in headers
+
+
 # ---------------------------------------------------------------------- adapters, scores, sleep
 
 
