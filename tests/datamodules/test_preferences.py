@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -205,3 +206,18 @@ def test_held_out_rows_are_never_trained_on(tmp_path, tiny_model):
 def test_settings_are_checked(setting):
     with pytest.raises(ConfigError, match=f"data.{next(iter(setting))}"):
         PreferenceDataModule("pairs.jsonl", **setting)
+
+
+def test_no_prompt_is_on_both_sides_of_the_validation_split(tmp_path, tiny_model):
+    cases = Path(__file__).parents[1] / "assets" / "cases" / "many_per_prompt.jsonl"
+    rows = [{"prompt": f"Question {i % 20}", "chosen": f"a{i}", "rejected": f"b{i}"} for i in range(80)]
+    source = write(tmp_path / "pairs.jsonl", rows)
+    for path, fraction in ((source, 0.3), (cases, 0.2)):
+        trainer, module, data, _ = make(tmp_path / "run", tiny_model, path, val_fraction=fraction, epochs=1)
+        data.trainer = trainer
+        trainer.strategy.connect(module)
+        data.setup("fit")
+        trained, held_out = ({e.prompt_ids for e in part} for part in (data.training, data.held_out))
+        assert held_out
+        assert not trained & held_out
+        assert len(data.training) + len(data.held_out) == len(path.read_text().splitlines())
