@@ -19,6 +19,10 @@ from longmab_pl.reporting.run_report import METRIC_TITLES, RunReport, load_repor
 
 Round = tuple[int, list[RolloutTrace]]
 
+ACCURACY = ("train/rewards/accuracies", "Chosen answer preferred (share of pairs)")
+MARGIN = ("train/rewards/margins", "Reward margin of chosen over rejected")
+"""Training metrics with their titles."""
+
 
 def draw(run: Path) -> Path:
     """Draw `report.png` in a run folder: reward by pull, pulls by arm, evaluations; without rollouts the training
@@ -40,9 +44,13 @@ def draw(run: Path) -> Path:
     axes = figure.subplots(1, panels)
     if rounds:
         reward_panel(axes[0], rounds)
-        pulls_panel(axes[1], rounds)
+        if any(trace.pulls for _, traces in rounds for trace in traces):
+            pulls_panel(axes[1], rounds)
+        else:  # a method without arms
+            training_panel(axes[1], report.rounds, *ACCURACY)
     else:
-        training_panels(axes, report.rounds)
+        training_panel(axes[0], report.rounds, *ACCURACY)
+        training_panel(axes[1], report.rounds, *MARGIN)
     for axis in axes[:2]:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if panels == 3:
@@ -62,10 +70,11 @@ def reward_panel(axis: Any, rounds: Sequence[Round]) -> None:
             label = f"round {number}" if style == "-" else None
             axis.plot(range(1, len(means) + 1), means, style, marker="o", ms=3, color=color, label=label)
     axis.plot([], [], "-", color="0.4", label="best answer so far")
-    axis.plot([], [], "--", color="0.4", label="mean of the pull's answers")
+    step = "pull" if any(trace.pulls for _, traces in rounds for trace in traces) else "step"
+    axis.plot([], [], "--", color="0.4", label=f"mean of the {step}'s answers")
     axis.set(
         title="Reward over all records",
-        xlabel="bandit pull (records that stopped keep their last value)",
+        xlabel=f"{step} (records that stopped keep their last value)",
         ylabel="mean over records",
         ylim=(0, None),
     )
@@ -87,16 +96,13 @@ def pulls_panel(axis: Any, rounds: Sequence[Round]) -> None:
     axis.legend(frameon=False, fontsize=8)
 
 
-def training_panels(axes: Any, epochs: Sequence[Mapping[str, Any]]) -> None:
-    """Draw accuracy and margin of training by epoch."""
-    for axis, name, title in (
-        (axes[0], "train/rewards/accuracies", "Chosen answer preferred (share of pairs)"),
-        (axes[1], "train/rewards/margins", "Reward margin of chosen over rejected"),
-    ):
-        points = [(row["round"], row[name]) for row in epochs if name in row]
-        if points:
-            axis.plot(*zip(*points, strict=True), marker="o", ms=4)
-        axis.set(title=title, xlabel="epoch", ylabel="mean over the epoch", ylim=(0, None))
+def training_panel(axis: Any, epochs: Sequence[Mapping[str, Any]], name: str, title: str) -> None:
+    """Draw a training metric by round (or epoch over given pairs)."""
+    points = [(row["round"], row[name]) for row in epochs if name in row]
+    if points:
+        axis.plot(*zip(*points, strict=True), marker="o", ms=4)
+    what = "round" if any("folder" in row for row in epochs) else "epoch"
+    axis.set(title=title, xlabel=what, ylabel="mean over its last epoch", ylim=(0, None))
 
 
 def evaluations_panel(axis: Any, report: RunReport) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def mean_of_step(traces: Sequence[RolloutTrace]) -> list[float]:
     return _means_by_step(traces, mean)
 
 
-def _means_by_step(traces: Sequence[RolloutTrace], value: Any) -> list[float]:
+def _means_by_step(traces: Sequence[RolloutTrace], value: Callable[[RolloutTrace, int], float]) -> list[float]:
     known = [trace for trace in traces if trace.rewards]
     longest = max((len(trace.rewards) for trace in known), default=0)
     return [sum(value(trace, steps) for trace in known) / len(known) for steps in range(1, longest + 1)]

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 METRIC_TITLES = {"em": "EM", "f1": "F1", "subem": "SubEM"}
 """Metrics whose usual spelling is not their key."""
 
+_GENERAL = ("rollout/", "pairs/", "reward/")
+"""Beginnings of statistics that every method has; the others are what its strategy says of its trace."""
+
 MOST_COLUMNS = 6
 """Evaluations side by side in a table; of more the first and the last five are shown."""
 
@@ -191,7 +194,7 @@ def statistics_table(statistics: dict[str, float], title: str) -> Table:
         ("mean reward, best of a record", f"{s['rollout/reward']:.3f}, {s['rollout/best_reward']:.3f}"),
         *[(name.removeprefix("reward/"), f"{s[name]:.3f}") for name in sorted(s) if _reward_row(name, s[name])],
         ("cut at max_tokens", f"{s['rollout/truncated_rate']:.0%}"),
-        *[(name, f"{s[name]:.3f}") for name in sorted(s) if name.startswith("bandit/")],
+        *[(name, f"{s[name]:.3f}") for name in sorted(s) if not name.startswith(_GENERAL)],
         *stopped,
         ("records with a usable pair", f"{s['rollout/usable_pair_rate']:.0%}"),
         ("pairs", f"{s['pairs/count']:.0f}"),

@@ -51,7 +51,8 @@ def test_scores_by_round_predictions_best_adapter_and_test_against_the_first(tmp
     assert last[0].scores["macro/f1"].value == 50.0
     assert last[0].scores["score"].low < 50.0 < last[0].scores["score"].high
     assert last[0].against_first.difference == 25.0
-    assert last[0].against_first.p_value == pytest.approx(0.123, abs=0.02)
+    # 4 of 16 records changed, all for the better: of the 2^4 ways to exchange them 2 are as far.
+    assert last[0].against_first.p_value == pytest.approx(2 / 16, abs=0.01)
     assert last[2].against_first.n == 8
     assert evaluation.history[0].against_first is None
     assert len(engine.evaluated) == 4 * 16
@@ -254,7 +255,7 @@ def test_a_bad_row_is_reported_and_the_rest_is_scored(tmp_path, tiny_model, qa_f
     mine = write(tmp_path / "mine.jsonl", [*rows(2, 500), {"id": 9, "input": "Who?", "context": "A text."}])
     evaluation = longbench(mine, before_training=False)
     fit(tmp_path / "run", tiny_model, qa_file, evaluation, rounds=1)
-    assert "mine.jsonl:3: field 'answers'" in capsys.readouterr().err
+    assert "mine.jsonl:3: answer: missing" in capsys.readouterr().err
     assert [(e.task, e.n) for e in evaluation.history] == [(None, 2), ("mine", 2)]
 
 

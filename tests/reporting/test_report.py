@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 
 import pytest
+from lightning import Trainer
 from rich.console import Console
+from river_rounds import write_rivers
 
+from longmab_pl.callbacks import RoundReport
+from longmab_pl.datamodules.rollouts import RolloutDataModule
+from longmab_pl.engines import ScriptedEngine
 from longmab_pl.errors import DataError
 from longmab_pl.evaluation import EvaluationEntry, Score
 from longmab_pl.evaluation.statistics import PairedTest
+from longmab_pl.pairs import BestWorst
+from longmab_pl.prompts.formats import DirectAnswer
 from longmab_pl.reporting.figures import draw, reward_panel
 from longmab_pl.reporting.rollout_trace import (
     RolloutTrace,
@@ -20,6 +27,9 @@ from longmab_pl.reporting.rollout_trace import (
     share_of_pulls_by_rank,
 )
 from longmab_pl.reporting.run_report import RunReport, evaluations_table, load_report, round_table
+from longmab_pl.strategies import BanditRollout, BestOfN, Chunking, EarlyStopping, Strategy
+from longmab_pl.training.module import DPOModule
+from longmab_pl.training.policy import LoRASettings
 
 SOLVED = RolloutTrace(rewards=((0.0, 1.0),), pulls=(1, 1, 0, 0), evidence=(True, False, False, False))
 HARD = RolloutTrace(rewards=((0.2, 0.0), (0.4, 0.0), (0.0, 0.0)), pulls=(3, 2, 1, 0), evidence=(False,) * 4)
@@ -128,6 +138,55 @@ def test_the_reward_panel_says_which_line_is_which():
         "mean of the pull's answers",
     ]
     assert "keep their last value" in axis.get_xlabel()
+
+
+def right_every_second_time(request, i):
+    record = int(request.id.split("/")[0])
+    return f" number {record * 10 + record % 4}" if i % 2 else " no idea"
+
+
+@pytest.mark.parametrize("method", ["bandit", "best of n"])
+def test_a_round_is_drawn_from_the_rollouts_that_a_run_writes(tmp_path, tiny_model, method):
+    """An adaptive budget, and a method without arms: rows as the package writes them."""
+    if method == "bandit":
+        budget: dict = {"budget": "adaptive", "early_stopping": EarlyStopping(patience=None)}
+        chunking = Chunking(60, 0, 1)
+        strategy: Strategy = BanditRollout(
+            pulls=3, top_k=2, samples_per_pull=2, init="uniform", chunking=chunking, **budget
+        )
+    else:
+        strategy = BestOfN(n=3)
+    run = tmp_path / "run"
+    data = RolloutDataModule(
+        ScriptedEngine(right_every_second_time),
+        str(write_rivers(tmp_path / "rivers.jsonl")),
+        strategy=strategy,
+        prompt_format=DirectAnswer(),
+        pairs=BestWorst(max_prompt_length=1500),
+        rounds=1,
+        verify_sync=False,
+    )
+    module = DPOModule(tiny_model, lora=LoRASettings(r=2, alpha=4), dtype="fp32", gradient_checkpointing=False)
+    trainer = Trainer(
+        accelerator="cpu",
+        default_root_dir=str(run),
+        max_epochs=1,
+        callbacks=[RoundReport()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(module, datamodule=data)
+    (folder,) = (run / "rounds").iterdir()
+    traces = read_traces(folder)
+    assert len(traces) == 12
+    best = best_so_far(traces)
+    assert best == sorted(best)
+    assert 0 < best[-1] <= 1
+    assert all(bool(trace.pulls) is (method == "bandit") for trace in traces)
+    assert (run / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_missing_round_is_named(tmp_path):
