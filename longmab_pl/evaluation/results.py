@@ -10,7 +10,7 @@ from typing import Any
 
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.evaluation.statistics import PairedTest, bootstrap_interval, paired_test
-from longmab_pl.storage.files import atomic_write
+from longmab_pl.storage.checked_json import verified, write_checked_json
 
 
 @dataclass(frozen=True)
@@ -151,14 +151,14 @@ class EvaluationResult:
 
     def save(self, path: Path) -> None:
         """Write JSON, whole or not at all."""
-        with atomic_write(path) as file:
-            file.write(json.dumps(self.to_json(), ensure_ascii=False, indent=1) + "\n")
+        write_checked_json(path, self.to_json())
 
     @classmethod
     def load(cls, path: Path) -> EvaluationResult:
         """Read what `save` wrote. Raises `DataError` if the file is missing or is something else."""
         try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+            row = json.loads(path.read_text(encoding="utf-8"))
+            return cls.from_json(verified(row, path, "run the same evaluation again; its predictions are kept"))
         except FileNotFoundError as error:
             raise DataError(f"{path}: no such evaluation result; give a JSON file that an evaluation wrote") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from longmab_pl.errors import DataError
 from longmab_pl.evaluation.entry import EvaluationEntry
-from longmab_pl.storage.files import atomic_write
+from longmab_pl.storage.checked_json import verified, write_checked_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,8 +57,7 @@ class RunReport:
     def save(self, run: Path) -> None:
         """Write `report.json` in a run folder."""
         report = {"rounds": list(self.rounds), "evaluations": [entry.to_json() for entry in self.evaluations]}
-        with atomic_write(run / "report.json") as file:
-            file.write(json.dumps(report, indent=1) + "\n")
+        write_checked_json(run / "report.json", report)
 
 
 def load_report(run: Path) -> RunReport:
@@ -69,7 +68,11 @@ def load_report(run: Path) -> RunReport:
     """
     path = run / "report.json"
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = verified(
+            json.loads(path.read_text(encoding="utf-8")), path, "the end of the next epoch writes it again"
+        )
+        if report.keys() != {"rounds", "evaluations"}:
+            raise KeyError(", ".join(sorted(report.keys() ^ {"rounds", "evaluations"})))
         return RunReport(report["rounds"], [EvaluationEntry.from_json(row) for row in report["evaluations"]])
     except FileNotFoundError as e:
         raise DataError(f"{path} does not exist: give the folder of a run (trainer.default_root_dir)") from e

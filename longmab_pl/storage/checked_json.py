@@ -48,6 +48,17 @@ def read_checked_json(path: Path, fix: str) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != _CHECKSUM}
 
 
+def verified(values: dict[str, Any], path: Path, fix: str) -> dict[str, Any]:
+    """Return an object without its checksum; one that has none, such as a file edited by hand, is taken as it is.
+
+    Raises:
+        DataError: the checksum is another object's.
+    """
+    if _CHECKSUM in values and not is_whole(values):
+        raise DataError(f"{path} is damaged (its checksum differs): {fix}")
+    return {name: value for name, value in values.items() if name != _CHECKSUM}
+
+
 def is_whole(values: dict[str, Any]) -> bool:
     """Return whether an object has the checksum of its other values."""
     others = {name: value for name, value in values.items() if name != _CHECKSUM}
