@@ -4,9 +4,11 @@ import inspect
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
+from longmab_pl.cli.config_errors import summary
 from longmab_pl.errors import DataError
 from longmab_pl.exports import PACKAGES, RENAMED, find_class, options_of, public_name, public_names
 from longmab_pl.pairs.best_worst import BestWorst
@@ -15,6 +17,7 @@ from longmab_pl.strategies.bandit.strategy import BanditRollout
 from longmab_pl.strategies.base import Strategy
 
 NAMES = sorted(public_names())
+REFERENCE = (Path(__file__).parents[1] / "docs" / "reference.md").read_text()
 
 
 def test_every_public_name_leads_to_its_object():
@@ -94,3 +97,26 @@ def test_names_of_today_are_where_the_renames_lead():
     for old, new in RENAMED.items():
         assert new in (classes if "." in new else options), (old, new)
         assert old not in {name.rpartition(".")[2] for name in classes}, old
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_public_name_is_in_the_docs(name):
+    package, _, short = name.rpartition(".")
+    section = REFERENCE.partition(f"## `{package}`\n")[2].partition("\n## ")[0]
+    assert f"| `{short}` |" in section, "add a row to docs/reference.md"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_public_name_is_suggested_for_a_path_that_does_not_exist(name):
+    short = name.rpartition(".")[2]
+    message = summary(f"Expected a dot import path string: longmab_pl.elsewhere.{short}", own=())
+    assert message.endswith(f".{short}`?")
+
+
+def test_options_of_every_public_class_are_suggested():
+    for name in NAMES:
+        package, _, short = name.rpartition(".")
+        found = getattr(import_module(package), short)
+        for option in filter(lambda option: len(option) > 2, options_of(found) if inspect.isclass(found) else ()):
+            message = f"given class_path '{name}':\n Option '{option}z' is not accepted"
+            assert summary(message, own=()).endswith("`?"), (name, option)

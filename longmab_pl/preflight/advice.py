@@ -35,7 +35,7 @@ def judge(budget: Budget, model: DPOModule, data: Any) -> list[Finding]:
         text = (
             f"{phase} needs {needed / GIB:.1f} GiB of {budget.capacity / GIB:.1f} GiB {budget.device}"
             f"{': it will run out of memory' if over else ', which leaves little for fragmentation'}; "
-            f"{_mend(index, budget, model, data)}"
+            f"{_fix(index, budget, model, data)}"
         )
         findings.append(Finding("fail" if over else "warn", text))
     return [*findings, *_judge_engine(budget)]
@@ -66,13 +66,13 @@ def _judge_engine(budget: Budget) -> list[Finding]:
     return [Finding("ok", f"{text} (engine.concurrency {settings.concurrency} where prompts are shorter)")]
 
 
-def _mend(phase: int, budget: Budget, model: DPOModule, data: Any) -> str:
+def _fix(phase: int, budget: Budget, model: DPOModule, data: Any) -> str:
     """The change that brings one phase below the margin."""
     over = budget.totals[phase] - budget.capacity * (1 - MARGIN)
     if budget.device != "GPU" and (smaller := _smaller_cache(budget, over)) is not None:
         return smaller
     if phase == 0:
-        return _mend_rollout(budget, model, over)
+        return _fix_rollout(budget, model, over)
     if phase == 2 and not model.gradient_checkpointing:
         return "set model.gradient_checkpointing: true"
     if (shorter := _shorter(budget, data)) is not None:
@@ -93,18 +93,18 @@ def _smaller_cache(budget: Budget, over: float) -> str | None:
     return f"lower engine.kv_cache_gb to {math.floor(smaller / GIB * 10) / 10:.1f}"
 
 
-def _mend_rollout(budget: Budget, model: DPOModule, over: float) -> str:
+def _fix_rollout(budget: Budget, model: DPOModule, over: float) -> str:
     inside, settings = budget.engine, budget.engine_settings
     if inside is None or settings is None or budget.device != "GPU":
         return "set model.quantization: nf4" if model.quantization != "nf4" else "use a smaller model"
     share = settings.share - over
     if inside.kv_cache - over >= settings.max_model_len * inside.kv_per_token:
         return f"lower engine.gpu_memory_utilization to {math.floor(share / budget.total * 100) / 100:.2f}"
-    cures = [] if model.quantization == "nf4" else ["model.quantization: nf4"]
-    cures += ["engine.quantization: fp8"] if settings.bits > 8 else []
-    if not cures:
-        cures = ["a shorter engine.max_model_len", "an engine on another GPU (ServerEngine)"]
-    return f"use {' and '.join(cures)}, then lower engine.gpu_memory_utilization"
+    changes = [] if model.quantization == "nf4" else ["model.quantization: nf4"]
+    changes += ["engine.quantization: fp8"] if settings.bits > 8 else []
+    if not changes:
+        changes = ["a shorter engine.max_model_len", "an engine on another GPU (ServerEngine)"]
+    return f"use {' and '.join(changes)}, then lower engine.gpu_memory_utilization"
 
 
 def _shorter(budget: Budget, data: Any) -> str | None:

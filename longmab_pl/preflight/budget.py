@@ -93,7 +93,7 @@ def batch_tokens(data: Any, pair: int | None = None) -> int | None:
     """Tokens of the largest packed batch that a data module's settings allow, or None where it does not say.
 
     A pair's prompt and its longer answer share `max_prompt_length` (`max_length` of pairs that are there already); the
-    other answer comes behind them. A pair over `max_tokens_per_batch` rides alone.
+    other answer comes behind them. A pair over `max_tokens_per_batch` is a batch of its own.
 
     Args:
         data: the data module.

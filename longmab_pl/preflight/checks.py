@@ -66,7 +66,7 @@ class PreflightReport:
         for row in self.versions:
             if not row.fits:
                 yield Finding(
-                    "fail", f"{row.name} is {row.found or 'not installed'}, {row.wanted} is needed: {row.mend}"
+                    "fail", f"{row.name} is {row.found or 'not installed'}, {row.wanted} is needed: {row.fix}"
                 )
 
     def _hardware(self) -> Iterator[Finding]:

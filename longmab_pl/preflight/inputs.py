@@ -11,7 +11,7 @@ from longmab_pl.errors import LongMabError
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.preflight.advice import Finding
 
-RECORDS_LOOKED_AT = 100
+CHECKED_RECORDS = 100
 """Enough to find a wrong field name; a run reads all of them before it loads anything."""
 
 PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -111,7 +111,7 @@ def check_data(data: Any) -> Iterator[Finding]:
 def _records(source: str, limit: int | None) -> tuple[int, list[Any]]:
     from longmab_pl.data.readers import read_records
 
-    found = read_records(source, on_bad_record="skip", limit=min(limit or RECORDS_LOOKED_AT, RECORDS_LOOKED_AT))
+    found = read_records(source, on_bad_record="skip", limit=min(limit or CHECKED_RECORDS, CHECKED_RECORDS))
     return len(found.records), list(found.bad)
 
 
@@ -119,7 +119,7 @@ def _pairs(source: str, limit: int | None) -> tuple[int, list[Any]]:
     from longmab_pl.data.readers import BadRecord
     from longmab_pl.pairs.readers import read_preferences
 
-    rows = list(itertools.islice(read_preferences(source), min(limit or RECORDS_LOOKED_AT, RECORDS_LOOKED_AT)))
+    rows = list(itertools.islice(read_preferences(source), min(limit or CHECKED_RECORDS, CHECKED_RECORDS)))
     bad = [row for row in rows if isinstance(row, BadRecord)]
     return len(rows) - len(bad), bad
 

