@@ -115,7 +115,8 @@ def _write_round(
     train: str,
 ) -> None:
     prompt_format: PromptFormat = rebuild(settings["prompt_format"], PromptFormat)  # type: ignore[type-abstract]
-    records = _records(train, settings["record_digests"])
+    names, split = settings.get("fields"), settings.get("split", "train")
+    records = _records(train, settings["record_digests"], names, split)
     number = settings["round"]
     seed = derive_seed(settings["seed"], "round", number)
     context = PairContext(tokenizer, prompt_format, settings["primary"], seed, number)
@@ -168,14 +169,15 @@ def _rounds(source: Path) -> Iterator[RoundFolder]:
         yield store
 
 
-def _records(train: str, digests: dict[str, str]) -> dict[str, QARecord]:
+def _records(train: str, digests: dict[str, str], fields: dict[str, str] | None, split: str) -> dict[str, QARecord]:
     """A round's records by id, in the round's order.
 
     Raises:
         DataError: the source is not there, or holds other records by now.
     """
     try:
-        found = {r.id: r for r in read_records(train, on_bad_record="skip").records}
+        read = read_records(train, on_bad_record="skip", split=split, fields=fields)
+        found = {r.id: r for r in read.records}
     except DataError as error:
         raise DataError(
             f"{error}\nThe round's records are needed for its pairs; say where they are: --train"

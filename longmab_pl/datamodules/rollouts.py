@@ -58,6 +58,8 @@ class RolloutDataModule(PairDataModule):
         records_per_round: records to roll out in a round (None: all); rounds walk through the shuffled file.
         limit: use only this many records of the file.
         on_bad_record: `error` refuses a file with bad records, `skip` reports and skips them.
+        fields: the data's names of `id, question, answers, context` where they are others: `{question: ask}`.
+        split: of a folder or a data set whose name does not say.
         batch_size: pairs per batch (packed behind one another; use gradient accumulation for more).
         max_tokens_per_batch: instead of `batch_size`: pack pairs up to this many tokens per batch, every shared prompt
             counted once (pairs of one prompt stay together).
@@ -84,6 +86,8 @@ class RolloutDataModule(PairDataModule):
         records_per_round: int | None = None,
         limit: int | None = None,
         on_bad_record: Literal["error", "skip"] = "error",
+        fields: dict[str, str] | None = None,
+        split: str = "train",
         batch_size: int = 1,
         max_tokens_per_batch: int | None = None,
         val_fraction: float = 0.0,
@@ -104,7 +108,7 @@ class RolloutDataModule(PairDataModule):
                 embedder or Embedder(),
                 seed,
             ),
-            RecordSelection(train, records_per_round, limit, on_bad_record),
+            RecordSelection(train, records_per_round, limit, on_bad_record, fields, split),
             engine,
             engines,
             max_live=max_live_records,

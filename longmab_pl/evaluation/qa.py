@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from longmab_pl.checks import at_least
+from longmab_pl.data.qa_fields import check_fields
 from longmab_pl.data.readers import OnBadRecord, read_records
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import middle_truncated
@@ -130,6 +131,8 @@ class QASuite(Suite):
         seed: draw them at random with this seed; None: the first ones.
         on_bad_record: `error` refuses a set of questions with bad records, `skip` reports and skips them. In a folder
             or zip they are always skipped.
+        fields: the data's names of `id, question, answers, context` where they are others: `{question: ask}`.
+        split: of a folder or a data set whose name does not say.
         prompt_format: None is the rollout's own; outside a run `ReasonThenAnswer`.
         sampling: None is `GREEDY`, the authors' settings.
         max_context_tokens: longer contexts lose their middle (authors: 100,000); None: only the engine's limit cuts.
@@ -149,6 +152,8 @@ class QASuite(Suite):
         limit: int | None = None,
         seed: int | None = None,
         on_bad_record: OnBadRecord = "error",
+        fields: dict[str, str] | None = None,
+        split: str = "train",
         prompt_format: PromptFormat | None = None,
         sampling: Sampling | None = None,
         max_context_tokens: int | None = None,
@@ -160,6 +165,8 @@ class QASuite(Suite):
         self.limit = limit
         self.seed = seed
         self.on_bad_record = on_bad_record
+        self.fields = check_fields(fields)
+        self.split = split
         self.prompt_format = prompt_format
         self.sampling = sampling or GREEDY
         self.max_context_tokens = max_context_tokens
@@ -184,11 +191,11 @@ class QASuite(Suite):
         several = Path(self.data).is_dir() or (Path(self.data).is_file() and zipfile.is_zipfile(self.data))
         if several or self.task_names is not None:
             names = expand_tasks(self.task_names) if self.task_names is not None else tasks_there(self.data)
-            found, bad = question_sets(self.data, names)
+            found, bad = question_sets(self.data, names, self.fields)
             if bad:
                 context.note(bad_rows_note(self.data, bad))
             return found
-        file = read_records(self.data, on_bad_record=self.on_bad_record)
+        file = read_records(self.data, on_bad_record=self.on_bad_record, split=self.split, fields=self.fields)
         if file.bad:
             context.note(file.skipped())
         return [(self.name, file.records)]
@@ -197,7 +204,9 @@ class QASuite(Suite):
         return {metric: Score(mean, *result.macro_intervals[metric]) for metric, mean in result.macro.items()}
 
 
-def question_sets(data: str, names: Sequence[str]) -> tuple[list[tuple[str, list[QARecord]]], list[BadRow]]:
+def question_sets(
+    data: str, names: Sequence[str], fields: Mapping[str, str] | None = None
+) -> tuple[list[tuple[str, list[QARecord]]], list[BadRow]]:
     """Return the records of tasks by name, for the QA protocol, and the rows that cannot be used.
 
     Raises:
@@ -207,7 +216,7 @@ def question_sets(data: str, names: Sequence[str]) -> tuple[list[tuple[str, list
     found: list[tuple[str, list[QARecord]]] = []
     bad: list[BadRow] = []
     for name in names:
-        items, _, unusable = load_items(data, name)
+        items, _, unusable = load_items(data, name, fields=fields)
         blank = sum(not item.question.strip() for item in items)
         if blank:
             raise ConfigError(

@@ -50,12 +50,16 @@ class RecordSelection:
         per_round: records in a round (None: all); rounds walk through the shuffled file.
         limit: use only this many records of the file.
         on_bad_record: `error` refuses a file with bad records, `skip` reports and skips them.
+        fields: the data's names of `id, question, answers, context` where they are others: `{question: ask}`.
+        split: of a folder or a data set whose name does not say.
     """
 
     source: str
     per_round: int | None = None
     limit: int | None = None
     on_bad_record: Literal["error", "skip"] = "error"
+    fields: Mapping[str, str] | None = None
+    split: str = "train"
 
     def __post_init__(self) -> None:
         at_least("data.records_per_round", self.per_round, 1, or_null=True)
@@ -128,7 +132,13 @@ class RolloutSession:
             ConfigError, DataError: a setting or the records cannot be used.
         """
         chosen = self.selection
-        found = read_records(chosen.source, on_bad_record=chosen.on_bad_record, limit=chosen.limit)
+        found = read_records(
+            chosen.source,
+            on_bad_record=chosen.on_bad_record,
+            limit=chosen.limit,
+            split=chosen.split,
+            fields=chosen.fields,
+        )
         self.records = found.records
         if found.bad and show:
             tell(found.skipped())
@@ -165,6 +175,8 @@ class RolloutSession:
         store = RoundFolder(run_folder, number, digest(settings), self.pair_format)
         source = Path(self.selection.source).expanduser()
         origin = {**settings, "train": str(source.resolve()) if source.exists() else self.selection.source}
+        if self.selection.fields or self.selection.split != "train":
+            origin |= {"fields": dict(self.selection.fields or {}), "split": self.selection.split}
         return Round(self.plan, store, records, self.tokenizer, origin, reserve=following)
 
     def roll_out(self, making: Round, title: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -31,6 +31,8 @@ class LongBenchSuite(Suite):
         max_prompt_tokens: longer prompts lose their middle; None: only the engine's limit cuts.
         max_new_tokens: longest answer; None: the task's own.
         presence_penalty: 0 is official; the LongMab-PO authors evaluate with 1.0.
+        template_arguments: further variables of the chat template, such as `{enable_thinking: false}`; None: those of
+            the rollout's prompt format.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -51,6 +53,7 @@ class LongBenchSuite(Suite):
         max_prompt_tokens: int | None = None,
         max_new_tokens: int | None = None,
         presence_penalty: float = 0.0,
+        template_arguments: dict[str, Any] | None = None,
     ) -> None:
         at_least("LongBenchSuite.limit", limit, 1, or_null=True)
         at_least("LongBenchSuite.max_new_tokens", max_new_tokens, 1, or_null=True)
@@ -64,10 +67,16 @@ class LongBenchSuite(Suite):
         self.max_prompt_tokens = max_prompt_tokens
         self.max_new_tokens = max_new_tokens
         self.presence_penalty = presence_penalty
+        self.template_arguments = template_arguments
 
     @property
     def name(self) -> str:
         return self._name
+
+    def _template_arguments(self, context: SuiteContext) -> Mapping[str, Any] | None:
+        if self.template_arguments is not None or context.prompt_format is None:
+            return self.template_arguments
+        return context.prompt_format.template_arguments
 
     def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
         if self.chat == "always":
@@ -80,6 +89,7 @@ class LongBenchSuite(Suite):
             official=self.official,
             max_prompt_tokens=self.max_prompt_tokens,
             presence_penalty=self.presence_penalty,
+            template_arguments=self._template_arguments(context),
         )
         if bad:
             context.note(bad_rows_note(self.data, bad))
