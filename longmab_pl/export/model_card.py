@@ -200,8 +200,9 @@ def _described_parts(facts: RunFacts, data: Mapping[str, Any]) -> list[dict[str,
     if not facts.config and not facts.rounds:
         return []
     parts = [_described("Answers", data["strategy"])] if data.get("strategy") else []
-    loss = _section(facts.config, "model").get("loss") or "longmab_pl.training.losses.SigmoidDPO"
-    return [*parts, _described("Loss", loss)]
+    model = _section(facts.config, "model")
+    phases = [_described("Phase", phase) for phase in model.get("phases") or []]
+    return [*parts, *phases, _described("Loss", model.get("loss") or "longmab_pl.training.losses.SigmoidDPO")]
 
 
 def _described(what: str, component: Any) -> dict[str, str]:

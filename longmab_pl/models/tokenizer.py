@@ -29,7 +29,7 @@ def load_tokenizer(model: str, *, needs_chat: bool = True) -> PreTrainedTokenize
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError) as error:
-        raise _cannot_load("tokenizer of", model, error) from error
+        raise cannot_load("tokenizer of", model, error) from error
     if needs_chat:
         check_chat_template(tokenizer)
     if tokenizer.eos_token_id is None:
@@ -62,7 +62,7 @@ def context_limit(model: str) -> int | None:
     try:
         config = AutoConfig.from_pretrained(model)
     except (OSError, ValueError) as error:
-        raise _cannot_load("config of", model, error) from error
+        raise cannot_load("config of", model, error) from error
     return position_limit(config)
 
 
@@ -108,7 +108,8 @@ def _position_factor(rope: Mapping[str, Any]) -> float | None:
     return None if kind in _SCALED_ALREADY or factor is None else float(factor)
 
 
-def _cannot_load(what: str, model: str, error: Exception) -> ConfigError:
+def cannot_load(what: str, model: str, error: Exception) -> ConfigError:
+    """Return the error for a model that Transformers refuses, with the first line of its reason."""
     return ConfigError(
         f"cannot load {what} {model!r}: {first_line(error)} -- give a local model folder, a hub name that this machine "
         'can reach and may read, or "bundled:smollm2-135m-instruct"'

@@ -45,22 +45,22 @@ def copy_to_reference(policy: PeftModel) -> None:
             parameter.copy_(parameters[name.replace(f".{REFERENCE}.", f".{POLICY}.")])
 
 
-Whole = Mapping[str, torch.Tensor]
+FullWeights = Mapping[str, torch.Tensor]
 """A sharded adapter's weights by name, gathered from all ranks; empty where every rank has all of them anyway."""
 
 
-def gather(policy: PeftModel) -> dict[str, torch.Tensor]:
+def gather_full_weights(policy: PeftModel) -> dict[str, torch.Tensor]:
     """The policy adapter's weights where they are sharded (FSDP); all ranks must call this. Else nothing."""
     from torch.distributed.tensor import DTensor
 
-    whole = {}
+    full = {}
     for name, parameter in policy.named_parameters():
         if f".{POLICY}." in name and isinstance(parameter, DTensor):
-            whole[name] = parameter.full_tensor().detach().cpu()
-    return whole
+            full[name] = parameter.full_tensor().detach().cpu()
+    return full
 
 
-def _weights(policy: PeftModel, whole: Whole) -> dict[str, torch.Tensor]:
+def _weights(policy: PeftModel, full: FullWeights) -> dict[str, torch.Tensor]:
     """The policy adapter's weights by name.
 
     Raises:
@@ -72,26 +72,26 @@ def _weights(policy: PeftModel, whole: Whole) -> dict[str, torch.Tensor]:
     for name, parameter in policy.named_parameters():
         if f".{POLICY}." not in name:
             continue
-        if name not in whole and isinstance(parameter, DTensor):
+        if name not in full and isinstance(parameter, DTensor):
             raise LongMabError("the adapter is sharded over the ranks; call gather_adapter() on all of them first")
-        found[name] = whole.get(name, parameter).detach()
+        found[name] = full.get(name, parameter).detach()
     return found
 
 
-def is_identity(policy: PeftModel, whole: Whole = MappingProxyType({})) -> bool:
+def is_identity(policy: PeftModel, full: FullWeights = MappingProxyType({})) -> bool:
     """Whether the adapter changes nothing: every B is zero, as before the first step (with DoRA: never said)."""
     if policy.peft_config[POLICY].use_dora:
         return False
-    updates = [p for name, p in _weights(policy, whole).items() if f".lora_B.{POLICY}." in name]
+    updates = [p for name, p in _weights(policy, full).items() if f".lora_B.{POLICY}." in name]
     return bool(updates) and not any(bool(p.any()) for p in updates)
 
 
-def digest(policy: PeftModel, whole: Whole = MappingProxyType({})) -> str:
+def digest(policy: PeftModel, full: FullWeights = MappingProxyType({})) -> str:
     """16 hexadecimal digits that stand for the policy's adapter weights; "base" while they change nothing."""
-    if is_identity(policy, whole):
+    if is_identity(policy, full):
         return "base"
     h = hashlib.blake2b(digest_size=8)
-    for name, parameter in sorted(_weights(policy, whole).items()):
+    for name, parameter in sorted(_weights(policy, full).items()):
         h.update(name.encode())
         h.update(parameter.to("cpu", torch.float32).numpy().tobytes())
     return h.hexdigest()
@@ -157,7 +157,7 @@ def verify_checkpoint(expected: Mapping[str, torch.Tensor], found: Mapping[str, 
             )
 
 
-def save_adapter(policy: PeftModel, folder: Path, base_model: str, whole: Whole = MappingProxyType({})) -> Path:
+def save_adapter(policy: PeftModel, folder: Path, base_model: str, full: FullWeights = MappingProxyType({})) -> Path:
     """Write the policy's adapter as a plain PEFT folder that Transformers, PEFT and vLLM load.
 
     The folder appears complete or not at all (written beside, then renamed); an existing one is replaced. Under several
@@ -167,7 +167,7 @@ def save_adapter(policy: PeftModel, folder: Path, base_model: str, whole: Whole 
         policy: whose "default" adapter is written, without the reference.
         folder: holds `adapter_config.json` and `adapter_model.safetensors` afterwards, and `checksums.json` of both.
         base_model: folder or hub name of the base model, for `adapter_config.json`.
-        whole: the weights of a sharded adapter, see `gather`.
+        full: the weights of a sharded adapter, see `gather_full_weights`.
 
     Returns:
         The folder.
@@ -190,7 +190,7 @@ def save_adapter(policy: PeftModel, folder: Path, base_model: str, whole: Whole 
                 str(unfinished),
                 selected_adapters=[POLICY],
                 save_embedding_layers=False,
-                state_dict=_weights(policy, whole),
+                state_dict=_weights(policy, full),
             )
         except SafetensorError as error:  # its own error for a full disk
             raise LongMabError(

@@ -1,6 +1,6 @@
 """Attention over packed sequences: the same visibility (`PackedBatch.visible`) for three implementations.
 
-- "flex": FlexAttention with a block mask (CUDA). Blocks that nobody sees are skipped, so its cost is that of the plain
+- "flex": FlexAttention with a block mask (CUDA). Unseen blocks are skipped, so its cost is that of the plain
   sequences without the repeated prompts.
 - "sdpa": `scaled_dot_product_attention`, called once for each prompt (causal, no mask: the fast kernels) and once for
   its completions (a mask of their rows only). No T x T mask is ever made. Works everywhere, GPUs included.

@@ -135,10 +135,10 @@ class DPOModule(LightningModule):
         at_least("model.logprob_chunk", logprob_chunk, 1)
         self.policy: PeftModel | None = None
         self.layout: Layout = "packed"
-        # In a tuple, so that it is no submodule: never in a checkpoint, in no optimizer, moved and wrapped by nobody.
+        # In a tuple, so that it is no submodule: never in a checkpoint, in no optimizer, neither moved nor wrapped.
         self._separate: tuple[PreTrainedModel, ...] = ()
         self._reference_layout: Layout = "packed"
-        self._whole: dict[str, torch.Tensor] = {}
+        self._full_weights: dict[str, torch.Tensor] = {}
         self._root_device = torch.device("cpu")
         self._mesh: DeviceMesh | None = None
         self._fitting = True
@@ -278,7 +278,7 @@ class DPOModule(LightningModule):
         return logps
 
     def reference_digest(self) -> str:
-        """Stands for all that a pair's reference log-probabilities depend on besides its tokens."""
+        """Return a digest of what a pair's reference log-probabilities depend on besides its tokens."""
         weights = reference_digest(self._policy, self.reference, self._separate[0] if self._separate else None)
         return f"{weights}-{self.phase.ld_alpha:g}"
 
@@ -345,7 +345,7 @@ class DPOModule(LightningModule):
 
     def on_train_batch_start(self, batch: PackedBatch, batch_idx: int) -> None:
         """Set the learning rate from the fraction of the phase that is done: exact on resume."""
-        self._whole = {}
+        self._full_weights = {}
         if (
             batch_idx == 0
             and len(self.phases) > 1
@@ -379,7 +379,7 @@ class DPOModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the adapter (and the round's reference adapter) and drop the base model's weights; an optimizer step
-        that is half accumulated begins anew on resume."""
+        that is half accumulated begins again on resume."""
         if "loops" in checkpoint:
             drop_partial_accumulation(
                 checkpoint, self.trainer.num_training_batches, self.trainer.accumulate_grad_batches
@@ -396,22 +396,22 @@ class DPOModule(LightningModule):
 
     def save_adapter(self, folder: Path) -> Path:
         """Write the policy's adapter as a plain PEFT folder (see `longmab_pl.training.adapter.save_adapter`)."""
-        return adapters.save_adapter(self._policy, Path(folder), resolve_model(self.model), self._whole)
+        return adapters.save_adapter(self._policy, Path(folder), resolve_model(self.model), self._full_weights)
 
     def gather_adapter(self) -> None:
         """Bring a sharded adapter (FSDP) together, so that any rank may save it or say its digest until the next batch.
 
         All ranks must call it; where the adapter is not sharded it does nothing.
         """
-        self._whole = adapters.gather(self._policy)
+        self._full_weights = adapters.gather_full_weights(self._policy)
 
     def adapter_is_identity(self) -> bool:
         """Whether the adapter changes nothing, as before the first step."""
-        return adapters.is_identity(self._policy, self._whole)
+        return adapters.is_identity(self._policy, self._full_weights)
 
     def adapter_digest(self) -> str:
-        """Stands for the adapter's weights in file names and fingerprints; "base" while they change nothing."""
-        return adapters.digest(self._policy, self._whole)
+        """Return a digest of the adapter's weights, for file names; "base" while they change nothing."""
+        return adapters.digest(self._policy, self._full_weights)
 
     @torch.no_grad()
     def token_logps(self, prompt_ids: Sequence[int], adapter: bool = True) -> list[float]:

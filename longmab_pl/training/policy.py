@@ -9,7 +9,7 @@ import torch
 
 from longmab_pl.errors import ConfigError
 from longmab_pl.models.hub import nf4_config, usable_name
-from longmab_pl.models.tokenizer import _cannot_load
+from longmab_pl.models.tokenizer import cannot_load
 from longmab_pl.training.attention import Attention, choose_attention, use_segments
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def load_base(
                 if implementation == implementations[-1]:
                     raise
     except (OSError, ValueError, ImportError) as error:
-        raise _cannot_load("model", model, error) from error
+        raise cannot_load("model", model, error) from error
     incomplete = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in info.get(kind) or ())
     if incomplete:
         # Transformers fills such weights with random numbers and only warns.

@@ -2,7 +2,7 @@
 
 With several epochs over the same pairs the reference says the same each time, so one forward pass per pair is enough.
 A file belongs to one reference, recognized by a digest of its weights and of how the loss sums tokens; a pair is
-recognized by its tokens and masks. So a changed reference, tokenizer, template or pair is computed anew, and a pass
+recognized by its tokens and masks. So a changed reference, tokenizer, template or pair is computed again, and a pass
 that was interrupted goes on where it stopped.
 """
 
