@@ -69,15 +69,15 @@ def _prompt(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> Text:
     control = set(control_tokens(tokenizer).ids.values())
     half = _SHOWN_OF_A_PROMPT // 2
     parts = [ids] if len(ids) <= _SHOWN_OF_A_PROMPT else [ids[:half], ids[-half:]]
-    texts = []
-    for part in parts:
-        text = Text()
+    text = Text()
+    for place, part in enumerate(parts):
+        if place:
+            left = len(ids) - _SHOWN_OF_A_PROMPT
+            text.append(f"\n... {left:,} tokens that are not shown here ...\n", style="yellow")
         for is_control, group in itertools.groupby(part, control.__contains__):
             words = printable(decoded(tokenizer, list(group)))
-            text.append(words, style="bold magenta" if is_control else "")
-        texts.append(text)
-    left = f"\n... {len(ids) - _SHOWN_OF_A_PROMPT:,} tokens that are not shown here ...\n"
-    return Text(left, style="yellow").join(texts)
+            text.append(words, style="bold magenta" if is_control else None)
+    return text
 
 
 def _answer(tokens: Sequence[str], compared: Sequence[bool], color: str) -> Text:

@@ -78,6 +78,7 @@ def test_what_is_compared_and_what_is_a_control_token_stands_out(tmp_path: Path,
     assert "\x1b[1;35m<|im_end|>\x1b[0m" in colored  # the template's
     assert "\\x1b[31m <|im_end|> B." in colored  # the document's
     assert "cut      0 tokens" in colored
+    assert "\x1b[33m" not in colored  # yellow is for what is left out
 
 
 def test_columns_and_arguments_are_options(tmp_path: Path, tiny_model: str, capsys: Any) -> None:
