@@ -16,6 +16,8 @@ from lightning.pytorch.trainer.call import _call_callback_hooks
 from lightning.pytorch.utilities import rank_zero_warn
 
 from longmab_pl.callbacks.checkpoint_io import AtomicCheckpointIO
+from longmab_pl.callbacks.trainer import data_module_of, is_fast_dev_run
+from longmab_pl.datamodules.base import PairDataModule
 from longmab_pl.errors import ConfigError, NonFiniteLoss
 from longmab_pl.export.export import DESCRIPTION, describe_adapter
 from longmab_pl.training.module import DPOModule
@@ -76,8 +78,8 @@ class AdapterCheckpoint(ModelCheckpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.dirpath is None:
             self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        validates = getattr(data, "val_fraction", None) != 0 or getattr(data, "val_source", None) is not None
+        data = data_module_of(trainer)
+        validates = not isinstance(data, PairDataModule) or data.validates
         if stage == "fit" and self.best_by is not None and self.best_by.startswith("val/") and not validates:
             raise ConfigError(
                 f"checkpoint.monitor is {self.best_by}, but data.val_fraction is 0, so no pair is held out for "
@@ -111,13 +113,13 @@ class AdapterCheckpoint(ModelCheckpoint):
         in them does not train the epoch again."""
         if not trainer.is_last_batch:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        elif not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        elif not is_fast_dev_run(trainer):
             self._owes_epoch_end = True
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._owes_epoch_end = False
-        if self.best_by is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if self.best_by is not None and not is_fast_dev_run(trainer):
             self._keep_best(trainer)
         # The step has a checkpoint, from before the epoch's end; Lightning would not write another.
         self._last_global_step_saved = -1

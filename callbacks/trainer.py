@@ -13,6 +13,7 @@ C = TypeVar("C", bound=Callback)
 class _Undeclared(Protocol):
     callbacks: list[Callback]
     datamodule: LightningDataModule | None
+    fast_dev_run: bool | int
 
 
 def callbacks_of(trainer: Trainer, kind: type[C]) -> list[C]:
@@ -23,3 +24,8 @@ def callbacks_of(trainer: Trainer, kind: type[C]) -> list[C]:
 def data_module_of(trainer: Trainer) -> LightningDataModule | None:
     """Return the fit's data module, whosever it is; `datamodules.base.rounds_of` insists on the package's own."""
     return cast(_Undeclared, trainer).datamodule
+
+
+def is_fast_dev_run(trainer: Trainer) -> bool:
+    """Return whether the trainer only tries a few batches."""
+    return bool(cast(_Undeclared, trainer).fast_dev_run)

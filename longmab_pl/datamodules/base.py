@@ -137,6 +137,11 @@ class PairDataModule(LightningDataModule, ABC):
         return cast(int, self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
 
     @property
+    def validates(self) -> bool:
+        """Whether pairs are held out for validation."""
+        return self.val_fraction > 0
+
+    @property
     def rounds_done(self) -> int:
         """Finished rounds."""
         return self.epochs_done // self.epochs_per_round

@@ -100,6 +100,10 @@ class PreferenceDataModule(PairDataModule):
         self._begun = False
 
     @property
+    def validates(self) -> bool:
+        return self.val_source is not None or super().validates
+
+    @property
     def prompt_format(self) -> PromptFormat:
         return self._prompt_format
 

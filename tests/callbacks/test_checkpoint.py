@@ -15,6 +15,7 @@ from river_rounds import small_rounds, sometimes_right, write_rivers
 
 from longmab_pl.callbacks import AdapterCheckpoint, RoundReport
 from longmab_pl.callbacks.checkpoint_io import AtomicCheckpointIO
+from longmab_pl.datamodules.preferences import PreferenceDataModule
 from longmab_pl.engines import ScriptedEngine
 from longmab_pl.errors import ConfigError, DataError, LongMabError, NonFiniteLoss
 from longmab_pl.training.module import DPOModule
@@ -160,14 +161,12 @@ def test_monitoring_validation_without_held_out_pairs_is_refused_before_the_roll
 
 
 def test_pairs_to_validate_on_may_come_from_a_file_of_their_own(tmp_path):
-    class Data:
-        val_fraction = 0.0
-        val_source = "held_out.jsonl"
-
     trainer = Trainer(default_root_dir=str(tmp_path), logger=False, accelerator="cpu")
-    trainer.datamodule = Data()
+    trainer.datamodule = PreferenceDataModule("pairs.jsonl", val="held_out.jsonl")
     AdapterCheckpoint(monitor="val/loss").setup(trainer, None, "fit")
-    Data.val_source = None
+    trainer.datamodule = PreferenceDataModule("pairs.jsonl", val_fraction=0.1)
+    AdapterCheckpoint(monitor="val/loss").setup(trainer, None, "fit")
+    trainer.datamodule = PreferenceDataModule("pairs.jsonl")
     with pytest.raises(ConfigError, match="val_fraction is 0"):
         AdapterCheckpoint(monitor="val/loss").setup(trainer, None, "fit")
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from longmab_pl.checks import at_least
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.synthetic_world import Names, World
 from longmab_pl.engines.protocol import Sampling
@@ -69,9 +70,9 @@ class NeedleSettings:
         for depth in self.depths:
             if not 0 <= depth <= 100:
                 raise ConfigError(f"needle.depths has {depth}; a depth is in percent, from 0 to 100")
-        for name, least in (("needles", 1), ("rivals", 0), ("max_new_tokens", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"needle.{name} is {getattr(self, name)}; it must be at least {least}")
+        at_least("needle.needles", self.needles, 1)
+        at_least("needle.rivals", self.rivals, 0)
+        at_least("needle.max_new_tokens", self.max_new_tokens, 1)
 
 
 @dataclass(frozen=True)
