@@ -31,7 +31,7 @@ class AdapterCheckpoint(ModelCheckpoint):
 
     The best is chosen at the end of an epoch, after validation and evaluations: `val/loss`, `val/rewards/accuracies`
     and their like exist with `data.val_fraction` above 0, `eval/<suite>/<metric>` with an `Evaluation`.
-    Held-out pairs are made anew in each round, so `val/...` compares epochs of one round better
+    Held-out pairs are made again in each round, so `val/...` compares epochs of one round better
     than rounds; an evaluation's questions stay the same. `longmab export` takes the best one where there is one.
 
     Args:
@@ -132,7 +132,7 @@ class AdapterCheckpoint(ModelCheckpoint):
         if found is None:
             self._say_missing(trainer)
             return
-        # All ranks decide alike: what rank 0 saw counts.
+        # All ranks decide the same: what rank 0 saw counts.
         value = float(trainer.strategy.broadcast(float(found)))
         if math.isnan(value) or (self.best and not self._better(value, self.best["value"])):
             return
@@ -147,7 +147,7 @@ class AdapterCheckpoint(ModelCheckpoint):
         trainer.save_checkpoint(path)
 
     def _better(self, value: float, than: float) -> bool:
-        # A metric that was not measured anew is equal to itself, so it never replaces the best.
+        # A metric that was not measured again is equal to itself, so it never replaces the best.
         return value < than if self.best_mode == "min" else value > than
 
     def _say_missing(self, trainer: Trainer) -> None:

@@ -16,7 +16,7 @@ class DataError(LongMabError):
 
 
 class NonFiniteLoss(LongMabError):
-    """Training has left the numbers: the weights of this step are not worth keeping."""
+    """The loss is NaN or infinite: the weights of this step are not kept."""
 
 
 class EngineError(LongMabError):

@@ -28,7 +28,7 @@ class IndexPolicy(abc.ABC):
     Args:
         initial_scores: shape [arms], finite.
         top_k: arms a round; more than there are arms plays all of them.
-        prior_weight: how many observations the initial score is worth, > 0; 1 is the LongMab-PO authors'.
+        prior_weight: how many observations the initial score counts as, > 0; 1 is the LongMab-PO authors'.
 
     Raises:
         DataError: no arms or a score that is not finite.

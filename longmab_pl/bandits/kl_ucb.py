@@ -27,7 +27,7 @@ class KLUCB(IndexPolicy):
         initial_scores: shape [arms], finite.
         top_k: arms a round; more than there are arms plays all of them.
         c: weight of ln ln t, >= 0; 3 in the paper's proof, 0 in its experiments.
-        prior_weight: how many observations the initial score is worth.
+        prior_weight: how many observations the initial score counts as.
 
     Raises:
         DataError: no arms or a score that is not finite.

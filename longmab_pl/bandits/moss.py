@@ -20,7 +20,7 @@ class MOSS(IndexPolicy):
         initial_scores: shape [arms], finite.
         top_k: arms a round; more than there are arms plays all of them.
         alpha: > 0; 1.35 is the smallest for which the paper proves its bound.
-        prior_weight: how many observations the initial score is worth.
+        prior_weight: how many observations the initial score counts as.
 
     Raises:
         DataError: no arms or a score that is not finite.

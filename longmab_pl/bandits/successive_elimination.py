@@ -28,7 +28,7 @@ class SuccessiveElimination(IndexPolicy):
         top_k: arms a round; more than there are arms plays all of them.
         delta: allowed probability of a wrong elimination, in (0, 1).
         radius_scale: factor on the radius, > 0.
-        prior_weight: how many observations the initial score is worth.
+        prior_weight: how many observations the initial score counts as.
 
     Raises:
         DataError: no arms or a score that is not finite.

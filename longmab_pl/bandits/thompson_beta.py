@@ -28,7 +28,7 @@ class ThompsonBeta(IndexPolicy):
         top_k: arms a round; more than there are arms plays all of them.
         seed: of the draws.
         update_rule: `fractional` or `bernoulli`.
-        prior_weight: how many observations the initial score is worth.
+        prior_weight: how many observations the initial score counts as.
 
     Raises:
         DataError: no arms or a score that is not finite.

@@ -21,7 +21,7 @@ class UCBTuned(IndexPolicy):
     Args:
         initial_scores: shape [arms], finite.
         top_k: arms a round; more than there are arms plays all of them.
-        prior_weight: how many observations the initial score is worth.
+        prior_weight: how many observations the initial score counts as.
 
     Raises:
         DataError: no arms or a score that is not finite.

@@ -61,8 +61,8 @@ def pairs(
         pairs_per_record: at most so many pairs of a record.
         max_length_ratio: the longer answer has at most so many times the tokens of the shorter.
         max_length_difference: the answers differ by at most so many tokens.
-        distinct: pairs count as the same with alike text or with equal answer on both sides.
-        max_similarity: texts are alike above this share of common words.
+        distinct: pairs count as the same with similar text or with equal answer on both sides.
+        max_similarity: texts are similar above this share of common words.
         train: the training records, if they are no longer where they were.
         model: the model whose tokenizer counts, if it is no longer where it was.
 
@@ -123,7 +123,7 @@ def _write_round(
     damage = store.damage() if store.complete else None
     if damage is not None:
         raise DataError(f"{damage}. The same `longmab rollout` (or fit) makes it again from {store.journal}.")
-    file = store.rollouts if store.complete else store.spool
+    file = store.rollouts if store.complete else store.rollout_log
     if not file.exists():
         raise DataError(f"{store.folder}: no record is finished yet; the same `longmab rollout` (or fit) continues it")
     failed = 0

@@ -222,7 +222,7 @@ class PairDataModule(LightningDataModule, ABC):
 
     def is_held_out(self, prompt: str) -> bool:
         """Whether a prompt's pairs are for validation: by its name (of a rollout: the record's) and the seed, in every
-        round alike."""
+        round the same."""
         return derive_seed(self.seed, "validation", prompt) < self.val_fraction * 2**31
 
     # the end

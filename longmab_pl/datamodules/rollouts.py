@@ -47,7 +47,7 @@ class RolloutDataModule(PairDataModule):
             `shipped:synthetic_train`.
         engine: answers the prompts.
         strategy: decides what to ask (default: the paper's bandit).
-        rewards: what responses are worth (default: `AnswerMatch`); strategies learn from the first one and pairs
+        rewards: how responses are scored (default: `AnswerMatch`); strategies learn from the first one and pairs
             compare it, the others are stored beside it.
         prompt_format: how a context and a question become a prompt.
         pairs: how responses become pairs (default: `BestWorst`, the paper's).
@@ -66,7 +66,7 @@ class RolloutDataModule(PairDataModule):
         val_fraction: share of records whose pairs are held out for validation.
         max_live_records: records at work at once (None: twice what fills the engine).
         pair_format: of the rounds' pairs files: `jsonl` or `parquet`.
-        verify_sync: after every adapter hand-over compare the engine's log-probabilities with the policy's on a few
+        verify_sync: after every sync compare the engine's log-probabilities with the policy's on a few
             prompts and refuse to go on with old weights.
         seed: of record order, sampling and pair choice.
     """
@@ -159,7 +159,7 @@ class RolloutDataModule(PairDataModule):
                 "data.verify_sync: not under FSDP, where no rank alone can say the policy's log-probabilities"
             )
         elif self.verify_sync:
-            self.served.watch(self._weight_sync_texts)
+            self.served.verify_with(self._weight_sync_texts)
 
     def _weight_sync_texts(self) -> list[tuple[list[int], int]]:
         """A few short prompts with their gold answers, where training moves the policy, and where the answers begin."""
@@ -254,7 +254,7 @@ class RolloutDataModule(PairDataModule):
     def _resumed_store(self, number: int) -> RoundFolder | None:
         """The files of the round that a checkpoint was taken in the middle of, or None for a new round.
 
-        The policy has moved on since that round began, so the fingerprint is the checkpoint's and not computed anew.
+        The policy has moved on since that round began, so the fingerprint is the checkpoint's and not computed again.
         """
         restored, self._restored = self._restored, None
         if restored is None or restored["round"] != number:

@@ -69,7 +69,7 @@ class Seeds:
     """Sampling seeds of an engine: a request's own, or drawn from the engine's seed in the order of submission.
 
     vLLM gives response i of a request seed + i, so neighboring seeds are spread apart: else requests seeded 0 and 1
-    of the same prompt would share all but one of their responses. Engines that spread alike sample alike.
+    of the same prompt would share all but one of their responses. Engines with the same spread sample the same.
     """
 
     def __init__(self, seed: int) -> None:

@@ -30,11 +30,11 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class SyncReport:
-    """One adapter hand-over: where the adapter lies (None: base model) and what the canary said (None: not asked)."""
+    """One weight sync: where the adapter lies (None: base model) and what the check said (None: not asked)."""
 
     version: str
     folder: Path | None
-    canary: WeightSyncResult | None
+    check: WeightSyncResult | None
 
 
 class PolicySync:
@@ -42,7 +42,7 @@ class PolicySync:
 
     Args:
         engine: constructed, not necessarily started.
-        folder: where adapters go, one new sub-folder per hand-over (an engine may cache by path).
+        folder: where adapters go, one new sub-folder per sync (an engine may cache by path).
         keep: how many adapter folders to leave on disk.
     """
 
@@ -50,16 +50,16 @@ class PolicySync:
         self.engine = engine
         self.folder = folder
         self.keep = keep
-        self.canary: WeightSyncCheck | None = None
+        self.check: WeightSyncCheck | None = None
         self._weight_sync_texts: Callable[[], Sequence[tuple[Sequence[int], int]]] | None = None
         self._version: str | None = None
         self._written: list[Path] = []
         self.last_sync: SyncReport | None = None
 
-    def watch(self, texts: Callable[[], Sequence[tuple[Sequence[int], int]]]) -> None:
-        """Check every hand-over on these token sequences, each with the index where its response begins.
+    def verify_with(self, texts: Callable[[], Sequence[tuple[Sequence[int], int]]]) -> None:
+        """Check every sync on these token sequences, each with the index where its response begins.
 
-        They are asked for once, at the first hand-over.
+        They are asked for once, at the first sync.
         """
         self._weight_sync_texts = texts
 
@@ -68,7 +68,7 @@ class PolicySync:
         """The started, awake engine, answering with the policy's adapter of this version; asleep again afterwards.
 
         Raises:
-            EngineError: the engine cannot start, or still answers with old weights after the hand-over.
+            EngineError: the engine cannot start, or still answers with old weights after the sync.
         """
         with sigterm_interrupts():
             if not self.engine.started:
@@ -76,14 +76,14 @@ class PolicySync:
             self.engine.start(resolve_model(policy.model))
             self.engine.wake()
             if version != self._version:
-                self._hand_over(policy, version)
+                self._sync(policy, version)
             yield self.engine
             # Not in a `finally`: after an exception the engine may be broken, and its owner closes it.
             self.engine.sleep()
 
-    def _hand_over(self, policy: Policy, version: str) -> None:
-        if self._weight_sync_texts is not None and self.canary is None and self._version is None:
-            self._start_canary(policy)
+    def _sync(self, policy: Policy, version: str) -> None:
+        if self._weight_sync_texts is not None and self.check is None and self._version is None:
+            self._start_check(policy)
         if policy.adapter_is_identity():
             if self._version is not None:
                 self.engine.sync(None)
@@ -98,21 +98,21 @@ class PolicySync:
         self._version = version
         self.last_sync = report
 
-    def _start_canary(self, policy: Policy) -> None:
+    def _start_check(self, policy: Policy) -> None:
         assert self._weight_sync_texts is not None
         texts = self._weight_sync_texts()
         if not texts:
             return
         prompts = [list(ids) for ids, _ in texts]
-        self.canary = WeightSyncCheck(prompts, [start for _, start in texts])
+        self.check = WeightSyncCheck(prompts, [start for _, start in texts])
         # The engine has just started and was given nothing yet: this is the base model speaking.
-        self.canary.record_base(self.engine.score(prompts), [policy.token_logps(p, adapter=False) for p in prompts])
+        self.check.record_base(self.engine.score(prompts), [policy.token_logps(p, adapter=False) for p in prompts])
 
     def _check(self, policy: Policy) -> WeightSyncResult | None:
-        if self.canary is None:
+        if self.check is None:
             return None
-        prompts = self.canary.prompts
-        return self.canary.check(self.engine.score(prompts), [policy.token_logps(p) for p in prompts])
+        prompts = self.check.prompts
+        return self.check.compare(self.engine.score(prompts), [policy.token_logps(p) for p in prompts])
 
     def _new_folder(self, version: str) -> Path:
         folder, again = self.folder / version, 1

@@ -83,7 +83,7 @@ class WeightSyncCheck:
 
     def __init__(self, prompts: Sequence[Sequence[int]], starts: Sequence[int] | None = None) -> None:
         if not prompts or any(len(prompt) < 2 for prompt in prompts):
-            raise EngineError("the canary needs at least one prompt, each of at least two tokens")
+            raise EngineError("the weight-sync check needs at least one prompt, each of at least two tokens")
         self.prompts: tuple[tuple[int, ...], ...] = tuple(tuple(prompt) for prompt in prompts)
         if starts is None:
             columns = enumerate(zip(*self.prompts, strict=False))  # as far as the shortest prompt goes
@@ -93,7 +93,9 @@ class WeightSyncCheck:
         if len(starts) != len(self.prompts) or any(
             not 1 <= start < len(prompt) for start, prompt in zip(starts, self.prompts, strict=False)
         ):
-            raise EngineError(f"the canary's starts {list(starts)} do not fit its prompts' {self._lengths()} tokens")
+            raise EngineError(
+                f"the weight-sync check's starts {list(starts)} do not fit its prompts' {self._lengths()} tokens"
+            )
         self._starts = tuple(starts)
         self._engine_base: np.ndarray | None = None  # [N], N = the sum of T - start over the prompts
         self._policy_base: np.ndarray | None = None  # [N]
@@ -116,7 +118,7 @@ class WeightSyncCheck:
         self._previous = None
         self.noise = float(np.sqrt(np.mean((self._engine_base - self._policy_base) ** 2)))
 
-    def check(
+    def compare(
         self, engine_logps: Sequence[Sequence[float]], policy_logps: Sequence[Sequence[float]]
     ) -> WeightSyncResult:
         """Compare after a sync; the policy's values are those with its adapter on.
@@ -126,7 +128,9 @@ class WeightSyncCheck:
                 `record_base` was not called; or wrong lengths.
         """
         if self._engine_base is None or self._policy_base is None:
-            raise EngineError("the canary has no base to compare with; call record_base before the first adapter")
+            raise EngineError(
+                "the weight-sync check has no base to compare with; call record_base before the first adapter"
+            )
         delta_e = self._flat(engine_logps, "engine") - self._engine_base
         delta_p = self._flat(policy_logps, "policy") - self._policy_base
         size_e, size_p = float(np.linalg.norm(delta_e)), float(np.linalg.norm(delta_p))
@@ -173,10 +177,12 @@ class WeightSyncCheck:
         lengths = [len(row) for row in logps]
         expected = [length - 1 for length in self._lengths()]
         if lengths != expected:
-            raise EngineError(f"the {who} gave {lengths} log-probabilities for the canary's prompts, not {expected}")
+            raise EngineError(
+                f"the {who} gave {lengths} log-probabilities for the weight-sync check's prompts, not {expected}"
+            )
         # Row i holds the tokens 1..T-1, so the token at index `start` is at start - 1.
         rows = [np.asarray(row, dtype=np.float64)[start - 1 :] for row, start in zip(logps, self._starts, strict=True)]
         flat = np.concatenate(rows)
         if not np.isfinite(flat).all():
-            raise EngineError(f"the {who}'s log-probabilities of the canary's prompts are not all finite")
+            raise EngineError(f"the {who}'s log-probabilities of the weight-sync check's prompts are not all finite")
         return flat

@@ -81,7 +81,7 @@ def read_run(run: Path | None, *, base_model: str, digest: str, lora: Mapping[st
 def _rounds(run: Path, step: int | None) -> list[Mapping[str, Any]]:
     """The rounds whose pairs were trained on before this step."""
     rounds: dict[int, Mapping[str, Any]] = {}
-    # A changed setting starts a round's folder anew: the newest one is what was trained on.
+    # A changed setting starts a new round folder: the newest one is what was trained on.
     for path in sorted((run / "rounds").glob("*/round.json"), key=lambda p: p.stat().st_mtime):
         try:
             row = json.loads(path.read_text(encoding="utf-8"))

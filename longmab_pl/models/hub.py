@@ -41,7 +41,7 @@ def nf4_config(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
 
 
 def resolve_model(name: str) -> str:
-    """The folder or hub name to load for `name`, in Transformers, PEFT and vLLM alike.
+    """The folder or hub name to load for `name`, in Transformers, PEFT and vLLM.
 
     Args:
         name: "bundled:smollm2-135m-instruct" (converted on first use into the cache folder), a local folder, or a

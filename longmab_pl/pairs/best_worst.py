@@ -26,7 +26,7 @@ class BestWorst:
 
     With `pairs_per_record` above 1 the first pair is that same one, and further ones follow by falling margin; among
     equal margins those come first whose answers stand in fewer pairs already. With a length control the margin still
-    comes first, and among equal margins the pair whose answers are most alike in length.
+    comes first, and among equal margins the pair whose answers are most similar in length.
 
     Args:
         max_prompt_length: tokens for the training prompt and the longest answer together; the context is cut in the
@@ -36,9 +36,9 @@ class BestWorst:
         pairs_per_record: at most so many pairs of a record. They share one prompt, which training computes once.
         max_length_ratio: the longer answer has at most so many times the tokens of the shorter; null: no control.
         max_length_difference: the answers differ by at most so many tokens; null: no control.
-        distinct: which pairs of a record count as the same and are made once: those with alike chosen and alike
+        distinct: which pairs of a record count as the same and are made once: those with similar chosen and similar
             rejected `text`, or with equal final `answer` in both (an answer in other words is still another pair).
-        max_similarity: texts are alike when their normalized words overlap by more than this (F1 of the words in
+        max_similarity: texts are similar when their normalized words overlap by more than this (F1 of the words in
             [0, 1], whatever their order); 1 leaves only texts of the same words.
     """
 
@@ -99,7 +99,7 @@ class BestWorst:
 
 
 def choose(rewards: Sequence[float | None], seed: int, min_margin: float = 0.0) -> tuple[int, int] | None:
-    """Indices of a random best and a random worst response, or None if all are alike (or closer than `min_margin`).
+    """Indices of a random best and a random worst response, or None if all are equal (or closer than `min_margin`).
 
     Responses whose reward is None take no part. This is the paper's rule.
     """
@@ -143,18 +143,18 @@ def choose_pairs(
         if not rule.controls_length or rule.length_matched(lengths[i], lengths[j])
     ]
     random.Random(derive_seed(seed, "further")).shuffle(candidates)
-    alike = _Similarity(texts, rule)
+    similar = _Similarity(texts, rule)
 
     def rank(candidate: tuple[int, int]) -> tuple[float, int, int]:
         i, j = candidate
         better, worse = rewards[i], rewards[j]
         assert better is not None
         assert worse is not None
-        used = sum(alike(i, a) + alike(j, b) for a, b in pairs)
+        used = sum(similar(i, a) + similar(j, b) for a, b in pairs)
         return worse - better, used, abs(lengths[i] - lengths[j]) if rule.controls_length else 0
 
     while len(pairs) < rule.pairs_per_record:
-        candidates = [(i, j) for i, j in candidates if not any(alike(i, a) and alike(j, b) for a, b in pairs)]
+        candidates = [(i, j) for i, j in candidates if not any(similar(i, a) and similar(j, b) for a, b in pairs)]
         if not candidates:
             break
         pairs.append(min(candidates, key=rank))

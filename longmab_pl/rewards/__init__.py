@@ -1,4 +1,4 @@
-"""Rewards: what a response is worth, by gold answers, by a judge, or by agreement with the others."""
+"""Rewards: what a response scores, by gold answers, by a judge, or by agreement with the others."""
 
 from __future__ import annotations
 

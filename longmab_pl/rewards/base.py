@@ -1,4 +1,4 @@
-"""The socket for rewards: what an answer is worth, by any rule, with or without a gold answer or a judge."""
+"""The socket for rewards: how an answer is scored, by any rule, with or without a gold answer or a judge."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from longmab_pl.models.embedder import Embedder
 
 @dataclass(frozen=True)
 class Score:
-    """What one response is worth.
+    """The score of one response.
 
     Args:
         value: what pairs compare, in [0, 1] where a rule does not say otherwise.

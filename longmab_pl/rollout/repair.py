@@ -69,11 +69,11 @@ def repair(making: Round, damage: str, policy: str) -> None:
     with contextlib.suppress(DataError):
         limit = int(store.read_settings().get("max_model_len") or limit)
         policy = store.read_summary()["policy"]
-    with RolloutLog(store.spool, store.fingerprint) as spool, contextlib.suppress(FileNotFoundError):
+    with RolloutLog(store.rollout_log, store.fingerprint) as log, contextlib.suppress(FileNotFoundError):
         whole = RolloutFile(store.rollouts)
         for record_id in whole:
-            if record_id not in spool:
-                spool.add(whole.read(record_id))
+            if record_id not in log:
+                log.add(whole.read(record_id))
     try:
         silent = JournalOnly(limit)
         making.roll_out(dict.fromkeys([POLICY, *making.plan.engines], silent), title="from the journal")

@@ -38,7 +38,7 @@ class RoundPlan:
 
     Args:
         strategy: decides what to ask.
-        rewards: what responses are worth; the first one is what the strategy learns from and pairs compare.
+        rewards: how responses are scored; the first one is what the strategy learns from and pairs compare.
         prompt_format: how a context and a question become a prompt.
         pairs: how responses become pairs.
         embedder: for the initial arm values.
@@ -169,8 +169,9 @@ class RoundPlan:
 class Round:
     """One round in the making: `roll_out` with the engine awake, then `finish` without it.
 
-    Both may be called again after a crash, in another process: finished records lie in the spool, finished completions
-    of the others in the journal. Files come out in record order, whatever the order in which records finished.
+    Both may be called again after a crash, in another process: finished records lie in the rollout log, finished
+    completions of the others in the journal. Files come out in record order, whatever the order in which records
+    finished.
 
     Args:
         plan: how to ask and pair.
@@ -247,13 +248,13 @@ class Round:
         )
         bar = RolloutBar(title, len(self.records), self._cost, self.plan.primary)
         try:
-            with RolloutLog(self.store.spool, self.store.fingerprint) as spool:
+            with RolloutLog(self.store.rollout_log, self.store.fingerprint) as log:
                 scheduler = Scheduler(
                     engines, journal, max_live=max_live, taking_turns=taking_turns, on_progress=bar.show
                 )
                 tasks = (
                     None if record is None else (record.id, _counted(strategy.roll(record, context)))
-                    for record in self._waiting(spool, bar)
+                    for record in self._waiting(log, bar)
                 )
                 for key, result in scheduler.run(tasks):
                     self._at_work -= 1
@@ -261,7 +262,7 @@ class Round:
                         self.failures[key] = str(result)
                         bar.finished(None, 0)
                     else:
-                        spool.add(result)
+                        log.add(result)
                         self._finished(result, bar)
                 bar.show(scheduler.progress)
             bar.complete()
@@ -271,11 +272,11 @@ class Round:
         if journal.resumed:
             tell(f"continued from {journal.resumed} journalled completions in {journal.path}")
 
-    def _waiting(self, spool: RolloutLog, bar: RolloutBar) -> Iterator[QARecord | None]:
-        """Records to roll out: the round's that are not in the spool yet, then as many more as stopped records let in
-        (None: not now, perhaps when those at work have finished)."""
+    def _waiting(self, log: RolloutLog, bar: RolloutBar) -> Iterator[QARecord | None]:
+        """Yield records to roll out: the round's that are not in the rollout log yet, then as many more as stopped
+        records let in (None: not now, perhaps when those at work have finished)."""
         for record in self.records:
-            if not self._known(record, spool, bar):
+            if not self._known(record, log, bar):
                 self._at_work += 1
                 yield record
         for record in self.reserve:
@@ -285,14 +286,14 @@ class Round:
                 yield None
             self._spare -= self._cost
             bar.let_in()
-            if not self._known(record, spool, bar):
+            if not self._known(record, log, bar):
                 self._at_work += 1
                 yield record
 
-    def _known(self, record: QARecord, spool: RolloutLog, bar: RolloutBar) -> bool:
-        if record.id not in spool:
+    def _known(self, record: QARecord, log: RolloutLog, bar: RolloutBar) -> bool:
+        if record.id not in log:
             return False
-        bar.skip(self._finished(spool.read(record.id), bar))
+        bar.skip(self._finished(log.read(record.id), bar))
         return True
 
     def _finished(self, rollout: RecordRollout, bar: RolloutBar) -> int:
@@ -308,7 +309,7 @@ class Round:
         return self.plan.round_seed(self.store.number)
 
     def finish(self, policy: str) -> dict[str, Any]:
-        """Write the round's files from the spool, the summary last, and give the summary.
+        """Write the round's files from the rollout log, the summary last, and give the summary.
 
         Args:
             policy: names the weights that answered, for the summary.
@@ -320,14 +321,14 @@ class Round:
         context = self.plan.pair_context(self.tokenizer, self.store.number)
         everyone = [*self.records, *self.reserve]
         with (
-            self._some_finished(RolloutLog(self.store.spool, self.store.fingerprint)) as spool,
+            self._some_finished(RolloutLog(self.store.rollout_log, self.store.fingerprint)) as log,
             atomic_write_binary(self.store.rollouts) as rollouts,
             PairWriter(self.store.pairs, self.store.format) as pairs,
         ):
             for record in everyone:
-                if record.id not in spool:
+                if record.id not in log:
                     continue
-                rollout = spool.read(record.id)
+                rollout = log.read(record.id)
                 rollouts.write(encode(rollout.to_json()))
                 try:
                     made = self.plan.pairs.pairs(record, rollout, context)
@@ -354,17 +355,17 @@ class Round:
             "failures": failures,
         }
         self.store.write_summary(summary)
-        self.store.spool.unlink()
+        self.store.rollout_log.unlink()
         return summary
 
-    def _some_finished(self, spool: RolloutLog) -> RolloutLog:
-        if self.failures and not any(r.id in spool for r in [*self.records, *self.reserve]):
+    def _some_finished(self, log: RolloutLog) -> RolloutLog:
+        if self.failures and not any(r.id in log for r in [*self.records, *self.reserve]):
             record_id, message = next(iter(self.failures.items()))
             raise LongMabError(
                 f"all {len(self.failures)} records failed; the first, {quoted(record_id)}: {message}\nFix it and run "
                 "the same command again: what was answered is in the journal"
             )
-        return spool
+        return log
 
 
 def _counted(stream: RequestStream[RecordRollout]) -> RequestStream[RecordRollout]:

@@ -70,7 +70,7 @@ class RoundFolder:
         return self.folder / "rollouts.jsonl"
 
     @property
-    def spool(self) -> Path:
+    def rollout_log(self) -> Path:
         """Finished records of a round in the making; the whole round's are in `rollouts`."""
         return self.folder / "rollouts.partial.jsonl"
 

@@ -25,7 +25,7 @@ class Response:
         step: which step of the strategy it came from, from 0 (a pull of a bandit, a level of a tree).
         read: what its prompt showed, as indices into what the strategy cut the context into (chunks); empty: all of it.
         parent: index of the response that it continues; None for a whole turn.
-        scores: what it is worth, by the rewards' names. Stored once; pair rules only read them.
+        scores: its scores, by the rewards' names. Stored once; pair rules only read them.
         token_ids: the sampled tokens, a sampled end token included; empty where the engine does not say them.
     """
 

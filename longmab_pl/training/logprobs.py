@@ -51,7 +51,7 @@ def completion_logps(
             tensor.
         layout: "packed" runs the sequence once; "concatenated" runs prompt + completion for each completion.
         ld_alpha: weight of a completion's tokens beyond the number in the pair's shorter one (LD-DPO,
-            arXiv:2409.06411, its alpha); 1 counts all tokens alike.
+            arXiv:2409.06411, its alpha); 1 counts all tokens equally.
 
     Raises:
         ConfigError: the architecture cannot take the layout (see `check_packing`).

@@ -69,7 +69,7 @@ def preference_objective(
 
 
 def sft_objective(sums: torch.Tensor, lengths: torch.Tensor, batch: PackedBatch) -> StepLoss:
-    """Return the negative log-likelihood of the batch's chosen completions, every token that counts alike.
+    """Return the negative log-likelihood of the batch's chosen completions, every token that counts equally.
 
     Args:
         sums: summed log-probability of each completion's tokens, nats, float [P].

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 _SMALLEST = 1 << 16
-"""Bytes below which a tensor stays where it is: row statistics and the like are not worth a transfer."""
+"""Bytes below which a tensor stays where it is: row statistics and the like do not repay a transfer."""
 
 
 @contextmanager

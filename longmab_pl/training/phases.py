@@ -58,7 +58,7 @@ class SFTPhase(Phase):
     """Supervised fine-tuning on the chosen completions: the mean negative log-likelihood of their tokens.
 
     A completion is an answer, or the rest of a conversation whose completion mask keeps the assistant's turns. Each
-    distinct one counts once, however many pairs prefer it, and every token counts alike, as in Transformers' loss.
+    distinct one counts once, however many pairs prefer it, and every token counts equally, as in Transformers' loss.
 
     Args:
         epochs: see `Phase`.

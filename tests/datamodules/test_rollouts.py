@@ -202,8 +202,8 @@ def test_checkpoints_hold_the_adapter_only(tmp_path, tiny_model, qa_file):
 
 
 def test_a_round_without_a_usable_pair_says_what_to_do(tmp_path, tiny_model, qa_file):
-    hopeless = ScriptedEngine(lambda request, i: " nothing")
-    trainer, module, data, _, _ = make(tmp_path / "run", tiny_model, qa_file, engine=hopeless)
+    nothing = ScriptedEngine(lambda request, i: " nothing")
+    trainer, module, data, _, _ = make(tmp_path / "run", tiny_model, qa_file, engine=nothing)
     with pytest.raises(DataError, match=r"round 1 has no usable pair.*DirectAnswer"):
         trainer.fit(module, datamodule=data)
 

@@ -26,29 +26,29 @@ def test_rows_are_read_back_exactly():
 
 
 def test_records_are_found_again_in_any_order_and_by_a_later_process(tmp_path):
-    path = tmp_path / "spool"
-    with RolloutLog(path, "f1") as spool:
+    path = tmp_path / "rollouts"
+    with RolloutLog(path, "f1") as log:
         for name in "cab":
-            spool.add(rollout(name))
-        assert spool.read("a") == rollout("a")
-        spool.add(rollout("d"))
-    with RolloutLog(path, "f1") as spool:
-        assert list(spool) == ["c", "a", "b", "d"]
-        assert "e" not in spool
-        assert spool.read("d") == rollout("d")
-        spool.add(rollout("e"))
-        assert spool.read("b") == rollout("b")
-        assert len(spool) == 5
+            log.add(rollout(name))
+        assert log.read("a") == rollout("a")
+        log.add(rollout("d"))
+    with RolloutLog(path, "f1") as log:
+        assert list(log) == ["c", "a", "b", "d"]
+        assert "e" not in log
+        assert log.read("d") == rollout("d")
+        log.add(rollout("e"))
+        assert log.read("b") == rollout("b")
+        assert len(log) == 5
 
 
 @pytest.mark.parametrize("cut", [1, 30])
 def test_a_torn_last_line_is_cut_off(tmp_path, cut):
-    path = tmp_path / "spool"
-    with RolloutLog(path, "f1") as spool:
-        spool.add(rollout("a"))
-        spool.add(rollout("b"))
+    path = tmp_path / "rollouts"
+    with RolloutLog(path, "f1") as log:
+        log.add(rollout("a"))
+        log.add(rollout("b"))
     path.write_bytes(path.read_bytes()[:-cut])
-    with RolloutLog(path, "f1") as spool:
-        assert list(spool) == ["a"]
-        spool.add(rollout("b"))
-        assert spool.read("b") == rollout("b")
+    with RolloutLog(path, "f1") as log:
+        assert list(log) == ["a"]
+        log.add(rollout("b"))
+        assert log.read("b") == rollout("b")

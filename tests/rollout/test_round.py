@@ -68,7 +68,7 @@ def test_files_are_in_record_order_whatever_finishes_first(tmp_path, byte_tokeni
     assert summary["statistics"]["pairs/count"] == 12
     assert summary["statistics"]["rollout/responses"] == 48
     assert summary["statistics"]["rollout/usable_pair_rate"] == 1.0
-    assert not making.store.spool.exists()
+    assert not making.store.rollout_log.exists()
 
 
 def test_several_pairs_a_record_in_parquet(tmp_path, byte_tokenizer):
@@ -89,7 +89,7 @@ def test_a_round_that_was_cut_off_asks_for_nothing_twice_and_ends_the_same(tmp_p
         engine = ScriptedEngine(answer, fail_after=fail_after)
         with pytest.raises(EngineError):
             making.roll_out({"policy": engine})
-        assert making.store.spool.exists()
+        assert making.store.rollout_log.exists()
     engine = ScriptedEngine(answer)
     making, _ = done(tmp_path / "cut", byte_tokenizer, engine)
     asked = [r.id for r in engine.asked]

@@ -239,7 +239,7 @@ class ServerEngine:
             raise EngineError(f"it is no OpenAI-compatible server: {error}") from error
         server.model = find_model(models, model, self._served_model)
         if server.adapter not in [each.name for each in models]:
-            server.adapter = None  # it was started anew
+            server.adapter = None  # it was restarted
         limit = server.model.max_model_len or self._configured_len
         if limit is None:
             raise EngineError("it does not say how long a prompt may be; set engine.max_model_len")

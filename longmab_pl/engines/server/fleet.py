@@ -70,7 +70,7 @@ class Fleet:
         """The servers that can be used, after one try with each that cannot; waits for the first of them.
 
         Raises:
-            EngineError: something that waiting cannot mend is wrong with a server that answers, or none answers.
+            EngineError: something that waiting cannot fix is wrong with a server that answers, or none answers.
         """
         until = self._now() + self._retry.patience
         due = [server for server in self.servers if not server.admitted]

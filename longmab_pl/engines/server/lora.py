@@ -23,7 +23,7 @@ async def load_adapter(server: RemoteServer, name: str, folder: Path) -> None:
 
     Raises:
         ServerFailed: the server did not answer.
-        EngineError: its endpoint is not enabled, or it cannot load this adapter; with the likely mend.
+        EngineError: its endpoint is not enabled, or it cannot load this adapter; with the likely fix.
     """
     body = {"lora_name": name, "lora_path": str(folder)}
     try:
@@ -34,7 +34,7 @@ async def load_adapter(server: RemoteServer, name: str, folder: Path) -> None:
             raise EngineError(f"it cannot read the adapter folder {folder}: {_shared(said)}") from error
         raise EngineError(f"it cannot load adapters while it runs; {ENABLE}") from error
     except ServerFailed as error:
-        # Failing to load is a server error to vLLM (HTTP 500), but no other try will mend it.
+        # Failing to load is a server error to vLLM (HTTP 500), but no other try will fix it.
         if "HTTP 500" not in str(error):
             raise
         raise EngineError(f"it did not load the adapter {folder}: {_mend(str(error))}") from error

@@ -36,7 +36,7 @@ class ServerBusy(ServerFailed):
 
 
 class NotServed(ServerFailed):
-    """The server does not know the model or adapter that was asked for (any more): it was started anew, for example."""
+    """The server does not know the model or adapter that was asked for (any more): it was restarted, for example."""
 
 
 @dataclass(frozen=True)

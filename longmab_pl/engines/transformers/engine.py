@@ -37,7 +37,7 @@ class TransformersEngine:
 
     A request's seed fixes its random numbers whatever else is in the batch (`hf_batch.RowSampler`), so results
     depend on scheduling only where two tokens are so close that rounding in another batch composition decides. They are
-    not the numbers that vLLM draws: with temperature 0 both engines answer alike, otherwise only in distribution.
+    not the numbers that vLLM draws: with temperature 0 both engines answer the same, otherwise only in distribution.
 
     Args:
         concurrency: responses in a batch, at most.

@@ -142,7 +142,7 @@ class VLLMEngine:
         """Load `model` (a local folder or hub name); does nothing if it already runs, and restarts a broken engine.
 
         Raises:
-            EngineError: vLLM is not installed, the model cannot be loaded, or it does not fit; with the likely mend. Or
+            EngineError: vLLM is not installed, the model cannot be loaded, or it does not fit; with the likely fix. Or
                 this is one of several training processes.
         """
         if self._state.runs(model):

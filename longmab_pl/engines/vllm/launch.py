@@ -147,7 +147,7 @@ def launch(model: str, settings: LaunchSettings) -> Running:
 
     Raises:
         ConfigError: adapters are to be merged into a quantized model.
-        EngineError: vLLM is not installed, the model cannot be loaded or does not fit; with the likely mend.
+        EngineError: vLLM is not installed, the model cannot be loaded or does not fit; with the likely fix.
     """
     if (os.path.isabs(model) or model.startswith(".")) and not Path(model, "config.json").is_file():
         raise EngineError(f"the model folder {model!r} does not exist or holds no config.json; check the path")
@@ -246,24 +246,24 @@ def _undo_failed_launch(set_num_threads: Callable[[int], None]) -> None:
 
 
 def _failure(model: str, error: Exception, on_cpu: bool, captured: Path | None) -> str:
-    """What went wrong and the likely mend, from vLLM's own words."""
+    """What went wrong and the likely fix, from vLLM's own words."""
     said = str(error).strip() or type(error).__name__
     lower = said.lower()
     room = "kv_cache_gb" if on_cpu else "gpu_memory_utilization"
     if "kv cache" in lower and ("max_model_len" in lower or "max seq len" in lower):
-        mend = f"lower engine.max_model_len or raise engine.{room}"
+        fix = f"lower engine.max_model_len or raise engine.{room}"
     elif "max_model_len" in lower and "derived" in lower:
-        mend = "lower engine.max_model_len to the model's own limit, or leave it null"
+        fix = "lower engine.max_model_len to the model's own limit, or leave it null"
     elif "out of memory" in lower or "available memory" in lower or "free memory" in lower:
-        mend = f"lower engine.{room}, or free memory that other processes hold"
+        fix = f"lower engine.{room}, or free memory that other processes hold"
     elif any(word in lower for word in ("repo id", "not a local folder", "huggingface", "no such file", "404")):
-        mend = "check the model's name or path, and that the hub can be reached if it is a hub name"
+        fix = "check the model's name or path, and that the hub can be reached if it is a hub name"
     elif "architectures" in lower or "not supported" in lower:
-        mend = "use a model that this vLLM release supports, or another engine"
+        fix = "use a model that this vLLM release supports, or another engine"
     else:
-        mend = "set engine.verbose: true to see vLLM's own log"
+        fix = "set engine.verbose: true to see vLLM's own log"
     tail = ""
     if captured is not None:
         lines = [line for line in captured.read_text(errors="replace").splitlines() if " ERROR " in line]
         tail = "".join(f"\n  vLLM: {line}" for line in lines[-3:])
-    return f"vLLM cannot start {model!r}: {said}\n  mend: {mend}{tail}"
+    return f"vLLM cannot start {model!r}: {said}\n  fix: {fix}{tail}"

@@ -116,7 +116,7 @@ def task_spec(name: str, known: Iterable[str] = ()) -> TaskSpec:
         known: further names to suggest, for example those found in a data folder.
 
     Raises:
-        ConfigError: there is no such task; names those that look alike.
+        ConfigError: there is no such task; names those with similar names.
     """
     if name in TASKS:
         return TASKS[name]

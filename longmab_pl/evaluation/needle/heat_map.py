@@ -41,7 +41,7 @@ class NeedleMap:
         return tuple(_mean([row[d] for row in self.accuracy]) for d in range(len(self.depths)))
 
     def spread(self) -> float:
-        """Position sensitivity: the best depth's mean less the worst one's; 0 where all are read alike."""
+        """Position sensitivity: the best depth's mean less the worst one's; 0 where all are read equally well."""
         means = [mean for mean in self.by_depth() if mean is not None]
         return max(means) - min(means)
 

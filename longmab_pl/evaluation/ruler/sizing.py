@@ -14,7 +14,7 @@ def search_size(make: Generator, count: Count, limit: int, low: int, *, beside: 
     This is the original's search. Where a haystack of `low` units is short beside the rest of the prompt, three times
     what it lets expect is too little, and examples do not fill their length.
 
-    Each attempt draws an example anew, so the last of its sizes that fits is not always the largest.
+    Each attempt draws a new example, so the last of its sizes that fits is not always the largest.
 
     Args:
         make: draws an example of a size.
@@ -82,7 +82,7 @@ def fitting_example(
     finished: Callable[[Example], Example] | None = None,
     least: int | None = None,
 ) -> tuple[Example, int]:
-    """Return an example within the limit and its tokens; one that is too long is drawn anew, smaller by `step`.
+    """Return an example within the limit and its tokens; one that is too long is drawn again, smaller by `step`.
 
     Args:
         make: draws an example of a size.

@@ -46,7 +46,7 @@ def overall(scores: Mapping[str, float]) -> float:
         >>> overall({"helpfulness": 8, "logicality": 10, "faithfulness": 5, "completeness": 3})
         6.5
 
-    Source: LongReward, section 3 (the program stores the sum, which ranks alike).
+    Source: LongReward, section 3 (the program stores the sum, which ranks the same).
     """
     missing = [name for name in DIMENSIONS if name not in scores]
     if missing:

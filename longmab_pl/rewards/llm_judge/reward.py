@@ -55,7 +55,7 @@ class LLMJudge:
     taken from every part of the document, once for all answers, and each answer's coverage of them is judged.
 
     `style="joint"` (default) rates all answers in one request for helpfulness and one for logicality, in an order drawn
-    anew for each record, and all statements of an answer in one: 8 + 2 + 10 * 3 = 40 requests for a document of 32k
+    again for each record, and all statements of an answer in one: 8 + 2 + 10 * 3 = 40 requests for a document of 32k
     tokens and 10 answers. `style="original"` asks one by one as the program does, about 268.
 
     The value is the mean of the dimensions divided by 10. Parts are the dimensions (0 to 10), `statements` (how many),

@@ -1,4 +1,4 @@
-"""When a record has what it can give: the rest of its pulls are worth more elsewhere."""
+"""When a record has what it can give: the rest of its pulls are of more use elsewhere."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class PreferenceLoss(ABC):
 
     ld_alpha: float = 1.0
     """Weight of a completion's tokens beyond the length of the pair's shorter completion (LD-DPO); 1 counts all tokens
-    alike. The sums that the loss is given are weighted already."""
+    equally. The sums that the loss is given are weighted already."""
 
     @abstractmethod
     def __call__(self, policy: PairLogps, reference: PairLogps | None) -> PairLosses:

@@ -173,20 +173,20 @@ def test_adapters_arrive_and_the_canary_sees_it(
 
     text = " The capital of France is Paris. It lies on the Seine."
     prompts = [chat(tokenizer, question) + tuple(tokenizer(text)["input_ids"]) for question in QUESTIONS]
-    canary = WeightSyncCheck(prompts, starts=[len(chat(tokenizer, question)) for question in QUESTIONS])
+    check = WeightSyncCheck(prompts, starts=[len(chat(tokenizer, question)) for question in QUESTIONS])
     with policy.disable_adapter():
         base = logps(policy, prompts)
     found = engine.score(prompts)
     np.testing.assert_allclose(np.concatenate(found), np.concatenate(base), atol=1e-2)
-    canary.record_base(found, base)
+    check.record_base(found, base)
     expected = logps(policy, prompts)
     with pytest.raises(EngineError, match="still answers with the base model"):
-        canary.check(engine.score(prompts), expected)
+        check.compare(engine.score(prompts), expected)
 
     question = chat(tokenizer, QUESTIONS[0])
     before = answers(engine, [Request("r", question, GREEDY)])["r"].texts
     engine.sync(tmp_path / "adapter")
-    result = canary.check(engine.score(prompts), expected)
+    result = check.compare(engine.score(prompts), expected)
     assert result.verdict == "match"
     assert result.cosine > 0.99
     assert answers(engine, [Request("r", question, GREEDY)])["r"].texts != before

@@ -233,11 +233,11 @@ def test_sync_equals_the_merged_model_and_canary_tells_stale_from_fresh(
     policy.load_adapter(adapters["strong"], adapter_name="strong")
     policy.load_adapter(adapters["other"], adapter_name="other")
     policy.eval()
-    canary = WeightSyncCheck(prompts, starts=[len(chat(tokenizer, question)) for question in QUESTIONS])
+    check = WeightSyncCheck(prompts, starts=[len(chat(tokenizer, question)) for question in QUESTIONS])
     engine_base = engine.score(prompts)
     with policy.disable_adapter():
-        canary.record_base(engine_base, logps(policy, prompts))
-    assert canary.noise < 0.3
+        check.record_base(engine_base, logps(policy, prompts))
+    assert check.noise < 0.3
 
     previous = engine_base
     for name in ("weak", "strong", "other"):
@@ -245,12 +245,12 @@ def test_sync_equals_the_merged_model_and_canary_tells_stale_from_fresh(
         expected = logps(policy, prompts)
         if name != "weak":  # whose effect is below bf16's noise: the old weights must be caught before the sync
             with pytest.raises(EngineError, match="still answers with"):
-                canary.check(previous, expected)
+                check.compare(previous, expected)
         engine.sync(adapters[name])
         got = engine.score(prompts)
-        result = canary.check(got, expected)
+        result = check.compare(got, expected)
         effect = np.concatenate([np.subtract(a, b) for a, b in zip(got, engine_base, strict=True)])
-        print(f"{name}: noise {canary.noise:.3f}, rms effect {np.sqrt(np.mean(effect**2)):.3f}, {result}")
+        print(f"{name}: noise {check.noise:.3f}, rms effect {np.sqrt(np.mean(effect**2)):.3f}, {result}")
         if name != "weak":
             assert result.verdict == "match"
             assert result.cosine > 0.9

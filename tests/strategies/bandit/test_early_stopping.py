@@ -10,7 +10,7 @@ from longmab_pl.strategies.bandit.early_stopping import EarlyStopping
     ("rewards", "verdict"),
     [([0.0, 1.0], "separated"), ([0.0, 0.9], ""), ([0.1, 1.0], ""), ([1.0, 0.5, 0.0], "separated"), ([], "")],
 )
-def test_settled_at_the_largest_margin(rewards, verdict):
+def test_separated_at_the_largest_margin(rewards, verdict):
     assert EarlyStopping(patience=None).reason(rewards, 3) == verdict
 
 
@@ -34,7 +34,7 @@ def test_two_pairs_need_two_best_and_two_worst(rewards, verdict):
 
 
 @pytest.mark.parametrize("reward", [0.0, 0.4, 1.0])
-def test_hopeless_when_all_answers_are_worth_the_same_for_too_long(reward):
+def test_no_signal_when_all_answers_score_the_same_for_too_long(reward):
     stopping = EarlyStopping(patience=4)
     assert stopping.reason([reward] * 3, 3) == ""
     assert stopping.reason([reward] * 3, 4) == "no_signal", "pulls count, not different answers"
@@ -42,7 +42,7 @@ def test_hopeless_when_all_answers_are_worth_the_same_for_too_long(reward):
     assert EarlyStopping(patience=None).reason([reward] * 3, 30) == ""
 
 
-def test_no_answer_at_all_is_hopeless_too():
+def test_no_answer_at_all_is_no_signal_too():
     assert EarlyStopping(patience=4).reason([], 4) == "no_signal"
 
 
