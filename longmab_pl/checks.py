@@ -45,9 +45,26 @@ def not_negative(name: str, value: float | None, rule: str = "", *, or_null: boo
     _require(name, value, lambda v: v >= 0, "0 or more", rule, or_null)
 
 
-def between(name: str, value: float | None, low: float, high: float, rule: str = "", *, or_null: bool = False) -> None:
-    """Refuse a value outside of [low, high]. Other parameters as for `at_least`."""
-    _require(name, value, lambda v: low <= v <= high, f"in [{low}, {high}]", rule, or_null)
+def between(
+    name: str,
+    value: float | None,
+    low: float,
+    high: float,
+    rule: str = "",
+    *,
+    open_end: bool = False,
+    or_null: bool = False,
+) -> None:
+    """Refuse a value outside of [low, high].
+
+    Args:
+        name, value, rule, or_null: as for `at_least`.
+        low: the smallest value that is accepted.
+        high: the largest value that is accepted.
+        open_end: `high` itself is refused.
+    """
+    interval = f"[{low}, {high}{')' if open_end else ']'}"
+    _require(name, value, lambda v: low <= v and (v < high if open_end else v <= high), f"in {interval}", rule, or_null)
 
 
 def unit_interval(

@@ -40,6 +40,13 @@ def test_the_ends_of_the_unit_interval_can_be_left_out():
     assert message_of(unit_interval, "p", 1.5) == "p is 1.5; it must be in [0, 1]"
 
 
+def test_the_high_end_of_a_range_can_be_left_out():
+    between("p", 0, 0, 0.5, open_end=True)
+    between("p", 0.499, 0, 0.5, open_end=True)
+    assert message_of(between, "p", 0.5, 0, 0.5, open_end=True) == "p is 0.5; it must be in [0, 0.5)"
+    assert message_of(between, "p", -0.1, 0, 0.5, open_end=True) == "p is -0.1; it must be in [0, 0.5)"
+
+
 def test_null_is_accepted_only_where_it_means_something():
     at_least("n", None, 1, or_null=True)
     assert message_of(at_least, "n", 0, 1, or_null=True) == "n is 0; it must be at least 1, or null"

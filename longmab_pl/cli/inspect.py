@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+from longmab_pl.checks import at_least
 from longmab_pl.cli.arguments import call
 from longmab_pl.cli.inspected_rows import (
     InspectedPair,
@@ -17,7 +18,6 @@ from longmab_pl.cli.inspected_rows import (
 )
 from longmab_pl.cli.inspected_text import show
 from longmab_pl.cli.quiet import quiet_transformers
-from longmab_pl.errors import ConfigError
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import context_limit, load_tokenizer
 from longmab_pl.prompts.formats import DirectAnswer, ReasonThenAnswer
@@ -60,8 +60,7 @@ def inspect(
     Raises:
         ConfigError, DataError: there is no such model or source.
     """
-    if rows is not None and rows < 1:
-        raise ConfigError(f"--rows is {rows}; give at least 1, or null for all rows")
+    at_least("--rows", rows, 1, "give at least 1, or null for all rows", or_null=True)
     folder = resolve_model(model)
     tokenizer = load_tokenizer(folder, needs_chat=False)
     limit = context_limit(folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lightning.pytorch.cli import LightningArgumentParser
 
+from longmab_pl.checks import at_least
 from longmab_pl.cli.config_files import resolve_configs
 from longmab_pl.cli.lightning import ParseOnlyCLI
 from longmab_pl.cli.quiet import quiet_lightning
@@ -43,8 +44,7 @@ def roll_out_round(
         ConfigError, DataError: the settings, the records or the adapter cannot be used.
         LongMabError: the engine or the disk failed; the same command continues.
     """
-    if number < 1:
-        raise ConfigError(f"--round is {number}; rounds are counted from 1")
+    at_least("--round", number, 1, "rounds are counted from 1")
     session = data.session
     session.load(model)
     folder = resolve_model(model)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from longmab_pl.checks import at_least, one_of
 from longmab_pl.data.sentences import sentence_starts
 from longmab_pl.errors import ConfigError
 
@@ -104,15 +105,10 @@ def chunk_spans(
 
 
 def _check(chunk_size: int, overlap: int, min_sentences: int, style: str) -> None:
-    if style not in ("linear", "paper"):
-        raise ConfigError(f"chunk style is {style!r}; use 'linear' or 'paper'")
-    for name, value, least in (
-        ("chunk_size", chunk_size, 1),
-        ("overlap", overlap, 0),
-        ("min_sentences", min_sentences, 0),
-    ):
-        if value < least:
-            raise ConfigError(f"{name} is {value}; it must be at least {least}")
+    one_of("chunk style", style, ("linear", "paper"), "use 'linear' or 'paper'")
+    at_least("chunk_size", chunk_size, 1)
+    at_least("overlap", overlap, 0)
+    at_least("min_sentences", min_sentences, 0)
 
 
 # --- linear ---------------------------------------------------------------------------------------------------------

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from longmab_pl.checks import at_least, one_of
 from longmab_pl.data import qa_fields
 from longmab_pl.data.qa_fields import FieldError, kind
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.sources import RawRow, open_source
-from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.errors import DataError
 from longmab_pl.shown import quoted
 
 OnBadRecord = Literal["error", "skip"]
@@ -89,10 +90,8 @@ def read_records(
         DataError: the source cannot be read, holds bad records (`on_bad_record="error"`) or no usable one.
         ConfigError: an argument out of range.
     """
-    if on_bad_record not in ("error", "skip"):
-        raise ConfigError(f"on_bad_record is {on_bad_record!r}; use 'error' or 'skip'")
-    if limit is not None and limit < 1:
-        raise ConfigError(f"limit is {limit}; give a positive number, or null for all records")
+    one_of("on_bad_record", on_bad_record, ("error", "skip"), "use 'error' or 'skip'")
+    at_least("limit", limit, 1, "give a positive number, or null for all records", or_null=True)
     records: list[QARecord] = []
     bad: list[BadRecord] = []
     for _, record in checked_records(source, split, fields):

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from longmab_pl.checks import at_least, unit_interval
 from longmab_pl.data.synthetic_world import KINDS, Entity, Names, Relation, World
-from longmab_pl.errors import ConfigError
 from longmab_pl.storage.files import atomic_write
 
 _FACTS_PER_PASSAGE = (2, 3)
@@ -66,13 +66,10 @@ def synthesize(
     Raises:
         ConfigError: a number out of range.
     """
-    if passages < 4:
-        raise ConfigError(f"passages is {passages}; a context with distractors needs at least 4")
-    if not 0 <= two_hop <= 1:
-        raise ConfigError(f"two_hop is {two_hop}; it is a share, in [0, 1]")
-    for name, count in (("n_train", n_train), ("n_eval", n_eval)):
-        if count < 0:
-            raise ConfigError(f"{name} is {count}; it must be at least 0")
+    at_least("passages", passages, 4, "a context with distractors needs at least 4")
+    unit_interval("two_hop", two_hop, "it is a share, in [0, 1]")
+    at_least("n_train", n_train, 0)
+    at_least("n_eval", n_eval, 0)
     rng = random.Random(seed)
     names = Names(rng)
     return SyntheticSet(

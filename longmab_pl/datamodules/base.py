@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 
 from lightning import LightningDataModule, Trainer
 
+from longmab_pl.checks import at_least, unit_interval
 from longmab_pl.data.records import QARecord
 from longmab_pl.datamodules.loader import RoundLoader
 from longmab_pl.engines.weight_sync import PolicySync
@@ -56,12 +57,9 @@ class PairDataModule(LightningDataModule, ABC):
         self, batch_size: int, val_fraction: float, seed: int, max_tokens_per_batch: int | None = None
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ConfigError(f"data.batch_size is {batch_size}; it must be at least 1")
-        if max_tokens_per_batch is not None and max_tokens_per_batch < 1:
-            raise ConfigError(f"data.max_tokens_per_batch is {max_tokens_per_batch}; it must be at least 1 or null")
-        if not 0 <= val_fraction < 1:
-            raise ConfigError(f"data.val_fraction is {val_fraction}; it must be in [0, 1)")
+        at_least("data.batch_size", batch_size, 1)
+        at_least("data.max_tokens_per_batch", max_tokens_per_batch, 1, "it must be at least 1 or null", or_null=True)
+        unit_interval("data.val_fraction", val_fraction, one=False)
         self.batch_size = batch_size
         self.max_tokens_per_batch = max_tokens_per_batch
         self.val_fraction = val_fraction

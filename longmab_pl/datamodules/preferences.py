@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from longmab_pl.checks import at_least
 from longmab_pl.data.readers import BadRecord
 from longmab_pl.datamodules.base import PairDataModule
 from longmab_pl.datamodules.tokenized import TokenizedPairs
@@ -75,12 +76,9 @@ class PreferenceDataModule(PairDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, val_fraction, seed, max_tokens_per_batch)
-        if epochs < 1:
-            raise ConfigError(f"data.epochs is {epochs}; it must be at least 1")
-        if limit is not None and limit < 1:
-            raise ConfigError(f"data.limit is {limit}; give a positive number, or null for all rows")
-        if max_length is not None and max_length < 2:
-            raise ConfigError(f"data.max_length is {max_length}; give a number of tokens, or null")
+        at_least("data.epochs", epochs, 1)
+        at_least("data.limit", limit, 1, "give a positive number, or null for all rows", or_null=True)
+        at_least("data.max_length", max_length, 2, "give a number of tokens, or null", or_null=True)
         if val is not None and val_fraction > 0:
             raise ConfigError("data.val and data.val_fraction are both set; one of them says what validates")
         self.train_source = train

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from longmab_pl.checks import at_least, between, not_negative, unit_interval
 from longmab_pl.engines.text import whole_characters
-from longmab_pl.errors import ConfigError
 
 POLICY = "policy"
 """Name of the engine that answers with the current adapter."""
@@ -33,14 +33,10 @@ class Sampling:
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ConfigError(f"sampling.temperature is {self.temperature}; use 0 (greedy) or a positive number")
-        if not 0 < self.top_p <= 1:
-            raise ConfigError(f"sampling.top_p is {self.top_p}; it must be in (0, 1]")
-        if not -2 <= self.presence_penalty <= 2:
-            raise ConfigError(f"sampling.presence_penalty is {self.presence_penalty}; it must be in [-2, 2]")
-        if self.max_tokens < 1:
-            raise ConfigError(f"sampling.max_tokens is {self.max_tokens}; it must be at least 1")
+        not_negative("sampling.temperature", self.temperature, "use 0 (greedy) or a positive number")
+        unit_interval("sampling.top_p", self.top_p, zero=False)
+        between("sampling.presence_penalty", self.presence_penalty, -2, 2)
+        at_least("sampling.max_tokens", self.max_tokens, 1)
 
 
 @dataclass(frozen=True)

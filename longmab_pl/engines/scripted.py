@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from longmab_pl.checks import at_least
 from longmab_pl.engines.protocol import Completion, Request
 from longmab_pl.engines.request_checks import check_scorable
 from longmab_pl.engines.state import EngineState
-from longmab_pl.errors import ConfigError, EngineError
+from longmab_pl.errors import EngineError
 
 Answer = Callable[[Request, int], str]
 """(request, i) -> text of its response i. The request comes with the seed to sample with, whether it had one or not."""
@@ -58,9 +59,8 @@ class ScriptedEngine:
         vocabulary: int = sys.maxunicode + 1,
         seed: int = 0,
     ) -> None:
-        for name, value in (("concurrency", concurrency), ("jitter", jitter)):
-            if value < 1:
-                raise ConfigError(f"engine.{name} is {value}; it must be at least 1")
+        at_least("engine.concurrency", concurrency, 1)
+        at_least("engine.jitter", jitter, 1)
         self.answer = answer
         self.tokenizer = tokenizer
         self.jitter = jitter

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from longmab_pl.checks import unit_interval
 from longmab_pl.data.records import QARecord
-from longmab_pl.errors import ConfigError
 from longmab_pl.shown import quoted, shown
 
 SHINGLE = 13
@@ -97,8 +97,7 @@ def find_contamination(
     Raises:
         ConfigError: `threshold` is out of range.
     """
-    if not 0 < threshold <= 1:
-        raise ConfigError(f"the contamination threshold is {threshold}; it must be in (0, 1]")
+    unit_interval("the contamination threshold", threshold, zero=False)
     contexts = _Contexts({record.context for records in evaluation.values() for record in records})
     questions: dict[str, str] = {}
     asked = {normalized(record.question) for records in evaluation.values() for record in records} - {""}

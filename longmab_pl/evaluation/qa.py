@@ -54,10 +54,8 @@ class QATask:
     def __post_init__(self) -> None:
         if not self.records:
             raise ConfigError(f"evaluation task {self.name!r} has no records")
-        if self.max_context_tokens is not None and self.max_context_tokens < 2:
-            raise ConfigError(
-                f"max_context_tokens of evaluation task {self.name!r} is {self.max_context_tokens}; use at least 2"
-            )
+        setting = f"max_context_tokens of evaluation task {self.name!r}"
+        at_least(setting, self.max_context_tokens, 2, "use at least 2", or_null=True)
 
     def metric(self) -> RecordMetric:
         return QAMatch()

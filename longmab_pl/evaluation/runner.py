@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from longmab_pl.checks import at_least
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Completion, Engine, Request
 from longmab_pl.errors import ConfigError, DataError, EngineError, PromptTooLong
@@ -226,8 +227,7 @@ class _Run:
     def __init__(
         self, engine: Engine, tokenizer: Any, tasks: Sequence[EvaluationTask], max_in_flight: int | None
     ) -> None:
-        if max_in_flight is not None and max_in_flight < 1:
-            raise ConfigError(f"max_in_flight is {max_in_flight}; it must be at least 1")
+        at_least("max_in_flight", max_in_flight, 1, "it must be at least 1", or_null=True)
         self.engine = engine
         self.tokenizer = tokenizer
         self.works = [_Work(task, task.metric()) for task in tasks]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from longmab_pl.checks import at_least
 from longmab_pl.errors import ConfigError
 
 Embeddings = NDArray[np.float32]
@@ -39,8 +40,7 @@ class Embedder:
         trust_remote_code: bool = False,
         cache_size: int = 200_000,
     ) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"embedder.batch_size is {batch_size}; it must be at least 1")
+        at_least("embedder.batch_size", batch_size, 1)
         self.model = model
         self.batch_size = batch_size
         self.device = device

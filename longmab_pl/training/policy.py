@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from longmab_pl.checks import at_least, positive, unit_interval
 from longmab_pl.errors import ConfigError
 from longmab_pl.models.hub import nf4_config, usable_name
 from longmab_pl.models.tokenizer import cannot_load
@@ -45,12 +46,9 @@ class LoRASettings:
     dora: bool = False
 
     def __post_init__(self) -> None:
-        if self.r < 1:
-            raise ConfigError(f"lora.r is {self.r}; the rank must be at least 1")
-        if self.alpha <= 0:
-            raise ConfigError(f"lora.alpha is {self.alpha}; it must be positive")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"lora.dropout is {self.dropout}; it must be in [0, 1)")
+        at_least("lora.r", self.r, 1, "the rank must be at least 1")
+        positive("lora.alpha", self.alpha)
+        unit_interval("lora.dropout", self.dropout, one=False)
         if not self.target_modules:
             raise ConfigError('lora.target_modules is empty; use "all-linear" or name at least one module')
 

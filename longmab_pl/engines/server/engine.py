@@ -22,6 +22,7 @@ from types import TracebackType
 import numpy as np
 import torch
 
+from longmab_pl.checks import at_least, positive
 from longmab_pl.engines.protocol import Completion, Request
 from longmab_pl.engines.request_checks import check_scorable
 from longmab_pl.engines.server.background import BackgroundLoop
@@ -94,14 +95,12 @@ class ServerEngine:
         self._addresses = [server_address(url) for url in servers or ()]
         if len(set(self._addresses)) < len(self._addresses):
             raise ConfigError("engine.servers names an address twice; raise concurrency_per_server instead")
-        self._at_least("concurrency_per_server", concurrency_per_server, 1)
-        self._at_least("max_attempts", max_attempts, 1)
-        self._at_least("seed", seed, 0)
-        if max_model_len is not None:
-            self._at_least("max_model_len", max_model_len, 2)
-        for name, seconds in (("request_timeout_s", request_timeout_s), ("patience_s", patience_s)):
-            if seconds <= 0:
-                raise ConfigError(f"engine.{name} is {seconds}; it must be positive")
+        at_least("engine.concurrency_per_server", concurrency_per_server, 1)
+        at_least("engine.max_attempts", max_attempts, 1)
+        at_least("engine.seed", seed, 0)
+        at_least("engine.max_model_len", max_model_len, 2, "it must be at least 2", or_null=True)
+        positive("engine.request_timeout_s", request_timeout_s)
+        positive("engine.patience_s", patience_s)
         if api_key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", api_key_env):
             # Not repeated: it may be the key itself.
             raise ConfigError(
@@ -119,11 +118,6 @@ class ServerEngine:
         self._max_attempts = max_attempts
         self._seed = seed
         self._reset()
-
-    @staticmethod
-    def _at_least(name: str, value: int, least: int) -> None:
-        if value < least:
-            raise ConfigError(f"engine.{name} is {value}; it must be at least {least}")
 
     def _reset(self) -> None:
         """Forget everything that belongs to one run of the engine."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from longmab_pl.checks import positive
+from longmab_pl.checks import at_least, one_of, positive, unit_interval
 from longmab_pl.engines.server import supervisor
 from longmab_pl.engines.vllm_release import INSTALL, LORA_RANKS
 from longmab_pl.errors import ConfigError, EngineError
@@ -70,19 +70,20 @@ class LaunchServers:
     log_folder: str | None = None
 
     def __post_init__(self) -> None:
-        if self.servers < 1:
-            raise ConfigError(f"engine.launch.servers is {self.servers}; it must be at least 1")
+        at_least("engine.launch.servers", self.servers, 1)
         if self.devices is not None and len(self.devices) != self.servers:
             raise ConfigError(
                 f"engine.launch.devices names devices for {len(self.devices)} servers, but engine.launch.servers is "
                 f"{self.servers}"
             )
-        if self.max_lora_rank not in LORA_RANKS:
-            raise ConfigError(f"engine.launch.max_lora_rank is {self.max_lora_rank}; vLLM takes one of {LORA_RANKS}")
-        if self.gpu_memory_utilization is not None and not 0 < self.gpu_memory_utilization <= 1:
-            raise ConfigError(
-                f"engine.launch.gpu_memory_utilization is {self.gpu_memory_utilization}; it must be above 0, at most 1"
-            )
+        one_of("engine.launch.max_lora_rank", self.max_lora_rank, LORA_RANKS, f"vLLM takes one of {LORA_RANKS}")
+        unit_interval(
+            "engine.launch.gpu_memory_utilization",
+            self.gpu_memory_utilization,
+            "it must be above 0, at most 1",
+            zero=False,
+            or_null=True,
+        )
         positive("engine.launch.startup_timeout_s", self.startup_timeout_s)
         for arg in self.args or ():
             # Not repeated: what follows it is the key.

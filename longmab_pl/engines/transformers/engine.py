@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import torch
 
+from longmab_pl.checks import at_least, not_negative, one_of
 from longmab_pl.engines.protocol import Completion, Request
 from longmab_pl.engines.random_state import isolated_rng
 from longmab_pl.engines.request_checks import check_scorable
@@ -62,16 +63,12 @@ class TransformersEngine:
         attention: str | None = None,
         seed: int = 0,
     ) -> None:
-        if concurrency < 1:
-            raise ConfigError(f"engine.concurrency is {concurrency}; it must be at least 1")
-        if max_model_len is not None and max_model_len < 2:
-            raise ConfigError(f"engine.max_model_len is {max_model_len}; it must be at least 2, or null")
+        at_least("engine.concurrency", concurrency, 1)
+        at_least("engine.max_model_len", max_model_len, 2, or_null=True)
         if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
             raise ConfigError(f"engine.dtype is {dtype!r}; use auto, float32, bfloat16 or float16")
-        if quantization not in (None, "nf4"):
-            raise ConfigError(f"engine.quantization is {quantization!r}; use nf4 or null")
-        if seed < 0:
-            raise ConfigError(f"engine.seed is {seed}; it must not be negative")
+        one_of("engine.quantization", quantization, ("nf4", None))
+        not_negative("engine.seed", seed, "it must not be negative")
         self._concurrency = concurrency
         self._configured_len = max_model_len
         self._dtype = dtype

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 
+from longmab_pl.checks import at_least, not_negative, one_of, positive, unit_interval
 from longmab_pl.engines.random_state import isolated_rng
 from longmab_pl.engines.vllm.gpu_memory import free_memory
 from longmab_pl.engines.vllm.isolation import isolated_environment, quiet_output
@@ -43,29 +44,22 @@ class LaunchSettings:
     verbose: bool
 
     def __post_init__(self) -> None:
-        if self.concurrency < 1:
-            raise ConfigError(f"engine.concurrency is {self.concurrency}; it must be at least 1")
-        if self.max_model_len is not None and self.max_model_len < 2:
-            raise ConfigError(f"engine.max_model_len is {self.max_model_len}; it must be at least 2, or null")
-        if self.kv_cache_gb <= 0:
-            raise ConfigError(f"engine.kv_cache_gb is {self.kv_cache_gb}; it must be positive")
-        if not 0 < self.gpu_memory_utilization <= 1:
-            raise ConfigError(f"engine.gpu_memory_utilization is {self.gpu_memory_utilization}; it must be in (0, 1]")
+        at_least("engine.concurrency", self.concurrency, 1)
+        at_least("engine.max_model_len", self.max_model_len, 2, or_null=True)
+        positive("engine.kv_cache_gb", self.kv_cache_gb)
+        unit_interval("engine.gpu_memory_utilization", self.gpu_memory_utilization, zero=False)
         if self.kv_block_size is not None and (self.kv_block_size < 16 or self.kv_block_size % 16):
             raise ConfigError(
                 f"engine.kv_block_size is {self.kv_block_size}; vLLM takes multiples of 16 (on CPU best of 32), or null"
             )
-        if self.max_lora_rank not in LORA_RANKS:
-            raise ConfigError(f"engine.max_lora_rank is {self.max_lora_rank}; vLLM takes one of {LORA_RANKS}")
-        if self.adapter_sync not in ("auto", "merge", "lora"):
-            raise ConfigError(f"engine.adapter_sync is {self.adapter_sync!r}; use auto, merge or lora")
+        one_of("engine.max_lora_rank", self.max_lora_rank, LORA_RANKS, f"vLLM takes one of {LORA_RANKS}")
+        one_of("engine.adapter_sync", self.adapter_sync, ("auto", "merge", "lora"))
         if self.adapter_sync == "merge" and self.quantization is not None:
             raise ConfigError(
                 f"engine.adapter_sync is merge and engine.quantization is {self.quantization!r}: an adapter cannot be "
                 "merged into quantized weights; use adapter_sync: lora or drop the quantization"
             )
-        if self.seed < 0:
-            raise ConfigError(f"engine.seed is {self.seed}; it must not be negative")
+        not_negative("engine.seed", self.seed, "it must not be negative")
 
     def weights_dtype(self, on_cpu: bool) -> str:
         """The dtype that `auto` stands for on this platform."""

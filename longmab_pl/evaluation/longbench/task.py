@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from longmab_pl.checks import at_least
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import middle_truncated
 from longmab_pl.engines.protocol import Sampling
@@ -52,10 +53,8 @@ class LongBenchTask:
     def __post_init__(self) -> None:
         if not self.records:
             raise ConfigError(f"evaluation task {self.name!r} has no records")
-        if self.max_prompt_tokens is not None and self.max_prompt_tokens < 2:
-            raise ConfigError(
-                f"max_prompt_tokens of evaluation task {self.name!r} is {self.max_prompt_tokens}; use at least 2"
-            )
+        setting = f"max_prompt_tokens of evaluation task {self.name!r}"
+        at_least(setting, self.max_prompt_tokens, 2, "use at least 2", or_null=True)
 
     @property
     def sampling(self) -> Sampling:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from longmab_pl.checks import at_least
+from longmab_pl.checks import at_least, between
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.synthetic_world import Names, World
 from longmab_pl.engines.protocol import Sampling
@@ -65,11 +65,9 @@ class NeedleSettings:
             if not values or len(set(values)) < len(values):
                 raise ConfigError(f"needle.{name} is {list(values)}; give at least one, each once")
         for length in self.lengths:
-            if length < 1:
-                raise ConfigError(f"needle.lengths has {length}; give numbers of tokens")
+            at_least("needle.lengths", length, 1, "give numbers of tokens")
         for depth in self.depths:
-            if not 0 <= depth <= 100:
-                raise ConfigError(f"needle.depths has {depth}; a depth is in percent, from 0 to 100")
+            between("needle.depths", depth, 0, 100, "a depth is in percent, from 0 to 100")
         at_least("needle.needles", self.needles, 1)
         at_least("needle.rivals", self.rivals, 0)
         at_least("needle.max_new_tokens", self.max_new_tokens, 1)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from longmab_pl.checks import at_least
+from longmab_pl.checks import at_least, one_of
 from longmab_pl.engines.protocol import Sampling
-from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.errors import DataError
 from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.benchmark_files import json_rows, sample
 from longmab_pl.evaluation.estimate import Score
@@ -89,8 +89,7 @@ class NoLiMaSuite(Suite):
         at_least("NoLiMaSuite.new_tokens", new_tokens, 1)
         for length in lengths:
             at_least("NoLiMaSuite.lengths", length, 10)
-        if metric not in METRICS:
-            raise ConfigError(f"NoLiMaSuite.metric is {metric}; use one of {', '.join(METRICS)}")
+        one_of("NoLiMaSuite.metric", metric, METRICS, f"use one of {', '.join(METRICS)}")
         self.needles = needles
         self.books = books
         self.lengths = sorted(lengths)

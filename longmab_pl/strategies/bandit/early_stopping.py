@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from longmab_pl.errors import ConfigError
+from longmab_pl.checks import at_least, unit_interval
 from longmab_pl.rewards.answer_match import ROUNDING
 
 StopReason = Literal["", "separated", "no_signal"]
@@ -32,12 +32,9 @@ class EarlyStopping:
     patience: int | None = 10
 
     def __post_init__(self) -> None:
-        if not 0 < self.margin <= 1:
-            raise ConfigError(f"strategy.early_stopping.margin is {self.margin}; it must be in (0, 1]")
-        if self.pairs < 1:
-            raise ConfigError(f"strategy.early_stopping.pairs is {self.pairs}; it must be at least 1")
-        if self.patience is not None and self.patience < 1:
-            raise ConfigError(f"strategy.early_stopping.patience is {self.patience}; it must be at least 1, or null")
+        unit_interval("strategy.early_stopping.margin", self.margin, zero=False)
+        at_least("strategy.early_stopping.pairs", self.pairs, 1)
+        at_least("strategy.early_stopping.patience", self.patience, 1, or_null=True)
 
     def reason(self, rewards: Iterable[float], pulls: int) -> StopReason:
         """Why a record should stop now, or "".

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
-from longmab_pl.errors import ConfigError
+from longmab_pl.checks import between
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,5 @@ def log_ratios(policy: PairLogps, reference: PairLogps | None) -> tuple[torch.Te
 
 def error_rate(name: str, value: float) -> float:
     """Return the value, or raise a ConfigError that names the setting."""
-    if not 0 <= value < 0.5:
-        raise ConfigError(f"{name} is {value}; it must be in [0, 0.5)")
+    between(name, value, 0, 0.5, open_end=True)
     return value
