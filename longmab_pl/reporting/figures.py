@@ -78,7 +78,8 @@ def reward_panel(axis: Any, rounds: Sequence[Round]) -> None:
         ylabel="mean over records",
         ylim=(0, None),
     )
-    axis.legend(frameon=False, fontsize=8)
+    axis.set_ylim(0, 1.35 * axis.get_ylim()[1])  # room for the legend above the lines
+    axis.legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
 
 
 def pulls_panel(axis: Any, rounds: Sequence[Round]) -> None:
