@@ -200,6 +200,8 @@ class PairDataModule(LightningDataModule, ABC):
         first = self._first_epoch_of_phase()
         if self._phase_begun == first or self.trainer.state.fn != "fit":
             return
+        if self.policy.current_epoch != self.epochs_done:
+            return  # resumed at an epoch's end: asked again when the clock of `phase` has moved on
         self._phase_begun = first
         if self.epochs_done == first and self._batches_done() == 0:
             self.policy.start_phase()

@@ -182,7 +182,7 @@ class PreferenceDataModule(PairDataModule):
 
     def report_row(self) -> dict[str, Any]:
         """What a report says of the epoch that has just ended."""
-        return {"round": self.epochs_done // self.epochs_per_round, "pairs/count": float(len(self.training))}
+        return {"round": -(-self.epochs_done // self.epochs_per_round), "pairs/count": float(len(self.training))}
 
     # rows
 

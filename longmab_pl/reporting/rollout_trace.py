@@ -32,11 +32,16 @@ def rollout_trace(row: Mapping[str, Any]) -> RolloutTrace:
     for response in row["responses"]:
         # The first reward is the one that strategies learn from and pairs compare.
         primary = next(iter(response["scores"].values()), None)
+        known = by_step.setdefault(response["step"], [])
         if primary is not None and primary["excluded"] is None:
-            by_step.setdefault(response["step"], []).append(primary["value"])
+            known.append(primary["value"])
+    rewards: list[tuple[float, ...]] = []
+    for _, known in sorted(by_step.items()):
+        if known or rewards:  # a step whose answers are all excluded keeps the last value, so that no later one moves
+            rewards.append(tuple(known) or rewards[-1])
     trace = row["trace"]
     return RolloutTrace(
-        rewards=tuple(tuple(rewards) for _, rewards in sorted(by_step.items())),
+        rewards=tuple(rewards),
         pulls=tuple(trace.get("pulls", ())),
         evidence=tuple(map(bool, trace.get("evidence", ()))),
     )

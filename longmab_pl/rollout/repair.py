@@ -65,9 +65,9 @@ def repair(making: Round, damage: str, policy: str) -> None:
         LongMabError: the disk is full, or the embedder cannot be loaded.
     """
     store = making.store
-    limit = sys.maxsize
+    limits: dict[str, int] = {}
     with contextlib.suppress(DataError):
-        limit = int(store.read_settings().get("max_model_len") or limit)
+        limits = store.read_settings().get("max_model_len") or limits
         policy = store.read_summary()["policy"]
     with RolloutLog(store.rollout_log, store.fingerprint) as log, contextlib.suppress(FileNotFoundError):
         whole = RolloutFile(store.rollouts)
@@ -75,8 +75,9 @@ def repair(making: Round, damage: str, policy: str) -> None:
             if record_id not in log:
                 log.add(whole.read(record_id))
     try:
-        silent = JournalOnly(limit)
-        making.roll_out(dict.fromkeys([POLICY, *making.plan.engines], silent), title="from the journal")
+        names = [POLICY, *making.plan.engines]
+        silent = {name: JournalOnly(int(limits.get(name, sys.maxsize))) for name in names}
+        making.roll_out(silent, title="from the journal")
     except EngineError as error:
         raise DataError(
             f"{damage}, and {store.journal} does not have all of the round's answers ({str(error).splitlines()[0]}). "

@@ -60,6 +60,11 @@ class RoundPlan:
             raise ConfigError(f"data.rewards has two rewards of the name {twice[0]!r}; names must be unique")
         if unknown := sorted(set(self.pairs.reads) - set(names)):
             raise ConfigError(f"data.pairs compares {unknown[0]!r}; the rewards of this run are: {', '.join(names)}")
+        if self.strategy.budget == "adaptive" and self.pairs.reads and self.primary not in self.pairs.reads:
+            raise ConfigError(
+                f"data.strategy stops records by {self.primary!r}, but data.pairs compares "
+                f"{', '.join(map(repr, self.pairs.reads))}; name it first in data.rewards, or set budget: fixed"
+            )
 
     @property
     def primary(self) -> str:
@@ -243,10 +248,13 @@ class Round:
         journal = Journal(self.store.journal, self.store.fingerprint)  # its lock guards the whole folder
         everyone = [*self.records, *self.reserve]
         digests = {r.id: records_digest([r]) for r in everyone}
-        self.store.write_settings(
-            {**self.origin, "max_model_len": engines[POLICY].max_model_len, "record_digests": digests}
-        )
-        bar = RolloutBar(title, len(self.records), self._cost, self.plan.primary)
+        limits = {name: engine.max_model_len for name, engine in engines.items()}
+        try:
+            self.store.write_settings({**self.origin, "max_model_len": limits, "record_digests": digests})
+            bar = RolloutBar(title, len(self.records), self._cost, self.plan.primary)
+        except BaseException:
+            journal.close()
+            raise
         try:
             with RolloutLog(self.store.rollout_log, self.store.fingerprint) as log:
                 scheduler = Scheduler(
@@ -299,7 +307,9 @@ class Round:
     def _finished(self, rollout: RecordRollout, bar: RolloutBar) -> int:
         """Note a finished record, and return how many responses it asked for."""
         if rollout.stopped:
-            self._spare += self._cost - rollout.asked
+            # Never less than nothing: a reward that asks the policy can take more than the strategy's own responses,
+            # and what is let in would then depend on the order in which records finish.
+            self._spare += max(0, self._cost - rollout.asked)
         bar.finished(rollout, rollout.asked)
         return rollout.asked
 
@@ -361,6 +371,7 @@ class Round:
     def _some_finished(self, log: RolloutLog) -> RolloutLog:
         if self.failures and not any(r.id in log for r in [*self.records, *self.reserve]):
             record_id, message = next(iter(self.failures.items()))
+            log.close()
             raise LongMabError(
                 f"all {len(self.failures)} records failed; the first, {quoted(record_id)}: {message}\nFix it and run "
                 "the same command again: what was answered is in the journal"

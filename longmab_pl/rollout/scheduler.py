@@ -6,7 +6,7 @@ import contextlib
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -329,7 +329,7 @@ class Scheduler:
             record.answered += len(answers or ())
             try:
                 requests = next(record.stream) if answers is None else record.stream.send(answers)
-                self._check_addressees(requests)
+                self._check(record, requests)
             except StopIteration as stop:
                 step.ended, step.result = True, stop.value
                 return step
@@ -350,7 +350,9 @@ class Scheduler:
                 return step
             answers = [record.answers[i] for i in record.awaited]
 
-    def _check_addressees(self, requests: Iterable[Request]) -> None:
+    def _check(self, record: _ActiveRecord, requests: Sequence[Request]) -> None:
+        if len({request.id for request in requests}) < len(requests):
+            raise ConfigError(f"record {record.key!r}: two requests of one step have the same id; ids must be unique")
         for request in requests:
             if request.to not in self._lanes:
                 raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -167,6 +168,7 @@ class RolloutSession:
         refuse_older_rounds(run_folder)
         records, following = self.plan.records_of(self.records, number, self.selection.per_round)
         settings = self.plan.settings(number, records, model, policy, following)
+        settings["weight_format"] = self.engine.weight_format
         if asked := self.plan.engines:
             settings["engines"] = {
                 name: {"model": self.others[name].model, "weight_format": self.others[name].engine.weight_format}
@@ -217,6 +219,6 @@ class RolloutSession:
 
     def close(self) -> None:
         """Stop all engines; safe to call twice and at any time."""
-        self.engine.close()
-        for other in self.others.values():
-            other.engine.close()
+        with ExitStack() as closing:  # all of them, also when one cannot be closed
+            for engine in (self.engine, *(other.engine for other in self.others.values())):
+                closing.callback(engine.close)

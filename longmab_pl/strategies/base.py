@@ -141,7 +141,7 @@ class StrategyContext:
         return scores
 
     def respond(
-        self, record: QARecord, completion: Completion, step: int, read: Sequence[int] = ()
+        self, record: QARecord, completion: Completion, step: int, read: Sequence[int] = (), stop: Sequence[str] = ()
     ) -> RequestStream[list[Response]]:
         """Make scored responses of a completion.
 
@@ -150,13 +150,16 @@ class StrategyContext:
             completion: the engine's answer to a request of this step; scores' requests are named after its id.
             step: as in `Response`.
             read: as in `Response`.
+            stop: the stop strings of the request. What was sampled may then hold one that the text does not, so the
+                ids are not kept, and a pair's text is tokenized.
 
         Returns:
             A generator that ends with one response per text of the completion.
         """
         texts = [self.prompt_format.response(text) for text in completion.texts]
         scores = yield from self.score(record, texts, completion.request_id)
-        tokens = completion.token_ids or ((),) * len(texts)
+        tokens = () if stop else completion.token_ids
+        tokens = tokens or ((),) * len(texts)
         return [
             Response(text, reason == "stop", step, tuple(read), None, score, ids)
             for text, reason, score, ids in zip(texts, completion.finish_reasons, scores, tokens, strict=True)

@@ -81,7 +81,7 @@ class BestOfN:
             seed=derive_seed(context.seed, record.id, 0),
         )
         (completion,) = yield [request]
-        responses = yield from context.respond(record, completion, 0)
+        responses = yield from context.respond(record, completion, 0, stop=self.sampling.stop)
         return RecordRollout(
             record.id, "ok", tuple(responses), trace={"context_tokens": length, "cut_tokens": max(length - budget, 0)}
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
@@ -118,13 +119,11 @@ class PreferencePhase(Phase):
         own, own_weight, name = self._given
         if own is not None and own_weight is None and own.includes_nll:
             own_weight = 0.0
-        phase = PreferencePhase(
-            own or loss,
-            nll_weight if own_weight is None else own_weight,
-            self.epochs,
-            self.learning_rate,
-            name,
-        )
+        phase = copy.copy(self)  # of the phase's own class
+        phase.loss = own or loss
+        phase.nll_weight = nll_weight if own_weight is None else own_weight
+        phase.name = name or phase.loss.name
+        phase.needs_reference, phase.ld_alpha = phase.loss.needs_reference, phase.loss.ld_alpha
         if phase.loss.includes_nll and phase.nll_weight > 0:
             raise ConfigError(
                 f"{type(phase.loss).__name__} has its own likelihood term; set model.nll_weight to 0 (it is "

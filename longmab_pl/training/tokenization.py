@@ -266,9 +266,8 @@ def _answers(
         else:
             assert continuation is not None
             kept, answer = continuation.kept, continuation.ids
-        closing = (
-            (end_id,) if side.ended and end_id is not None and answer[-1:] != () and answer[-1] not in ends else ()
-        )
+        ended = bool(answer) and (answer[-1] in ends or (side.ids is not None and _is_control(tokenizer, answer[-1])))
+        closing = (end_id,) if side.ended and end_id is not None and answer and not ended else ()
         mask: tuple[bool, ...] | None = None
         if side.compared is not None:
             first, last = side.compared
@@ -285,6 +284,12 @@ def _answers(
         ids.append(_Ids(kept, (*answer, *closing)))
         masks.append(mask)
     return ids, masks
+
+
+def _is_control(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
+    """Whether a sampled token is a control token: models may have several that end an answer."""
+    known = tokenizer.added_tokens_decoder.get(token)
+    return known is not None and known.special
 
 
 def _spans_of_sampled(

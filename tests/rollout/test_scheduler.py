@@ -307,3 +307,12 @@ def test_prompts_of_live_records_only_are_in_memory():
 def test_two_records_of_one_id_are_refused():
     with pytest.raises(DataError, match="two records have the id 'a'"):
         list(Scheduler({"policy": ScriptedEngine(answer)}).run([("a", chain("a", 3)), ("a", chain("a", 3))]))
+
+
+def test_two_requests_of_one_id_in_a_step_fail_their_record_only():
+    def twice():
+        yield [Request("b/0", (1,), SAMPLING), Request("b/0", (2,), SAMPLING)]
+
+    results = dict(Scheduler({"policy": ScriptedEngine(answer)}).run([("a", chain("a", 2)), ("b", twice())]))
+    assert results["a"] == ["a/0#0", "a/1#0"]
+    assert isinstance(results["b"], ConfigError)

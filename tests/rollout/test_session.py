@@ -22,6 +22,7 @@ from longmab_pl.rewards.base import RewardContext, Score
 from longmab_pl.rollout.rollout_log import RolloutFile
 from longmab_pl.rollout.round import RoundPlan
 from longmab_pl.rollout.session import NamedEngine, RecordSelection, RolloutSession
+from longmab_pl.strategies.bandit.strategy import BanditRollout
 from longmab_pl.strategies.best_of_n import BestOfN
 
 
@@ -169,3 +170,10 @@ def test_two_rewards_of_one_name_are_refused():
 def test_a_pair_rule_that_reads_a_reward_which_is_not_there_is_refused():
     with pytest.raises(ConfigError, match="compares 'judge'; the rewards of this run are: answer_match"):
         RoundPlan(BestOfN(), (AnswerMatch(),), DirectAnswer(), BestWorst(by="judge"), Embedder())
+
+
+def test_an_adaptive_budget_stops_by_what_pairs_compare():
+    strategy = BanditRollout(budget="adaptive")
+    with pytest.raises(ConfigError, match=r"stops records by 'verdict', but data\.pairs compares 'answer_match'"):
+        RoundPlan(strategy, REWARDS, DirectAnswer(), BestWorst(by="answer_match"), Embedder())
+    RoundPlan(strategy, REWARDS, DirectAnswer(), BestWorst(by="verdict"), Embedder())

@@ -134,7 +134,7 @@ class BanditRollout:
                 seed=derive_seed(context.seed, record.id, pull),
             )
             (completion,) = yield [request]
-            sampled = yield from context.respond(record, completion, pull, arms)
+            sampled = yield from context.respond(record, completion, pull, arms, self.sampling.stop)
             responses += sampled
             scores = [response.scores[context.primary] for response in sampled]
             known = [(r.text, s) for r, s in zip(sampled, scores, strict=True) if s.excluded is None]
