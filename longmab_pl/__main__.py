@@ -1,11 +1,11 @@
-"""`python -m longmab_pl`, and what the `longmab` command calls."""
+"""Entry point of `python -m longmab_pl` and of the `longmab` command."""
 
 from __future__ import annotations
 
 import os
 
-# OpenMP threads that spin while they wait starve one another on a CPU that has other work (decode steps ten times
-# slower were seen); asleep they cost about a tenth on an idle one. It must be said before torch is imported.
+# OpenMP threads that spin while they wait slow each other down on a busy CPU (decode steps up to ten times slower).
+# Threads that sleep cost about 10% on an idle CPU. The setting must be made before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 

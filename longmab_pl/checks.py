@@ -1,6 +1,6 @@
-"""Range checks of settings: each raises `ConfigError` with the setting, its value, and what it must be.
+"""Range checks of settings: each raises `ConfigError` with the setting, its value, and the accepted range.
 
-Values that are no finite numbers are refused as well; None is accepted with `or_null=True`.
+NaN, infinities and values that are not numbers are refused. None is accepted with `or_null=True`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def at_least(name: str, value: float | None, least: float, rule: str = "", *, or
         name: the setting as a config names it, with its section: `data.batch_size`.
         value: its value.
         least: the smallest value that is accepted.
-        rule: what the message says after the value. Default: "it must be at least LEAST".
-        or_null: None is accepted too.
+        rule: text of the message after the value. Default: "it must be at least LEAST".
+        or_null: whether None is accepted.
 
     Raises:
         ConfigError: "NAME is VALUE; RULE".
@@ -61,7 +61,7 @@ def between(
         name, value, rule, or_null: as for `at_least`.
         low: the smallest value that is accepted.
         high: the largest value that is accepted.
-        open_end: `high` itself is refused.
+        open_end: whether `high` itself is refused.
     """
     interval = f"[{low}, {high}{')' if open_end else ']'}"
     _require(name, value, lambda v: low <= v and (v < high if open_end else v <= high), f"in {interval}", rule, or_null)
@@ -80,8 +80,8 @@ def unit_interval(
 
     Args:
         name, value, rule, or_null: as for `at_least`.
-        zero: 0 itself is accepted.
-        one: 1 itself is accepted.
+        zero: whether 0 is accepted.
+        one: whether 1 is accepted.
     """
     interval = f"{'[' if zero else '('}0, 1{']' if one else ')'}"
 
@@ -92,7 +92,7 @@ def unit_interval(
 
 
 def one_of(name: str, value: Any, choices: Collection[Any], rule: str = "") -> None:
-    """Refuse a value that is none of `choices`.
+    """Refuse a value that is not one of `choices`.
 
     Args:
         name, value, rule: as for `at_least`. Default rule: "use a, b or c".

@@ -1,4 +1,4 @@
-"""Errors that a person can act on: each says what is wrong, where, and what to do."""
+"""Errors of this package: each says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NonFiniteLoss(LongMabError):
 
 
 class EngineError(LongMabError):
-    """The inference engine failed, refused a request, or does not answer with the adapter it was given."""
+    """The inference engine failed, refused a request, or does not use the adapter it was given."""
 
 
 class PromptTooLong(EngineError):

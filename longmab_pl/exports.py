@@ -1,4 +1,4 @@
-"""Public names: packages that hand out their classes by one short path and import them when they are asked for."""
+"""Public names: each class has one short import path, and its module is imported on first use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PACKAGES = (
     "longmab_pl.evaluation",
     "longmab_pl.callbacks",
 )
-"""Where public names live. Each of these packages has a table `HOMES`: name -> module."""
+"""Packages that export public names. Each has a table `HOMES`: name -> module."""
 
 RENAMED: Mapping[str, str] = {
     "Direct": "longmab_pl.prompts.DirectAnswer",
@@ -43,14 +43,14 @@ RENAMED: Mapping[str, str] = {
     "rounds": "pulls",
     "stopping": "early_stopping",
 }
-"""Earlier name of a class or option -> its name now. Error messages suggest from it; nothing is loaded by an old name.
-A class that only moved needs no row: it is found by its own name."""
+"""Old name of a class or option -> current name. Used for suggestions in error messages only; old names cannot be
+loaded. A class that only moved needs no row: it is found by its own name."""
 
 
 def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     """Return a package's `__getattr__`, which imports a public name's module when the name is first used.
 
-    Scoring an answer or printing a help text must not wait for torch, Lightning or vLLM.
+    This keeps help texts and answer scoring from importing torch, Lightning or vLLM.
 
     Args:
         package: `__name__` of the package.
@@ -73,7 +73,7 @@ def public_name(cls: type) -> str:
     """Return the one path by which configs, fingerprints and files name a class.
 
     Args:
-        cls: any class; for one that no package of `PACKAGES` exports it is module and name.
+        cls: any class. For a class that no package of `PACKAGES` exports, the path is its module and name.
 
     Example:
         >>> public_name(BanditRollout)
@@ -86,16 +86,16 @@ def public_name(cls: type) -> str:
 
 
 def find_class(name: str, kind: type) -> type:
-    """Return one of the package's own classes by the name that a file gives.
+    """Return the public class that a file names.
 
-    Nothing is imported because a file says so: the name is looked up in the tables of `PACKAGES`.
+    The name is only looked up in the tables of `PACKAGES`; no other module is imported.
 
     Args:
-        name: as `public_name` gives it, or with the class's own module.
-        kind: a class, of which it is a subclass, or a protocol, beside which it is exported.
+        name: result of `public_name`, or the class's own module and name.
+        kind: required base class, or a protocol that is exported by the same package.
 
     Raises:
-        DataError: no public class has this name, or it is of another kind.
+        DataError: no public class has this name, or the class is not of this kind.
     """
     module, _, short = name.rpartition(".")
     for package in _packages_around(module):
@@ -110,17 +110,17 @@ def find_class(name: str, kind: type) -> type:
 
 
 def public_names() -> Iterator[str]:
-    """Yield every public path, `longmab_pl.strategies.BanditRollout` and so on; imports all of `PACKAGES`."""
+    """Yield every public path, such as `longmab_pl.strategies.BanditRollout`; imports all of `PACKAGES`."""
     for package in PACKAGES:
         for name in _homes(package):
             yield f"{package}.{name}"
 
 
 def options_of(component: Any) -> set[str]:
-    """Return the names of the settings that a class takes; of what takes none, nothing.
+    """Return the names of the settings that a class takes; an empty set if it takes none.
 
     Args:
-        component: a class, or anything else that a public name leads to.
+        component: a class, or any other object with a public name.
     """
     try:
         return set(inspect.signature(component).parameters)
@@ -129,7 +129,7 @@ def options_of(component: Any) -> set[str]:
 
 
 def _packages_around(module: str) -> Iterator[str]:
-    """Yield the packages that hold a module, the innermost first; no other is imported to look something up."""
+    """Yield the packages that contain a module, the innermost first; imports no others."""
     for package in sorted(PACKAGES, key=len, reverse=True):
         if f"{module}.".startswith(f"{package}."):
             yield package
@@ -141,7 +141,7 @@ def _homes(package: str) -> Mapping[str, str]:
 
 
 def _is_a(found: type, kind: type) -> bool:
-    """Protocols cannot be asked for their subclasses: there, a class of the same public package counts."""
+    """Return whether a class is of a kind; for a protocol, whether the same public package exports both."""
     if _is_protocol(found):
         return False
     beside = public_name(kind).rpartition(".")[0] == public_name(found).rpartition(".")[0]

@@ -1,25 +1,25 @@
-"""Text from data, files, servers and folders in messages: one line, short, nothing that a terminal obeys."""
+"""Text from data, files and servers made safe for messages: one short line without control characters."""
 
 from __future__ import annotations
 
 import sys
 
 LIMIT = 60
-"""Characters of a text that a message shows."""
+"""Maximum length of a text quoted in a message, in characters."""
 
 MESSAGE_LIMIT = 20_000
-"""Characters of a whole error message."""
+"""Maximum length of an error message, in characters."""
 
 NOTE_LIMIT = 4_000
-"""Characters of a note on stderr."""
+"""Maximum length of a note on stderr, in characters."""
 
 
 def shown(text: str, limit: int = LIMIT) -> str:
-    """Return the text's beginning with control characters, line ends and half characters escaped.
+    """Return the beginning of a text with control characters, line ends and unpaired surrogates escaped.
 
     Args:
         text: of any length and content.
-        limit: the most characters of it to show; what was cut off is counted in the result.
+        limit: maximum number of characters shown; for a longer text the result also says its length.
 
     Example:
         >>> shown("red \\x1b[31m alert")
@@ -31,11 +31,11 @@ def shown(text: str, limit: int = LIMIT) -> str:
 
 
 def quoted(value: object, limit: int = LIMIT) -> str:
-    """Return `repr` of a value, cut to `limit` characters; of numbers and other short values the whole.
+    """Return `repr` of a value, cut to `limit` characters.
 
     Args:
-        value: a string, or a value whose text a message quotes.
-        limit: the most characters of it to show.
+        value: a string or any other value to quote in a message.
+        limit: maximum number of characters shown.
     """
     if isinstance(value, str):
         return repr(value[:limit]) + _rest(value, limit)
@@ -43,18 +43,18 @@ def quoted(value: object, limit: int = LIMIT) -> str:
 
 
 def printable(message: str, limit: int = MESSAGE_LIMIT) -> str:
-    """Return a message of several lines as a terminal may print it: `shown` for everything but its line ends."""
+    """Return a message with all control characters but its line ends escaped, as in `shown`."""
     lines = message[:limit].split("\n")
     return "\n".join("".join(map(_escaped, line)) for line in lines) + _rest(message, limit)
 
 
 def tell(message: str) -> None:
-    """Print a note for people on stderr, `printable`."""
+    """Print a note on stderr, made safe by `printable`."""
     print(printable(message, NOTE_LIMIT), file=sys.stderr, flush=True)
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:
-    """Return the first line of what an error says that is not blank, `shown`; else the name of its type."""
+    """Return the first non-blank line of an error's message, made safe by `shown`; else the name of its type."""
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return shown(line, limit)
 

@@ -1,4 +1,4 @@
-"""SIGTERM while an engine works: ended as by Ctrl-C, at once, and not when the whole rollout is over."""
+"""SIGTERM handling during a rollout or evaluation: it ends the run at once, as Ctrl-C does."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any, NoReturn
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGTERM inside the block; what is finished by then is on disk.
+    """Raise KeyboardInterrupt on SIGTERM inside the block; finished work is on disk by then.
 
-    Cluster schedulers send SIGTERM some seconds before they kill. Lightning alone notices it after a training step,
-    which is after the rollout or evaluation under way. Signals come to the main thread, so elsewhere nothing changes.
+    Cluster schedulers send SIGTERM some seconds before they kill a job. Lightning checks for it only after a training
+    step, so after the current rollout or evaluation. Signals reach the main thread only; in other threads this does
+    nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

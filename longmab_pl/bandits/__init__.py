@@ -47,12 +47,12 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class BanditSettings:
-    """Which bandit policy plays, and its own options.
+    """Which bandit policy is used, and its options.
 
     Args:
         policy: a key of `POLICIES` (`ucb1` is the paper's; docs/bandits.md compares them) or the import path of a
             class with the `BanditPolicy` methods, constructed as `cls(initial_scores, top_k, **options)`, with `seed`
-            if it takes one.
+            if it has that parameter.
         options: keyword arguments of that class.
     """
 
@@ -66,10 +66,10 @@ class BanditSettings:
             known = ", ".join(p for p in parameters if p not in ("initial_scores", "top_k", "seed")) or "none"
             raise ConfigError(f"bandit.options has {', '.join(unknown)}; policy {self.policy!r} takes: {known}")
         if self.policy in POLICIES:
-            self.start([0.5], 1, 0)  # an option's value is refused here, not after the model is loaded
+            self.start([0.5], 1, 0)  # refuse invalid options now, before the model is loaded
 
     def start(self, initial_scores: Scores, top_k: int, seed: int) -> BanditPolicy:
-        """A fresh policy for one record."""
+        """Return a new policy for one record."""
         cls = self._class()
         seeded = {"seed": seed} if "seed" in inspect.signature(cls).parameters else {}
         policy: BanditPolicy = cls(initial_scores, top_k, **seeded, **self.options)

@@ -1,4 +1,4 @@
-"""What the index policies share: means that start at the initial scores, and playing the `top_k` largest indices."""
+"""Base class of the index policies: means that start at the initial scores, and a choice by largest index."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ Scores = Sequence[float] | npt.NDArray[np.floating]
 
 
 class IndexPolicy(abc.ABC):
-    """Plays the `top_k` arms with the largest index; a subclass says what the index is.
+    """Plays the `top_k` arms with the largest index; subclasses define the index.
 
     An arm's value is the mean of its rewards and of `prior_weight` pseudo-observations of its initial score:
-    `value = (prior_weight * score + sum of rewards) / (prior_weight + pulls)`. `observations`, the denominator, takes
-    the place of the number of pulls in the formulas of the papers, so an unplayed arm has a finite index and no round
-    is spent on arms only because they were never played. Equal indices: the later arm is played, as in `UCB1`.
+    `value = (prior_weight * score + sum of rewards) / (prior_weight + pulls)`. `observations`, the denominator,
+    replaces the number of pulls in the papers' formulas. So an unplayed arm has a finite index, and it is not played
+    only because it never was. Of equal indices the later arm is played, as in `UCB1`.
 
-    Multiple plays: t of the papers is the round, since an arm is played at most once a round.
+    With several plays per round, t in the papers is the round, because an arm is played at most once per round.
 
     Args:
         initial_scores: shape [arms], finite.
-        top_k: arms a round; more than there are arms plays all of them.
-        prior_weight: how many observations the initial score counts as, > 0; 1 is the LongMab-PO authors'.
+        top_k: arms per round; if it exceeds the number of arms, all are played.
+        prior_weight: number of observations that the initial score counts as, > 0; 1 is the LongMab-PO authors'.
 
     Raises:
-        DataError: no arms or a score that is not finite.
-        ConfigError: `top_k` < 1 or `prior_weight` not a positive number.
+        DataError: there are no arms, or a score is not finite.
+        ConfigError: `top_k` < 1, or `prior_weight` is not a positive number.
     """
 
     def __init__(self, initial_scores: Scores, top_k: int, prior_weight: float = 1.0) -> None:
@@ -46,33 +46,33 @@ class IndexPolicy(abc.ABC):
 
     @property
     def values(self) -> npt.NDArray[np.float64]:
-        """Mean of each arm, in reward units, shape [arms]; a copy."""
+        """Estimated mean of each arm, in reward units, shape [arms]; a copy."""
         return self._values.copy()
 
     @property
     def pulls(self) -> npt.NDArray[np.int64]:
-        """Plays of each arm, shape [arms]; a copy."""
+        """Number of plays of each arm, shape [arms]; a copy."""
         return self._pulls.copy()
 
     @property
     def observations(self) -> npt.NDArray[np.float64]:
-        """Plays and pseudo-observations of each arm, shape [arms]."""
+        """Number of plays and pseudo-observations of each arm, shape [arms]."""
         return self._pulls.astype(np.float64) + self.prior_weight
 
     @abc.abstractmethod
     def index(self) -> npt.NDArray[np.float64]:
-        """Index of each arm in round `self.round`, shape [arms]."""
+        """Return the index of each arm in round `self.round`, shape [arms]."""
 
     def select(self) -> list[int]:
-        """Start the next round: the indices of the arms to play, ascending."""
+        """Start the next round and return the indices of the arms to play, ascending."""
         self.round += 1
         return largest(self.index(), self.top_k)
 
     def update(self, indices: Sequence[int], reward: Reward) -> None:
-        """Credit `reward` to each played arm, or its own to each.
+        """Credit `reward` to each played arm, or one reward to each.
 
         Raises:
-            DataError: an index out of range or given twice, a reward that is not finite, or a wrong number of them.
+            DataError: an index is out of range or given twice, a reward is not finite, or their number is wrong.
         """
         played, rewards = check_play(indices, reward, self._values.size)
         self._pulls[played] += 1
@@ -81,12 +81,12 @@ class IndexPolicy(abc.ABC):
 
 
 def largest(index: npt.NDArray[np.float64], top_k: int) -> list[int]:
-    """Positions of the `top_k` largest entries, ascending; of equal ones the later."""
+    """Return the positions of the `top_k` largest entries, ascending; of equal ones the later."""
     return sorted(np.argsort(index, kind="stable")[-top_k:].tolist())
 
 
 def check_unit_reward(rewards: npt.NDArray[np.float64], policy: str) -> None:
-    """Raises DataError unless all rewards, of any shape, are in [0, 1]."""
+    """Raise DataError unless all rewards, of any shape, are in [0, 1]."""
     outside = rewards[(rewards < 0) | (rewards > 1)]
     if outside.size:
         raise DataError(f"the reward is {outside[0]}, but {policy} is for rewards in [0, 1]; rescale the reward")

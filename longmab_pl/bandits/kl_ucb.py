@@ -25,12 +25,12 @@ class KLUCB(IndexPolicy):
 
     Args:
         initial_scores: shape [arms], finite.
-        top_k: arms a round; more than there are arms plays all of them.
+        top_k: arms per round; if it exceeds the number of arms, all are played.
         c: weight of ln ln t, >= 0; 3 in the paper's proof, 0 in its experiments.
-        prior_weight: how many observations the initial score counts as.
+        prior_weight: number of observations that the initial score counts as.
 
     Raises:
-        DataError: no arms or a score that is not finite.
+        DataError: there are no arms, or a score is not finite.
         ConfigError: `top_k` < 1, `c` < 0 or `prior_weight` <= 0.
     """
 
@@ -41,31 +41,31 @@ class KLUCB(IndexPolicy):
         self.c = float(c)
 
     def index(self) -> npt.NDArray[np.float64]:
-        """Upper bounds of round `self.round`, shape [arms]."""
+        """Return the upper bounds of round `self.round`, shape [arms]."""
         budget = np.log(self.round)
-        if self.round >= 3:  # ln ln t is negative before
+        if self.round >= 3:  # ln ln t is negative in earlier rounds
             budget += self.c * np.log(np.log(self.round))
         return kl_upper_bound(self._values, budget / self.observations)
 
     def update(self, indices: Sequence[int], reward: Reward) -> None:
-        """Credit `reward` to each played arm, or its own to each.
+        """Credit `reward` to each played arm, or one reward to each.
 
         Raises:
-            DataError: as in `IndexPolicy.update`, or a reward outside [0, 1].
+            DataError: as for `IndexPolicy.update`, or a reward is outside [0, 1].
         """
         check_unit_reward(check_play(indices, reward, self._values.size)[1], "KL-UCB")
         super().update(indices, reward)
 
 
 def bernoulli_kl(p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """`p ln(p/q) + (1-p) ln((1-p)/(1-q))` element by element, with 0 ln 0 = 0; p in [0, 1], q in (0, 1)."""
+    """Return `p ln(p/q) + (1-p) ln((1-p)/(1-q))` per element, with 0 ln 0 = 0; p in [0, 1], q in (0, 1)."""
     return -_entropy(p) - p * np.log(q) - (1 - p) * np.log1p(-q)
 
 
 def kl_upper_bound(p: npt.NDArray[np.float64], divergence: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Largest q >= p with `kl(p, q) <= divergence`, element by element, to about 1e-12; below 1 unless p is 1.
+    """Return the largest q >= p with `kl(p, q) <= divergence` per element, to about 1e-12; below 1 unless p is 1.
 
-    Newton from the right: kl(p, .) is convex and increasing there, so the steps fall toward the root and never
+    Newton's method from the right: kl(p, .) is convex and increasing there, so the steps decrease to the root and never
     pass it. Two bounds give the start: Pinsker's `p + sqrt(d/2)`, and `1 - exp(-(d + H(p)) / (1-p))`, which drops
     `-p ln q >= 0` from kl and is the tight one near 1.
 
@@ -91,6 +91,6 @@ def kl_upper_bound(p: npt.NDArray[np.float64], divergence: npt.NDArray[np.float6
 
 
 def _entropy(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Entropy of a Bernoulli distribution in nats, 0 at p = 0 and 1."""
+    """Return the entropy of a Bernoulli distribution in nats, 0 at p = 0 and 1."""
     inside = np.clip(p, 1e-300, _CEILING)
     return -(p * np.log(inside) + (1 - p) * np.log1p(-inside))

@@ -1,4 +1,4 @@
-"""Linear Thompson sampling: one reward for k chunks, explained by which chunks were in it."""
+"""Linear Thompson sampling: a linear model of one shared reward for k chunks."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from longmab_pl.checks import not_negative, positive
 class LinearThompson:
     """Bayesian linear regression of the reward on the indicator of the played arms, played by posterior sampling.
 
-    Full-bandit feedback: the k played arms share one reward, so a mean per arm credits a useless chunk for its useful
-    neighbors. The model `reward = mean of theta over the played arms + noise` tells them apart as soon as they were
-    played in different company. theta_i is the reward if all played arms were like arm i: the reward's units.
+    Full-bandit feedback: the k played arms share one reward, so a mean per arm credits a useless chunk for the useful
+    chunks played with it. The model `reward = mean of theta over the played arms + noise` separates them once they
+    were played in different combinations. theta_i, in reward units, is the reward if all played arms were like arm i.
 
-    Prior: `theta_i = score_i + b + d_i` with Gaussian `b` (scores and rewards are on different scales: low rewards
-    also lower the arms not yet played) and `d_i` of standard deviations `offset_std` and `arm_std`; noise of
-    `noise_std`. With no offset the posterior mean is ridge regression around the scores with penalty
-    `(noise_std / arm_std)^2`. How much the scores count is set by their spread against `arm_std * exploration`.
+    Prior: `theta_i = score_i + b + d_i` with Gaussian `b` and `d_i` of standard deviations `offset_std` and `arm_std`,
+    and noise of `noise_std`. Scores and rewards are on different scales; through `b`, low rewards also lower the arms
+    not yet played. Without offset the posterior mean is ridge regression around the scores with penalty
+    `(noise_std / arm_std)^2`. The scores' influence depends on their spread relative to `arm_std * exploration`.
 
     Thompson sampling for linear payoffs: Agrawal and Goyal 2013, whose factor v on the posterior's standard deviation
     is `exploration` here; 0 plays the posterior mean. Choosing the k largest of a draw is exact for a linear reward
     (top-k, full-bandit feedback: Rejwan and Mansour 2020).
 
-    Cost: the posterior is kept over the t plays, not over the arms. The inverse of their covariance grows by one row a
-    play (bordering, the block form of Sherman-Morrison), and a draw is a prior draw corrected by its error at the plays
-    (Matheron's rule: Journel and Huijbregts 1978; Wilson et al. 2020, equation 9). O(t^2 + arms) time a round and
-    O(t^2 + arms) memory, also with 1,000 arms.
+    Cost: the posterior is stored over the t plays, not over the arms. The inverse of their covariance grows by one row
+    per play (bordering, the block form of Sherman-Morrison), and a draw is a prior draw corrected by its error at the
+    plays (Matheron's rule: Journel and Huijbregts 1978; Wilson et al. 2020, equation 9). Time per round and memory are
+    O(t^2 + arms), also with 1,000 arms.
 
     Args:
         initial_scores: shape [arms], finite.
-        top_k: arms a round; more than there are arms plays all of them.
-        seed: of the draws.
-        arm_std, offset_std, noise_std: the prior above; the offset's may be 0.
-        exploration: factor on the draws' deviation from the posterior mean, >= 0; 1 is the exact posterior.
+        top_k: arms per round; if it exceeds the number of arms, all are played.
+        seed: seed of the draws.
+        arm_std, offset_std, noise_std: standard deviations of the prior above; `offset_std` may be 0.
+        exploration: factor on the draws' deviation from the posterior mean, >= 0; 1 gives the exact posterior.
 
     Raises:
-        DataError: no arms or a score that is not finite.
-        ConfigError: `top_k` < 1, a negative seed, or an option out of range.
+        DataError: there are no arms, or a score is not finite.
+        ConfigError: `top_k` < 1, the seed is negative, or an option is out of range.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class LinearThompson:
         self.offset_std, self.exploration = float(offset_std), float(exploration)
         self.top_k = min(int(top_k), self._scores.size)
         self.round = 0
-        """Rounds started so far."""
+        """Number of rounds started so far."""
         self._random = np.random.default_rng(seed)
         self._pulls = np.zeros(self._scores.size, dtype=np.int64)
-        # Ragged rows, one per play: play j is _arms[_starts[j] : _starts[j] + _sizes[j]].
+        # Rows of different lengths, one per play: play j is _arms[_starts[j] : _starts[j] + _sizes[j]].
         self._arms = np.zeros(0, dtype=np.int64)
         self._starts = np.zeros(0, dtype=np.int64)
         self._sizes = np.zeros(0, dtype=np.int64)
@@ -83,16 +83,16 @@ class LinearThompson:
 
     @property
     def pulls(self) -> npt.NDArray[np.int64]:
-        """Plays of each arm, shape [arms]; a copy."""
+        """Number of plays of each arm, shape [arms]; a copy."""
         return self._pulls.copy()
 
     def select(self) -> list[int]:
-        """Start the next round: the indices of the arms to play, ascending; of equal draws the later arm."""
+        """Start the next round and return the indices of the arms to play, ascending; of equal draws the later arm."""
         self.round += 1
         return largest(self.sample(), self.top_k)
 
     def sample(self) -> npt.NDArray[np.float64]:
-        """One draw of theta from the posterior, its deviation times `exploration`, shape [arms]."""
+        """Return one draw of theta from the posterior, its deviation times `exploration`, shape [arms]."""
         arms, offset = np.split(self._random.standard_normal(self._scores.size + 1), [-1])
         prior = self._scores + self.arm_std * arms + self.offset_std * offset
         noise = self.noise_std * self._random.standard_normal(self._sizes.size)
@@ -100,12 +100,12 @@ class LinearThompson:
         return mean + self.exploration * (self._conditioned(prior, noise) - mean)
 
     def update(self, indices: Sequence[int], reward: Reward) -> None:
-        """Learn that playing `indices` together gave `reward`, or that each of them gave its own.
+        """Update the posterior with the reward of playing `indices` together, or with one reward for each.
 
-        Rewards credited by arm are semi-bandit feedback: as many observations of single arms.
+        One reward per arm is semi-bandit feedback: each is an observation of a single arm.
 
         Raises:
-            DataError: an index out of range or given twice, a reward that is not finite, or a wrong number of them.
+            DataError: an index is out of range or given twice, a reward is not finite, or their number is wrong.
         """
         played, rewards = check_play(indices, reward, self._scores.size)
         if np.ndim(reward) == 0:
@@ -119,7 +119,7 @@ class LinearThompson:
         """Add one observation: the mean theta of the arms `played`, plus noise, is `reward`."""
         member = np.zeros(self._scores.size)
         member[played] = 1 / played.size
-        # Prior covariance of this reward with the earlier ones, and its variance.
+        # Prior covariance of this reward with the earlier ones, and its own variance.
         cross = self.arm_std**2 * self._means(member) + self.offset_std**2
         variance = self.arm_std**2 / played.size + self.offset_std**2
         self._precision = _bordered_inverse(self._precision, cross, variance + self.noise_std**2)
@@ -129,14 +129,14 @@ class LinearThompson:
         self._rewards = np.append(self._rewards, reward)
 
     def _means(self, theta: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Mean of theta over the arms of each play, shape [plays]."""
+        """Return the mean of theta over the arms of each play, shape [plays]."""
         if not self._sizes.size:
             return np.zeros(0)
         sums: npt.NDArray[np.float64] = np.add.reduceat(theta[self._arms], self._starts)
         return sums / self._sizes
 
     def _conditioned(self, theta: npt.NDArray[np.float64], noise: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """`theta + cov(theta, rewards) precision (rewards - predicted - noise)`: theta moved to explain the rewards."""
+        """Return theta given the rewards: `theta + cov(theta, rewards) precision (rewards - predicted - noise)`."""
         weights = self._precision @ (self._rewards - self._means(theta) - noise)
         per_arm = np.bincount(self._arms, np.repeat(weights / self._sizes, self._sizes), minlength=theta.size)
         return theta + self.arm_std**2 * per_arm + self.offset_std**2 * weights.sum()
@@ -145,7 +145,7 @@ class LinearThompson:
 def _bordered_inverse(
     inverse: npt.NDArray[np.float64], cross: npt.NDArray[np.float64], corner: float
 ) -> npt.NDArray[np.float64]:
-    """Inverse of `[[M, cross], [cross', corner]]` given the inverse of the symmetric M, in O(n^2)."""
+    """Return the inverse of `[[M, cross], [cross', corner]]`, given the inverse of the symmetric M, in O(n^2)."""
     n = cross.size
     column = inverse @ cross
     schur = corner - cross @ column

@@ -1,4 +1,4 @@
-"""What a bandit over the chunks of one context is: plain arrays in, arm indices out, no I/O."""
+"""The protocol for bandit policies over the chunks of one context: arrays in, arm indices out, no I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from longmab_pl.errors import ConfigError, DataError
 
 Reward = float | Sequence[float] | npt.NDArray[np.floating]
-"""One reward for all played arms, or one for each of them in their order."""
+"""One reward for all played arms, or one for each in the same order."""
 
 
 @runtime_checkable
@@ -27,20 +27,20 @@ class BanditPolicy(Protocol):
 
     @property
     def pulls(self) -> npt.NDArray[np.int64]:
-        """How often each arm was updated, shape [arms]; a copy."""
+        """Number of updates of each arm, shape [arms]; a copy."""
 
     def select(self) -> list[int]:
-        """Start a round: the indices of the arms to play, ascending (document order)."""
+        """Start a round and return the indices of the arms to play, ascending (document order)."""
 
     def update(self, indices: Sequence[int], reward: Reward) -> None:
-        """Credit `reward` to every arm in `indices`, or to each its own where there are as many (`credit`)."""
+        """Credit `reward` to every arm in `indices`, or one reward to each if there are as many (`credit`)."""
 
 
 def check_arms(initial_scores: Sequence[float] | npt.NDArray[np.floating], top_k: int) -> npt.NDArray[np.float64]:
-    """The initial scores as an own float64 array of shape [arms].
+    """Return a copy of the initial scores, checked, as float64 [arms].
 
     Raises:
-        DataError: no arms, not one-dimensional, or a score that is not a finite number.
+        DataError: there are no arms, the array is not one-dimensional, or a score is not a finite number.
         ConfigError: `top_k` is not an integer of at least 1.
     """
     if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1:
@@ -65,11 +65,11 @@ def check_arms(initial_scores: Sequence[float] | npt.NDArray[np.floating], top_k
 def check_play(
     indices: Sequence[int], reward: Reward, arms: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """The played arms as an index array and the reward of each, both of shape [played].
+    """Return the played arms as an index array and the reward of each, checked, both of shape [played].
 
     Raises:
-        DataError: an index that is not an arm or occurs twice, no index at all, a reward that is not finite, or
-            rewards that are not as many as the arms.
+        DataError: an index is not an arm or occurs twice, there is no index, a reward is not finite, or the number of
+            rewards differs from the number of arms.
     """
     played = np.asarray(indices)
     if played.ndim != 1 or played.size == 0 or not np.issubdtype(played.dtype, np.integer):

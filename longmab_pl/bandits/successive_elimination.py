@@ -1,4 +1,4 @@
-"""Successive elimination: play the arms in turn, drop those that are clearly not among the best k."""
+"""Successive elimination: arms are played in turn, and those clearly not among the best k are dropped."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from longmab_pl.checks import positive, unit_interval
 class SuccessiveElimination(IndexPolicy):
     """Successive elimination for the best `top_k` arms (Even-Dar, Mannor and Mansour 2006, algorithm 3).
 
-    The arms still in are played in turn, fewest plays first, then larger value. After each turn, when all of them
-    have one more play, an arm leaves if `value + radius` is below the k-th largest `value - radius`;
+    The active arms are played in turn, fewest plays first, then larger value. After each turn, when all of them
+    have one more play, an arm is eliminated if `value + radius` is below the k-th largest `value - radius`;
     `radius = radius_scale * sqrt(ln(4 K n^2 / delta) / n)` with K arms and n the observations (pseudo-observations
-    included). At least `top_k` arms stay.
+    included). At least `top_k` arms remain.
 
-    `radius_scale` 1 is the paper's guarantee (the best arm survives with probability 1 - delta); within 30 rounds it
-    drops nothing. The default drops within the first turns and guarantees nothing.
+    `radius_scale` 1 has the paper's guarantee (the best arm remains with probability 1 - delta), but eliminates nothing
+    within 30 rounds. The default eliminates within the first turns, without a guarantee.
 
     Args:
         initial_scores: shape [arms], finite.
-        top_k: arms a round; more than there are arms plays all of them.
+        top_k: arms per round; if it exceeds the number of arms, all are played.
         delta: allowed probability of a wrong elimination, in (0, 1).
         radius_scale: factor on the radius, > 0.
-        prior_weight: how many observations the initial score counts as.
+        prior_weight: number of observations that the initial score counts as.
 
     Raises:
-        DataError: no arms or a score that is not finite.
-        ConfigError: `top_k` < 1 or an option out of range.
+        DataError: there are no arms, or a score is not finite.
+        ConfigError: `top_k` < 1, or an option is out of range.
     """
 
     def __init__(
@@ -52,27 +52,27 @@ class SuccessiveElimination(IndexPolicy):
 
     @property
     def active(self) -> list[int]:
-        """Arms not eliminated, ascending."""
+        """Indices of the arms not eliminated, ascending."""
         return np.flatnonzero(self._active).tolist()
 
     def radius(self) -> npt.NDArray[np.float64]:
-        """Half width of each arm's confidence interval, shape [arms]."""
+        """Return half the width of each arm's confidence interval, shape [arms]."""
         n = self.observations
-        # n below 1 (a weak prior) would make the logarithm negative for few arms.
+        # With few arms, n below 1 (a weak prior) would make the logarithm negative.
         return self.radius_scale * np.sqrt(np.log(4 * n.size * np.maximum(n, 1) ** 2 / self.delta) / n)
 
     def index(self) -> npt.NDArray[np.float64]:
-        """Place in the turn, larger is earlier, shape [arms]; eliminated arms are at -inf."""
+        """Return each arm's rank in the turn, larger is earlier, shape [arms]; -inf for eliminated arms."""
         order = np.lexsort((self._values, -self._pulls))  # by fewest plays, then by value, the next to play last
         place = np.empty(order.size)
         place[order] = np.arange(order.size)
         return np.where(self._active, place, -np.inf)
 
     def update(self, indices: Sequence[int], reward: Reward) -> None:
-        """Credit `reward` to each played arm, or its own to each; eliminate if this ends a turn.
+        """Credit `reward` to each played arm, or one reward to each, and eliminate arms at the end of a turn.
 
         Raises:
-            DataError: as in `IndexPolicy.update`.
+            DataError: as for `IndexPolicy.update`.
         """
         super().update(indices, reward)
         turns = int(self._pulls[self._active].min())

@@ -1,4 +1,4 @@
-"""UCB1 over chunks, as the LongMab-PO authors run it."""
+"""UCB1 over chunks, as in the LongMab-PO authors' program."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class UCB1(IndexPolicy):
     value moves by `(reward - value) / (pulls + 1)`, `pulls` counting this play, so the initial score weighs as one
     observation.
 
-    Equal indices: the arm that stands later in the document is played. The original leaves ties to
-    `numpy.argpartition`, which answers differently on CPUs with and without AVX-512; a resumed run must not.
+    Of equal indices, the later arm in the document is played. The original leaves ties to `numpy.argpartition`, whose
+    result differs between CPUs with and without AVX-512; a resumed run must not differ.
 
     Args:
         initial_scores: shape [arms], finite.
-        top_k: arms a round; more than there are arms plays all of them.
+        top_k: arms per round; if it exceeds the number of arms, all are played.
 
     Raises:
-        DataError: no arms or a score that is not finite.
+        DataError: there are no arms, or a score is not finite.
         ConfigError: `top_k` < 1.
     """
 

@@ -1,4 +1,4 @@
-"""UCB1-Tuned: confidence bounds that narrow where the rewards of an arm hardly vary."""
+"""UCB1-Tuned: confidence bounds that are narrower for arms with little variance."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class UCBTuned(IndexPolicy):
 
     Args:
         initial_scores: shape [arms], finite.
-        top_k: arms a round; more than there are arms plays all of them.
-        prior_weight: how many observations the initial score counts as.
+        top_k: arms per round; if it exceeds the number of arms, all are played.
+        prior_weight: number of observations that the initial score counts as.
 
     Raises:
-        DataError: no arms or a score that is not finite.
+        DataError: there are no arms, or a score is not finite.
         ConfigError: `top_k` < 1 or `prior_weight` <= 0.
     """
 
@@ -34,13 +34,13 @@ class UCBTuned(IndexPolicy):
         """Weighted sum of squared deviations from the mean, shape [arms] (Welford's recurrence)."""
 
     def index(self) -> npt.NDArray[np.float64]:
-        """Upper bounds of round `self.round`, shape [arms]."""
+        """Return the upper bounds of round `self.round`, shape [arms]."""
         rate = np.log(self.round) / self.observations
         variance = self._deviations / self.observations + np.sqrt(2 * rate)
         return self._values + np.sqrt(rate * np.minimum(0.25, variance))
 
     def update(self, indices: Sequence[int], reward: Reward) -> None:
-        """Credit `reward` to each played arm, or its own to each; errors as in `IndexPolicy.update`."""
+        """Credit `reward` to each played arm, or one reward to each; errors as for `IndexPolicy.update`."""
         played, rewards = check_play(indices, reward, self._values.size)
         before = self._values.copy()
         super().update(indices, reward)

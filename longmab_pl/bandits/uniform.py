@@ -13,13 +13,13 @@ class Uniform(IndexPolicy):
     """Plays `top_k` different arms at random each round, whatever was learned; values are kept for the report.
 
     Args:
-        initial_scores: shape [arms], finite; where the values start.
-        top_k: arms a round; more than there are arms plays all of them.
-        seed: of the random choices.
+        initial_scores: shape [arms], finite; the initial values.
+        top_k: arms per round; if it exceeds the number of arms, all are played.
+        seed: seed of the random choices.
 
     Raises:
-        DataError: no arms or a score that is not finite.
-        ConfigError: `top_k` < 1 or a negative seed.
+        DataError: there are no arms, or a score is not finite.
+        ConfigError: `top_k` < 1, or the seed is negative.
     """
 
     def __init__(self, initial_scores: Scores, top_k: int, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Data in: records and where they come from, chunks, the middle cut, and synthetic sets."""
+"""Input data: records and their sources, chunks, truncation, and synthetic sets."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ChunkStyle = Literal["linear", "paper"]
 
-# The paper's marks close clauses as well as sentences.
+# The paper's marks end clauses as well as sentences.
 _PAPER_MARK = re.compile(r"[!。，！?？,.;]")
 
 
@@ -39,7 +39,7 @@ class Chunk:
     tokens: int
 
     def of(self, text: str) -> str:
-        """The chunk's characters, out of the text that it was made from."""
+        """Return the chunk's characters, given the text it was made from."""
         return text[self.start : self.end]
 
 
@@ -54,14 +54,14 @@ def chunk_text(
     """Cut `text` into chunks of about `chunk_size` tokens, each starting `overlap` sentences before the last one ended.
 
     `style="linear"` (default): one tokenization; true sentence ends (`sentence_starts`); nothing is dropped. A chunk
-    grows until it holds `chunk_size` tokens, its overlap included, and never holds more than 1.5 times that: a
-    sentence longer than `chunk_size` is split at token boundaries, and the overlap gives way where it does not fit.
-    A last chunk of fewer than `min_sentences` sentences joins the one before it, within the same limit.
+    grows until it has `chunk_size` tokens, overlap included. It never has more than 1.5 times that: a sentence longer
+    than `chunk_size` is split at token boundaries, and the overlap is shortened where it does not fit. A last chunk
+    of fewer than `min_sentences` sentences is merged into the one before it, within the same limit.
 
-    `style="paper"`: the original's chunks byte for byte, with its quirks: clauses count as sentences, text behind the
-    last mark is dropped, a text without any mark is one chunk of whatever length, the first chunks have no overlap
-    where two clauses or fewer precede them, the length is compared without the overlap and re-encoded at every
-    clause (quadratic in `chunk_size`), and a last chunk that joins the one before it repeats their overlap.
+    `style="paper"`: the original's chunks byte for byte, with its quirks. Clauses count as sentences. Text after the
+    last mark is dropped. A text without any mark is one chunk of any length. Chunks that follow two clauses or fewer
+    have no overlap. The length is compared without the overlap and re-encoded at every clause (quadratic in
+    `chunk_size`). A last chunk that is merged into the one before it repeats their overlap.
 
     Args:
         text: the whole context.
@@ -69,7 +69,7 @@ def chunk_text(
         chunk_size: target length in tokens.
         overlap: sentences that a chunk shares with the one before it.
         min_sentences: fewest sentences of the last chunk.
-        style: see above.
+        style: `linear` or `paper`, see above.
 
     Raises:
         ConfigError: a size out of range, an unknown style, or a tokenizer without offsets.
@@ -91,9 +91,9 @@ def chunk_spans(
     min_sentences: int = 2,
     style: ChunkStyle = "linear",
 ) -> list[Chunk]:
-    """The chunks of `chunk_text` as spans, which copy nothing of the text.
+    """Return the chunks of `chunk_text` as spans, without copying the text.
 
-    The paper's last chunk may repeat sentences when `min_sentences` > `overlap` + 1 > 1; as a span it holds them once.
+    The paper's last chunk may repeat sentences when `min_sentences` > `overlap` + 1 > 1; a span has them once.
 
     Arguments and errors as for `chunk_text`.
     """
@@ -137,7 +137,7 @@ def _limit(chunk_size: int) -> int:
 
 
 def _token_starts(text: str, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-    """Character offset at which each token starts, shape [tokens], ascending."""
+    """Return the character offset at which each token starts, shape [tokens], ascending."""
     if not getattr(tokenizer, "is_fast", False):
         raise ConfigError(
             f"the tokenizer {type(tokenizer).__name__} gives no character offsets, which chunk style 'linear' needs: "
@@ -156,7 +156,7 @@ def _token_starts(text: str, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
 
 
 def _split_long(text: str, starts: np.ndarray, token_starts: np.ndarray, chunk_size: int) -> list[int]:
-    """The sentence starts, with those of the even parts into which sentences of more than `chunk_size` tokens split."""
+    """Return the sentence starts, with sentences of more than `chunk_size` tokens split into even parts."""
     before = np.append(np.searchsorted(token_starts, starts, side="left"), len(token_starts))
     result: list[int] = []
     for start, first, last in zip(starts.tolist(), before[:-1].tolist(), before[1:].tolist(), strict=True):
@@ -172,7 +172,7 @@ def _split_long(text: str, starts: np.ndarray, token_starts: np.ndarray, chunk_s
 
 
 def _cut_between_words(text: str, token_starts: np.ndarray, token: int, reach: int) -> int:
-    """Start of `token`, or of a token up to `reach` earlier that begins a word."""
+    """Return the start of `token`, or of a token up to `reach` earlier that begins a word."""
     for candidate in range(token, token - reach - 1, -1):
         start = int(token_starts[candidate])
         if text[start].isspace() or text[start - 1].isspace():
@@ -181,11 +181,11 @@ def _cut_between_words(text: str, token_starts: np.ndarray, token: int, reach: i
 
 
 def _grow(before: np.ndarray, chunk_size: int, overlap: int) -> Iterator[tuple[int, int]]:
-    """Ranges [first, last) of sentences; `before` [sentences + 1] counts the tokens before each sentence."""
+    """Yield ranges [first, last) of sentences; `before` [sentences + 1] counts the tokens before each sentence."""
     sentences, limit = len(before) - 1, _limit(chunk_size)
     first = new = 0
     while new < sentences:
-        # At least one new sentence a chunk: the overlap gives way to it.
+        # Each chunk has at least one new sentence; the overlap is shortened to make room for it.
         while first < new and before[new + 1] - before[first] > limit:
             first += 1
         last = new + 1
@@ -194,7 +194,7 @@ def _grow(before: np.ndarray, chunk_size: int, overlap: int) -> Iterator[tuple[i
         ):
             last += 1
         yield first, last
-        # Never the whole of the last chunk again: it would be an arm inside an arm.
+        # Never repeat the whole last chunk: one arm would contain another.
         first, new = max(first + 1, last - overlap), last
 
 
@@ -215,7 +215,7 @@ def _join_short_last(
 def _paper(
     text: str, tokenizer: PreTrainedTokenizerBase, chunk_size: int, overlap: int, min_sentences: int
 ) -> list[list[tuple[int, int]]]:
-    """For each of the original's chunks, the character spans whose concatenation it is."""
+    """Return, for each of the original's chunks, the character spans that it concatenates."""
     bounds = [0, *(match.end() for match in _PAPER_MARK.finditer(text))]
     clauses = len(bounds) - 1
     if clauses == 0:

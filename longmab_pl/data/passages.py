@@ -1,4 +1,4 @@
-"""Long contexts put together from whole documents (SeaLong, section 4.1)."""
+"""Long contexts built from whole documents (SeaLong, section 4.1)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def join_passages(documents: Sequence[str]) -> str:
-    """Return documents as one context: each below a `Passage i:` line, from 1, without blank lines between them.
+    """Return documents as one context: each after a `Passage i:` line, from 1, without blank lines between them.
 
     Example:
         >>> join_passages(["First text.", "Second text."])
@@ -18,15 +18,15 @@ def join_passages(documents: Sequence[str]) -> str:
 
 
 def fill_budget(taken: int, candidates: Sequence[int], budget: int, header_tokens: int = 0) -> list[int]:
-    """Return the indices of the documents that fit into what is left of a budget, taken in their order.
+    """Return the indices of the documents that fit into the remaining budget, in order.
 
-    A document that is too long is passed over, and those after it are tried.
+    A document that does not fit is skipped, and later ones are tried.
 
     Args:
-        taken: tokens of the documents that are in the context in any case.
+        taken: tokens of the documents that are always in the context.
         candidates: tokens of each further document, in the order in which they are tried.
-        budget: longest context in tokens.
-        header_tokens: what the line above a document costs (the original counts the documents alone).
+        budget: maximum context length in tokens.
+        header_tokens: tokens of the line above a document (the original counts the documents alone).
 
     Example:
         >>> fill_budget(50, [40, 80, 10], budget=100)

@@ -1,4 +1,4 @@
-"""A question-answering row of any common format as id, question, gold answers and context: one rule for all readers.
+"""Fields of a question-answering row of any common format: id, question, gold answers and context.
 
 Formats: ours and LongBench's (`_id, input, context, answers`), InfiniteBench's (`answer`), SQuAD's (file and hub),
 HotpotQA's and 2WikiMultihopQA's (titles with sentences), MuSiQue's (`paragraphs`), and flat columns as in CSV.
@@ -26,7 +26,7 @@ _NAMES = {
 
 
 class FieldError(Exception):
-    """A row that cannot be used; `field` is at fault."""
+    """A row that cannot be used; `field` names the invalid field."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -34,13 +34,13 @@ class FieldError(Exception):
 
 
 def check_fields(fields: Mapping[str, str] | None) -> dict[str, str]:
-    """Return a `fields` mapping, checked.
+    """Return a checked `fields` mapping.
 
     Args:
-        fields: from our name to the data's: `{question: ask, context: body}`.
+        fields: our names -> the data's names: `{question: ask, context: body}`.
 
     Raises:
-        ConfigError: a key that is none of `FIELDS`.
+        ConfigError: a key is not one of `FIELDS`.
     """
     for name, theirs in (fields or {}).items():
         if name not in FIELDS or not isinstance(theirs, str):
@@ -53,7 +53,7 @@ def check_fields(fields: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def record_id(row: Mapping[str, Any], number: int, fields: Mapping[str, str] | None = None) -> str:
-    """Return a row's id: a string or an integer; without one the row's number, as the authors' evaluator does."""
+    """Return a row's id, a string or an integer; without one, the row's number, as in the authors' evaluator."""
     name = _first_filled(row, _names("id", fields))
     if name is None:
         if any(row.get(blank) is not None for blank in _names("id", fields)):
@@ -70,7 +70,7 @@ def record_id(row: Mapping[str, Any], number: int, fields: Mapping[str, str] | N
 
 
 def question(row: Mapping[str, Any], fields: Mapping[str, str] | None = None, *, required: bool = True) -> str:
-    """Return the question; an empty name beside a filled one is LongBench's way of saying "unused"."""
+    """Return the question. Of two question fields, LongBench leaves the unused one empty."""
     names = _names("question", fields)
     name = _first_filled(row, names)
     if name is None:
@@ -87,8 +87,8 @@ def question(row: Mapping[str, Any], fields: Mapping[str, str] | None = None, *,
 
 
 def answers(row: Mapping[str, Any], fields: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Return the gold answers: those of all fields that hold some, every one once. Numbers count as written; blank ones
-    among others are dropped, since they would be contained in every answer."""
+    """Return the gold answers of all fields, without duplicates. Numbers keep their written form. Blank answers beside
+    others are dropped, because every response would contain them."""
     names = _names("answers", fields)
     present = [name for name in names if row.get(name) is not None and name != "answer_aliases"]
     if not present:
@@ -99,7 +99,7 @@ def answers(row: Mapping[str, Any], fields: Mapping[str, str] | None = None) -> 
             if gold.strip():
                 golds[_whole(name, gold)] = None
     if not golds:
-        # The name that was meant to hold them, where one of two is unused.
+        # The field that should have them, where one of two is unused.
         name = next((name for name in present if row[name] != []), present[0])
         what = "is an empty list" if row[name] == [] else "is empty or blank"
         raise FieldError(name, f"{what}; give at least one gold answer")
@@ -107,7 +107,7 @@ def answers(row: Mapping[str, Any], fields: Mapping[str, str] | None = None) -> 
 
 
 def context(row: Mapping[str, Any], fields: Mapping[str, str] | None = None) -> str:
-    """Return the long text. Several passages follow each other with an empty line between, each under its title."""
+    """Return the long text. Passages are separated by blank lines, each after its title."""
     names = _names("context", fields)
     name = _first_filled(row, names)
     if name is None:
@@ -123,10 +123,10 @@ def context(row: Mapping[str, Any], fields: Mapping[str, str] | None = None) -> 
 
 
 def checked_text(name: str, value: str) -> str:
-    """Return a text that is one and not blank.
+    """Return the text if it is valid and not blank.
 
     Raises:
-        FieldError: otherwise.
+        FieldError: the text is blank or has an unpaired surrogate.
     """
     if not value.strip():
         raise FieldError(name, "is empty or blank; fill it in or remove the record")
@@ -134,7 +134,7 @@ def checked_text(name: str, value: str) -> str:
 
 
 def half_character(text: str) -> str:
-    """What is wrong with a text that holds half a surrogate pair, which no file and no tokenizer takes; else ""."""
+    """Return what is wrong with a text that has an unpaired surrogate, which no file or tokenizer accepts; else ""."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -147,7 +147,7 @@ def _names(field: str, fields: Mapping[str, str] | None) -> tuple[str, ...]:
 
 
 def _first_filled(row: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    """The first name that holds something; null, "" and [] beside a filled one mean "unused"."""
+    """Return the first name whose field is filled; null, "" and [] beside a filled one mean "unused"."""
     return next((name for name in names if row.get(name) is not None and row[name] not in ("", [])), None)
 
 
@@ -158,7 +158,7 @@ def _whole(name: str, value: str) -> str:
 
 
 def _golds(name: str, value: Any) -> list[str]:
-    """The gold answers in one field."""
+    """Return the gold answers in one field."""
     if value is None:
         return []
     if isinstance(value, dict) and "text" in value:  # SQuAD on the hub: {text: [...], answer_start: [...]}
@@ -184,7 +184,7 @@ _GIVE = "give a string or a list of strings"
 
 
 def _json_list(text: str) -> Any:
-    """A list that a CSV cell holds as JSON; other texts as they are."""
+    """Return the list in a CSV cell that holds one as JSON; other texts unchanged."""
     if text.startswith("[") and text.endswith("]"):
         try:
             value = json.loads(text)
@@ -196,7 +196,7 @@ def _json_list(text: str) -> Any:
 
 
 def _passages(name: str, value: Any) -> list[str]:
-    """The passages of a context that is no single text."""
+    """Return the passages of a context that is not a single text."""
     if isinstance(value, dict):  # HotpotQA and 2Wiki on the hub: columns of titles and sentences
         bodies = next(
             (value[key] for key in ("sentences", "content", "text") if isinstance(value.get(key), list)), None
@@ -235,7 +235,7 @@ def _shown(value: Mapping[str, Any]) -> str:
 
 
 def kind(value: object) -> str:
-    """What a value is, in JSON's words."""
+    """Return the JSON name of a value's type."""
     names = {type(None): "null", bool: "a boolean", int: "an integer", float: "a number", str: "a string"}
     names |= {list: "a list", dict: "an object"}
     return names.get(type(value), f"a {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""QA records from outside: every record is checked where it enters, and no bad one disappears without a word."""
+"""Readers of QA records: every record is checked when it is read, and every bad one is reported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class BadRecord:
     Args:
         file: the file, or the data set's name.
         line: line number in a JSON Lines file, record number elsewhere; from 1.
-        field: the field at fault, or "" where it is the whole record.
+        field: the invalid field, or "" for the whole record.
         message: what is wrong and what to do.
     """
 
@@ -41,18 +41,18 @@ class BadRecord:
 
 @dataclass(frozen=True)
 class RecordFile:
-    """What a source holds: the usable records in order, and every other one with the reason."""
+    """Contents of a source: the usable records in order, and the bad ones with the reason."""
 
     source: str
     records: list[QARecord]
     bad: list[BadRecord]
 
     def skipped(self) -> str:
-        """How many bad records were skipped, and the first ten of them, a line each."""
+        """Return how many bad records were skipped, and the first ten of them, one per line."""
         return "\n".join([f"{len(self.bad)} bad records skipped in {self.source}:", *first_of_each(self.bad)])
 
     def summary(self) -> str:
-        """One line, and one more for each of the first bad records."""
+        """Return one line on the source, and one for each of the first bad records."""
         lines = [f"{self.source}: {len(self.records)} records"]
         if self.bad:
             lines[0] += f", {len(self.bad)} bad ones skipped:"
@@ -74,7 +74,7 @@ def read_records(
     the question in `input` or `question`, gold answers in `answer` and/or `answers` (a string, a number or a list;
     both: all of them, `answer` first), and `context` (a text or a list of passages). Null, "" and [] beside a filled
     name mean "unused". SQuAD, HotpotQA, 2WikiMultihopQA, MuSiQue and LongBench are read as they are
-    (`data.qa_fields`). Other fields are left alone.
+    (`data.qa_fields`). Other fields are ignored.
 
     Args:
         source: a `.jsonl`, `.json` (a list, or SQuAD's form), `.csv`, `.tsv` (each also `.gz`) or `.parquet` file; a
@@ -82,13 +82,13 @@ def read_records(
             package; or a Hugging Face data set as `owner/name`, `owner/name:config` or `owner/name:config:split`.
         on_bad_record: "error" refuses the source and lists its first bad records; "skip" leaves them out and reports
             all of them in `RecordFile.bad`.
-        limit: stop after so many usable records; what stands behind them is not checked.
-        split: of a folder or a data set whose name does not say.
-        fields: the data's names where they are others: `{question: ask, context: body}`.
+        limit: maximum number of usable records; later ones are not checked.
+        split: split of a folder or data set whose name does not give one.
+        fields: our names -> the data's names, where they differ: `{question: ask, context: body}`.
 
     Raises:
-        DataError: the source cannot be read, holds bad records (`on_bad_record="error"`) or no usable one.
-        ConfigError: an argument out of range.
+        DataError: the source cannot be read, has bad records (`on_bad_record="error"`), or has no usable one.
+        ConfigError: an argument is out of range.
     """
     one_of("on_bad_record", on_bad_record, ("error", "skip"), "use 'error' or 'skip'")
     at_least("limit", limit, 1, "give a positive number, or null for all records", or_null=True)
@@ -120,8 +120,7 @@ def read_records(
 def checked_records(
     source: str, split: str = "train", fields: Mapping[str, str] | None = None
 ) -> Iterator[tuple[int, QARecord | BadRecord]]:
-    """Yield the line of every row with its record, or with what is wrong with it. Arguments and errors as of
-    `read_records`."""
+    """Yield the line number of every row with its record or its error. Arguments and errors as for `read_records`."""
     names = qa_fields.check_fields(fields)
     seen: dict[str, str] = {}
     for number, row in enumerate(open_source(str(source), split), start=1):
@@ -138,8 +137,8 @@ def checked_records(
 
 
 def first_of_each(bad: Sequence[BadRecord]) -> list[str]:
-    """One line for each different problem with the first record that has it, ten at most, and how many more there
-    are."""
+    """Return one line for each different problem with the first record that has it, at most ten, and how many more
+    there are."""
     kinds: dict[tuple[str, str], list[BadRecord]] = {}
     for problem in bad:
         kinds.setdefault((problem.field, problem.message), []).append(problem)

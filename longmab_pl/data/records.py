@@ -1,4 +1,4 @@
-"""The question-answering record that everything starts from."""
+"""The question-answering record."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class QARecord:
 
     @property
     def answer(self) -> str:
-        """The first gold answer: the one a probe is shown."""
+        """The first gold answer, which the probe's prompt shows."""
         return self.answers[0]
 
 

@@ -1,4 +1,4 @@
-"""True sentence ends in plain text, in one linear scan."""
+"""Sentence boundaries in plain text, found in one linear scan."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def _words(spaced: str) -> frozenset[str]:
     return frozenset(spaced.split())
 
 
-# Always followed by a name or a comparison.
+# Abbreviations that never end a sentence: a name, a comparison or a number follows.
 _TITLES = _words(
     "Dr Mr Mrs Ms Mx Prof Rev Hon Gen Col Lt Maj Capt Cmdr Sgt Cpl Gov Sen Rep Pres St Mt Ft Messrs Mme Mlle"
 )
 _NEVER_LAST = _words("vs v cf viz al approx ca resp incl")
 _BEFORE_NUMBER = _words("no nos fig figs eq eqs sec secs ch vol vols art p pp c op ed")
-# May stand last in a sentence: it ends unless the text goes on in lower case or with a digit.
+# Abbreviations that may end a sentence: they do unless a lower-case letter or a digit follows.
 _MAY_BE_LAST = _words(
     "etc inc ltd co corp jr sr bros dept est ave blvd rd univ assn ph.d m.d b.a m.a b.sc m.sc a.m p.m"
 )
@@ -35,12 +35,12 @@ _DATES = _words("Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec Mon Tue Tues W
 
 
 def sentence_starts(text: str) -> list[int]:
-    """Character offset of the first character of each sentence, ascending; the sentences tile the whole text.
+    """Return the offset in characters of each sentence's start, ascending; the sentences cover the whole text.
 
-    A sentence ends behind `.`, `!`, `?`, `…` (with closing quotes, brackets and reference marks) before white space,
-    behind `。！？`, and at a blank line; the white space that follows belongs to it. A full stop does not end one
-    inside a number, behind an initial or acronym ("J. A. Hobson", "U.S.", "e.g."), behind a common abbreviation, or
-    behind the number of a list item. An empty text has no sentence.
+    A sentence ends after `.`, `!`, `?`, `…` (with closing quotes, brackets and reference marks) before white space,
+    after `。！？`, and at a blank line; the white space that follows belongs to it. A full stop does not end one
+    inside a number, after an initial or acronym ("J. A. Hobson", "U.S.", "e.g."), after a common abbreviation, or
+    after the number of a list item. An empty text has no sentences.
     """
     if not text:
         return []

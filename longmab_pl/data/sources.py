@@ -1,4 +1,4 @@
-"""Where records come from: files, folders, shipped sets and data sets on a hub, all as one stream of raw rows."""
+"""Sources of records: files, folders, shipped sets and hub data sets, each read as a stream of raw rows."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _FILE_LIKE = re.compile(r"\.(?:jsonl?|parquet|csv|tsv|txt|gz|zip|arrow|ya?ml)(?:
 
 @dataclass(frozen=True)
 class RawRow:
-    """One row before its fields are looked at.
+    """One row before its fields are read.
 
     Args:
         file: the file, or the data set's name.
         line: line number in JSON Lines, row number elsewhere; from 1.
-        value: the parsed row, None where `problem` is set.
+        value: the parsed row; None if `problem` is set.
         problem: why the row cannot be parsed, or "".
     """
 
@@ -40,7 +40,7 @@ class RawRow:
 
 
 def shipped_path(name: str) -> Path:
-    """The JSON Lines file of a data set that comes with the package ("synthetic_train", "synthetic_eval").
+    """Return the JSON Lines file of a data set that comes with the package ("synthetic_train", "synthetic_eval").
 
     Raises:
         DataError: there is no such set.
@@ -53,7 +53,7 @@ def shipped_path(name: str) -> Path:
 
 
 def open_source(source: str, split: str) -> Iterator[RawRow]:
-    """The rows of a file, a folder, `shipped:NAME` or a hub data set (see `read_records`).
+    """Return the rows of a file, a folder, `shipped:NAME` or a hub data set (see `read_records`).
 
     Raises:
         DataError: nothing readable is there. A name that looks like a path is never looked up on a hub.
@@ -66,7 +66,7 @@ def open_source(source: str, split: str) -> Iterator[RawRow]:
             return _folder_rows(path, split)
         if path.exists():
             return _rows(path)
-    except (OSError, ValueError, RuntimeError) as error:  # a name too long, or no name at all
+    except (OSError, ValueError, RuntimeError) as error:  # the name is too long or empty
         raise DataError(f"{shown(source)}: is no name of a file or folder: {_reason(error)}") from error
     hub = _HUB_NAME.fullmatch(source)
     if hub is None or _FILE_LIKE.search(source) or path.parent.is_dir():
@@ -101,11 +101,11 @@ def _opened_rows(path: Path) -> Iterator[RawRow]:
 
 
 def rows_of(name: str, file: IO[bytes]) -> Iterator[RawRow]:
-    """The rows of an open file; what it holds is told by its name (`.jsonl`, `.json`, `.csv` or `.tsv`).
+    """Yield the rows of an open file; the name's ending gives its format (`.jsonl`, `.json`, `.csv` or `.tsv`).
 
     Args:
-        name: for messages; `.gz` at its end is not looked at.
-        file: already unpacked.
+        name: name of the file, also used in messages; a final `.gz` is ignored.
+        file: the decompressed contents.
 
     Raises:
         DataError: a `.json` that is not a list of records.
@@ -140,7 +140,7 @@ def _json_lines(name: str, file: Iterable[bytes]) -> Iterator[RawRow]:
 
 
 def _table(name: str, file: IO[bytes], delimiter: str) -> Iterator[RawRow]:
-    """Rows of a table with a line of column names; empty cells are not there. A cell may hold line breaks."""
+    """Yield the rows of a table with a header line, without empty cells. A cell may have line breaks."""
     lines = (line.decode("utf-8-sig" if number == 0 else "utf-8") for number, line in enumerate(file))
     limit = csv.field_size_limit(_LONGEST_CELL)
     number = 0
@@ -198,7 +198,7 @@ def _json_list(path: str, data: bytes) -> Iterator[RawRow]:
 
 
 def _squad(entries: list[Any]) -> Iterator[Any]:
-    """SQuAD's file: articles of paragraphs, each with its questions; other entries as they are."""
+    """Yield the questions of SQuAD's articles, each with its paragraph; other entries unchanged."""
     for entry in entries:
         paragraphs = entry.get("paragraphs") if isinstance(entry, dict) else None
         if not isinstance(paragraphs, list) or not all(isinstance(p, dict) and "qas" in p for p in paragraphs):
@@ -210,7 +210,7 @@ def _squad(entries: list[Any]) -> Iterator[Any]:
 
 
 def _python_rows(batch: Any) -> Iterator[dict[str, Any]]:
-    """The rows of a batch; a value that Python has no form for (a date beyond the year 9999) is null."""
+    """Yield the rows of a batch; a value that Python cannot represent (a date after the year 9999) becomes null."""
     try:
         yield from batch.to_pylist()
     except (OverflowError, ValueError, LookupError):
@@ -262,7 +262,7 @@ def _saved_rows(folder: Path, split: str) -> Iterator[RawRow]:
 
     try:
         data = datasets.load_from_disk(str(folder))
-    except Exception as error:  # whatever an incomplete or foreign folder makes the library raise
+    except Exception as error:  # any error that the library raises for such a folder
         raise DataError(f"{folder}: not a readable saved data set: {error}") from error
     if isinstance(data, datasets.DatasetDict):
         if split not in data:
@@ -276,7 +276,7 @@ def _hub_rows(source: str, name: str, config: str | None, split: str) -> Iterato
 
     try:
         data = datasets.load_dataset(name, config, split=split)
-    except Exception as error:  # network, missing repository, config or split: the library has a type for each
+    except Exception as error:  # network, repository, config or split: the library raises many types
         reason = first_line(error)
         raise DataError(
             f"{source}: data set {name!r} (config {config or 'default'}, split {split!r}) cannot be loaded: {reason}; "

@@ -1,4 +1,4 @@
-"""A question-answering set that the package makes itself: invented facts, so only reading the context can answer."""
+"""Synthetic question-answering sets about invented facts, which only the context can answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FACTS_PER_PASSAGE = (2, 3)
 
 @dataclass(frozen=True)
 class SyntheticRecord:
-    """A question, its one gold answer (a span of the context), and where the answer stands.
+    """A question, its one gold answer (a span of the context), and the answer's place.
 
     Args:
         id: unique in its set.
@@ -26,7 +26,7 @@ class SyntheticRecord:
         answer: occurs verbatim in the last evidence passage and in no passage that is not evidence.
         context: titled passages, separated by blank lines.
         hops: 1, or 2 where one passage names the subject of the other.
-        evidence: titles of the passages that answer the question, in the order of reading.
+        evidence: titles of the passages that answer the question, in reading order.
     """
 
     id: str
@@ -42,7 +42,7 @@ class SyntheticRecord:
 
 @dataclass(frozen=True)
 class SyntheticSet:
-    """Two sets of records that share no entity."""
+    """Training and evaluation records that share no entity."""
 
     train: tuple[SyntheticRecord, ...]
     eval: tuple[SyntheticRecord, ...]
@@ -51,20 +51,20 @@ class SyntheticSet:
 def synthesize(
     seed: int = 0, n_train: int = 240, n_eval: int = 100, passages: int = 6, two_hop: float = 0.25
 ) -> SyntheticSet:
-    """Make a training and an evaluation set. The same arguments give the same records everywhere.
+    """Return a training and an evaluation set. The same arguments give the same records on every machine.
 
     Every context holds distractors: passages on other entities of the same kind that state the same relation with
     another value (for two hops: whole parallel chains), so that guessing from the question's form fails.
 
     Args:
-        seed: of every choice.
+        seed: seed of all random choices.
         n_train: training records.
         n_eval: evaluation records.
         passages: passages per context, at least 4; about 50 tokens each, so 6 make 300 tokens and 300 make 15,000.
-        two_hop: share of two-hop questions, spread evenly.
+        two_hop: share of two-hop questions, in [0, 1], spread evenly.
 
     Raises:
-        ConfigError: a number out of range.
+        ConfigError: a number is out of range.
     """
     at_least("passages", passages, 4, "a context with distractors needs at least 4")
     unit_interval("two_hop", two_hop, "it is a share, in [0, 1]")
@@ -79,7 +79,7 @@ def synthesize(
 
 
 def write_records(records: Iterable[SyntheticRecord], path: str | Path) -> Path:
-    """Write records as JSON Lines, whole or not at all, and return the path.
+    """Write records as JSON Lines, atomically, and return the path.
 
     Raises:
         LongMabError: the file cannot be written.
@@ -93,7 +93,7 @@ def write_records(records: Iterable[SyntheticRecord], path: str | Path) -> Path:
 def write_dataset(
     folder: str | Path, seed: int = 0, n_train: int = 240, n_eval: int = 100, passages: int = 6, two_hop: float = 0.25
 ) -> tuple[Path, Path]:
-    """Write `train.jsonl` and `eval.jsonl` of `synthesize` into a folder and return both paths; errors as there."""
+    """Write `train.jsonl` and `eval.jsonl` into a folder and return both paths; otherwise as `synthesize`."""
     made = synthesize(seed, n_train, n_eval, passages, two_hop)
     folder = Path(folder)
     return write_records(made.train, folder / "train.jsonl"), write_records(made.eval, folder / "eval.jsonl")
@@ -102,7 +102,7 @@ def write_dataset(
 def _records(
     split: str, rng: random.Random, names: Names, count: int, passages: int, two_hop: float
 ) -> Iterable[SyntheticRecord]:
-    # Large enough that a question is rarely drawn twice, small enough that entities come back with the same facts.
+    # Large enough that a question is rarely drawn twice, small enough that entities recur with the same facts.
     world = World(rng, names, size=max(2 * passages, 24, count // 10, min(count * passages // 10, 2000)))
     asked: set[str] = set()
     while len(asked) < count:
@@ -132,7 +132,7 @@ def _record(id: str, rng: random.Random, world: World, passages: int, hops: int)
         if len(chosen) < passages and entity.name not in chosen and not _mentions(entity, answer):
             chosen[entity.name] = (entity, relation)
 
-    # First the rivals: half of the passages, all but the evidence in a two-hop question with its parallel chains.
+    # Distractors first: half of the passages; in a two-hop question with its parallel chains, all but the evidence.
     while len(chosen) < (passages + 1) // 2 + hops:
         rival = rng.choice(world.entities[kind.name])
         add(rival, stated)
@@ -158,7 +158,7 @@ def _mentions(entity: Entity, answer: str) -> bool:
 
 
 def _passage(rng: random.Random, entity: Entity, stated: Relation | None) -> str:
-    """An opening and a few facts in any order, `stated` among them."""
+    """Return a passage: an opening and a few facts in any order, `stated` among them."""
     others = [relation for relation in entity.kind.relations if relation is not stated]
     facts = rng.sample(others, rng.choice(_FACTS_PER_PASSAGE) - (stated is not None)) + ([stated] if stated else [])
     rng.shuffle(facts)

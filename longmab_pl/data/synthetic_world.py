@@ -1,4 +1,4 @@
-"""An invented world to ask about: entities with made-up names, their relations, and the sentences that state them."""
+"""Invented entities with made-up names, their relations, and the sentences that state them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ONSETS = _words("b d f g h k l m n p r s t v w z br dr gr tr st")
 _VOWELS = _words("a e i o u")
 _CODAS = ("", "", "l", "m", "n", "r", "s", "rd", "sk", "x")
 
-# Names that the syllables give and the real world has taken.
+# Real names that the syllables could form.
 _REAL = frozenset(_words("Putin Stalin Obama Medina Merida Toronto Kabul Baku Dakar Riga Lima Sofia Roma Milan Turin"))
 _COLOURS = _words("amber black blue bronze copper crimson golden green grey ivory orange pink purple red silver white")
 _GOODS = _words(
@@ -47,10 +47,10 @@ class Relation:
     """A fact that every entity of a kind has.
 
     Args:
-        name: what it is, for people.
+        name: readable name.
         statements: sentences with {s} for the subject and {o} for the value.
         questions: questions with {s} for the subject, answered by the value.
-        bridge: a noun phrase with {s} that names the value, where the value is an entity with a passage of its own.
+        bridge: a noun phrase with {s} that names the value, if the value is an entity with its own passage.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of entity: how a passage opens, and its relations (the value's kind or maker is `World`'s)."""
+    """A kind of entity: the openings of its passages, and its relations (`World` chooses the values)."""
 
     name: str
     openings: tuple[str, ...]
@@ -178,7 +178,7 @@ KINDS = (
     ),
 )
 
-# Whose passages a bridge leads to.
+# Bridge relation -> kind of the entity that it refers to.
 BRIDGES = {"birthplace": "town", "seat": "town", "capital": "town", "founder": "person", "inventor": "person"}
 
 
@@ -192,14 +192,14 @@ class Entity:
 
 
 class Names:
-    """Invented names, none given twice: splits that draw from one `Names` share no entity."""
+    """Generator of unique invented names: splits that use the same `Names` share no entity."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._used: set[str] = set()
 
     def word(self, ending: str = "") -> str:
-        """A new capitalized word."""
+        """Return a new capitalized word."""
         syllables = 2
         while True:
             for _ in range(200):
@@ -221,9 +221,9 @@ class World:
     """Entities of every kind, each related to others of the same world only.
 
     Args:
-        rng: source of every choice.
-        names: shared between the worlds whose entities must differ.
-        size: entities of each kind.
+        rng: source of all random choices.
+        names: shared by worlds whose entities must differ.
+        size: number of entities of each kind.
     """
 
     def __init__(self, rng: random.Random, names: Names, size: int) -> None:
@@ -245,7 +245,7 @@ class World:
                 entity.values = {relation.name: self._value(relation.name) for relation in entity.kind.relations}
 
     def target(self, entity: Entity, relation: Relation) -> Entity:
-        """The entity that a bridge relation of `entity` leads to."""
+        """Return the entity that a bridge relation of `entity` refers to."""
         return self._by_name[entity.values[relation.name]]
 
     def _value(self, relation: str) -> str:

@@ -15,8 +15,8 @@ class Documents:
     """The articles of a question.
 
     Args:
-        support: normalized titles that the answer needs.
-        distractors: normalized titles that it does not, none of them also in `support`.
+        support: normalized titles of the articles that the answer needs.
+        distractors: normalized titles of the other articles.
     """
 
     support: list[str]
@@ -24,7 +24,7 @@ class Documents:
 
 
 def normalize_title(title: str) -> str:
-    """Return a title in lower case, without full stops, with plain hyphens and single blanks.
+    """Return a title in lower case, without full stops, with plain hyphens and single spaces.
 
     Example:
         >>> normalize_title("Jay–Z  feat. Dr. Dre")
@@ -36,7 +36,7 @@ def normalize_title(title: str) -> str:
 
 
 def title_of_url(url: str) -> str:
-    """Return the title that an article's address names: its last part, unquoted, without a fragment.
+    """Return the title in an article's URL: the last part, unquoted, without the fragment.
 
     Example:
         >>> title_of_url("https://en.wikipedia.org/wiki/S%C3%A3o_Paulo#History")
@@ -48,20 +48,21 @@ def title_of_url(url: str) -> str:
 
 
 def question_documents(titles: Iterable[tuple[str, bool]], known: Collection[str]) -> Documents | None:
-    """Return the articles of a question, or None where one that it needs is not known or it needs none.
+    """Return the articles of a question, or None if a needed one is not known or none is needed.
 
     Args:
-        titles: each paragraph's title, and whether the answer needs it.
-        known: normalized titles of the articles at hand.
+        titles: each paragraph's title, and whether the answer needs the paragraph.
+        known: normalized titles of the available articles.
 
     Returns:
-        Titles in the order of the paragraphs, each once. A title with paragraphs of both kinds supports the answer.
+        Titles in the order of the paragraphs, without duplicates. A title with both kinds of paragraphs counts as
+        support.
 
     Example:
         >>> question_documents([("Paris", True), ("Lyon", False), ("Paris", False)], {"paris", "lyon"})
         Documents(support=['paris'], distractors=['lyon'])
 
-    Source: SeaLong, `process_data.py` (there the last case puts an article into one context twice).
+    Source: SeaLong, `process_data.py` (which puts an article with both kinds of paragraphs into the context twice).
     """
     normalized = [(normalize_title(title), needed) for title, needed in titles]
     support = _each_once([title for title, needed in normalized if needed])

@@ -1,4 +1,4 @@
-"""Texts cut into pieces of a fixed number of tokens, wherever that falls."""
+"""Texts cut into pieces of a fixed number of tokens, without regard to sentences."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def token_chunks(
 
     Args:
         text: the document.
-        tokenizer: whose tokens count.
-        size: longest piece in tokens, the overlap on both sides included.
+        tokenizer: the tokenizer that counts.
+        size: maximum piece length in tokens, the overlap on both sides included.
         overlap: tokens that a piece takes from the piece before it, and from the one after it.
-        skip_special_tokens: leave out special tokens that the text spells out, as AgenticLU's paragraphs do.
+        skip_special_tokens: whether to drop special tokens that occur as text, as AgenticLU's paragraphs do.
 
     Raises:
-        ConfigError: a size below 1, or an overlap that leaves a piece nothing of its own.
+        ConfigError: the size is below 1, or the overlap leaves no room for new tokens in a piece.
 
     Example:
-        ``token_chunks(document, tokenizer, 128)``: the evidence chunks of LongReward.
+        ``token_chunks(document, tokenizer, 128)`` returns the evidence chunks of LongReward.
 
-    Source: LongReward, `text_split` of `utils/retrieve.py`; AgenticLU, `qa_tree_datagen.py` (its first paragraph is a
-    token shorter under a tokenizer that adds a BOS).
+    Source: LongReward, `text_split` of `utils/retrieve.py`; AgenticLU, `qa_tree_datagen.py` (its first paragraph is
+    one token shorter with a tokenizer that adds a BOS).
     """
     own = size - 2 * overlap
     if overlap < 0 or own < 1:

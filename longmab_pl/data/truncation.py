@@ -1,4 +1,4 @@
-"""The middle cut that makes a pair's full context fit its prompt (LongMab-PO, pair construction)."""
+"""Truncation in the middle, which makes a pair's full context fit its prompt (LongMab-PO, pair construction)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from longmab_pl.errors import DataError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# What the original keeps free for the prompt's instructions and the chat template.
+# Tokens that the original reserves for the prompt's instructions and the chat template.
 _PROMPT_RESERVE = 32
 
 
 def cut_middle(text: str, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> str:
-    """Keep the first and the last half of `max_tokens` tokens of a text that has more.
+    """Cut the middle out of a text of more than `max_tokens` tokens, keeping half of them at each end.
 
-    As in the original: an odd budget loses one token, tokens that the tokenizer adds (a BOS) count, and the text
-    comes back through the tokenizer also where it fits, so special tokens spelled out in it disappear.
+    As in the original: an odd budget loses one token, and tokens that the tokenizer adds (a BOS) count. A text that
+    fits is also encoded and decoded, so special tokens spelled out in it disappear.
 
     Args:
         text: the full context.
-        tokenizer: the policy's.
-        max_tokens: budget in tokens; 0 and 1 leave nothing (the original would return the whole text).
+        tokenizer: the policy's tokenizer.
+        max_tokens: budget in tokens; 0 and 1 return an empty text (the original would return the whole text).
 
     Raises:
         DataError: `max_tokens` is negative.
@@ -40,10 +40,10 @@ def cut_middle(text: str, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -
 
 
 def pair_context_budget(max_prompt_length: int, question_tokens: int, chosen_tokens: int, rejected_tokens: int) -> int:
-    """Tokens left for the context of a preference pair: `max_prompt_length - 32 - question - longer response`.
+    """Return the tokens left for a pair's context: `max_prompt_length - 32 - question - longer response`.
 
-    All counts include what the tokenizer adds by itself. A value that is not positive means that the pair has no
-    room for its context; `cut_middle` refuses a negative one.
+    All counts include the tokens that the tokenizer adds. A value of 0 or less means that there is no room for the
+    context; `cut_middle` refuses a negative one.
     """
     return max_prompt_length - _PROMPT_RESERVE - question_tokens - max(chosen_tokens, rejected_tokens)
 
@@ -52,12 +52,12 @@ def middle_truncated(text: str, tokenizer: Any, max_tokens: int) -> tuple[str, b
     """Cut a text to its first and last `max_tokens // 2` tokens, as the official LongBench program does.
 
     Args:
-        text: what to cut (LongBench: the whole filled prompt, before any chat template).
-        tokenizer: a Hugging Face tokenizer; its default special tokens count, and are dropped when decoding.
-        max_tokens: longest text in tokens; an odd number loses one token, and below 2 nothing is left.
+        text: the text to cut (LongBench: the whole filled prompt, before any chat template).
+        tokenizer: a Hugging Face tokenizer; the special tokens it adds count, and are dropped when decoding.
+        max_tokens: maximum length in tokens; an odd number loses one token, and below 2 the result is empty.
 
     Returns:
-        The text and whether it was cut. A text that fits is returned untouched.
+        The text and whether it was cut. A text that fits is returned unchanged.
     """
     ids = tokenizer(text, truncation=False, verbose=False)["input_ids"]
     if len(ids) <= max_tokens:

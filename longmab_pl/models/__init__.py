@@ -1,4 +1,4 @@
-"""Where models, tokenizers, embedders and adapter folders come from."""
+"""Loading and checking of models, tokenizers, embedders and adapter folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a PEFT adapter folder fit a model? Answered from file headers, before an engine spends minutes on starting."""
+"""Checks that a PEFT adapter folder fits a model: fast, from file headers, before an engine starts."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class AdapterInfo:
     """A LoRA adapter that fits its model.
 
     Args:
-        folder: where it is.
-        digest: 8 hexadecimal digits that stand for its configuration and weights.
+        folder: the adapter folder.
+        digest: 8 hexadecimal digits that identify its configuration and weights.
         rank: the largest rank of its layers.
-        base_model: what it says that it was trained on, or "".
+        base_model: the model it was trained on, according to its config, or "".
     """
 
     folder: Path
@@ -36,12 +36,12 @@ class AdapterInfo:
 
 
 def fitting_adapter(adapter: Path | str, model: str) -> AdapterInfo:
-    """Check that a folder is a LoRA adapter whose layers all exist in the model, with the same shapes.
+    """Return a checked LoRA adapter: all its layers exist in the model, with the same shapes.
 
-    The model is built without weights, the adapter's shapes are read from its file's header.
+    The model is built without weights, and the adapter's shapes are read from its file's header.
 
     Args:
-        adapter: a PEFT folder, as training and `save_pretrained` write it.
+        adapter: a PEFT folder, as written by training or `save_pretrained`.
         model: a resolved folder or hub name (`models.resolve_model`).
 
     Raises:
@@ -74,7 +74,7 @@ def fitting_adapter(adapter: Path | str, model: str) -> AdapterInfo:
     for name, (a, b) in layers.items():  # A [rank, in], B [out, rank]
         layer = name.removeprefix(_LAYER)
         if layer.startswith(stacks):
-            continue  # experts stacked in one tensor: PEFT has its own names for their parts
+            continue  # experts stacked in one tensor: PEFT names their parts differently
         problem = ""
         if layer == tied_head:
             problem = f"it changes {layer}, whose weight this model uses for its embeddings too"
@@ -101,11 +101,11 @@ def check_plain_lora(adapter: Path) -> None:
     """Refuse an adapter folder that holds more than LoRA and DoRA matrices of linear layers.
 
     Whole layers (`modules_to_save`, a resized vocabulary), biases, single tokens and embeddings are stored and merged
-    in ways of their own, and vLLM serves none of them.
+    differently, and vLLM does not serve them.
 
     Raises:
         EngineError: the folder does not exist or lacks a file.
-        ConfigError: it holds such weights; the message says which and what to do.
+        ConfigError: it has such weights; the message says which and what to do.
     """
     _, weights = check_adapter(adapter)
     _refuse_other_weights(weights, _shapes(weights))
@@ -136,7 +136,7 @@ def _refuse_other_weights(file: Path, names: Iterable[str]) -> None:
 
 
 def uses_dora(adapter: Path) -> bool:
-    """Return whether an adapter folder holds a DoRA adapter, which LoRA kernels do not serve."""
+    """Return whether an adapter folder has a DoRA adapter, which LoRA kernels do not support."""
     config, _ = check_adapter(adapter)
     return bool(json.loads(config.read_text(encoding="utf-8")).get("use_dora"))
 
@@ -152,8 +152,8 @@ def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _weights_of(model: str) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...], str | None]:
-    """Return the shape of every layer's weight matrix by name, the names of the modules that hold stacks of matrices,
-    and the name of an output head that shares its weight with the embeddings."""
+    """Return the shape of each layer's weight matrix by name, the names of modules with stacked matrices, and the name
+    of an output head that shares its weight with the embeddings."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -168,7 +168,7 @@ def _weights_of(model: str) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]
             "hub name that this machine can reach"
         ) from error
     matrices, stacks = {}, set()
-    for name, parameter in skeleton.named_parameters(remove_duplicate=False):  # tied heads go by their own name too
+    for name, parameter in skeleton.named_parameters(remove_duplicate=False):  # tied heads keep their own name
         if parameter.dim() == 2 and name.endswith(".weight"):
             matrices[name.removesuffix(".weight")] = tuple(parameter.shape)
         elif parameter.dim() > 2:
@@ -190,13 +190,13 @@ def adapter_digest(folder: Path) -> str:
 
 
 CHECKSUMS = "checksums.json"
-"""In adapter folders that this package writes: checksums of the adapter's two files."""
+"""File name of the checksums of an adapter's two files, in adapter folders that this package writes."""
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def write_checksums(folder: Path) -> None:
-    """Record the checksums of an adapter folder's files, for `check_adapter`.
+    """Write the checksums of an adapter folder's files, for `check_adapter`.
 
     Raises:
         LongMabError: the folder cannot be written.
@@ -209,18 +209,18 @@ def _check_checksums(folder: Path) -> None:
     try:
         known = read_checked_json(folder / CHECKSUMS, fix)
     except FileNotFoundError:
-        return  # of another program
+        return  # written by another program
     for name, expected in known.items():
         if found := difference(folder / name, expected):
             raise DataError(f"{folder / name} {found}; {fix}")
 
 
 def check_adapter(adapter: Path) -> tuple[Path, Path]:
-    """The config and weight files of a PEFT adapter folder.
+    """Return the config and weight files of a PEFT adapter folder, checked for damage.
 
     Raises:
         EngineError: the folder does not exist or lacks one of them.
-        DataError: this package wrote them, and they are damaged.
+        DataError: the files have checksums from this package and are damaged.
     """
     config, weights = adapter / _CONFIG, adapter / _WEIGHTS
     for file in (config, weights):

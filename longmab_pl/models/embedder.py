@@ -1,4 +1,4 @@
-"""Sentence embeddings of chunks and probes: long texts by windows, never cut silently."""
+"""Sentence embeddings of chunks and probes; long texts are embedded in windows, never truncated."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Embedder:
             (with `trust_remote_code: true`).
         batch_size: windows per forward pass.
         device: torch device; None lets sentence-transformers choose.
-        query_prompt: text put before a query (not before chunks), for embedders trained with one.
-        trust_remote_code: allow a hub model's own code to run.
-        cache_size: embedded texts to remember.
+        query_prompt: text added before a query (not before chunks), for embedders trained with one.
+        trust_remote_code: whether a hub model's own code may run.
+        cache_size: number of embedded texts in the cache.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class Embedder:
         self._cache: dict[bytes, Embeddings] = {}
 
     def describe(self) -> dict[str, Any]:
-        """What decides its output, for the rollout's fingerprint."""
+        """Return the settings that determine its output, for the rollout's fingerprint."""
         return {"model": self.model, "query_prompt": self.query_prompt}
 
     def encode(self, texts: Sequence[str]) -> Embeddings:
-        """Embed texts as they are (chunks, probes).
+        """Embed texts (chunks, probes) without a prompt.
 
         Returns:
             Unit vectors, [len(texts), dimension] float32.
@@ -70,7 +70,7 @@ class Embedder:
         return np.stack([found[k] for k in keys])
 
     def encode_query(self, text: str) -> Embeddings:
-        """Embed one query, [dimension] float32, with the model's query prompt."""
+        """Embed one query with the model's query prompt; returns [dimension] float32."""
         return self.encode([self.query_prompt + text])[0]
 
     def _remember(self, fresh: dict[bytes, Embeddings]) -> None:
@@ -101,10 +101,10 @@ class Embedder:
         return list(pooled / np.maximum(norms, 1e-12))
 
     def windows(self, text: str) -> list[tuple[str, int]]:
-        """Cut a text at token boundaries into windows that the model reads whole.
+        """Cut a text at token boundaries into windows that fit the model.
 
         Returns:
-            (window, its number of tokens), in the order of the text.
+            (window, its number of tokens), in text order.
         """
         model = self.load()
         tokenizer, room = model.tokenizer, model.max_seq_length
@@ -120,7 +120,7 @@ class Embedder:
         start = 0
         while start < len(spans):
             stop = min(start + room, len(spans))
-            # Cut between words where possible: a window that begins inside a word tokenizes to more tokens than it had.
+            # Cut between words if possible: a window that begins inside a word tokenizes to more tokens than it had.
             while stop < len(spans) and stop - start > room // 2 and spans[stop][0] == spans[stop - 1][1]:
                 stop -= 1
             windows.append((text[spans[start][0] : spans[stop - 1][1]], stop - start))
@@ -128,7 +128,7 @@ class Embedder:
         return windows
 
     def load(self) -> Any:
-        """Return the sentence-transformers model, loaded now if no text was embedded before.
+        """Return the sentence-transformers model, loading it on the first call.
 
         Raises:
             ConfigError: it cannot be loaded.

@@ -1,7 +1,7 @@
-"""Names of models: `bundled:` names become local folders, everything else is a folder or a hub name already.
+"""Names of models: a `bundled:` name is resolved to a local folder; other names are folders or hub names.
 
-The bundled models come out of ordinary Python packages, so that a first run needs no model hub. The language model
-ships there as a quantized GGUF file; vLLM and PEFT want a Transformers folder, so it is converted once and cached.
+The bundled models are installed as Python packages, so that a first run needs no model hub. The language model is a
+quantized GGUF file there. vLLM and PEFT need a Transformers folder, so it is converted once and cached.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def nf4_config(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
-    """How Transformers loads weights in 4-bit NormalFloat with double quantization (QLoRA, arXiv:2305.14314)."""
+    """Return the quantization config for 4-bit NormalFloat with double quantization (QLoRA, arXiv:2305.14314)."""
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -41,11 +41,11 @@ def nf4_config(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
 
 
 def resolve_model(name: str) -> str:
-    """The folder or hub name to load for `name`, in Transformers, PEFT and vLLM.
+    """Return the folder or hub name that Transformers, PEFT and vLLM load for `name`.
 
     Args:
         name: "bundled:smollm2-135m-instruct" (converted on first use into the cache folder), a local folder, or a
-            hub name, which is returned as it is.
+            hub name, which is returned unchanged.
 
     Raises:
         ConfigError: an unknown bundled name, a missing package, or a path with no model in it.
@@ -56,10 +56,10 @@ def resolve_model(name: str) -> str:
 
 
 def resolve_embedder(name: str) -> str:
-    """The folder or hub name of a sentence-transformers embedder: "bundled:minilm", a local folder, or a hub name.
+    """Return the folder or hub name of an embedder, given "bundled:minilm", a local folder, or a hub name.
 
     Raises:
-        ConfigError: as `resolve_model`.
+        ConfigError: as for `resolve_model`.
     """
     if name in BUNDLED_EMBEDDERS:
         return str(_file_in_package(_MINILM_PACKAGE, "model", name, _MINILM_INSTALL))
@@ -67,16 +67,16 @@ def resolve_embedder(name: str) -> str:
 
 
 def usable_name(name: str, bundled: Iterable[str] = BUNDLED_MODELS, kind: str = "model") -> str:
-    """Return the folder or hub name, unless it can only be a mistake.
+    """Return a folder or hub name, checked for mistakes.
 
     Args:
         name: a local folder or a hub name.
-        bundled: names that the message lists beside.
-        kind: what it names, for the message.
+        bundled: bundled names that the message lists.
+        kind: kind of object, for the message.
 
     Raises:
-        ConfigError: there is no such bundled model, no such folder, or no config.json in it: asked of the hub, it
-            would be answered with an error about names.
+        ConfigError: there is no such bundled model, no such folder, or no config.json in it. (The hub would report
+            such a path as an invalid name.)
     """
     names = list(bundled)
     if name.startswith(BUNDLED_PREFIX):
@@ -93,7 +93,7 @@ def usable_name(name: str, bundled: Iterable[str] = BUNDLED_MODELS, kind: str = 
         return str(path)
     if path.is_file():
         raise ConfigError(f"the {kind} {name!r} is a file; give the folder that holds config.json and the weights")
-    # A hub name is "owner/name" or "name"; anything else that is not there is a path with a mistake in it.
+    # A hub name is "owner/name" or "name"; anything else that does not exist is a mistyped path.
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or "\\" in name:
         raise ConfigError(
             f"the {kind} folder {name!r} does not exist; check the path (relative to {os.getcwd()}), "

@@ -1,4 +1,4 @@
-"""Tokenizers, and how many tokens a model takes."""
+"""Tokenizers, and the context limits of models."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def load_tokenizer(model: str, *, needs_chat: bool = True) -> PreTrainedTokenizerBase:
-    """Load the model's tokenizer; a missing pad token falls back to the end-of-sequence token.
+    """Load a model's tokenizer; a missing pad token is replaced by the end-of-sequence token.
 
     Args:
         model: a Transformers folder or a hub name.
-        needs_chat: prompts are messages; False: plain texts too, so a base model's tokenizer will do.
+        needs_chat: whether a chat template is required; False for plain-text prompts and base models.
 
     Raises:
-        ConfigError: no tokenizer there, or it has no end-of-sequence token or no chat template where one is needed.
+        ConfigError: there is no tokenizer, or it lacks an end-of-sequence token or a required chat template.
     """
     from transformers import AutoTokenizer
 
@@ -51,7 +51,7 @@ def check_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def context_limit(model: str) -> int | None:
-    """Return the most tokens (prompt and answer) that the model's positions reach, or None if its config does not say.
+    """Return a model's maximum length in tokens (prompt and answer), or None if its config does not give one.
 
     Raises:
         ConfigError: the model cannot be found.
@@ -67,10 +67,10 @@ def context_limit(model: str) -> int | None:
 
 
 def position_limit(config: PretrainedConfig) -> int | None:
-    """Return the most positions that a model takes, scaled rotary embeddings included, or None if it does not say.
+    """Return the maximum number of positions, with scaled rotary embeddings, or None if the config gives none.
 
-    As vLLM reads it: linear and dynamic scaling multiply `max_position_embeddings`. For llama3, YaRN and LongRoPE it
-    is the scaled length already.
+    As in vLLM: linear and dynamic scaling multiply `max_position_embeddings`. For llama3, YaRN and LongRoPE that value
+    is already the scaled length.
 
     Example:
         >>> from transformers import LlamaConfig
@@ -82,19 +82,19 @@ def position_limit(config: PretrainedConfig) -> int | None:
     limit = settings.get("max_position_embeddings") or settings.get("n_positions")
     if not limit:
         return None
-    if "gemma3" in str(settings.get("model_type")):  # its limit is the scaled one
+    if "gemma3" in str(settings.get("model_type")):  # its limit is already the scaled one
         return int(limit)
     factors = [f for rope in _rope_settings(settings) if (f := _position_factor(rope)) is not None]
     return int(limit * (factors[-1] if factors else 1))
 
 
 _SCALED_ALREADY = ("default", "llama3", "yarn", "longrope", "su", "deepseek_yarn", "deepseek_llama_scaling")
-"""Rotary embeddings whose `max_position_embeddings` is the limit as it is."""
+"""Types of rotary embeddings for which `max_position_embeddings` is already the limit."""
 
 
 def _rope_settings(settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The rotary embeddings' settings: one mapping, or one for each kind of layer; `rope_scaling` before
-    Transformers 5."""
+    """Return the settings of the rotary embeddings: one mapping, or one per kind of layer (`rope_scaling` before
+    Transformers 5)."""
     rope = settings.get("rope_parameters") or settings.get("rope_scaling")
     if not isinstance(rope, Mapping):
         return []
@@ -109,7 +109,7 @@ def _position_factor(rope: Mapping[str, Any]) -> float | None:
 
 
 def cannot_load(what: str, model: str, error: Exception) -> ConfigError:
-    """Return the error for a model that Transformers refuses, with the first line of its reason."""
+    """Return the error for a model that Transformers cannot load, with the first line of the reason."""
     return ConfigError(
         f"cannot load {what} {model!r}: {first_line(error)} -- give a local model folder, a hub name that this machine "
         'can reach and may read, or "bundled:smollm2-135m-instruct"'

@@ -1,4 +1,4 @@
-"""Prompts: how a context and a question become one, and what a judge is asked."""
+"""Prompts: formats for a context with a question, prompts for judges, and encoding to token ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a clarification round says (AgenticLU, section 3), in English and in our own words."""
+"""Prompts of a clarification round (AgenticLU, section 3), in English and in our own words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SYSTEM = (
 )
 
 NOTHING_HELPFUL = "No paragraph helps with this."
-"""Stands for the paragraphs where none was kept."""
+"""Text in place of the paragraphs if none was kept."""
 
 POINT_BACK = "Please find the paragraphs that help to answer your clarifying question."
 
@@ -17,12 +17,12 @@ ANSWER_FROM_PARAGRAPHS = "Using these paragraphs, please answer your clarifying 
 
 
 def base_request(marked_context: str, question: str) -> str:
-    """Return the first request: the document with its paragraphs marked, and the question."""
+    """Return the first request: the document with marked paragraphs, and the question."""
     return f"{marked_context}\n\n{question}"
 
 
 def short_base_request(kept_context: str, question: str) -> str:
-    """Return the request of the first answer, which is given from the paragraphs kept for the question."""
+    """Return the request for the first answer, with the paragraphs kept for the question."""
     return f"{kept_context}\n{question}"
 
 
@@ -35,13 +35,13 @@ def clarify(question: str) -> str:
 
 
 def clarify_in_context(local_context: str, question: str) -> str:
-    """Return the request for a clarifying question below the paragraphs that the last round kept."""
+    """Return the request for a clarifying question, after the paragraphs that the last round kept."""
     return f"{local_context}\n{clarify(question)}"
 
 
 def relevance(paragraph: str, question: str) -> str:
-    """Return the request for a verdict on one paragraph. The paragraph comes first, so that an engine's prefix cache
-    serves every question about it."""
+    """Return the request for a verdict on one paragraph. The paragraph comes first, so that its prefix is cached for
+    all questions about it."""
     return (
         f"{paragraph}\n\nDoes this paragraph help in any way to answer the following question?\n{question}\n\n"
         "Give a short reason, then end with one line: Answer: (yes/maybe/no)"
@@ -49,7 +49,7 @@ def relevance(paragraph: str, question: str) -> str:
 
 
 def pointed_back(marks: str) -> str:
-    """Return the reply that points back to paragraphs by their marks, joined by blanks."""
+    """Return the reply that refers to paragraphs by their marks, joined by spaces."""
     return f"These paragraphs help: {marks}" if marks else NOTHING_HELPFUL
 
 

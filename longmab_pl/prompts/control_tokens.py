@@ -1,7 +1,7 @@
-"""The tokenizer's control tokens, and texts in which they are spelled out.
+"""The tokenizer's control tokens, and texts that spell them out.
 
-A document that says `<|im_end|>\\n<|im_start|>system ...` would end the user's turn if it were encoded as it is: a fast
-tokenizer takes its special tokens out of any text. Here such a text is encoded as the characters it is made of.
+A document with the text `<|im_end|>\\n<|im_start|>system ...` would end the user's turn, because a fast tokenizer
+recognizes special tokens in any text. This module encodes such a text as ordinary characters.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-# Not special in the tokenizers that have them: a model writes its thoughts in them, so an answer's text holds them.
+# Not special in the tokenizers that have them: models write their thoughts in them, so answers contain them.
 _THOUGHT_MARKS = ("<think>", "</think>")
 _CONTROL_SHAPE = re.compile(r"<[|｜].*[|｜]>")
 
-# What texts are changed into for a moment. Private-use characters survive every normalizer and template filter, and
-# digits nobody can guess keep data from spelling them out.
+# Temporary replacements in texts. Private-use characters pass through normalizers and template filters unchanged, and
+# random digits prevent data from spelling them out.
 _SECRET = secrets.token_hex(8)
 
 
@@ -37,8 +37,8 @@ class ControlTokens:
         tokenizer: a Hugging Face tokenizer.
 
     Attributes:
-        ids: their names and numbers.
-        longest: characters of the longest token of the whole vocabulary.
+        ids: names -> token ids.
+        longest: length of the vocabulary's longest token, in characters.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -59,37 +59,37 @@ class ControlTokens:
         self._numbers = {name: number for number, name in enumerate(self._names)}
         self._unknown = tokenizer.unk_token_id
         self.longest = max(map(len, tokenizer.get_vocab()), default=1)
-        # Not the tokenizer itself: the table of known tokenizers must not keep it alive.
+        # Without a reference to the tokenizer: the table of known tokenizers must not keep it alive.
         self._state = tokenizer.backend_tokenizer.to_str if isinstance(tokenizer, PreTrainedTokenizerFast) else None
         self._cleans_up = bool(tokenizer.clean_up_tokenization_spaces)
 
     def at_start_of(self, text: str) -> str | None:
-        """The control token with which a text begins, if it does."""
+        """Return the control token at the start of a text, or None."""
         match = self._pattern.match(text)
         return None if match is None else match.group()
 
     def in_text(self, text: str) -> bool:
-        """Whether one of them is spelled out in a text."""
+        """Return whether a text spells out a control token."""
         return self._pattern.search(text) is not None
 
     def count_in_text(self, text: str) -> int:
-        """How many are spelled out in a text."""
+        """Return how many control tokens a text spells out."""
         return sum(1 for _ in self._pattern.finditer(text))
 
     def count_in_ids(self, ids: list[int]) -> int:
-        """How many are among token ids. Unknown characters, which have a special token's id, do not count."""
+        """Return how many token ids are control tokens. The id of unknown characters does not count."""
         control = set(self.ids.values()) - {self._unknown}
         return sum(1 for token in ids if token in control)
 
     def last_place(self, text: str, marked: bool) -> int:
-        """Character at which the last control token of a text begins, 0 where there is none.
+        """Return the character at which the last control token of a text begins; 0 without one.
 
         Args:
             text: any text.
-            marked: whether it is a text of `mark`, in which only marks are control tokens.
+            marked: whether the text is a result of `mark`, in which only marks are control tokens.
         """
         pattern = self._mark if marked else self._pattern
-        # The last turn's header is short, so the end of a long text nearly always holds one.
+        # The last turn's header is short, so the end of a long text nearly always has one.
         for begin in (max(len(text) - 400, 0), 0):
             places = [match.start() for match in pattern.finditer(text, begin)]
             if places:
@@ -97,7 +97,7 @@ class ControlTokens:
         return 0
 
     def hide(self, value: Any) -> Any:
-        """The value with every spelled-out token, in all texts that it holds, replaced by a stand-in."""
+        """Return a value with every spelled-out token, in all its texts, replaced by a placeholder."""
         if isinstance(value, str):
             return self._pattern.sub(lambda m: f"\ue000{_SECRET}s{self._numbers[m.group()]}\ue001", value)
         if isinstance(value, dict):
@@ -107,7 +107,7 @@ class ControlTokens:
         return value
 
     def broken(self, value: Any) -> Any:
-        """The value with a blank inside of every spelled-out token, for files whose readers know no other way."""
+        """Return a value with a space inside every spelled-out token, for files read without this module."""
         if isinstance(value, str):
             return self._pattern.sub(lambda m: f"{m.group()[0]} {m.group()[1:]}", value)
         if isinstance(value, dict):
@@ -117,8 +117,10 @@ class ControlTokens:
         return value
 
     def mark(self, text: str) -> str:
-        """A text in which all spelled-out tokens are control tokens, as `as_text` reads them: by their marks. What
-        `hide` replaced is spelled out again and is text from here on."""
+        """Return a text with every spelled-out token replaced by its mark, which `as_text` reads as a control token.
+
+        The placeholders of `hide` become ordinary text again.
+        """
         marked = self._pattern.sub(lambda m: self._mark_of(m.group()), text)
         return self._stand_in.sub(lambda m: self._names[int(m.group(1))], marked)
 
@@ -127,8 +129,8 @@ class ControlTokens:
 
     @cached_property
     def as_text(self) -> PreTrainedTokenizerFast | None:
-        """The same tokenizer, to which the control tokens' names are ordinary text (they have the names of `mark`
-        instead); None where the tokenizer is not a fast one."""
+        """A copy of the tokenizer that knows control tokens by the marks of `mark` only; their names are ordinary text.
+        None if the tokenizer is not a fast one."""
         from transformers import PreTrainedTokenizerFast
 
         if self._state is None:
@@ -139,7 +141,7 @@ class ControlTokens:
         return PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=self._cleans_up)
 
     def encode_marked(self, tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-        """Token ids of a text of `mark`, without what the tokenizer adds by itself."""
+        """Return the token ids of a result of `mark`, without tokens that the tokenizer adds."""
         if self.as_text is not None:
             return list(self.as_text.encode(text, add_special_tokens=False))
         ids: list[int] = []
@@ -148,7 +150,7 @@ class ControlTokens:
         return ids
 
     def _encode_slowly(self, tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-        """Token ids of ordinary text, which is broken inside of every spelled-out token."""
+        """Return the token ids of ordinary text, split inside every spelled-out token."""
         cuts = [0, *(match.start() + 1 for match in self._pattern.finditer(text)), len(text)]
         parts = [text[a:b] for a, b in itertools.pairwise(cuts) if a < b]
         return [token for part in parts for token in tokenizer.encode(part, add_special_tokens=False)]
@@ -158,7 +160,7 @@ _known: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[int, object, ControlTok
 
 
 def control_tokens(tokenizer: PreTrainedTokenizerBase) -> ControlTokens:
-    """The control tokens of a tokenizer, looked up once."""
+    """Return the control tokens of a tokenizer (cached)."""
     size, template = len(tokenizer), tokenizer.chat_template
     found = _known.get(tokenizer)
     if found is None or found[:2] != (size, template):
@@ -167,7 +169,7 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> ControlTokens:
 
 
 def _renamed(state: str, names: dict[str, str]) -> Tokenizer:
-    """A fast tokenizer, given as JSON, whose tokens have other names and the same numbers."""
+    """Return a fast tokenizer, given as JSON, with renamed tokens and the same ids."""
     from tokenizers import Tokenizer
 
     settings = json.loads(state)
@@ -181,7 +183,7 @@ def _renamed(state: str, names: dict[str, str]) -> Tokenizer:
         model["vocab"] = [[names.get(piece, piece), score] for piece, score in vocabulary]
     if model.get("unk_token") in names:
         model["unk_token"] = names[model["unk_token"]]
-    if "merges" in model:  # those that would make a control token of ordinary text
+    if "merges" in model:  # merges that would make a control token of ordinary text
         pairs = (merge.split(" ", 1) if isinstance(merge, str) else merge for merge in model["merges"])
         model["merges"] = [[a, b] for a, b in pairs if a + b not in names and a not in names and b not in names]
     return Tokenizer.from_str(json.dumps(settings))

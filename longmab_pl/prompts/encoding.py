@@ -1,7 +1,7 @@
-"""From messages and texts to token ids, the same way in rollout, training and evaluation.
+"""Encoding of messages and texts to token ids, the same in rollout, training and evaluation.
 
-Only the chat template writes control tokens. What data says (documents, questions, answers, roles, tool results) is
-encoded as the text it is, even where it spells out a control token; see `control_tokens`.
+Only the chat template writes control tokens. Data (documents, questions, answers, roles, tool results) is encoded as
+ordinary text, even if it spells out a control token; see `control_tokens`.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 Arguments = Mapping[str, Any]
 
-# What templates print as the date of today. One date for all runs: with the real one a run that is resumed tomorrow
-# would ask other prompts than it has the answers to. It is the one that Llama 3.1's template falls back to.
+# The date that templates print as today's. It is the same for all runs: with the real date, a run resumed tomorrow
+# would have other prompts than the answers on disk. It is the default date of Llama 3.1's template.
 TODAY = "2024-07-26"
 
 
 class TemplateError(DataError):
-    """The chat template refuses a conversation; the message ends with its own words."""
+    """The chat template refuses a conversation; the message ends with the template's error."""
 
 
 @dataclass(frozen=True)
 class EncodedText:
-    """A text with its token ids. Control tokens that its author or its data only spells out are text in it.
+    """A text with its token ids. Control tokens that data spells out are encoded as ordinary text.
 
     Args:
         tokenizer: a Hugging Face tokenizer.
-        text: what was encoded.
+        text: the encoded text.
         ids: its token ids, `start` included.
-        marked: whether the control tokens in `text` that are meant are written by `ControlTokens.mark`.
-        start: what stands in `ids` before `text` (a beginning of sequence).
+        marked: whether the real control tokens in `text` are written as marks of `ControlTokens.mark`.
+        start: token ids before those of `text` (a beginning-of-sequence token).
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -48,16 +48,16 @@ class EncodedText:
     start: tuple[int, ...] = ()
 
     def continued(self, answer: str) -> Continuation:
-        """Return the token ids of an answer behind this text, tokenized together with it.
+        """Return the token ids of an answer after this text, tokenized together with it.
 
-        Tokenizers that put a blank before every text (SentencePiece) or merge across the seam give other tokens for
-        the answer alone.
+        Tokenizers that add a space before every text (SentencePiece) or merge across the boundary give other tokens
+        for the answer alone.
 
         Args:
-            answer: a text that was among the `data` of `chat` or `plain`.
+            answer: one of the texts passed as `data` to `chat` or `plain`.
         """
         known = control_tokens_of(self.tokenizer)
-        # Nothing merges with what stands before a control token, so the text from the last one on is enough.
+        # Merges never cross a control token, so the text from the last one on is enough.
         begin = 0 if known is None else known.last_place(self.text, self.marked)
         before = _encode(self.tokenizer, known, self.text[begin:], self.marked)
         if begin and tuple(before) != self.ids[len(self.ids) - len(before) :]:
@@ -76,10 +76,10 @@ class EncodedText:
         )
 
     def spans(self, continuation: Continuation) -> list[tuple[int, int]]:
-        """Return the characters [start, stop) of the answer that each of its tokens stands for, [tokens].
+        """Return the range of characters [start, stop) of each token of the answer, [tokens].
 
         Raises:
-            DataError: a tokenizer that does not say where its tokens stand.
+            DataError: the tokenizer does not give character offsets.
         """
         known = control_tokens_of(self.tokenizer)
         tokenizer = known.as_text if known is not None and self.marked else self.tokenizer
@@ -92,13 +92,13 @@ class EncodedText:
 
 @dataclass(frozen=True)
 class Continuation:
-    """An answer behind a text.
+    """An answer that follows a text.
 
     Args:
-        kept: how many tokens of the text stay as they are before the answer.
-        ids: the tokens behind those, the answer's.
+        kept: number of the text's tokens that are unchanged before the answer.
+        ids: token ids of the answer, which follow those.
         whole: the end of the text together with the answer.
-        skipped: tokens of `whole` before the answer's.
+        skipped: number of tokens of `whole` before the answer's.
         seam: character of `whole` at which the answer begins.
     """
 
@@ -118,20 +118,20 @@ def chat(
     tools: Sequence[Mapping[str, Any]] = (),
     data: Sequence[str] = (),
 ) -> EncodedText:
-    """Encode a conversation up to where the assistant's next words begin.
+    """Encode a conversation up to the start of the assistant's next turn.
 
     Args:
-        tokenizer: with a chat template.
-        messages: `{"role", "content"}` each, the last one not the assistant's; other fields are the template's.
-        prefill: the setting with which the assistant's turn begins.
+        tokenizer: a tokenizer with a chat template.
+        messages: each has `role` and `content`; the last is not the assistant's. Other fields go to the template.
+        prefill: the beginning of the assistant's turn, from the settings.
         arguments: further variables of the template, such as `enable_thinking: false`; `today` is the date
             (YYYY-MM-DD) that a template prints.
         tools: functions that the template describes to the model, as JSON schemas.
-        data: texts that will stand behind it (`EncodedText.continued`).
+        data: texts that may follow (`EncodedText.continued`).
 
     Raises:
         TemplateError: the template refuses the conversation.
-        DataError: a text is not one (half a surrogate pair).
+        DataError: a text has an unpaired surrogate.
     """
     plain_messages = [dict(message) for message in messages]
     plain_tools = [dict(tool) for tool in tools]
@@ -141,7 +141,7 @@ def chat(
     if known is None or not any(map(known.in_text, texts)):
         text = _apply(tokenizer, plain_messages, plain_tools, arguments) + prefill
         ids = _encode(tokenizer, known, text, marked=False)
-        # Not equal where a text becomes a control token only by the tokenizer's normalization.
+        # They differ if a text becomes a control token only through the tokenizer's normalization.
         if known is None or known.count_in_ids(ids) == known.count_in_text(text):
             return EncodedText(tokenizer, text, tuple(ids))
     text = _apply(tokenizer, known.hide(plain_messages), known.hide(plain_tools), arguments) + prefill
@@ -152,8 +152,8 @@ def chat(
 def written_out(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]], arguments: Arguments | None = None
 ) -> str:
-    """Return the chat template's text up to where the assistant begins to speak, for a file. Control tokens that the
-    messages spell out get a blank inside: a text cannot say otherwise that they are none."""
+    """Return the chat template's text up to the assistant's turn, for a file. Control tokens that the messages spell
+    out get a space inside, because a plain text cannot mark them as ordinary text."""
     known = control_tokens_of(tokenizer)
     plain_messages = [dict(message) for message in messages]
     return _apply(tokenizer, plain_messages if known is None else known.broken(plain_messages), [], arguments)
@@ -166,13 +166,13 @@ def rendered(
     *,
     generation: bool = True,
 ) -> str:
-    """Return the chat template's text for messages of the program's own, to see what the template writes.
+    """Return the chat template's text for fixed messages, to inspect the template.
 
     Args:
-        tokenizer: with a chat template.
-        messages: texts that spell out no control token.
-        arguments: as of `chat`.
-        generation: up to where the assistant speaks next, else without its header.
+        tokenizer: a tokenizer with a chat template.
+        messages: messages that spell out no control token.
+        arguments: as for `chat`.
+        generation: whether the text ends with the header of the assistant's next turn.
 
     Raises:
         TemplateError: the template refuses the conversation.
@@ -187,14 +187,14 @@ def plain(
 
     Args:
         tokenizer: a Hugging Face tokenizer.
-        text: what to encode.
-        meant: the text has a chat template written out, so the control tokens in it are meant.
-        start: put what the tokenizer puts before every text before it. What it puts behind (an end of sequence) never
-            is: something follows.
-        data: texts that will stand behind it (`EncodedText.continued`).
+        text: the text to encode.
+        meant: whether control tokens in the text are real ones, as in a text rendered by a chat template.
+        start: whether to add the tokens that the tokenizer adds before every text. Tokens that it adds at the end (an
+            end of sequence) are never added, because an answer follows.
+        data: texts that may follow (`EncodedText.continued`).
 
     Raises:
-        DataError: a text is not one (half a surrogate pair).
+        DataError: a text has an unpaired surrogate.
     """
     _check_characters([text, *data])
     before = start_ids(tokenizer) if start else ()
@@ -209,7 +209,7 @@ def plain(
 
 
 def start_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """What the tokenizer puts before every text: usually nothing or a beginning-of-sequence token."""
+    """Return the token ids that the tokenizer adds before every text, usually none or a beginning of sequence."""
     alone = tokenizer.encode("x", add_special_tokens=False)
     added = tokenizer.encode("x", add_special_tokens=True)
     place = next((i for i in range(len(added)) if added[i : i + len(alone)] == alone), 0)
@@ -217,8 +217,8 @@ def start_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
 
 
 def text_tokenizer(tokenizer: PreTrainedTokenizerBase, text: str) -> PreTrainedTokenizerBase:
-    """Return the tokenizer with which a text can be counted, cut and decoded without losing what it spells out: itself
-    where no control token is spelled out, else one that takes their names for text."""
+    """Return a tokenizer that counts, cuts and decodes a text without loss: the same one if the text spells out no
+    control token, else a copy that treats their names as ordinary text."""
     known = control_tokens_of(tokenizer)
     if known is None or not known.in_text(text):
         return tokenizer
@@ -226,13 +226,13 @@ def text_tokenizer(tokenizer: PreTrainedTokenizerBase, text: str) -> PreTrainedT
 
 
 def spells_control_tokens(tokenizer: PreTrainedTokenizerBase, texts: Any) -> bool:
-    """Whether a control token is spelled out in a text, or in one of the texts of nested lists and objects."""
+    """Return whether a text, or any text in nested lists and objects, spells out a control token."""
     known = control_tokens_of(tokenizer)
     return known is not None and any(map(known.in_text, _texts(texts)))
 
 
 def spelled_out_note(source: str, count: int, total: int, what: str = "records") -> str:
-    """Return one line on how many records spell out control tokens; nothing where none does."""
+    """Return one line on how many records spell out control tokens; "" if none does."""
     if not count:
         return ""
     return (
@@ -242,7 +242,7 @@ def spelled_out_note(source: str, count: int, total: int, what: str = "records")
 
 
 def control_tokens_of(tokenizer: PreTrainedTokenizerBase) -> ControlTokens | None:
-    """The tokenizer's control tokens; None for one that is no Hugging Face tokenizer and has none."""
+    """Return the tokenizer's control tokens; None if it is not a Hugging Face tokenizer."""
     from transformers import PreTrainedTokenizerBase
 
     return control_tokens(tokenizer) if isinstance(tokenizer, PreTrainedTokenizerBase) else None
@@ -283,7 +283,7 @@ def _apply(
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All texts in nested lists and objects, their keys included."""
+    """Yield all texts in nested lists and objects, their keys included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

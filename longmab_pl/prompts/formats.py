@@ -1,7 +1,7 @@
-"""Prompt formats: how a context and a question become a prompt, and what of the model's output is the response.
+"""Prompt formats: how a context and a question become a prompt, and which part of the output is the response.
 
-The prompt a response is sampled from (a few chunks) and the prompt its pair is trained on (the whole context, cut in
-the middle) come from the same protocol with a different context.
+The prompt of a rollout (a few chunks) and the prompt of its pair (the whole context, cut in the middle) use the same
+format with different contexts.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ Question: {question}"""
 
 @runtime_checkable
 class PromptFormat(Protocol):
-    """How a record is read. Implementations are frozen dataclasses, so that they can be written down and compared."""
+    """Format of prompts and responses. Implementations are frozen dataclasses: `ReasonThenAnswer`, `DirectAnswer`."""
 
     @property
     def template_arguments(self) -> Mapping[str, Any]:
-        """Further variables of the chat template, such as `enable_thinking: false`, wherever a prompt is made."""
+        """Further variables of the chat template, such as `enable_thinking: false`, for all prompts."""
 
     def messages(self, context: str, question: str) -> list[Message]:
-        """The conversation up to the assistant's turn."""
+        """Return the conversation up to the assistant's turn."""
 
     def prompt_ids(self, tokenizer: Any, context: str, question: str) -> tuple[int, ...]:
-        """Token ids to continue from, chat template and any prefill of the assistant's turn included."""
+        """Return the prompt's token ids, with the chat template and any prefill of the assistant's turn."""
 
     def response(self, text: str) -> str:
-        """The assistant's whole turn, given what the model generated."""
+        """Return the assistant's whole turn, given the generated text."""
 
     def response_ids(self, tokenizer: Any, ids: Sequence[int]) -> tuple[int, ...]:
-        """Likewise in token ids: what stands behind the chat template's header."""
+        """Return the token ids of the assistant's whole turn, after the chat template's header."""
 
     def prompt_overhead(self, tokenizer: Any, question: str) -> int:
-        """Tokens of the prompt beside the context."""
+        """Return the number of prompt tokens without the context."""
 
 
 def fill(template: str, context: str, question: str) -> str:
-    # One pass over the template: braces or field names inside a document are never substituted again.
+    # One pass over the template: braces and field names inside a document are not substituted.
     return template.format(context=context, question=question)
 
 
@@ -67,8 +67,8 @@ class ReasonThenAnswer:
     """The paper's protocol (LongMab-PO, section 3.2): reason about the document, then a line "Answer: ...".
 
     Args:
-        template: prompt with `{context}` and `{question}`; the document comes first so that its prefix is cached
-            between questions.
+        template: prompt with `{context}` and `{question}`; the document comes first, so that its prefix is cached for
+            several questions.
         template_arguments: further variables of the chat template, such as `{enable_thinking: false}`; `today` is the
             date (YYYY-MM-DD) that a template prints.
     """
@@ -100,8 +100,8 @@ class DirectAnswer:
 
     Args:
         template: prompt with `{context}` and `{question}`.
-        prefill: how the assistant's turn begins.
-        template_arguments: as of `ReasonThenAnswer`.
+        prefill: beginning of the assistant's turn.
+        template_arguments: as for `ReasonThenAnswer`.
     """
 
     template: str = _DIRECT

@@ -1,4 +1,4 @@
-"""What a judge is asked (LongReward), in English and Chinese and in our own words. Every text is a setting."""
+"""Prompts of a judge (LongReward), in English and Chinese and in our own words. Every text is a setting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "notes": frozenset({"rule", "question", "document", "nothing"}),
     "completeness": frozenset({"rule", "question", "notes", "answer"}),
 }
-"""The `$names` that each text must hold; each is replaced once, and what replaces it is not looked at again."""
+"""The `$names` that each prompt must contain. They are replaced once, without replacing names in the inserted texts."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class JudgePrompts:
 
     Args:
         helpfulness: rates one answer.
-        logicality: likewise.
+        logicality: rates one answer.
         helpfulness_of_all: rates all answers to a question at once.
-        logicality_of_all: likewise.
+        logicality_of_all: rates all answers to a question at once.
         statements: lists the factual statements of an answer.
-        support: says how far evidence supports one statement.
-        support_of_all: likewise for all statements of an answer at once.
-        notes: writes down what a part of the document says on the question.
+        support: rates how far evidence supports one statement.
+        support_of_all: rates the support of all statements of an answer at once.
+        notes: notes what a part of the document says on the question.
         completeness: rates whether an answer covers the notes.
     """
 
@@ -64,7 +64,7 @@ def _listed(names: Collection[str]) -> str:
 
 
 def fill(prompt: str, **texts: str) -> str:
-    """Return a prompt with its `$names` replaced, all at once: names inside what is filled in stay as they are.
+    """Return a prompt with its `$names` replaced in one pass; names inside the inserted texts are unchanged.
 
     Example:
         >>> fill("Q: $question A: $answer", question="$answer?", answer="yes")

@@ -1,4 +1,4 @@
-"""Instructions that ask for reasoning over a long context, and the prompt that they complete (SeaLong, section 2)."""
+"""Instructions for reasoning over a long context, and the prompt they are added to (SeaLong, section 2)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ INSTRUCTIONS: Mapping[str, str] = {
         "Then reason from these facts to the answer."
     ),
 }
-"""What is added to a question, by the name of the way to reason."""
+"""Name of the reasoning style -> instruction added to a question."""
 
 
 def reasoning_prompt(context: str, question: str, instruction: str = "") -> str:
-    """Return the context, a blank line, and the question with its instruction, between line ends.
+    """Return the context, a blank line, and the question with its instruction, with a line end before and after.
 
     Args:
-        context: the passages, as they are.
-        question: stripped together with the instruction.
+        context: the passages, used unchanged.
+        question: the question, stripped together with the instruction.
         instruction: one of `INSTRUCTIONS`, or any text.
 
     Example:

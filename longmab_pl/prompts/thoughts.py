@@ -6,13 +6,13 @@ _MARKS = (("<think>", "</think>"), ("<thinking>", "</thinking>"), ("[THINK]", "[
 
 
 def without_thought(text: str) -> str:
-    """Return what an answer says after the thought that it begins with; only that is scored.
+    """Return the part of an answer after its initial thought; only that part is scored.
 
-    A chat template may have opened the thought, so that the answer holds its end alone. A thought without an end was
-    cut at the length limit: nothing has been answered.
+    A chat template may open the thought, so that the answer has only the closing tag. A thought without a closing tag
+    was cut at the length limit, and the result is empty.
 
     Args:
-        text: an assistant's whole turn.
+        text: the assistant's whole turn.
 
     Example:
         >>> without_thought("<think>Lima or Quito?</think>\\n\\nAnswer: Lima")

@@ -1,1 +1,1 @@
-"""How files are written so that a crash, a full disk or a power cut costs nothing."""
+"""File formats and writers that keep data intact after a crash, a full disk or a power cut."""

@@ -1,6 +1,6 @@
-"""Append-only JSON lines: the only writer of files that grow while a run works.
+"""Append-only JSON Lines logs, used for all files that grow during a run.
 
-Every line is a JSON object whose last field is a checksum of the bytes before it, so a damaged line is never believed:
+Every line is a JSON object whose last field is a checksum of the bytes before it, so damaged lines are detected:
 
     {"log": "rollout journal", "format": 3, "fingerprint": "4b1c...", "crc": "0e5d7a10"}
     {"request_id": "q7/3", "texts": ["Lima"], "crc": "9a40c1fe"}
@@ -28,21 +28,21 @@ Row = dict[str, Any]
 _MARK = b', "crc": "'
 _TAIL = len(_MARK) + len(b'01234567"}')
 _NAMED = 5
-"""Damaged lines that a message names one by one."""
+"""Maximum number of damaged lines that a message lists."""
 
 
 @dataclass(frozen=True)
 class LogKind:
-    """What a log is.
+    """Kind of a log: its name, format and messages.
 
     Args:
-        name: for its header and for messages, such as `rollout journal`.
-        format: stands in the header; raised whenever the lines change so that an older file must not be continued.
-        lost: what a damaged line costs, for the message, such as `its completion is asked for again`.
-        then: how to go on when the disk is full, for the message.
-        busy: what it means that another process writes the file, for the message.
-        durable: make lines safe from a power cut by a thread of their own (`write`, `is_durable`, `wait`).
-        header: begin the file with a header line; without one the fingerprint is kept elsewhere.
+        name: name in the header and in messages, such as `rollout journal`.
+        format: version in the header; raise it when the lines change, so that older files are refused.
+        lost: message text on the effect of a damaged line, such as `its completion is asked for again`.
+        then: message text on how to continue when the disk is full.
+        busy: message text for a file that another process writes.
+        durable: whether a background thread makes lines safe from a power cut (`write`, `is_durable`, `wait`).
+        header: whether the file begins with a header line; without one the fingerprint is stored elsewhere.
     """
 
     name: str
@@ -61,7 +61,7 @@ def encode(row: Row) -> bytes:
 
 
 def decode(line: bytes) -> Row | None:
-    """Return a line's row without its checksum, or None for a line that is damaged."""
+    """Return a line's row without its checksum, or None for a damaged line."""
     line = line.removesuffix(b"\n")
     body, tail = line[:-_TAIL], line[-_TAIL:]
     if tail != b'%b%08x"}' % (_MARK, zlib.crc32(body)):
@@ -74,8 +74,9 @@ def decode(line: bytes) -> Row | None:
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, int, Row | None]]:
-    """Yield the lines of a log that is not written now, or of which only what is whole counts: line number from 1,
-    offset in bytes, and the row (None: damaged). The header is left out, and so is a last line without its end.
+    """Yield the complete lines of a log: line number from 1, offset in bytes, and the row (None: damaged).
+
+    The header and a last line without a line end are left out, so the log may be read while it is written.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -92,7 +93,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, int, Row | None]]:
 
 
 def read_fingerprint(path: Path, kind: LogKind) -> str | None:
-    """Return the fingerprint in a log's header; None without the file, or without such a header."""
+    """Return the fingerprint in a log's header; None if there is no file or no such header."""
     try:
         with path.open("rb") as lines:
             header = decode(lines.readline())
@@ -104,20 +105,21 @@ def read_fingerprint(path: Path, kind: LogKind) -> str | None:
 
 
 class AppendLog:
-    """A log that is continued if it is there: locked, its torn last line cut off, its damaged lines named on stderr.
+    """An append-only log, created or continued.
 
-    `write` returns once the lines are in the file, which outlives the process. With `kind.durable` a thread makes them
-    outlive a power cut (fsync, some ms), and `wait` returns when it has.
+    Opening an existing file locks it, cuts off an incomplete last line, and reports damaged lines on stderr. Written
+    lines survive the end of the process once `write` returns. With `kind.durable` a thread also makes them survive a
+    power cut (fsync, some ms), and `wait` returns when that is done.
 
     Args:
-        path: the file; its folder is made.
-        kind: what it is.
-        fingerprint: identifies what the log belongs to; a file with another one is refused.
-        keep: called with every whole row that the file holds and its place, for `read`. A row on which it raises
+        path: the file; its folder is created.
+        kind: kind of the log.
+        fingerprint: identifies the log's owner; a file with another fingerprint is refused.
+        keep: called with every valid row in the file and its place, for `read`. A row on which it raises
             KeyError, TypeError or ValueError counts as damaged.
 
     Raises:
-        DataError: the file is another kind's, another format's or another fingerprint's, or another process writes it.
+        DataError: the file has another kind, format or fingerprint, or another process writes it.
         LongMabError: the file cannot be opened or written.
     """
 
@@ -126,13 +128,13 @@ class AppendLog:
         self.kind = kind
         self.fingerprint = fingerprint
         self.damaged: list[int] = []
-        """Numbers of the lines that were damaged when the file was opened."""
+        """Numbers of the damaged lines found when the file was opened, from 1."""
         self._end = 0
         self._fsync: FsyncThread | None = None
         self._file: IO[bytes] | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Unbuffered: what a failed write left behind must not be tried again when the file is closed.
+            # Unbuffered: the rest of a failed write must not be written when the file is closed.
             self._file = path.open("a+b", buffering=0)
             self._lock()
             self._end = self._recover(keep)
@@ -151,17 +153,17 @@ class AppendLog:
         self._name_damaged()
 
     def _lock(self) -> None:
-        """Refuse a second writer. The lock ends with the process, however it ends."""
+        """Refuse a second writer. The lock is released when the process ends, even by a kill."""
         assert self._file is not None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DataError(f"{self.path} is being written by another process. {self.kind.busy}") from error
         except OSError:
-            return  # a file system without locks
+            return  # the file system has no locks
 
     def _recover(self, keep: Callable[[Row, int], None]) -> int:
-        """Hand out what the file holds and cut a torn last line off; return the length of what is whole, in bytes."""
+        """Pass the rows to `keep` and cut off an incomplete last line; return the length of complete lines in bytes."""
         end = 0
         with self.path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
@@ -209,7 +211,7 @@ class AppendLog:
         tell(f"{self.path}, {line} {named}{more}: damaged on disk; {self.kind.lost}")
 
     def read(self, place: int) -> Row | None:
-        """Return the row at a place that `keep` was given or `write_one` returned, or None if it is damaged by now.
+        """Return the row at a place from `keep` or `write_one`, or None if it has become damaged.
 
         Raises:
             DataError: the log is closed.
@@ -219,7 +221,7 @@ class AppendLog:
             raise DataError(f"the {self.kind.name} {self.path} is closed")
         parts = []
         try:
-            # By place and not by position: threads read and write at the same time.
+            # Read at an explicit offset, because threads read and write at the same time.
             while block := os.pread(self._file.fileno(), 1 << 13, place):
                 head, newline, _ = block.partition(b"\n")
                 parts.append(head)
@@ -231,13 +233,13 @@ class AppendLog:
         return decode(b"".join(parts))
 
     def write(self, rows: Iterable[Row]) -> int:
-        """Put rows into the file and begin to make them durable.
+        """Append rows to the file and start making them durable.
 
         Returns:
-            a ticket for `is_durable` and `wait`.
+            A ticket for `is_durable` and `wait`.
 
         Raises:
-            LongMabError: the disk is full or the file cannot be written; what was written before is intact.
+            LongMabError: the disk is full or the file cannot be written; earlier lines are intact.
         """
         lines = b"".join(map(encode, rows))
         if lines:
@@ -247,20 +249,20 @@ class AppendLog:
         return self._end
 
     def write_one(self, row: Row) -> int:
-        """Put one row into the file and return its place; otherwise as `write`."""
+        """Append one row to the file and return its place; otherwise as `write`."""
         place = self._end
         self.write([row])
         return place
 
     def is_durable(self, ticket: int) -> bool:
-        """Return whether the rows of that `write` are safe from a power cut (always without `kind.durable`)."""
+        """Return whether the rows of a `write` are safe from a power cut (always True without `kind.durable`)."""
         return self._fsync is None or self._fsync.is_durable(ticket)
 
     def wait(self, ticket: int) -> None:
-        """Return when they are.
+        """Wait until the rows of a `write` are durable.
 
         Raises:
-            LongMabError: they could not be made so.
+            LongMabError: they could not be made durable.
         """
         if self._fsync is not None and not self._fsync.wait(ticket):
             assert self._fsync.error is not None
@@ -274,7 +276,7 @@ class AppendLog:
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
-            # Half a line must not stay in front of what may be written next.
+            # An incomplete line must not remain before the next one.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file.fileno(), self._end)
             raise self._failed(error) from error
@@ -285,7 +287,7 @@ class AppendLog:
         return cannot_write(f"the {self.kind.name} {self.path}", cause, self.kind.then)
 
     def close(self) -> None:
-        """Make durable what was written, and close the file; safe to call twice."""
+        """Make all rows durable and close the file; safe to call twice."""
         if self._fsync is not None:
             self._fsync.close()
         if self._file is not None:

@@ -1,4 +1,4 @@
-"""Small JSON files that tell damage from content: one object with a checksum of its own values."""
+"""Small JSON files with a checksum of their values, so that damage is detected."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ _CHECKSUM = "checksum"
 
 
 def write_checked_json(path: Path, values: dict[str, Any]) -> None:
-    """Write an object, whole or not at all, with a checksum as its last field.
+    """Write an object atomically, with a checksum as its last field.
 
     Raises:
         LongMabError: the disk is full or the file cannot be written.
     """
-    values = json.loads(json.dumps(values))  # as they will be read: a key that is a number is text there
+    values = json.loads(json.dumps(values))  # as they will be read: numeric keys become strings
     with atomic_write(path) as file:
         file.write(json.dumps({**values, _CHECKSUM: _checksum(values)}, indent=1) + "\n")
 
 
 def read_checked_json(path: Path, fix: str) -> dict[str, Any]:
-    """Read what `write_checked_json` wrote, without the checksum.
+    """Read an object written by `write_checked_json`, without the checksum.
 
     Args:
         path: the file.
-        fix: how to go on if it is damaged, for the message.
+        fix: message text on how to continue if the file is damaged.
 
     Raises:
         FileNotFoundError: there is no such file.
-        DataError: it is damaged or another version's.
+        DataError: it is damaged or of another version.
     """
     try:
         values: Any = json.loads(path.read_bytes())
@@ -49,10 +49,10 @@ def read_checked_json(path: Path, fix: str) -> dict[str, Any]:
 
 
 def verified(values: dict[str, Any], path: Path, fix: str) -> dict[str, Any]:
-    """Return an object without its checksum; one that has none, such as a file edited by hand, is taken as it is.
+    """Return an object without its checksum; an object without one, such as a file edited by hand, is unchanged.
 
     Raises:
-        DataError: the checksum is another object's.
+        DataError: the checksum does not match.
     """
     if _CHECKSUM in values and not is_whole(values):
         raise DataError(f"{path} is damaged (its checksum differs): {fix}")
@@ -60,12 +60,12 @@ def verified(values: dict[str, Any], path: Path, fix: str) -> dict[str, Any]:
 
 
 def is_whole(values: dict[str, Any]) -> bool:
-    """Return whether an object has the checksum of its other values."""
+    """Return whether an object has a checksum that matches its other values."""
     others = {name: value for name, value in values.items() if name != _CHECKSUM}
     return values.get(_CHECKSUM) == _checksum(others)
 
 
 def _checksum(values: dict[str, Any]) -> str:
-    """Return 16 hexadecimal digits that change when any name or value does."""
+    """Return 16 hexadecimal digits that change with any name or value."""
     text = json.dumps(values, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""Checksums of whole files, kept elsewhere than in the file, so that anybody's reader still takes it."""
+"""Checksums of whole files, stored outside of the file so that its format is unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def file_checksum(path: Path) -> dict[str, Any]:
     """Return a file's `lines`, `bytes` and `blake2b` (16 hexadecimal digits), read block by block.
 
     Raises:
-        OSError: the file is not there or cannot be read.
+        OSError: the file does not exist or cannot be read.
     """
     lines = size = 0
     digest = hashlib.blake2b(digest_size=8)
@@ -30,7 +30,7 @@ def difference(path: Path, expected: dict[str, Any]) -> str | None:
 
     Args:
         path: the file.
-        expected: as `file_checksum` gave it when the file was whole.
+        expected: result of `file_checksum` for the intact file.
     """
     try:
         found = file_checksum(path)
@@ -44,9 +44,9 @@ def difference(path: Path, expected: dict[str, Any]) -> str | None:
 
 
 def zip_damage(path: Path) -> str | None:
-    """Return what is wrong with a zip archive such as a checkpoint, in words, by the checksums it carries, or None.
+    """Return what is wrong with a zip archive such as a checkpoint, in words, by its own checksums, or None.
 
-    `torch.load` does not look at them.
+    `torch.load` does not check them.
     """
     try:
         with zipfile.ZipFile(path) as archive:

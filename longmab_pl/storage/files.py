@@ -1,4 +1,4 @@
-"""Files and folders that appear under their name only when they are whole, also after a kill or a power cut."""
+"""Atomic writing of files and folders: they get their name only when complete, even after a kill or a power cut."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from typing import IO, Any, cast
 from longmab_pl.errors import LongMabError
 
 PARTIAL = ".longmab-partial"
-"""Ending of what is still being written; `remove_partials` deletes what a kill left behind."""
+"""Suffix of files and folders that are still being written; `remove_partials` deletes those of killed processes."""
 
 REPLACED = f".replaced{PARTIAL}"
-"""Ending of a folder that is being replaced by its newer version."""
+"""Suffix of a folder that is being replaced by a newer version."""
 
 
 def fsync_file(file: IO[Any]) -> None:
-    """Wait until what was written to the file is on disk."""
+    """Write a file's contents to disk (fsync) and wait for it."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def fsync_dir(folder: Path) -> None:
-    """Wait until a folder's names are on disk, where the system can: a new file is safe only when its entry is too."""
+    """Write a folder's entries to disk (fsync), if the system can; a new file is safe only then."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -37,7 +37,7 @@ def fsync_dir(folder: Path) -> None:
 
 
 def cannot_write(path: Path | str, error: OSError, then: str = "run the same command again") -> LongMabError:
-    """Return the error for a file that cannot be written: which, why, and how to go on."""
+    """Return the error for a file that cannot be written: its path, the reason, and how to continue."""
     reason = error.strerror or repr(error)
     if error.errno == errno.ENAMETOOLONG:
         return LongMabError(f"cannot write {path}: {reason}. Give a shorter name.")
@@ -46,14 +46,14 @@ def cannot_write(path: Path | str, error: OSError, then: str = "run the same com
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[str]]:
-    """Open a UTF-8 text file that appears under its name only when it is whole; its folder is made.
+    """Open a UTF-8 text file for writing that gets its name only when complete; its folder is created.
 
     Example:
         with atomic_write(folder / "report.json") as file:
             file.write(text)
 
     Raises:
-        LongMabError: the disk is full or the file cannot be written; what stood there before is intact.
+        LongMabError: the disk is full or the file cannot be written; an older file is intact.
     """
     with _replacing(path, "w") as file:
         yield file
@@ -61,7 +61,7 @@ def atomic_write(path: Path) -> Iterator[IO[str]]:
 
 @contextmanager
 def atomic_write_binary(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file of bytes that appears under its name only when it is whole; otherwise as `atomic_write`."""
+    """Open a binary file for writing that gets its name only when complete; otherwise as `atomic_write`."""
     with _replacing(path, "wb") as file:
         yield file
 
@@ -86,10 +86,10 @@ def _replacing(path: Path, mode: str) -> Iterator[IO[Any]]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give a new folder to fill that appears under its name only when it is whole; an older one there is replaced.
+    """Create a folder that gets its name only when the block ends; an older folder is replaced.
 
     Raises:
-        LongMabError: the disk is full or the folder cannot be written; what stood there before is intact.
+        LongMabError: the disk is full or the folder cannot be written; an older folder is intact.
     """
     partial, replaced = path.with_name(path.name + PARTIAL), path.with_name(path.name + REPLACED)
     try:
@@ -118,7 +118,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_partials(folder: Path) -> None:
-    """Delete what a killed process left half written in a folder and below; call it while nobody writes there."""
+    """Delete the partial files of killed processes in a folder and below; no process may be writing there."""
     for found in sorted(folder.rglob(f"*{PARTIAL}")):
         whole = found.with_name(found.name.removesuffix(REPLACED))
         with contextlib.suppress(OSError):
@@ -131,7 +131,7 @@ def remove_partials(folder: Path) -> None:
 
 
 def _is_about(error: OSError, partial: Path, path: Path) -> bool:
-    """Whether the error is this file's own: an error about another file, read meanwhile, is somebody else's."""
+    """Return whether an error concerns this file, not another file used inside the block."""
     if error.filename is None:
         return True
     named = Path(os.fsdecode(error.filename))

@@ -1,4 +1,4 @@
-"""A component's settings as JSON values, their digest, and the component built from them again."""
+"""Components as JSON values: describing, digesting and rebuilding them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 def describe(component: Any) -> Any:
-    """Return a component's settings as JSON values, with its public name: the material of a fingerprint.
+    """Return a component's settings as JSON values with its public name, for fingerprints.
 
-    Settings that have their default value are left out, so that a new option changes no fingerprint. A default that
-    changes, or a prompt's wording, must therefore raise `rollout.round_folder.FORMAT`.
+    Settings with their default value are left out, so that a new option changes no fingerprint. If a default or a
+    prompt's wording changes, `rollout.round_folder.FORMAT` must therefore be raised.
 
     Args:
         component: a JSON value, a dataclass, an object with a method `describe`, or lists and dicts of them.
@@ -46,11 +46,11 @@ def rebuild(described: Any, kind: type[T]) -> T:
     """Return the component that `describe` described.
 
     Args:
-        described: read from a run's file; its classes are looked up by `find_class`, never imported.
-        kind: the class or protocol that it must be; a dataclass of that kind.
+        described: a description from a run's file; its classes are looked up by `find_class`, never imported.
+        kind: required class or protocol of the result, which must be a dataclass.
 
     Raises:
-        DataError: it names no public class of that kind, or settings that the class does not have.
+        DataError: it does not name a public class of that kind, or has settings that the class does not have.
     """
     if not isinstance(described, dict) or not isinstance(described.get("class"), str):
         raise DataError(f"the file describes no {kind.__name__}: {quoted(described)}")
@@ -90,7 +90,7 @@ def _defaults(cls: type) -> dict[str, Any]:
 
 
 def _rebuilt(value: Any) -> Any:
-    """A setting's value, with the dataclasses in it."""
+    """Return a setting's value, with the dataclasses in it rebuilt."""
     if isinstance(value, list):
         return [_rebuilt(inner) for inner in value]
     if not isinstance(value, dict):

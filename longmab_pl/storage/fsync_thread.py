@@ -1,4 +1,4 @@
-"""A thread that makes what was written to a file safe from a power cut, all that has come together by then at once."""
+"""A thread that makes written bytes safe from a power cut, with one fsync for all bytes waiting."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import threading
 
 
 class FsyncThread:
-    """Follows the end of an append-only file with `fsync`.
+    """A thread that calls `fsync` when an append-only file grows.
 
     Args:
-        descriptor: of the file, which outlives the thread.
-        end: bytes that are on disk already.
+        descriptor: file descriptor, open for as long as the thread runs.
+        end: number of bytes already on disk.
     """
 
     def __init__(self, descriptor: int, end: int) -> None:
@@ -21,10 +21,10 @@ class FsyncThread:
         self._closing = False
         self._thread: threading.Thread | None = None
         self.error: BaseException | None = None
-        """Why the thread gave up."""
+        """Error that stopped the thread, or None."""
 
     def wrote_to(self, end: int) -> None:
-        """Begin to make the file durable up to here."""
+        """Start making the file durable up to `end` bytes."""
         with self._changed:
             self._end = end
             self._changed.notify_all()
@@ -33,17 +33,17 @@ class FsyncThread:
             self._thread.start()
 
     def is_durable(self, end: int) -> bool:
-        """Return whether the file is safe from a power cut up to here."""
+        """Return whether the first `end` bytes are safe from a power cut."""
         return self._durable >= end
 
     def wait(self, end: int) -> bool:
-        """Return when it is: True, or False if it cannot be made so (see `error`)."""
+        """Wait until the first `end` bytes are durable; return False if that failed (see `error`)."""
         with self._changed:
             self._changed.wait_for(lambda: self._durable >= end or self.error is not None)
         return self.error is None
 
     def close(self) -> None:
-        """Make durable what was written and end the thread; safe to call twice."""
+        """Make all written bytes durable and end the thread; safe to call twice."""
         if self._thread is not None:
             with self._changed:
                 self._closing = True
@@ -60,7 +60,7 @@ class FsyncThread:
                 end = self._end
             try:
                 os.fsync(self._descriptor)
-            except BaseException as error:  # whatever it is, nobody may wait for this thread for ever
+            except BaseException as error:  # any error: waiting callers must be released
                 with self._changed:
                     self.error = error
                     self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""Locks on folders, each held by one process at a time."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from longmab_pl.errors import ConfigError
 from longmab_pl.storage.files import cannot_write, remove_partials
 
 LOCK = ".lock"
-"""The lock's file in the folder; it stays there and means nothing when no process holds it."""
+"""Name of the lock file in the folder; it remains there after the lock is released."""
 
 
 @contextmanager
 def folder_lock(folder: Path, at_work: str) -> Iterator[None]:
-    """Hold a folder for this process, and delete what killed processes left half written in it.
+    """Lock a folder for this process, and delete the partial files of killed processes in it.
 
-    The lock ends with the process, however it ends.
+    The lock is released when the process ends, even by a kill.
 
     Args:
-        folder: made if missing.
-        at_work: what the other process is doing there, for the message, such as `a training run`.
+        folder: the folder, created if missing.
+        at_work: what another process is doing there, for the message, such as `a training run`.
 
     Raises:
         ConfigError: another process holds the folder.
@@ -42,7 +42,7 @@ def folder_lock(folder: Path, at_work: str) -> Iterator[None]:
                 "another folder."
             ) from error
         except OSError:
-            pass  # a file system without locks
+            pass  # the file system has no locks
         else:
             remove_partials(folder)
         yield
