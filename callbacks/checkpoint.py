@@ -1,4 +1,4 @@
-"""Checkpoints of a run: small (adapter, optimizer and clocks only), in one known place, also after Ctrl-C."""
+"""Checkpoints of a run: small files (adapter, optimizer, counters) in one folder, written after Ctrl-C too."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class AdapterCheckpoint(ModelCheckpoint):
 
     The best is chosen at the end of an epoch, after validation and evaluations: `val/loss`, `val/rewards/accuracies`
     and their like exist with `data.val_fraction` above 0, `eval/<suite>/<metric>` with an `Evaluation`.
-    Held-out pairs are made again in each round, so `val/...` compares epochs of one round better
-    than rounds; an evaluation's questions stay the same. `longmab export` takes the best one where there is one.
+    Held-out pairs are made again in each round, so `val/...` compares epochs of one round better than it compares
+    rounds; an evaluation's questions stay the same. `longmab export` takes the best checkpoint if there is one.
 
     Args:
         dirpath: folder; None is `checkpoints` in the run folder.
         monitor: metric for `best.ckpt`, e.g. `val/loss` or `eval/qa/f1`; None keeps the last one only.
         mode: whether the monitored metric is best at its `max` or `min`; None is `min` for losses, else `max`.
-        every_n_train_steps: `last.ckpt` also within a round, every so many optimizer steps.
-        train_time_interval: `last.ckpt` also within a round, every so much time.
+        every_n_train_steps: optimizer steps between writes of `last.ckpt` within a round; None: only at an epoch's end.
+        train_time_interval: time between writes of `last.ckpt` within a round; None: only at an epoch's end.
 
     Attributes:
         best: `path`, `monitor`, `value`, `step` and `epoch` of the best so far, or empty.
@@ -109,8 +109,10 @@ class AdapterCheckpoint(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save by step or time, and always after an epoch's last batch: its evaluations take long, and a run that ends
-        in them does not train the epoch again."""
+        """Save by step or time, and always after an epoch's last batch.
+
+        The evaluations after that batch take long. A run that is interrupted there does not train the epoch again.
+        """
         if not trainer.is_last_batch:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         elif not is_fast_dev_run(trainer):

@@ -1,4 +1,4 @@
-"""How checkpoints are written and read: never a half one under its name, never a damaged one believed."""
+"""Writing and reading of checkpoints: written completely or not at all, read only if the checksums are right."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from longmab_pl.storage.files import atomic_write_binary
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, waits for the disk, then renames: until then the checkpoint before it stays.
+    """Checkpoint files that are written under another name, flushed to disk, then renamed.
+
+    The previous checkpoint is kept until the new one is complete.
 
     Lightning's own writes into the folder of temporary files first, and where that is another file system it copies
     over the old checkpoint.
@@ -41,10 +43,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         map_location: Callable[..., Any] | None = lambda storage, location: storage,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """Read a checkpoint whose checksums are right.
+        """Read a checkpoint and verify its checksums.
 
         Raises:
-            DataError: it is missing or damaged; names those beside it.
+            DataError: it is missing or damaged; the message names the other checkpoints in the folder.
         """
         path = Path(path)
         damage = zip_damage(path)

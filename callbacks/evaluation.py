@@ -1,4 +1,4 @@
-"""Evaluation inside training: a suite asked on the rollouts' own engine with the current adapter."""
+"""Evaluation during training: a suite on the rollouts' own engine with the current adapter."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class EvaluationSchedule:
 
     Args:
         before_training: once before the first round.
-        every_n_rounds: after every this many rounds (epochs over given pairs); None: not by rounds.
-        every_n_steps: also within a round, after every this many optimizer steps; None: not by steps.
-        at_end: the policy that training ends with, wherever it ends.
+        every_n_rounds: evaluate after this many rounds (epochs over given pairs) each time; None: not by rounds.
+        every_n_steps: evaluate within a round too, each time after this many optimizer steps; None: not by steps.
+        at_end: evaluate the policy that training ends with, also when it stops within a round.
 
     Raises:
         ConfigError: a number is below 1, or nothing is ever evaluated.
@@ -70,7 +70,7 @@ _DEFAULT_SCHEDULE = EvaluationSchedule()
 
 
 class Evaluation(Callback):
-    """Asks a suite on the engine that the rollouts use, with the current adapter.
+    """Evaluates a suite on the engine that the rollouts use, with the current adapter.
 
     Logs `eval/<suite>/<metric>` (0..100) and `eval/<suite>/<task>/<metric>`; a checkpoint can be chosen by them. From
     the second evaluation on there are `eval/<suite>/difference` and `eval/<suite>/p_value` too: the paired test over
@@ -78,7 +78,7 @@ class Evaluation(Callback):
     suite's pictures are in `<run>/evaluations/<before-training, after-round-N or step-N>/<suite>/`; at the end the
     suite's tables and pictures show the last evaluation beside the first.
 
-    The same weights are asked once. At set-up a warning names evaluation questions and contexts that occur in the
+    The same weights are evaluated once. At set-up a warning names evaluation questions and contexts that occur in the
     training records.
 
     Args:
@@ -86,7 +86,7 @@ class Evaluation(Callback):
             `longmab_pl.evaluation.Suite`. Each of a run's evaluations needs a suite name of its own.
         when: before training, by rounds, by steps, at the end.
         keep_best: folder in the run folder for the adapter with the best headline score after training began, ready to
-            load, with a `best.json` that says how good and since when; None keeps none.
+            load, with a `best.json` that holds its score and step; None keeps none.
 
     Attributes:
         history: the rows of every evaluation so far (`longmab_pl.evaluation.EvaluationEntry`).
@@ -202,7 +202,7 @@ class Evaluation(Callback):
     # what
 
     def _run(self, trainer: Trainer, occasion: Occasion, folder: str) -> list[EvaluationEntry]:
-        """Evaluate the current policy, log its scores and add them to the history; the new rows, on every rank."""
+        """Evaluate the current policy, log its scores, add them to the history and return the new rows on all ranks."""
         if self._is_evaluated(occasion.step):
             # The last step of a round was just evaluated: the same weights are not asked again.
             last = [entry for entry in self.history if entry.when == self.history[-1].when]
@@ -214,7 +214,7 @@ class Evaluation(Callback):
         return rows
 
     def _ask(self, trainer: Trainer, occasion: Occasion, name: str) -> list[EvaluationEntry]:
-        """On rank 0: ask the engine and write down what came of it."""
+        """Ask the engine on rank 0 and write the result."""
         data, run = rounds_of(trainer), Path(trainer.default_root_dir)
         folder = run / "evaluations" / name / self.suite.name
         result = self._result(data, occasion, folder)
@@ -247,7 +247,7 @@ class Evaluation(Callback):
         return replace(result, model=label, policy=f"{policy.model} + {policy.adapter_digest()}")
 
     def _against_first(self, run: Path, result: EvaluationResult, folder: Path) -> Mapping[str, PairedTest]:
-        """The paired tests against the first evaluation, in points of 0..100; none for the first itself."""
+        """Return the paired tests against the first evaluation, in points of 0..100; none for the first itself."""
         if not self.history:
             return {}
         try:
@@ -330,11 +330,11 @@ def _on_stderr(note: str) -> None:
 
 
 def _nowhere(note: str) -> None:
-    """On the ranks that print nothing."""
+    """Ignore the note, on ranks that print nothing."""
 
 
 def _digest(tasks: Sequence[EvaluationTask]) -> str:
-    """Return 16 digits that change with the records and settings of the tasks: scores on others are another history."""
+    """Return a digest (16 digits) of the tasks' records and settings; scores with another digest are not comparable."""
     h = hashlib.blake2b(digest_size=8)
     for task in tasks:
         h.update(repr((task.name, task.settings())).encode("utf-8", "surrogatepass"))

@@ -15,12 +15,12 @@ from longmab_pl.training.module import DPOModule
 
 
 class AdapterExport(Callback):
-    """Writes the final adapter, with its model card, where Transformers, PEFT and vLLM load it as it is.
+    """Writes the final adapter with its model card; Transformers, PEFT and vLLM load it as it is.
 
     For the best adapter of a run, or a merged model, see `longmab export`.
 
     Args:
-        folder: where; None is `adapter` in the run folder.
+        folder: target folder; None is `adapter` in the run folder.
     """
 
     def __init__(self, folder: str | None = None) -> None:

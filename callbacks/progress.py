@@ -1,4 +1,4 @@
-"""The training bar, in the words of a run: which round, how far, how well."""
+"""The progress bar of training: the round, its progress and the metrics."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from longmab_pl.datamodules.base import PairDataModule
 
 
 class RoundProgressBar(TQDMProgressBar):
-    """Lightning's tqdm bar, one for each epoch and named after the round; rollout and evaluation draw bars of the same
-    kind, so each of them ends before the next begins."""
+    """Lightning's tqdm bar, one for each epoch and named after the round.
+
+    Rollout and evaluation draw bars of the same kind, so each bar is closed before the next is opened.
+    """
 
     def __init__(self) -> None:
         super().__init__(leave=True)

@@ -1,4 +1,4 @@
-"""What happened, at the end of a run: a table by round, a picture, and both as files in the run folder."""
+"""The report of a run: a table by round and a picture, both also as files in the run folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RoundReport(Callback):
     """Writes `report.json` after every epoch; at the end prints the closing tables and draws `report.png`.
 
     Args:
-        picture: draw `report.png` (reward by pull, share of pulls by arm, evaluation by round).
+        picture: whether to draw `report.png` (reward by pull, share of pulls by arm, evaluation by round).
     """
 
     def __init__(self, picture: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""What Lightning sets on a Trainer without declaring it, typed."""
+"""Typed access to what Lightning sets on a Trainer without declaring it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def callbacks_of(trainer: Trainer, kind: type[C]) -> list[C]:
 
 
 def data_module_of(trainer: Trainer) -> LightningDataModule | None:
-    """Return the fit's data module, whosever it is; `datamodules.base.rounds_of` insists on the package's own."""
+    """Return the fit's data module of any class; `datamodules.base.rounds_of` accepts only the package's own."""
     return cast(_Undeclared, trainer).datamodule
 
 

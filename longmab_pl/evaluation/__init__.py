@@ -1,4 +1,4 @@
-"""What to ask, how to cut, how to score: LongBench v1, InfiniteBench En.QA, the paper's QA protocol, needles."""
+"""Evaluation: suites, their prompts and cuts, their scores, and the runner that evaluates them on an engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of what a model says after its reasoning."""
+"""Metrics of the part of an answer that follows the reasoning."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.metric import ItemScores, RecordMetric
 
 Scorer = Callable[[str, Sequence[str]], ItemScores]
-"""From an answer, reasoning cut off, and the gold answers to scores."""
+"""A function of an answer without its reasoning and the gold answers that returns scores."""
 
 
 class AfterReasoning(RecordMetric):
-    """Means of a score that each answer has on its own.
+    """Means of scores that each answer has on its own, after its reasoning is removed.
 
     Args:
-        asking: says whether the reasoning is scored too.
-        scorer: gives the scores `names`.
+        asking: its `score_reasoning` decides whether the reasoning is scored too.
+        scorer: returns the scores `names`.
     """
 
     names: ClassVar[tuple[str, ...]] = ("score",)

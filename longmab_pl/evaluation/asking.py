@@ -1,4 +1,4 @@
-"""From a text to a prompt: chat template, thinking mode, a cut in the middle; and the reasoning off an answer."""
+"""Prompts from texts: chat template, thinking mode, a cut in the middle; and answers without their reasoning."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _OPEN, _CLOSED = "<think>", "</think>"
 
 @dataclass(frozen=True)
 class Asking:
-    """How a benchmark's text is put to the model.
+    """How a benchmark's text becomes a prompt.
 
     Args:
         chat: use the tokenizer's chat template where it has one; otherwise the text is continued.
-        enable_thinking: given to chat templates that know it (Qwen3); None: the template's default.
+        enable_thinking: passed to chat templates that have this variable (Qwen3); None: the template's default.
         system: a system turn before the text; empty: none.
-        score_reasoning: score the reasoning too, as programs do that do not know of it.
+        score_reasoning: score the reasoning too, as programs do that do not separate it.
     """
 
     chat: bool = True
@@ -31,7 +31,7 @@ class Asking:
     score_reasoning: bool = False
 
     def settings(self) -> dict[str, Any]:
-        """Return what a prediction depends on, as JSON."""
+        """Return the settings that a prediction depends on, as JSON."""
         return {name: value for name, value in asdict(self).items() if name != "score_reasoning"}
 
     def ids(self, tokenizer: Any, text: str, prefix: str = "") -> tuple[int, ...]:
@@ -53,14 +53,14 @@ class Asking:
         return encoding.chat(tokenizer, messages, prefill=prefix.lstrip(), arguments=arguments).ids
 
     def cut(self, tokenizer: Any, text: str, *, room: int, limit: int | None, what: str) -> Prompt:
-        """Return the prompt of a text that loses its middle where it is too long.
+        """Return the prompt of a text, with the middle cut out if it is too long.
 
         Args:
             tokenizer: a Hugging Face tokenizer.
             text: the filled prompt.
-            room: tokens that the model takes for the whole prompt.
+            room: tokens available for the whole prompt.
             limit: tokens of the text alone that are kept at most, before the chat template; None: only `room` cuts.
-            what: names the record in the error.
+            what: name of the record in the error.
 
         Raises:
             PromptTooLong: the chat template leaves no room.
@@ -82,7 +82,7 @@ class Asking:
     def scored(self, response: str) -> str:
         """Return the part of a response that is scored: what follows the reasoning.
 
-        Reasoning that never ends leaves nothing.
+        If the reasoning never ends, the part is empty.
         """
         if self.score_reasoning:
             return response

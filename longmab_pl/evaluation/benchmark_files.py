@@ -1,4 +1,4 @@
-"""Rows of a benchmark's own files: JSON lists, JSON Lines and Parquet, with errors that say which file is wanted."""
+"""Rows of a benchmark's own files: JSON lists, JSON Lines and Parquet, with errors that name the expected file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Row:
-    """A row with the place that errors name.
+    """A row and its place, which errors name.
 
     Args:
         values: the row.
@@ -27,21 +27,21 @@ class Row:
         self.where = where
 
     def text(self, name: str) -> str:
-        """Return a field that must be a text. Raises `DataError` if it is none."""
+        """Return a field that must be a text. Raises `DataError` if it is not."""
         value = self.values.get(name)
         if not isinstance(value, str):
             raise DataError(f"{self.where}: field {name!r} is {quoted(str(value))}; it must be a text")
         return value
 
     def one_of(self, name: str, allowed: Sequence[str]) -> str:
-        """Return a field that must be one of some texts. Raises `DataError` for another one."""
+        """Return a field that must be one of the allowed texts. Raises `DataError` if it is not."""
         value = self.text(name)
         if value not in allowed:
             raise DataError(f"{self.where}: field {name!r} is {quoted(value)}; it must be one of {', '.join(allowed)}")
         return value
 
     def texts(self, name: str) -> list[str]:
-        """Return a field that must be a list of texts. Raises `DataError` for another one."""
+        """Return a field that must be a list of texts. Raises `DataError` if it is not."""
         value = self.values.get(name)
         if not isinstance(value, list) or not value or not all(isinstance(part, str) for part in value):
             raise DataError(f"{self.where}: field {name!r} is {quoted(str(value))}; it must be a list of texts")
@@ -53,10 +53,10 @@ def json_rows(path: str | Path, wanted: str) -> list[Row]:
 
     Args:
         path: the file.
-        wanted: which file is expected, and where it comes from.
+        wanted: the expected file and its source, for errors.
 
     Raises:
-        DataError: it cannot be read, or is no list of objects.
+        DataError: it cannot be read, or is not a list of objects.
     """
     path = Path(path)
     try:
@@ -89,7 +89,7 @@ def parquet_rows(paths: Sequence[Path], wanted: str) -> Iterator[Row]:
 
 
 def sample(items: Sequence[T], limit: int | None, seed: int) -> list[T]:
-    """Return at most `limit` items, the same random ones every time, in their order."""
+    """Return at most `limit` items in their order, the same random sample for the same seed."""
     if limit is None or limit >= len(items):
         return list(items)
     chosen = sorted(random.Random(seed).sample(range(len(items)), limit))

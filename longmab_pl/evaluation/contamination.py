@@ -1,4 +1,4 @@
-"""Whether evaluation questions or contexts occur in the training records: such scores show memory, not reading."""
+"""Contamination: evaluation questions or contexts that occur in the training records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.shown import quoted, shown
 
 SHINGLE = 13
-"""Words of a shingle: the n-gram length of the GPT-3 contamination study (arXiv 2005.14165, appendix C)."""
+"""Length of a shingle in words: the n-gram length of the GPT-3 contamination study (arXiv 2005.14165, appendix C)."""
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 _WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")  # scripts without spaces: every character is a word
@@ -28,14 +28,14 @@ Hashes = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Overlap:
-    """One evaluation record that training has seen.
+    """One evaluation record that occurs in the training records.
 
     Args:
         task: the evaluation task.
         record: the evaluation record's id.
-        kind: what was found again.
-        training_record: id of a training record that has it (for shingles: the one that brings most of them).
-        share: of the question or context, in 0..1; 1 is all of it.
+        kind: the part that was found.
+        training_record: id of a training record that has it (for shingles: the one with most of them).
+        share: share of the question or context that was found, in 0..1.
     """
 
     task: str
@@ -52,11 +52,11 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Contamination:
-    """What of the evaluation occurs in training; false when nothing does.
+    """The evaluation records that occur in the training records; false when there are none.
 
     Args:
-        overlaps: in the order of the evaluation records, questions first.
-        checked: evaluation records that were looked for.
+        overlaps: the records found, in the order of the evaluation records, questions first.
+        checked: number of evaluation records that were checked.
     """
 
     overlaps: tuple[Overlap, ...]
@@ -66,11 +66,11 @@ class Contamination:
         return bool(self.overlaps)
 
     def count(self, kind: Literal["question", "context"]) -> int:
-        """Evaluation records whose question or context was found."""
+        """Return the number of evaluation records whose question or context was found."""
         return sum(overlap.kind == kind for overlap in self.overlaps)
 
     def message(self, examples: int = 3) -> str:
-        """Counts, what to do, and the first examples."""
+        """Return a message with counts, what to do, and the first examples."""
         found = [f"the {kind} of {self.count(kind)}" for kind in ("question", "context") if self.count(kind)]  # type: ignore[arg-type]
         head = (
             f"contamination: of {self.checked} evaluation records {' and '.join(found)} also occur in the training "
@@ -82,7 +82,7 @@ class Contamination:
 def find_contamination(
     training: Iterable[QARecord], evaluation: Mapping[str, Sequence[QARecord]], threshold: float = 0.5
 ) -> Contamination:
-    """Look for evaluation questions and contexts in the training records.
+    """Return the evaluation questions and contexts that occur in the training records.
 
     A question counts when it is the same up to case, punctuation and spacing (empty ones never count); a context when
     it is the same in that sense, or when at least `threshold` of its distinct 13-word shingles occur in the training
@@ -90,7 +90,7 @@ def find_contamination(
     is 12 bytes for every distinct shingle of the evaluation contexts.
 
     Args:
-        training: the records that are trained on; equal contexts cost nothing the second time.
+        training: the training records; repeated contexts take no further time.
         evaluation: task name to records.
         threshold: in (0, 1].
 
@@ -119,12 +119,12 @@ def find_contamination(
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation; in Chinese, Japanese and Korean its characters."""
+    """Return the words of a text in lower case, without punctuation; in Chinese, Japanese and Korean its characters."""
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def normalized(text: str) -> str:
-    """The text without what does not make it another one: case, punctuation, spacing."""
+    """Return the text without case, punctuation and spacing."""
     return " ".join(words(text))
 
 
@@ -146,7 +146,7 @@ class _Contexts:
         self._met: set[str] = set()
 
     def see(self, record: QARecord) -> None:
-        """Take note of a training record's context."""
+        """Record the shingles of a training record's context."""
         key = hashlib.blake2b(record.context.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         if key in self._met:
             return
@@ -164,7 +164,7 @@ class _Contexts:
             self._ids.append(record.id)
 
     def seen(self, text: str) -> tuple[float, str | None]:
-        """The share of an evaluation context that training has, and the training record that has most of it."""
+        """Return the share of an evaluation context found in training, and the training record that has most of it."""
         same = self._whole.get(self._digests[text])
         if same is not None:
             return 1.0, same
@@ -176,7 +176,7 @@ class _Contexts:
 
 
 def shingles(listed: Sequence[str], size: int = SHINGLE) -> Hashes:
-    """Hashes of the distinct runs of `size` words, sorted; empty for a shorter text.
+    """Return the hashes of the distinct runs of `size` words, sorted; none for a shorter text.
 
     A polynomial in the words' own hashes modulo 2^64, so the values hold within this process only.
     """

@@ -1,4 +1,4 @@
-"""What a run remembers of an evaluation: one row for the suite as a whole and one for each of its tasks."""
+"""Rows of a run's evaluation history: one for the suite as a whole and one for each of its tasks."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class EvaluationEntry:
 
     @property
     def metric(self) -> str:
-        """The main metric."""
+        """The name of the main metric."""
         return next(iter(self.scores))
 
     @property
@@ -81,7 +81,7 @@ class EvaluationEntry:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> EvaluationEntry:
-        """Return the inverse of `to_json`. Raises `KeyError` or `TypeError` for another object."""
+        """Return the entry that `to_json` wrote. Raises `KeyError` or `TypeError` for another object."""
         test = row["against_first"]
         scores = {metric: Score(**score) for metric, score in row["scores"].items()}
         return cls(**{**row, "scores": scores, "against_first": None if test is None else PairedTest(**test)})
@@ -99,10 +99,10 @@ def entries_of(
     A suite of one task that carries the suite's name has one row.
 
     Args:
-        suite: what was asked.
-        result: what came of it.
-        occasion: when it was.
-        folder: of the predictions, relative to the run folder.
+        suite: the suite that was evaluated.
+        result: the result.
+        occasion: when it was evaluated.
+        folder: folder of the predictions, relative to the run folder.
         against_first: paired tests by task, and over all as "macro" (`longmab_pl.evaluation.compare`).
     """
 

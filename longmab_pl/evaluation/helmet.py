@@ -13,7 +13,7 @@ _CLOSED = frozenset({"yes", "no", "noanswer"})
 
 
 def closed_f1(prediction: str, gold: str) -> float:
-    """Return the token F1, where a yes, no or noanswer is matched by itself only.
+    """Return the token F1, where "yes", "no" and "noanswer" match only as the whole answer.
 
     Example:
         >>> closed_f1("yes it is", "yes"), closed_f1("blue whale whale", "whale blue")
@@ -46,7 +46,7 @@ def answer_metrics(prediction: str, golds: Sequence[str]) -> dict[str, float]:
 
 
 def output_metrics(output: str, golds: Sequence[str]) -> dict[str, float]:
-    """Return each metric of an output: the better of the whole text and of what it states.
+    """Return each metric of an output: the better of the whole text and of the answer parsed from it.
 
     Example:
         >>> output_metrics("I think so.\\nAnswer: Paris", ["Paris"])["exact_match"]

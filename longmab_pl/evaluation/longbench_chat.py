@@ -16,7 +16,7 @@ class ChatTotal:
         total: a fifth of the sum of all ratings (10 to 100 for the fifty cases); a case without a verdict counts as the
             mean of the others. None where no case has one.
         judged: cases with a verdict.
-        unjudged: cases without.
+        unjudged: cases without a verdict.
     """
 
     total: float | None
@@ -33,7 +33,7 @@ def chat_rating(reply: str) -> float | None:
 
 
 def chat_total(ratings: Sequence[float | None]) -> ChatTotal:
-    """Return the total of the cases' ratings (None: no verdict) with the number of those that have none.
+    """Return the total of the cases' ratings (None: no verdict), with the number of cases that have none.
 
     Example:
         >>> chat_total([10.0, 1.0]).total, chat_total([10.0, None])

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from longmab_pl.rewards.llm_judge.ratings import Ratings, parse_ratings
 
 DIMENSIONS = ("Relevance", "Accuracy", "Coherence", "Clarity", "Breadth and Depth", "Reading Experience")
-"""What the judge rates from 1 to 5."""
+"""Dimensions that the judge rates from 1 to 5."""
 
 BUCKETS = ((0, 500), (500, 2000), (2000, 4000), (4000, 20_000))
-"""Required lengths in words that are reported together, the upper end left out."""
+"""Ranges of required lengths in words that are reported together; the upper end is exclusive."""
 
 
 def parse_quality(reply: str) -> Ratings | None:

@@ -29,12 +29,12 @@ class ItemScores:
 
 
 class RecordMetric(Metric, ABC):
-    """Means over records of scores that each record has on its own. The evaluation runner scores through these.
+    """Means over records of scores that each record has on its own. The evaluation runner scores with them.
 
     The sums are kept in double precision, so that the second decimal of a published number can be compared. Before any
     `update` the means are NaN.
 
-    A metric of your own defines `names` and `score`:
+    A custom metric defines `names` and `score`:
 
         class Contains(RecordMetric):
             names = ("contains",)

@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def without_middle(items: Sequence[T], limit: int) -> list[T]:
-    """Return the first `limit // 2` items and the rest of `limit` from the end, or all if there are not more."""
+    """Return the first `limit // 2` items and the rest of `limit` from the end, or all if there are at most `limit`."""
     if len(items) <= limit:
         return list(items)
     first = limit // 2
@@ -17,7 +17,7 @@ def without_middle(items: Sequence[T], limit: int) -> list[T]:
 
 
 def without_middle_evenly(items: Sequence[T], limit: int) -> list[T]:
-    """Return the first and the last `limit // 2` items, or all if there are not more than `limit`."""
+    """Return the first and the last `limit // 2` items, or all if there are at most `limit`."""
     if len(items) <= limit:
         return list(items)
     half = limit // 2
@@ -25,12 +25,12 @@ def without_middle_evenly(items: Sequence[T], limit: int) -> list[T]:
 
 
 def cut_text(text: str, tokenizer: Any, limit: int) -> tuple[str, bool]:
-    """Return a text of at most `limit` tokens and whether it was cut; one that fits is returned untouched.
+    """Return a text of at most `limit` tokens and whether it was cut; a text that fits is returned unchanged.
 
     Args:
         text: the whole filled prompt, before any chat template.
         tokenizer: a Hugging Face tokenizer; the tokens that it adds by itself count.
-        limit: tokens that are kept; spelled-out special tokens disappear from a text that is cut.
+        limit: tokens that are kept; a text that is cut loses its spelled-out special tokens.
     """
     ids = tokenizer(text, truncation=False, verbose=False)["input_ids"]
     if len(ids) <= limit:

@@ -1,4 +1,4 @@
-"""The model that `longmab evaluate` is asked about: its name in tables and files, its tokenizer, its engine."""
+"""The model that `longmab evaluate` evaluates: its name in tables and files, its tokenizer, its engine."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from longmab_pl.shown import first_line, tell
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A model, with an adapter or without.
+    """A model with or without an adapter.
 
     Args:
         name: the model as it was given.
         resolved: its folder or hub name.
-        adapter: checked to fit the model.
+        adapter: the adapter, checked to fit the model; None: none.
     """
 
     name: str
@@ -32,7 +32,7 @@ class EvaluatedModel:
 
     @property
     def label(self) -> str:
-        """For tables: the model's name and the adapter's with its digest."""
+        """The label in tables: the model's name and the adapter's with its digest."""
         name = model_name(self.name)
         if self.adapter is None:
             return name
@@ -44,12 +44,12 @@ class EvaluatedModel:
         return re.sub(r"[^\w.-]+", "-", self.label)
 
     def identity(self, weight_format: str) -> str:
-        """See `model_identity`."""
+        """Return the key of the model's predictions, see `model_identity`."""
         return model_identity(self.name, self.adapter.digest if self.adapter else None, weight_format)
 
 
 def evaluated_model(model: str, adapter: str | None) -> EvaluatedModel:
-    """Find the model and check that the adapter fits; notes on stderr where it says that it belongs to another model.
+    """Find the model and check that the adapter fits; warn on stderr if the adapter names another model.
 
     Raises:
         ConfigError: there is no such model, or the adapter cannot be used with it.
@@ -69,7 +69,7 @@ def model_name(model: str) -> str:
 
 
 def model_identity(model: str, adapter: str | None, weight_format: str) -> str:
-    """Return what predictions are found again by: the same for an evaluation in a run and for `longmab evaluate`.
+    """Return the key of a model's predictions, the same for an evaluation in a run and for `longmab evaluate`.
 
     Args:
         model: as it was given.
@@ -108,7 +108,7 @@ def vllm_engine(
     kv_cache_gb: float,
     gpu_memory_utilization: float,
 ) -> Engine:
-    """vLLM in this process, not started yet, with room for the adapter's rank.
+    """Return a vLLM engine in this process, not started yet, with room for the adapter's rank.
 
     Raises:
         ConfigError: a setting is out of range, or the rank is more than vLLM takes.
@@ -133,7 +133,7 @@ def vllm_engine(
 
 
 def _weights_digest(model: str) -> str:
-    """For a local folder: ", " and 8 digits that change with its configuration and, by samples, with its weights."""
+    """Return ", " and a digest (8 digits) of a local folder's configuration and of samples of its weights."""
     folder = Path(model).expanduser()
     if not folder.is_dir():
         return ""

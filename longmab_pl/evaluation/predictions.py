@@ -1,4 +1,4 @@
-"""Predictions on disk: one JSON line each, written as they finish, found again by a run that was cut off."""
+"""Predictions on disk: one JSON line each, written as they finish, reused by a run that was interrupted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from longmab_pl.storage.files import atomic_write_binary
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model answered to one record.
+    """The model's answer to one record.
 
     Args:
         id: the record's id.
@@ -38,7 +38,7 @@ class Prediction:
 
 
 def record_digest(record: QARecord) -> str:
-    """A short hash of question and context: a record that changed under the same id is asked again."""
+    """Return a short hash of question and context, so that a record changed under the same id is asked again."""
     digest = hashlib.sha256(record.question.encode())
     digest.update(b"\0")
     digest.update(record.context.encode())
@@ -58,14 +58,14 @@ class PredictionFile:
     """`<folder>/<task>.jsonl` with `<folder>/<task>.settings.json` beside it.
 
     The rows carry `pred`, `answers`, `all_classes` and `length`, so that LongBench's official scorer reads the file.
-    What the predictions depend on (model, prompt, sampling) stands in the settings file; predictions made under other
-    settings are never mixed in. A line that is damaged on disk is named, taken out, and its question asked again.
+    The settings file holds what the predictions depend on (model, prompt, sampling); predictions made under other
+    settings are never mixed in. A damaged line is reported and removed, and its question is asked again.
 
     Args:
         folder: made if missing.
         task: the task's name.
         settings: as JSON.
-        overwrite: throw away predictions made under other settings in place of refusing.
+        overwrite: delete predictions made under other settings instead of raising an error.
 
     Raises:
         ConfigError: the folder holds predictions of this task made under other settings.
@@ -86,7 +86,7 @@ class PredictionFile:
             self._opened().close()
 
     def append(self, prediction: Prediction, gold: dict[str, Any], scores: dict[str, float]) -> None:
-        """Write one finished prediction; it is with the operating system then.
+        """Write one finished prediction and hand it to the operating system.
 
         Raises:
             LongMabError: the disk is full or the file cannot be written; the same command continues.
@@ -135,9 +135,9 @@ class PredictionFile:
 
 
 def changed_settings(folder: Path, task: str, settings: dict[str, Any]) -> list[str] | None:
-    """Names of the settings that differ from those of the predictions in `folder`; None if all are the same.
+    """Return the names of the settings that differ from those of the predictions in `folder`; None if all are equal.
 
-    Where no settings were ever written, that is a difference too: all of them are named.
+    If no settings were ever written, all of them differ.
     """
     known, wanted = _read_settings(_settings_path(folder, task)), json.loads(json.dumps(settings))
     if known == wanted:
@@ -146,7 +146,7 @@ def changed_settings(folder: Path, task: str, settings: dict[str, Any]) -> list[
 
 
 def refuse_other_settings(folder: Path, task: str, settings: dict[str, Any]) -> None:
-    """Raises `ConfigError` if there are predictions of this task in `folder` that were made with other settings."""
+    """Raise `ConfigError` if `folder` has predictions of this task that were made with other settings."""
     path = folder / f"{task}.jsonl"
     if changed_settings(folder, task, settings) is None or not path.exists() or not path.stat().st_size:
         return

@@ -1,4 +1,4 @@
-"""A benchmark's items as a task: one filled prompt each, cut in the middle, and a score of the benchmark's own."""
+"""A benchmark's items as a task: one filled prompt each, cut in the middle, and the benchmark's own score."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class BenchmarkItem(QARecord):
 
     Args:
         options: texts to choose from.
-        groups: name of a breakdown to the item's group in it ("difficulty" to "easy").
+        groups: the item's group ("easy") by name of the breakdown ("difficulty").
     """
 
     options: tuple[str, ...] = ()
@@ -34,12 +34,12 @@ class PromptedTask:
     Args:
         name: unique in one run; the stem of the predictions file.
         records: the items.
-        fill: an item to the text of the user's turn.
-        scorer: of an answer without its reasoning.
+        fill: function from an item to the text of the user's turn.
+        scorer: score of an answer without its reasoning.
         asking: chat template and thinking mode.
         sampling: decoding; `max_tokens` is the longest answer.
         prompt_tokens: longer prompts lose their middle, before the chat template; None: only the engine's limit cuts.
-        template: what `fill` puts around an item, for the settings.
+        template: the text that `fill` puts around an item, for the settings.
         means: how the scores are named and added up.
     """
 
@@ -79,7 +79,7 @@ class PromptedTask:
         return {"answers": list(record.answers), **record.groups}
 
     def buckets(self) -> Mapping[str, Sequence[str]] | None:
-        """The items of each group."""
+        """Return the ids of the items of each group, or None without groups."""
         found: dict[str, list[str]] = {}
         for item in self.records:
             for name, group in item.groups.items():

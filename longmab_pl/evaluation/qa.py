@@ -38,8 +38,8 @@ class QATask:
 
     Args:
         name: name in results and files.
-        records: what to ask.
-        protocol: how a record is read; the same one as in the rollout.
+        records: the records to ask.
+        protocol: prompt format; the same one as in the rollout.
         sampling: the authors' greedy settings by default.
         max_context_tokens: contexts above this many tokens are cut in the middle (authors: 100,000); None: only the
             engine's own limit cuts.
@@ -123,10 +123,10 @@ class QASuite(Suite):
     Args:
         data: records as for training (`shipped:synthetic_eval`, a JSONL file, a Hugging Face dataset), or a folder or
             zip of JSONL files, each of which is a task of its own.
-        tasks: names of those files, or groups of LongBench tasks; None: all that are there.
-        name: names metrics, the folder of the predictions, and the task where `data` is one set of questions.
+        tasks: names of those files, or groups of LongBench tasks; None: all that the data has.
+        name: name in metrics, the folder of the predictions, and the task where `data` is one set of questions.
         limit: at most this many records per task.
-        seed: draw them at random with this seed; None: the first ones.
+        seed: random seed of the sample; None: the first records.
         on_bad_record: `error` refuses a set of questions with bad records, `skip` reports and skips them. In a folder
             or zip they are always skipped.
         fields: the data's names of `id, question, answers, context` where they are others: `{question: ask}`.

@@ -21,7 +21,7 @@ class ItemResult:
         id: the record's id.
         scores: metric to score, in 0..1.
         well_formed: whether an answer of the asked form could be read.
-        truncated: whether the response ran into the token limit.
+        truncated: whether the response reached the token limit.
         cut: whether the prompt was cut in the middle.
         prompt_tokens, completion_tokens: lengths in tokens.
     """
@@ -45,7 +45,7 @@ class TaskResult:
         intervals: metric to the (low, high) bootstrap interval of its mean, in 0..100.
         n: records scored.
         format_failures: predictions from which no answer of the asked form could be read (they score 0).
-        truncated_responses: responses that ran into the token limit.
+        truncated_responses: responses that reached the token limit.
         cut_prompts: prompts cut in the middle to fit.
         skipped: record id to the reason why it could not be asked; these are not in the means.
         buckets: LongBench-E length bucket to {"score": 0..100 or None when empty, "n": records}; None for other tasks.
@@ -65,7 +65,7 @@ class TaskResult:
 
     @property
     def metric(self) -> str:
-        """The main metric."""
+        """The name of the main metric."""
         return next(iter(self.scores))
 
     @property
@@ -79,7 +79,7 @@ class TaskResult:
         return 1 - self.format_failures / self.n
 
     def summary(self) -> dict[str, float]:
-        """Scores (0..100), `format_rate` (0..1), `truncated_rate` (0..1) and `n`, flat, for a logger."""
+        """Return scores (0..100), `format_rate` (0..1), `truncated_rate` (0..1) and `n`, flat, for a logger."""
         return {
             **self.scores,
             "format_rate": self.format_rate,
@@ -99,7 +99,7 @@ class EvaluationResult:
         macro_intervals: metric to its (low, high) bootstrap interval; records are resampled within each task.
         seconds: wall-clock time, predictions that were already on disk not counted.
         prompt_tokens, cached_tokens, completion_tokens: totals of what was asked in this run (not of what was resumed).
-        policy: stands for the weights that answered, where `model` does not: model and adapter digest.
+        policy: name of the weights that answered (model and adapter digest), where `model` does not name them.
     """
 
     model: str
@@ -115,17 +115,17 @@ class EvaluationResult:
 
     @property
     def score(self) -> float:
-        """Mean over tasks of each task's main metric, in 0..100."""
+        """The mean over tasks of each task's main metric, in 0..100."""
         return sum(task.score for task in self.tasks.values()) / len(self.tasks)
 
     def score_interval(self, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
-        """The (low, high) bootstrap interval of `score`; records are resampled within each task."""
+        """Return the (low, high) bootstrap interval of `score`; records are resampled within each task."""
         groups = [[item.scores[task.metric] for item in task.items] for task in self.tasks.values()]
         low, high = bootstrap_interval(groups, confidence=confidence, resamples=resamples, seed=seed)
         return 100 * low, 100 * high
 
     def only(self, names: Collection[str]) -> EvaluationResult:
-        """The result on these of its tasks, averages and their intervals included."""
+        """Return the result on some of its tasks, with their averages and intervals."""
         tasks = {name: task for name, task in self.tasks.items() if name in names}
         if len(tasks) == len(self.tasks):
             return self
@@ -133,7 +133,7 @@ class EvaluationResult:
         return replace(self, tasks=tasks, macro=macro, macro_intervals=intervals)
 
     def summary(self) -> dict[str, float]:
-        """Flat `task/metric` numbers and `macro/metric`, for a logger."""
+        """Return `task/metric` and `macro/metric` as flat numbers for a logger."""
         flat = {f"{name}/{key}": value for name, task in self.tasks.items() for key, value in task.summary().items()}
         return flat | {f"macro/{metric}": value for metric, value in self.macro.items()}
 
@@ -142,7 +142,7 @@ class EvaluationResult:
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> EvaluationResult:
-        """The inverse of `to_json`. Raises `KeyError` or `TypeError` for another object."""
+        """Return the result that `to_json` wrote. Raises `KeyError` or `TypeError` for another object."""
         tasks = {}
         for name, task in row["tasks"].items():
             items = tuple(ItemResult(**item) for item in task["items"])
@@ -150,12 +150,12 @@ class EvaluationResult:
         return cls(**{**row, "tasks": tasks, "macro_intervals": _pairs(row["macro_intervals"])})
 
     def save(self, path: Path) -> None:
-        """Write JSON, whole or not at all."""
+        """Write JSON atomically: the file is complete or unchanged."""
         write_checked_json(path, self.to_json())
 
     @classmethod
     def load(cls, path: Path) -> EvaluationResult:
-        """Read what `save` wrote. Raises `DataError` if the file is missing or is something else."""
+        """Read what `save` wrote. Raises `DataError` if the file is missing or is not a result."""
         try:
             row = json.loads(path.read_text(encoding="utf-8"))
             return cls.from_json(verified(row, path, "run the same evaluation again; its predictions are kept"))
@@ -178,7 +178,7 @@ def task_result(
     resamples: int = 2000,
     seed: int = 0,
 ) -> TaskResult:
-    """Average a task's items.
+    """Return a task's result from its items.
 
     Args:
         name: the task.
@@ -186,7 +186,7 @@ def task_result(
         items: at least one.
         skipped: record id to reason.
         buckets: bucket to record ids.
-        confidence, resamples, seed: of the bootstrap.
+        confidence, resamples, seed: settings of the bootstrap.
     """
     intervals = {}
     for metric in metrics:
@@ -217,7 +217,7 @@ def task_result(
 def macro_average(
     tasks: dict[str, TaskResult], *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Mean over tasks (0..100) of each metric that any of them has, and its bootstrap interval."""
+    """Return the mean over tasks (0..100) of each metric that any of them has, and its bootstrap interval."""
     means, intervals = {}, {}
     for metric in dict.fromkeys(metric for task in tasks.values() for metric in task.scores):
         having = [task for task in tasks.values() if metric in task.scores]
@@ -243,9 +243,9 @@ def compare(
 
     Args:
         first: the baseline, for example the base model.
-        second: what is compared with it.
-        metric: which score; None takes each task's main one.
-        confidence, resamples, seed: of the test (`statistics.paired_test`).
+        second: the result to compare with it.
+        metric: name of the score; None takes each task's main one.
+        confidence, resamples, seed: settings of the test (`statistics.paired_test`).
 
     Raises:
         ConfigError: the two have no task, metric and record in common.

@@ -1,4 +1,4 @@
-"""Run evaluation tasks on an engine: requests stream in, scores stream out, and a run that was cut off continues."""
+"""The evaluation runner: asks tasks on an engine, scores answers as they finish, resumes an interrupted run."""
 
 from __future__ import annotations
 
@@ -44,24 +44,24 @@ def evaluate(
     resamples: int = 2000,
     seed: int = 0,
 ) -> EvaluationResult:
-    """Ask every record of every task once and score the answers.
+    """Ask every record of every task once, score the answers and return the result.
 
     Records with the same context are asked one after the other, so that the engine's prefix cache holds it. A record
-    whose prompt cannot be made to fit is reported in `TaskResult.skipped` and the rest is scored.
+    whose prompt cannot be made to fit is reported in `TaskResult.skipped`; the others are scored.
 
     Args:
         tasks: one task or several, with different names.
-        engine: a started engine with nothing in flight; it answers with whatever adapter it was synced to.
+        engine: a started engine without open requests; it answers with the adapter that it was synced to.
         tokenizer: the model's Hugging Face tokenizer.
         model: label of model and adapter; predictions made under another label are not reused.
         predictions: folder for `<task>.jsonl` files (`PredictionFile`); finished predictions found there are not asked
             for again. None keeps nothing on disk.
-        overwrite: throw away predictions made under other settings in place of refusing.
+        overwrite: delete predictions made under other settings instead of raising an error.
         progress: show a progress bar with the running mean of the main scores.
-        desc: what the progress bar is called.
+        desc: title of the progress bar.
         max_in_flight: requests given to the engine at once; None: twice its concurrency, so that it never waits for
             the next prompt to be tokenized.
-        confidence, resamples, seed: of the bootstrap intervals.
+        confidence, resamples, seed: settings of the bootstrap intervals.
 
     Raises:
         ConfigError: no task, two of the same name, or predictions on disk that belong to other settings.
@@ -116,19 +116,19 @@ def rescore(
     resamples: int = 2000,
     seed: int = 0,
 ) -> EvaluationResult | None:
-    """The result of an evaluation whose predictions are all on disk, or None while there is something left to ask.
+    """Return the result of an evaluation whose predictions are all on disk, or None if some are missing.
 
-    Needs no engine, so it is the first thing to try: a finished evaluation asked for again costs seconds.
+    It needs no engine, so try it first: rescoring a finished evaluation takes seconds.
 
     Args:
-        tasks, tokenizer, model, predictions, overwrite, confidence, resamples, seed: as of `evaluate`.
-        max_model_len: what the engine would take, in tokens; other predictions than those are not used.
-        limit_is_known: whether that is configured; a guess is never the reason for a refusal.
-        weight_format: how the engine would hold them (`Engine.weight_format`).
+        tasks, tokenizer, model, predictions, overwrite, confidence, resamples, seed: as in `evaluate`.
+        max_model_len: the engine's limit in tokens; predictions under another limit are not used.
+        limit_is_known: whether the limit is configured; a guessed limit never causes an error.
+        weight_format: how the engine would hold the weights (`Engine.weight_format`).
 
     Raises:
-        ConfigError: as `evaluate`.
-        DataError: as `evaluate`.
+        ConfigError: as in `evaluate`.
+        DataError: as in `evaluate`.
     """
     folder = Path(predictions)
     works = [_Work(task, task.metric()) for task in _named(tasks)]
@@ -158,7 +158,7 @@ def rescore(
 
 
 def _settings(task: EvaluationTask, model: str, max_model_len: int) -> dict[str, Any]:
-    """All that the predictions of a task depend on beside its records."""
+    """Return all settings that the predictions of a task depend on, beside its records."""
     return {"model": model, "max_model_len": max_model_len, **task.settings()}
 
 
@@ -187,7 +187,7 @@ def _result(
 
 @dataclass
 class _Work:
-    """One task under way: what is finished, by position in the task's records."""
+    """A task in progress: its finished records, by position in the task's records."""
 
     task: EvaluationTask
     metric: RecordMetric
@@ -219,7 +219,7 @@ class _Work:
         return dict(scored.scores)
 
     def running_score(self) -> float:
-        """Mean of the main metric so far, in 0..100; this process alone asks, so nothing is added up over ranks."""
+        """Return the mean of the main metric so far in this process, in 0..100."""
         return self.metric.means()[self.metric.names[0]]
 
 
@@ -235,7 +235,7 @@ class _Run:
         self.prompt_tokens = self.cached_tokens = self.completion_tokens = 0
 
     def running_score(self) -> float:
-        """Mean over the tasks begun of the main metric so far, in 0..100."""
+        """Return the mean over the started tasks of the main metric so far, in 0..100."""
         begun = [work for work in self.works if work.items]
         return sum(work.running_score() for work in begun) / max(len(begun), 1)
 
@@ -262,7 +262,7 @@ class _Run:
                 asked_at = time.monotonic()
                 completions = self.engine.poll()
                 if not completions and time.monotonic() - asked_at < 1e-3:
-                    time.sleep(1e-3)  # an engine in another process has nothing yet: leave it the core
+                    time.sleep(1e-3)  # an engine in another process has no answer yet: free the core for it
                 for completion in completions:
                     if completion.request_id not in flying:
                         raise EngineError(
@@ -273,7 +273,7 @@ class _Run:
                     yield
         finally:
             if flying:
-                self.engine.abort()  # left early: nothing must keep generating for nobody
+                self.engine.abort()  # stopped early: cancel requests that are still generating
 
     def _unfinished(self) -> Iterator[tuple[_Work, int]]:
         for work in self.works:

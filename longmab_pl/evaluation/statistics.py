@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _DRAWS_AT_ONCE = 4_000_000
-"""Resampled values in memory at once: 32 MB."""
+"""Number of resampled values in memory at once (32 MB)."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def paired_test(
         first, second: per-record scores in the same order, one group per task (`bootstrap_interval`).
         confidence: of the interval of the difference.
         resamples: number of permutations, and of bootstrap samples for the interval.
-        seed: of both.
+        seed: random seed of both.
 
     Returns:
         The test in the units of the scores.
@@ -125,7 +125,7 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
     """Return the Wilson score interval of a share (Wilson 1927), in 0..1.
 
     Args:
-        successes: how many of the trials.
+        successes: number of successes among the trials.
         trials: at least 1.
         confidence: coverage in (0, 1).
     """

@@ -1,4 +1,4 @@
-"""The socket for evaluations: what `longmab evaluate` and the `Evaluation` callback know of one."""
+"""The interface of evaluation suites, used by `longmab evaluate` and the `Evaluation` callback."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 def _ignore(note: str) -> None:
-    """Where nobody reads notes."""
+    """Ignore a note."""
 
 
 @dataclass(frozen=True)
 class SuiteContext:
-    """What a suite may use of its surroundings.
+    """The context that a suite is given.
 
     Args:
         prompt_format: the rollout's own, for suites that are given none; None outside a run.
-        note: told about rows that cannot be used.
+        note: function that is called with messages about rows that cannot be used.
     """
 
     prompt_format: PromptFormat | None = None
@@ -44,7 +44,7 @@ class Picture:
     Args:
         name: its file's stem.
         figure: the drawing.
-        numbers: what it shows of the last result, as JSON; written beside the picture.
+        numbers: the numbers of the last result that it shows, as JSON; written beside the picture.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Picture:
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> Path:
-        """Write `<name>.png`, and `<name>.json` where there are numbers, into a folder; the picture's path."""
+        """Write `<name>.png`, and `<name>.json` if there are numbers, into a folder; return the picture's path."""
         if self.numbers:
             with atomic_write(folder / f"{self.name}.json") as file:
                 file.write(json.dumps(self.numbers, indent=1) + "\n")
@@ -64,8 +64,8 @@ class Picture:
 class Suite(Protocol):
     """An evaluation: which tasks it asks, which score counts, and how its results are shown.
 
-    Implementations subclass this class and define `name` and `tasks`; the rest has defaults that suit tasks scored by
-    means. They are given by class path: `longmab evaluate --suite my_module.MySuite`, and as `suite` of
+    Implementations subclass this class and define `name` and `tasks`; the other methods have defaults for tasks scored
+    by means. They are given by class path: `longmab evaluate --suite my_module.MySuite`, and as `suite` of
     `longmab_pl.callbacks.Evaluation`. See `QASuite`, `LongBenchSuite`, `InfiniteBenchSuite` and `NeedleSuite`.
 
     Example:
@@ -79,7 +79,7 @@ class Suite(Protocol):
 
     @property
     def name(self) -> str:
-        """Names metrics (`eval/<name>/...`) and the folder of the predictions."""
+        """The suite's name in metrics (`eval/<name>/...`) and in the folder of the predictions."""
 
     @property
     def headline(self) -> str:
@@ -90,7 +90,7 @@ class Suite(Protocol):
         """Return the tasks with their records.
 
         Args:
-            tokenizer: the evaluated model's.
+            tokenizer: the evaluated model's tokenizer.
             context: see `SuiteContext`.
 
         Raises:

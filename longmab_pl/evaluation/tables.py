@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def results_table(results: Sequence[EvaluationResult], *, test: bool = True) -> Table:
-    """One row per task and metric, one column per result; the first result is the baseline.
+    """Return a table with a row per task and metric and a column per result; the first result is the baseline.
 
     Cells read "score [low, high]" in 0..100. With several results each further one also gets a column with its
     difference from the first and the p-value of the paired test over the records both answered.
@@ -58,7 +58,7 @@ def results_table(results: Sequence[EvaluationResult], *, test: bool = True) -> 
 
 
 def notes(result: EvaluationResult) -> list[str]:
-    """What a reader of the scores must know: unreadable and truncated answers, cut prompts, skipped records."""
+    """Return notes on the scores: unreadable and truncated answers, cut prompts, skipped records."""
     lines = []
     for task in result.tasks.values():
         counts = {
@@ -82,7 +82,7 @@ def _cell(scores: Mapping[str, float], intervals: Mapping[str, tuple[float, floa
 
 
 def _shared_metrics(results: Sequence[EvaluationResult]) -> list[str]:
-    """Metrics that more than one task of a result has."""
+    """Return the metrics that more than one task of a result has."""
     shared = []
     for metric in dict.fromkeys(metric for result in results for metric in result.macro):
         if any(sum(metric in task.scores for task in result.tasks.values()) > 1 for result in results):

@@ -1,4 +1,4 @@
-"""What the runner asks of an evaluation: records, how one becomes a prompt, and how its prediction is scored."""
+"""The interface of evaluation tasks: records, their prompts, and the scoring of predictions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class EvaluationTask(Protocol):
 
     @property
     def name(self) -> str:
-        """Unique in one run; also the stem of the predictions file."""
+        """The task's name, unique in one run; also the stem of the predictions file."""
 
     @property
     def records(self) -> Sequence[QARecord]: ...
@@ -43,17 +43,22 @@ class EvaluationTask(Protocol):
         """Return a new metric, which scores the predictions of one evaluation."""
 
     def settings(self) -> dict[str, Any]:
-        """Everything beside the record that a prediction depends on, as JSON; a change makes old predictions stale."""
+        """Return everything beside the record that a prediction depends on, as JSON.
+
+        Predictions made under other settings are not reused.
+        """
 
     def prompt(self, record: QARecord, tokenizer: Any, max_model_len: int) -> Prompt:
-        """The record's prompt. Raises `PromptTooLong` if the parts that cannot be cut do not fit."""
+        """Return the record's prompt. Raises `PromptTooLong` if the parts that cannot be cut do not fit."""
 
     def response(self, text: str) -> str:
-        """The text to score and keep, given what the engine generated."""
+        """Return the text to score and keep, given what the engine generated."""
 
     def gold(self, record: QARecord) -> dict[str, Any]:
-        """What the predictions file keeps of the record beside its id, and the metric gets: `answers`, and the labels
-        of a classification task as `all_classes`."""
+        """Return the record's gold data for the predictions file and the metric.
+
+        It holds `answers`, and the labels of a classification task as `all_classes`.
+        """
 
     def buckets(self) -> Mapping[str, Sequence[str]] | None:
-        """Length buckets (name to record ids) that are also averaged on their own, or None."""
+        """Return length buckets (name to record ids) that are also averaged separately, or None."""

@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 Which = Literal["auto", "best", "last"]
 
 DESCRIPTION = "longmab_adapter"
-"""Where a checkpoint says what its adapter is: `base_model` and PEFT's own configuration (JSON text)."""
+"""Checkpoint key of the adapter's description: `base_model` and PEFT's own configuration (JSON text)."""
 
 TEXTS, TEXT_TOKENS = 4, 384
-"""How many texts a merge is measured on, and their longest length."""
+"""Number of texts that a merge is measured on, and their longest length in tokens."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an adapter to export lies.
+    """The location of an adapter to export.
 
     Args:
         path: a Lightning checkpoint, or a PEFT folder.
         run: the run folder that it came from, or None.
-        chosen_by: why it and no other of the run, for people.
+        chosen_by: why this adapter of the run was chosen, in words.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class Adapter:
     Args:
         policy: its "default" adapter holds the weights.
         base_model: as training named it.
-        step: optimizer steps that it has had, if known.
+        step: optimizer steps that it was trained for, if known.
     """
 
     policy: PeftModel
@@ -72,13 +72,13 @@ class Adapter:
 
 
 def describe_adapter(policy: PeftModel, base_model: str) -> dict[str, str]:
-    """What a checkpoint must say beside the weights so that they can be exported without the run's configuration."""
+    """Return what a checkpoint must hold beside the weights to be exported without the run's configuration."""
     config = policy.peft_config[adapters.POLICY].to_dict()
     return {"base_model": base_model, "config": json.dumps(config, default=sorted)}
 
 
 def find_origin(source: Path, which: Which = "auto") -> Origin:
-    """Find the adapter that a path means.
+    """Return the location of the adapter that a path names.
 
     Args:
         source: a run folder, a checkpoint, or a PEFT folder.
@@ -111,11 +111,11 @@ def find_origin(source: Path, which: Which = "auto") -> Origin:
 
 
 def load_adapter(origin: Origin, base_model: str | None = None) -> Adapter:
-    """Read an adapter and check that it is whole; the base model's weights are not loaded.
+    """Read an adapter and check that it is complete; the base model's weights are not loaded.
 
     Args:
         origin: see `find_origin`.
-        base_model: folder of the base model where the recorded one is not there any more.
+        base_model: folder of the base model if the recorded one no longer exists.
 
     Raises:
         ConfigError: it cannot be read.
@@ -172,7 +172,7 @@ def _of_folder(path: Path, base_model: str | None) -> Adapter:
 
 
 def _without_base(config: PeftConfig, model: str) -> PeftModel:
-    """The adapter's modules in the base model's structure; no weights on either side yet."""
+    """Return the adapter's modules in the base model's structure, both without weights."""
     from peft import get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -187,7 +187,7 @@ def _without_base(config: PeftConfig, model: str) -> PeftModel:
 
 
 def base_to_load(recorded: str, given: str | None) -> str:
-    """Where the base model is: the given one if it is here, else what training recorded."""
+    """Return the base model to load: the given one if it exists on this machine, else the recorded one."""
     if given is not None and (given.startswith("bundled:") or Path(given).expanduser().is_dir()):
         return resolve_model(given)
     return resolve_model(recorded)
@@ -203,7 +203,7 @@ def _step_of_folder(folder: Path) -> int | None:
 
 
 def measured_texts(run: Path | None, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """Texts to measure a merge on: prompts and chosen answers of the run's own pairs, or of the shipped records."""
+    """Return texts to measure a merge on: prompts and chosen answers of the run's pairs, or of the shipped records."""
     texts: list[list[int]] = []
     for prompt, answer in itertools.islice(_examples(run), TEXTS):
         before = encoding.chat(tokenizer, prompt, data=[answer])
@@ -253,7 +253,7 @@ def export(
             is a local folder, the base model is also read from there.
 
     Raises:
-        ConfigError: nothing to export there, or the base model cannot be read.
+        ConfigError: there is nothing to export, or the base model cannot be read.
     """
     from longmab_pl.export.model_card import write_card
 
@@ -296,7 +296,7 @@ def _merge(
 
 
 def rounding_advice(kept: MergeFidelity, dtype: str) -> str:
-    """What to do where a merge has lost or blurred the adapter, or ""."""
+    """Return what to do if a merge lost or distorted the adapter, or ""."""
     if kept.share > 0.9 and kept.error < 0.25:
         return ""
     return f"in {dtype} the merged model has {kept}; use --dtype float32, or serve the adapter beside its base model"

@@ -1,8 +1,8 @@
-"""An adapter and its base model as one plain model, and how much of the adapter its number format has kept.
+"""Merges of an adapter into its base model, and how much of the adapter the number format keeps.
 
-A bf16 weight has 8 significant bits, so a change smaller than about 1/512 of the weight rounds away: a young adapter,
-merged, may hardly be there any more. Therefore every layer is merged in float32, rounded once, and the rounded model is
-measured against the adapter on texts.
+A bf16 weight has 8 significant bits, so a change smaller than about 1/512 of the weight is lost in rounding. An adapter
+after few steps may lose most of its effect in a merge. Therefore every layer is merged in float32 and rounded once, and
+the rounded model is measured against the adapter on texts.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ MergedDtype = Literal["bfloat16", "float16", "float32"]
 
 @dataclass(frozen=True)
 class MergeFidelity:
-    """What is left of an adapter after merging, on some texts.
+    """How much of an adapter's effect a merge keeps, measured on texts.
 
     With a the adapter's change of the tokens' log-probabilities (nats, one number a token) and m the merged model's,
     both against the base model and all computed in float32: `share` is a·m / a·a, `error` is |m - a| / |a|.
 
     Args:
-        share: 1 when all of the change is there, 0 when none.
-        error: what was added or lost, relative to the change; 0 for an exact merge.
+        share: 1 when all of the change is kept, 0 when none is.
+        error: size of the deviation relative to the change; 0 for an exact merge.
         change: the adapter's root mean square change per token, in nats.
-        texts: texts measured on.
-        tokens: their tokens.
+        texts: number of texts measured on.
+        tokens: number of their tokens.
     """
 
     share: float
@@ -53,7 +53,7 @@ class MergeFidelity:
 
 
 def load_plain(model: str, adapter: Path) -> PeftModel:
-    """The base model in the number format of its files, with an adapter folder on it.
+    """Load the base model in the number format of its files, with an adapter folder on it.
 
     Args:
         model: folder or hub name of the unquantized base model.
@@ -85,12 +85,12 @@ def load_plain(model: str, adapter: Path) -> PeftModel:
 def merge(
     policy: PeftModel, dtype: MergedDtype, texts: Sequence[Sequence[int]]
 ) -> tuple[PreTrainedModel, MergeFidelity]:
-    """Add the adapter to the weights, layer by layer in float32, and round once; the policy is used up.
+    """Add the adapter to the weights, layer by layer in float32, and round once; the policy cannot be used afterwards.
 
     Never more than one layer is in float32 at a time (unless `dtype` is).
 
     Args:
-        policy: as `load_plain` gives it.
+        policy: as `load_plain` returns it.
         dtype: of the merged weights.
         texts: token ids, at least two each, to measure on.
 
@@ -142,7 +142,7 @@ def _refuse_shared(policy: PeftModel, adapted: Sequence[torch.Tensor]) -> None:
 
 @torch.no_grad()
 def _logps(model: PreTrainedModel | PeftModel, texts: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Log-probabilities of all texts' tokens but each first, one text after the other."""
+    """Return the log-probabilities (nats) of all tokens but the first of each text, one text after the other."""
     causal = causal_model(model)
     parts = []
     for text in texts:
@@ -154,9 +154,11 @@ def _logps(model: PreTrainedModel | PeftModel, texts: Sequence[Sequence[int]]) -
 
 @contextmanager
 def _float32_arithmetic(model: torch.nn.Module) -> Iterator[None]:
-    """Within, every module computes in float32, whatever its weights are stored in: bf16 arithmetic alone moves
-    log-probabilities more than a young adapter does. Weights are widened while their module runs, so it takes little
-    memory."""
+    """Let every module compute in float32, in whatever format its weights are stored.
+
+    bf16 arithmetic alone changes log-probabilities more than an adapter after few steps does. Weights are converted
+    only while their module runs, which takes little memory.
+    """
     stored: dict[torch.nn.Module, list[tuple[torch.nn.Parameter, torch.Tensor]]] = {}
 
     def widen(module: torch.nn.Module, _: object) -> None:

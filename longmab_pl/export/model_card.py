@@ -1,7 +1,7 @@
-"""A model card: `model_card.md.j2` filled with what a run left in its folder.
+"""Model cards: `model_card.md.j2` filled with the facts of a run folder.
 
-Names, paths and texts come from data, so the template escapes them: HTML is shown and not obeyed, and code stays in
-its fence.
+Names, paths and texts come from data, so the template escapes them: HTML is shown as text, and code cannot end its
+fence.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ ROUND_COLUMNS = {
     "reward of chosen": ("pairs/chosen_reward", "{:.2f}"),
     "of rejected": ("pairs/rejected_reward", "{:.2f}"),
 }
-"""Title -> statistic of a round, and how it is written."""
+"""Title -> key of a round's statistic, and its number format."""
 
 
 def write_card(folder: Path, facts: RunFacts, merged: tuple[str, MergeFidelity] | None = None) -> Path:
     """Write README.md with its front matter.
 
     Args:
-        folder: of the adapter or the merged model.
-        facts: what to say.
-        merged: number format and losses of a merged model; None for an adapter.
+        folder: folder of the adapter or the merged model.
+        facts: what the card states.
+        merged: number format and fidelity of a merged model; None for an adapter.
 
     Returns:
         The card's path.
@@ -98,16 +98,16 @@ def card(facts: RunFacts, merged: tuple[str, MergeFidelity] | None = None) -> st
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
 
 
-# ---------------------------------------------------------------------- what the template escapes with
+# ---------------------------------------------------------------------- escaping in the template
 
 
 def cell(text: object) -> Markup:
-    """A text in a table's cell, in one line."""
+    """Return a text for a table's cell, in one line."""
     return Markup(escape(shown(str(text), 200)).replace("|", "&#124;"))
 
 
 def inline_code(text: object) -> Markup:
-    """A text as code in a line, whatever backticks it holds."""
+    """Return a text as inline code, whatever backticks it holds."""
     line = shown(str(text), 300)
     ticks = "`" * (_longest_ticks(line) + 1)
     blank = " " if line.startswith("`") or line.endswith("`") else ""
@@ -115,7 +115,7 @@ def inline_code(text: object) -> Markup:
 
 
 def fence(text: object, language: str = "") -> Markup:
-    """A text as a block of code that nothing in it can end."""
+    """Return a text as a block of code that nothing in it can end."""
     ticks = "`" * max(3, _longest_ticks(str(text)) + 1)
     return Markup(f"{ticks}{language}\n{str(text).rstrip()}\n{ticks}")
 
@@ -124,7 +124,7 @@ def _longest_ticks(text: str) -> int:
     return max(map(len, re.findall("`+", text)), default=0)
 
 
-# ---------------------------------------------------------------------- what it is filled with
+# ---------------------------------------------------------------------- values of the template
 
 
 def _short(name: str) -> str:
@@ -178,7 +178,7 @@ def _prompt_format(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _score_tables(facts: RunFacts) -> list[dict[str, Any]]:
-    """A table for each suite and task, with a row for each time that it was evaluated."""
+    """Return a table for each suite and task, with a row for each evaluation."""
     own, tables = facts.own, []
     for name in dict.fromkeys(entry.name for entry in facts.evaluations):
         entries = [entry for entry in facts.evaluations if entry.name == name]
@@ -206,13 +206,13 @@ def _described_parts(facts: RunFacts, data: Mapping[str, Any]) -> list[dict[str,
 
 
 def _described(what: str, component: Any) -> dict[str, str]:
-    """A component's class name, and the first sentence of what a class of this package says of itself."""
+    """Return a component's class name and, for a class of this package, the first sentence of its docstring."""
     path = component if isinstance(component, str) else str(component.get("class_path", ""))
     says = ""
     try:
         doc = inspect.getdoc(find_class(path, object)) or ""
         says = " ".join(doc.partition("\n\n")[0].split())
-    except DataError:  # of somebody else: nothing is imported because a file names it
+    except DataError:  # a class of another package: nothing is imported because a file names it
         pass
     return {"what": what, "name": path.rpartition(".")[2] or path, "says": says}
 
@@ -276,14 +276,14 @@ def _init_args(component: Any) -> Mapping[str, Any]:
 
 
 def _class_and_args(component: Any) -> tuple[str, Mapping[str, Any]]:
-    """Class name and settings of a component as LightningCLI saves it."""
+    """Return the class name and settings of a component as LightningCLI saves it."""
     if isinstance(component, str):
         return component.rpartition(".")[2], {}
     return str(component.get("class_path", "")).rpartition(".")[2], component.get("init_args") or {}
 
 
 def _public(value: Any, name: str = "") -> Any:
-    """Settings without what is nobody's business: passwords, and where folders lie on the training machine."""
+    """Return settings without private values: passwords, and paths of folders on the training machine."""
     if isinstance(value, dict):
         return {key: _public(inner, str(key)) for key, inner in value.items() if inner is not None}
     if isinstance(value, list):

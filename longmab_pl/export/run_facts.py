@@ -1,4 +1,4 @@
-"""What a run left in its folder that a model card says: rounds, settings and scores."""
+"""Facts of a run folder for its model card: rounds, settings and scores."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from longmab_pl.models.bundled import BUNDLED_PREFIX
 from longmab_pl.reporting.run_report import load_report
 
 HUB_NAMES = {"bundled:smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
-"""What the bundled models are on the hub (there with weights that have not been through a 4-bit file)."""
+"""Hub names of the bundled models (the weights on the hub were never stored in 4 bits)."""
 
 FOLDER = re.compile(r"^(?:[~.]{0,2}/|[A-Za-z]:\\)")
-"""How a path to a folder of this machine begins."""
+"""Pattern of the beginning of a path to a folder of this machine."""
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """All that a card says.
+    """The facts of a model card.
 
     Args:
-        base_model: as training or the person named it.
-        digest: of the adapter ("base" for one that changes nothing).
+        base_model: as training or the user named it.
+        digest: digest of the adapter ("base" for one that changes nothing).
         lora: PEFT's configuration.
         step: optimizer steps, if known.
         config: the run's configuration as LightningCLI saved it; empty without a run.
-        rounds: `round.json` of every round that went into the adapter, in their order.
-        evaluations: in the order of optimizer steps.
+        rounds: `round.json` of every round that the adapter was trained on, in order.
+        evaluations: evaluations in the order of optimizer steps.
     """
 
     base_model: str
@@ -57,7 +57,7 @@ class RunFacts:
 
 
 def read_run(run: Path | None, *, base_model: str, digest: str, lora: Mapping[str, Any], step: int | None) -> RunFacts:
-    """Gather the facts of a card.
+    """Read the facts of a card from a run folder.
 
     Args:
         run: the run folder, or None for an adapter from elsewhere.
@@ -79,7 +79,7 @@ def read_run(run: Path | None, *, base_model: str, digest: str, lora: Mapping[st
 
 
 def _rounds(run: Path, step: int | None) -> list[Mapping[str, Any]]:
-    """The rounds whose pairs were trained on before this step."""
+    """Return the rounds whose pairs were trained on before this step."""
     rounds: dict[int, Mapping[str, Any]] = {}
     # A changed setting starts a new round folder: the newest one is what was trained on.
     for path in sorted((run / "rounds").glob("*/round.json"), key=lambda p: p.stat().st_mtime):

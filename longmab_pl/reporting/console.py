@@ -1,4 +1,4 @@
-"""The console that tables and closing lines are printed on."""
+"""The console for tables and closing lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from longmab_pl.shown import printable
 class LiteralConsole(Console):
     """A console that prints every string as it is: no markup, no emoji names, control characters escaped.
 
-    Strings carry names of folders, tasks and models; what is meant to be styled is a `rich.text.Text`.
+    Strings carry names of folders, tasks and models; styled text must be given as a `rich.text.Text`.
     """
 
     def __init__(self, **options: Any) -> None:

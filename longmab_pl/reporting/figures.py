@@ -25,8 +25,9 @@ MARGIN = ("train/rewards/margins", "Reward margin of chosen over rejected")
 
 
 def draw(run: Path) -> Path:
-    """Draw `report.png` in a run folder: reward by pull, pulls by arm, evaluations; without rollouts the training
-    metrics take the place of the first two.
+    """Draw `report.png` in a run folder: reward by pull, pulls by arm, evaluations.
+
+    Without rollouts, training metrics replace the first two.
 
     Returns:
         The picture's path.
@@ -64,7 +65,7 @@ def draw(run: Path) -> Path:
 
 
 def reward_panel(axis: Any, rounds: Sequence[Round]) -> None:
-    """Draw the reward by pull over all records, so that it does not fall only because solved records stop."""
+    """Draw the reward by pull; a record that stopped keeps its last value."""
     for (number, traces), color in zip(rounds, _colors(len(rounds)), strict=True):
         for means, style in ((best_so_far(traces), "-"), (mean_of_step(traces), "--")):
             label = f"round {number}" if style == "-" else None
@@ -107,7 +108,7 @@ def training_panel(axis: Any, epochs: Sequence[Mapping[str, Any]], name: str, ti
 
 
 def evaluations_panel(axis: Any, report: RunReport) -> None:
-    """Draw scores of whole suites with their intervals, and those of single tasks thin in the color of their suite.
+    """Draw the scores of suites with their intervals, and thin lines for single tasks in the color of their suite.
 
     Points are placed by optimizer step and labeled by finished rounds.
     """

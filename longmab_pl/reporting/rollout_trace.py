@@ -1,4 +1,4 @@
-"""What pictures and statistics read of a rollout row: the one place that knows the names of its fields."""
+"""The fields of a rollout row that pictures and statistics read."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class RolloutTrace:
     """One record's rollout without its texts.
 
     Args:
-        rewards: of the responses of each step (pull of a bandit), in order.
-        pulls: how often each arm was pulled; empty for a method without arms.
-        evidence: which arms hold the answer, as long as `pulls`; empty where nobody knows.
+        rewards: rewards of the responses of each step (pull of a bandit), in order.
+        pulls: number of pulls of each arm; empty for a method without arms.
+        evidence: which arms hold the answer, as long as `pulls`; empty where it is unknown.
     """
 
     rewards: tuple[tuple[float, ...], ...]
@@ -27,7 +27,7 @@ class RolloutTrace:
 
 
 def rollout_trace(row: Mapping[str, Any]) -> RolloutTrace:
-    """Return what a row of `rollouts.jsonl` says of its method's course."""
+    """Return the trace in a row of `rollouts.jsonl`."""
     by_step: dict[int, list[float]] = {}
     for response in row["responses"]:
         # The first reward is the one that strategies learn from and pairs compare.
@@ -61,7 +61,7 @@ def read_traces(folder: Path) -> list[RolloutTrace]:
 
 
 def best_so_far(traces: Sequence[RolloutTrace]) -> list[float]:
-    """Return by step the mean over all records of the best reward up to it; a record that stopped keeps its best."""
+    """Return, by step, the mean over all records of the best reward so far; a record that stopped keeps its best."""
 
     def best(trace: RolloutTrace, steps: int) -> float:
         return max(reward for rewards in trace.rewards[:steps] for reward in rewards)
@@ -70,7 +70,7 @@ def best_so_far(traces: Sequence[RolloutTrace]) -> list[float]:
 
 
 def mean_of_step(traces: Sequence[RolloutTrace]) -> list[float]:
-    """Return by step the mean over all records of the step's mean reward; a record that stopped keeps its last."""
+    """Return, by step, the mean over all records of the step's mean reward; a record that stopped keeps its last."""
 
     def mean(trace: RolloutTrace, steps: int) -> float:
         rewards = trace.rewards[:steps][-1]
@@ -98,7 +98,8 @@ def share_of_pulls_by_rank(traces: Sequence[RolloutTrace]) -> list[float]:
 
 
 def evidence_lift(traces: Sequence[RolloutTrace]) -> float | None:
-    """Return how much more often arms with the answer are pulled than chance would; None where nobody knows."""
+    """Return how much more often than by chance arms with the answer are pulled; None where the answer's arms are
+    unknown."""
     lifts = []
     for trace in traces:
         gold, total = sum(trace.evidence), sum(trace.pulls)

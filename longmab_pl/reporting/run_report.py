@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 METRIC_TITLES = {"em": "EM", "f1": "F1", "subem": "SubEM"}
-"""Metrics whose usual spelling is not their key."""
+"""Usual spelling of metrics by their key, where the two differ."""
 
 _GENERAL = ("rollout/", "pairs/", "reward/")
-"""Beginnings of statistics that every method has; the others are what its strategy says of its trace."""
+"""Prefixes of statistics that every method has; the others come from the strategy's trace."""
 
 MOST_COLUMNS = 6
-"""Evaluations side by side in a table; of more the first and the last five are shown."""
+"""Most evaluations side by side in a table; of more, the first and the last five are shown."""
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a run says of itself.
+    """The report of a run, as in `report.json`.
 
     Args:
         rounds: a row for every round or epoch (see the module's description).
-        evaluations: in the order in which they were made.
+        evaluations: rows in the order in which they were made.
     """
 
     rounds: Sequence[Mapping[str, Any]]
@@ -51,7 +51,7 @@ class RunReport:
         return any("folder" in row for row in self.rounds)
 
     def has_more_evaluations(self) -> bool:
-        """Whether there are scores that `round_table` does not show: of single tasks, or from within rounds."""
+        """Return whether there are scores that `round_table` does not show: of single tasks, or from within rounds."""
         return any(entry.task is not None or not _at_round_end(entry) for entry in self.evaluations)
 
     def save(self, run: Path) -> None:
@@ -106,7 +106,7 @@ def round_table(report: RunReport) -> Table:
         for name, shown in columns.items():
             try:
                 cells[name] = shown(row)
-            except KeyError:  # a metric that this run has not
+            except KeyError:  # a metric that this run does not have
                 cells[name] = ""
         cells |= {name: by_round.get(row["round"], "") for name, by_round in scores.items()}
         rows.append(cells | {what: cells[what] if row["round"] else "before"})
@@ -120,7 +120,7 @@ def round_table(report: RunReport) -> Table:
 
 
 def evaluations_table(report: RunReport) -> Table:
-    """Return all scores of suites and tasks with their intervals, a column for each time that was evaluated."""
+    """Return a table of all scores of suites and tasks with their intervals, a column for each evaluation."""
     from rich.table import Table
 
     times = list(dict.fromkeys(entry.when for entry in report.evaluations))
@@ -147,17 +147,17 @@ def evaluations_table(report: RunReport) -> Table:
 
 
 def measured_metrics(entry: EvaluationEntry) -> list[str]:
-    """Return the metrics that were measured and not derived from others: the main one, and all with an interval."""
+    """Return the metrics that are not derived from others: the main one, and all with an interval."""
     return [name for name, score in entry.scores.items() if name == entry.metric or score.low is not None]
 
 
 def shown_metrics(entry: EvaluationEntry) -> list[str]:
-    """Return the metrics of a suite that a summary shows: the measured ones that are no averages over tasks."""
+    """Return the metrics of a suite that a summary shows: measured ones that are not averages over tasks."""
     return [name for name in measured_metrics(entry) if "/" not in name]
 
 
 def _scores_by_round(report: RunReport) -> dict[str, dict[int, str]]:
-    """Column title to the scores of whole suites by round; 0 is before training."""
+    """Return the scores of whole suites by column title and round; round 0 is before training."""
     whole = [entry for entry in report.evaluations if entry.task is None and _at_round_end(entry)]
     several = len({entry.suite for entry in whole}) > 1
     columns: dict[str, dict[int, str]] = {}
@@ -174,12 +174,12 @@ def _at_round_end(entry: EvaluationEntry) -> bool:
 
 
 def _reward_row(name: str, value: float) -> bool:
-    """Return whether a mean belongs into the table: parts of rewards, and excluded responses where there are any."""
+    """Return whether a mean belongs in the table: parts of rewards, and excluded responses where there are any."""
     return name.startswith("reward/") and (value > 0 or not name.endswith("/excluded_rate"))
 
 
 def statistics_table(statistics: dict[str, float], title: str) -> Table:
-    """What one rollout gave, or what pairs were made of it: a line for each number that a person looks at."""
+    """Return a table of the statistics of one rollout, or of its pairs, with a line for each number."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", title_style="bold", show_header=False)

@@ -1,4 +1,4 @@
-"""The batches of one optimizer step: what each of them counts, and checkpoints between them."""
+"""Gradient accumulation: the weight of each batch in its optimizer step, and checkpoints between batches."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 
 
 class StepWeights:
-    """Weights that the batches of one optimizer step have had so far.
+    """The sum of the weights of an optimizer step's batches so far.
 
     Lightning divides every batch's loss by the full number of batches per step. That is wrong for an epoch's last,
-    incomplete step, and for batches that hold different numbers of pairs. With the shares that this class hands out,
+    incomplete step, and for batches that hold different numbers of pairs. With the shares that this class returns,
     the gradient after each batch is the mean over all units (pairs, or tokens) of the step up to it: the new batch
-    takes its share, and the gradient so far is scaled by the rest.
+    has its share as its weight, and the gradient so far is scaled by the rest.
 
     Example:
         >>> step = StepWeights()
@@ -33,21 +33,21 @@ class StepWeights:
 
 @torch.no_grad()
 def scale_gradients(parameters: Iterable[torch.nn.Parameter], factor: torch.Tensor) -> None:
-    """Multiply the gradients that are there with `factor`, in place."""
+    """Multiply all existing gradients by `factor`, in place."""
     for parameter in parameters:
         if parameter.grad is not None:
             parameter.grad.mul_(factor)
 
 
 def drop_partial_accumulation(checkpoint: dict[str, Any], batches: float, accumulate: int) -> None:
-    """Put a checkpoint's position back to the first batch of the optimizer step under way.
+    """Move a checkpoint's position back to the first batch of the current optimizer step.
 
-    Gradients are not saved, so that a run resumed between two batches of a step would take the step without the first
-    one's gradient. The few batches that come again make it exact instead. Nothing changes where no step is half done.
+    Gradients are not saved, so a run resumed between two batches of a step would take the step without the first
+    batch's gradient. Repeating these few batches makes the step exact. Nothing changes between two steps.
 
     Args:
-        checkpoint: as Lightning has put it together; loops and data loaders are changed in place.
-        batches: of the epoch; infinite while they are not known.
+        checkpoint: as Lightning made it; loops and data loaders are changed in place.
+        batches: number of batches of the epoch; infinite while it is unknown.
         accumulate: batches per optimizer step (`trainer.accumulate_grad_batches`); the epoch's last step may have
             fewer.
     """
@@ -59,7 +59,7 @@ def drop_partial_accumulation(checkpoint: dict[str, Any], batches: float, accumu
         return
     for counted in ("current", "total"):
         first = position[counted]["processed"] - half_done
-        # The look of an epoch that stopped within this batch.
+        # The state of an epoch that stopped within this batch.
         position[counted] |= {"ready": first + 1, "started": first + 1, "processed": first, "completed": first}
     position["is_last_batch"] = False
     for loader in loops["state_dict"].get("combined_loader", []):

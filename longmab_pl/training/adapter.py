@@ -1,5 +1,4 @@
-"""The adapter as a thing of its own: its frozen copy for reference, its checkpoint, its folder, its place on and
-off."""
+"""The adapter: its frozen copy as the reference, its checkpoint, its folder, switching it on and off."""
 
 from __future__ import annotations
 
@@ -23,11 +22,11 @@ POLICY = "default"
 """PEFT's name of the adapter that is trained."""
 
 REFERENCE = "reference"
-"""PEFT's name of the frozen copy that a round started from."""
+"""PEFT's name of the reference: the frozen copy of the adapter as a round or phase began."""
 
 
 def add_reference(policy: PeftModel) -> None:
-    """Give the policy a frozen second adapter, equal to the first as it is now."""
+    """Add a frozen second adapter to the policy, a copy of the first as it is now."""
     import copy
 
     policy.add_adapter(REFERENCE, copy.deepcopy(policy.peft_config[POLICY]))
@@ -38,7 +37,7 @@ def add_reference(policy: PeftModel) -> None:
 
 @torch.no_grad()
 def copy_to_reference(policy: PeftModel) -> None:
-    """Make the reference adapter a copy of the policy's present adapter."""
+    """Copy the policy's current adapter to the reference adapter."""
     parameters = dict(policy.named_parameters())
     for name, parameter in parameters.items():
         if f".{REFERENCE}." in name:
@@ -46,11 +45,11 @@ def copy_to_reference(policy: PeftModel) -> None:
 
 
 FullWeights = Mapping[str, torch.Tensor]
-"""A sharded adapter's weights by name, gathered from all ranks; empty where every rank has all of them anyway."""
+"""A sharded adapter's weights by name, gathered from all ranks; empty where every rank holds all of them."""
 
 
 def gather_full_weights(policy: PeftModel) -> dict[str, torch.Tensor]:
-    """The policy adapter's weights where they are sharded (FSDP); all ranks must call this. Else nothing."""
+    """Return the policy adapter's weights if they are sharded (FSDP), else nothing; all ranks must call this."""
     from torch.distributed.tensor import DTensor
 
     full = {}
@@ -61,7 +60,7 @@ def gather_full_weights(policy: PeftModel) -> dict[str, torch.Tensor]:
 
 
 def _weights(policy: PeftModel, full: FullWeights) -> dict[str, torch.Tensor]:
-    """The policy adapter's weights by name.
+    """Return the policy adapter's weights by name.
 
     Raises:
         LongMabError: they are sharded and were not gathered.
@@ -79,7 +78,7 @@ def _weights(policy: PeftModel, full: FullWeights) -> dict[str, torch.Tensor]:
 
 
 def is_identity(policy: PeftModel, full: FullWeights = MappingProxyType({})) -> bool:
-    """Whether the adapter changes nothing: every B is zero, as before the first step (with DoRA: never said)."""
+    """Return whether the adapter changes nothing: every B is zero, as before the first step (False with DoRA)."""
     if policy.peft_config[POLICY].use_dora:
         return False
     updates = [p for name, p in _weights(policy, full).items() if f".lora_B.{POLICY}." in name]
@@ -87,7 +86,7 @@ def is_identity(policy: PeftModel, full: FullWeights = MappingProxyType({})) -> 
 
 
 def digest(policy: PeftModel, full: FullWeights = MappingProxyType({})) -> str:
-    """16 hexadecimal digits that stand for the policy's adapter weights; "base" while they change nothing."""
+    """Return a digest (16 hexadecimal digits) of the policy's adapter weights; "base" while they change nothing."""
     if is_identity(policy, full):
         return "base"
     h = hashlib.blake2b(digest_size=8)
@@ -99,8 +98,10 @@ def digest(policy: PeftModel, full: FullWeights = MappingProxyType({})) -> str:
 
 @contextmanager
 def as_reference(policy: PeftModel, kind: str) -> Iterator[None]:
-    """Within: the model is the reference, in eval mode (no adapter dropout). "base": adapter off; else the frozen
-    copy."""
+    """Make the model the reference, in eval mode (no adapter dropout), inside the `with` block.
+
+    "base" switches the adapter off; any other kind selects the frozen copy.
+    """
     was_training = policy.training
     policy.eval()
     try:
@@ -118,13 +119,13 @@ def as_reference(policy: PeftModel, kind: str) -> Iterator[None]:
 
 
 def checkpoint_names(module: torch.nn.Module) -> set[str]:
-    """State-dict names that belong in a checkpoint: what is trained and the reference adapter, never the base
-    weights."""
+    """Return the state-dict names that belong in a checkpoint: trained weights and the reference adapter, never the
+    base weights."""
     return {name for name, p in module.named_parameters() if p.requires_grad or f".{REFERENCE}." in name}
 
 
 def verify_checkpoint(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> None:
-    """Refuse a checkpoint whose adapter is not exactly the one that is configured.
+    """Raise an error if a checkpoint's adapter is not exactly the configured one.
 
     Raises:
         LongMabError: names missing, unexpected, or of another shape; the message says what to set.
@@ -160,12 +161,12 @@ def verify_checkpoint(expected: Mapping[str, torch.Tensor], found: Mapping[str, 
 def save_adapter(policy: PeftModel, folder: Path, base_model: str, full: FullWeights = MappingProxyType({})) -> Path:
     """Write the policy's adapter as a plain PEFT folder that Transformers, PEFT and vLLM load.
 
-    The folder appears complete or not at all (written beside, then renamed); an existing one is replaced. Under several
-    processes call it on one of them.
+    The folder is written completely or not at all (under another name, then renamed); an existing one is replaced. With
+    several processes, call it on one of them.
 
     Args:
         policy: whose "default" adapter is written, without the reference.
-        folder: holds `adapter_config.json` and `adapter_model.safetensors` afterwards, and `checksums.json` of both.
+        folder: target folder: `adapter_config.json`, `adapter_model.safetensors`, and `checksums.json` of both.
         base_model: folder or hub name of the base model, for `adapter_config.json`.
         full: the weights of a sharded adapter, see `gather_full_weights`.
 
@@ -174,7 +175,7 @@ def save_adapter(policy: PeftModel, folder: Path, base_model: str, full: FullWei
 
     Raises:
         ConfigError: it is a file.
-        LongMabError: the disk is full or the folder cannot be written; what stood there before is intact.
+        LongMabError: the disk is full or the folder cannot be written; the previous content is intact.
     """
     from safetensors import SafetensorError
 

@@ -40,13 +40,13 @@ _MASKABLE_LAYERS = {"full_attention", "sliding_attention"}
 
 
 def choose_attention(setting: Attention, config: PreTrainedConfig, device: torch.device | str) -> list[str]:
-    """Transformers' names of the implementations to try, best first.
+    """Return Transformers' names of the implementations to try, best first.
 
     "auto" is flex on CUDA and sdpa elsewhere, or eager where the model caps its attention scores (Gemma 2), which SDPA
     cannot do.
 
     Raises:
-        ConfigError: the setting cannot be had on this device or for this model.
+        ConfigError: the setting is not available on this device or for this model.
     """
     text = config.get_text_config()
     capped = getattr(text, "attn_logit_softcapping", None) is not None
@@ -70,7 +70,7 @@ def choose_attention(setting: Attention, config: PreTrainedConfig, device: torch
 
 
 def use_segments(model: PreTrainedModel) -> None:
-    """Let a model that was loaded with SDPA call `segment_attention`; one that cannot change keeps plain SDPA."""
+    """Switch a model that was loaded with SDPA to `segment_attention`; one that cannot change keeps plain SDPA."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
@@ -82,7 +82,7 @@ def use_segments(model: PreTrainedModel) -> None:
 
 
 def leave_flex(model: PreTrainedModel) -> str:
-    """Give a model that was loaded with FlexAttention the next best attention, and say which."""
+    """Switch a model that was loaded with FlexAttention to the next best attention, and return its name."""
     implementation = choose_attention("auto", model.config, "cpu")[0]
     if implementation == "sdpa":
         use_segments(model)
@@ -92,7 +92,7 @@ def leave_flex(model: PreTrainedModel) -> str:
 
 
 def plain_options(causal: PreTrainedModel) -> dict[str, Any]:
-    """Keyword arguments for sequences that are not packed, such as short texts.
+    """Return keyword arguments for sequences that are not packed, such as short texts.
 
     FlexAttention without gradients takes another kernel below 128 tokens, which cannot be built for many numbers of
     heads (torch 2.13: none of its block sizes divides the mask's); its usual kernel can.
@@ -101,16 +101,19 @@ def plain_options(causal: PreTrainedModel) -> dict[str, Any]:
 
 
 def allow_flex_variants() -> None:
-    """Let FlexAttention be compiled for each way in which it is called here: plain and packed, with gradients and
-    without, in training and inference mode, for the policy and a separate reference. Beyond its limit (8) torch would
-    silently go on without the kernels, with T x T scores in memory."""
+    """Raise torch's compile limit so that FlexAttention is compiled for each way in which it is called here.
+
+    These are: plain and packed, with gradients and without, in training and inference mode, for the policy and a
+    separate reference. Beyond its limit (8) torch would silently continue without the kernels, with T x T scores in
+    memory.
+    """
     from torch._dynamo import config
 
     config.recompile_limit = max(config.recompile_limit, 64)
 
 
 def backbone_inputs(causal: PreTrainedModel, batch: PackedBatch) -> dict[str, Any]:
-    """Keyword arguments with which the model's backbone computes a packed batch.
+    """Return the keyword arguments with which the model's backbone computes a packed batch.
 
     Raises:
         ConfigError: the architecture has layers whose packed form is not exact, or an attention without masks.
@@ -127,7 +130,7 @@ def backbone_inputs(causal: PreTrainedModel, batch: PackedBatch) -> dict[str, An
 
 
 def _masks(causal: PreTrainedModel, batch: PackedBatch, implementation: str) -> Any:
-    """The mask as this architecture takes it: one for all layers, or one per kind of layer."""
+    """Return the mask as this architecture takes it: one for all layers, or one per kind of layer."""
 
     def mask(window: int | None) -> Any:
         if implementation == SEGMENTS:
@@ -176,16 +179,16 @@ class Segment:
 
 
 class PackedMask(torch.Tensor):
-    """Carries a batch's segments through Transformers to the attention, which is all that a mask's place is good for.
+    """A batch's segments, passed through Transformers to the attention in place of a mask.
 
-    A bool tensor [1, 1, 0, 0]: Transformers hands on masks of four dimensions as they are.
+    A bool tensor [1, 1, 0, 0]: Transformers passes masks of four dimensions on unchanged.
     """
 
     segments: tuple[Segment, ...]
 
     @staticmethod
     def of(batch: PackedBatch, window: int | None = None) -> PackedMask:
-        """The segments of a batch under full (None) or sliding-window attention."""
+        """Return the segments of a batch under full (None) or sliding-window attention."""
         empty = torch.empty(1, 1, 0, 0, dtype=torch.bool, device=batch.input_ids.device)
         mask = empty.as_subclass(PackedMask)
         mask.segments = tuple(_segments(batch, window))
@@ -231,7 +234,7 @@ def segment_attention(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """An attention function for Transformers' `AttentionInterface`; plain SDPA unless the mask is a `PackedMask`.
+    """Compute attention for Transformers' `AttentionInterface`: plain SDPA unless the mask is a `PackedMask`.
 
     Args:
         module: the attention layer.
@@ -239,8 +242,8 @@ def segment_attention(
         key: [1, key heads, T, head size].
         value: as `key`.
         attention_mask: a `PackedMask`, or what SDPA takes.
-        dropout: of attention weights.
-        scaling: of scores (None: 1 / sqrt(head size)).
+        dropout: dropout probability of attention weights.
+        scaling: factor of the scores (None: 1 / sqrt(head size)).
 
     Returns:
         [1, T, heads, head size], and no attention weights.
@@ -288,7 +291,7 @@ def _columns(states: torch.Tensor, columns: tuple[range, ...]) -> torch.Tensor:
 
 
 def block_mask(batch: PackedBatch, window: int | None = None) -> BlockMask:
-    """FlexAttention's mask of a packed batch whose length is whole blocks.
+    """Return FlexAttention's mask of a packed batch whose length is whole blocks.
 
     The table of blocks is made a row of blocks at a time: PyTorch's own `create_block_mask` would first make the dense
     mask (1 GB at 32k tokens), or compile a kernel for it.
@@ -321,9 +324,9 @@ def block_mask(batch: PackedBatch, window: int | None = None) -> BlockMask:
 
 
 def _padded(batch: PackedBatch) -> PackedBatch:
-    """The batch at whole blocks: the kernel needs no bounds checks, and far fewer lengths have to be compiled for.
+    """Return the batch padded to whole blocks: no bounds checks in the kernel, and fewer lengths to compile for.
 
-    Padding is a group of its own, and a completion, so that it sees itself: no kernel likes a row that sees nothing.
+    Padding is a group of its own, and a completion, so that it sees itself: kernels fail on rows that see nothing.
     """
     pad = functools.partial(F.pad, pad=(0, -batch.tokens % _BLOCK))
     return replace(

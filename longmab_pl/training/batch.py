@@ -1,4 +1,4 @@
-"""Preference pairs as token ids, packed so that every shared prompt stands in the sequence once.
+"""Preference pairs as token ids, packed so that every shared prompt is in the sequence once.
 
 A group is one prompt and all completions of it: `[prompt, completion, completion, ...]`. Each completion attends to
 the prompt and to itself, its positions continue from the prompt's end, and groups never see each other, so that every
@@ -28,7 +28,7 @@ class PreferenceExample:
     """One preference pair, tokenized.
 
     Args:
-        id: names the pair in errors and logs.
+        id: name of the pair in errors and logs.
         prompt_ids: the prompt, chat template included, up to where the assistant's words begin.
         chosen_ids: the better completion, its end token included when it ended by itself.
         rejected_ids: the worse completion, likewise.
@@ -83,12 +83,12 @@ class PreferenceExample:
 
     @property
     def tokens(self) -> int:
-        """Tokens the pair takes in a packed sequence, with the prompt counted once."""
+        """Tokens that the pair takes in a packed sequence, the prompt counted once."""
         return len(self.prompt_ids) + len(self.chosen_ids) + len(self.rejected_ids)
 
     @property
     def completions(self) -> tuple[Completion, ...]:
-        """Chosen and rejected completion."""
+        """The chosen and the rejected completion."""
         return (self.chosen_ids, self.chosen_mask), (self.rejected_ids, self.rejected_mask)
 
 
@@ -97,7 +97,7 @@ class SFTExample:
     """One completion to imitate, tokenized: an answer, or the rest of a conversation.
 
     Args:
-        id: names the example in errors and logs.
+        id: name of the example in errors and logs.
         prompt_ids: the prompt, chat template included, up to where the assistant's words begin.
         completion_ids: all tokens after it.
         completion_mask: which of them are learned (of a conversation: the assistant's turns); None: all.
@@ -115,7 +115,7 @@ class SFTExample:
 
 
 Example = PreferenceExample | SFTExample
-"""What a batch is made of; all examples of a batch are of one kind."""
+"""An example of a batch; all examples of a batch are of one kind."""
 
 
 def sft_examples(pairs: Iterable[PreferenceExample]) -> Iterator[SFTExample]:
@@ -147,7 +147,7 @@ class PackedBatch:
         chosen: for each pair, the index of its chosen completion.
         rejected: for each pair, the index of its rejected completion; empty where completions are alone (SFT).
         ids: the names of the P pairs or completions.
-        reference_chosen_logps: float [P] when every pair brought it, else None.
+        reference_chosen_logps: float [P] if every pair has it, else None.
         reference_rejected_logps: float [P] or None.
     """
 
@@ -168,24 +168,24 @@ class PackedBatch:
     reference_rejected_logps: torch.Tensor | None = None
 
     def __len__(self) -> int:
-        """The number of pairs, or of completions that are alone."""
+        """Return the number of pairs, or of completions that are alone."""
         return len(self.ids)
 
     @property
     def tokens(self) -> int:
-        """T, the tokens that go through the model."""
+        """T, the number of tokens that the model computes."""
         return self.input_ids.shape[1]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PackedBatch:
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> PackedBatch:
-        """The same batch in page-locked memory (the DataLoader calls this)."""
+        """Return the same batch in page-locked memory (the DataLoader calls this)."""
         return self._map(lambda tensor: tensor.pin_memory())
 
     def groups(self) -> Iterator[tuple[range, list[range]]]:
-        """Where each group's prompt and each of its completions stand in the sequence, in order."""
+        """Yield the positions of each group's prompt and of each of its completions in the sequence, in order."""
         start, completion = 0, 0
         for prompt_length, size in zip(self.prompt_lengths, self.group_sizes, strict=True):
             prompt = range(start, start + prompt_length)
@@ -198,7 +198,7 @@ class PackedBatch:
             yield prompt, completions
 
     def visible(self, rows: torch.Tensor, columns: torch.Tensor, window: int | None = None) -> torch.Tensor:
-        """Who may attend to whom: bool, True = the token at `rows` (query) attends to the one at `columns` (key).
+        """Return who attends to whom: bool, True = the token at `rows` (query) attends to the one at `columns` (key).
 
         Args:
             rows: positions in the sequence, of any shape that broadcasts with `columns`.
@@ -216,13 +216,13 @@ class PackedBatch:
         return allowed
 
     def attention_mask(self, window: int | None = None) -> torch.Tensor:
-        """`visible` for the whole sequence: bool [1, 1, T, T]."""
+        """Return `visible` for the whole sequence: bool [1, 1, T, T]."""
         index = torch.arange(self.tokens, device=self.input_ids.device)
         return self.visible(index[:, None], index[None, :], window)[None, None]
 
     def plain_sequence(self, completion: int) -> torch.Tensor:
-        """Positions in the packed sequence of one completion's plain sequence, prompt + completion: long [P_len +
-        C_len]."""
+        """Return the positions in the packed sequence of one completion's plain sequence, prompt + completion:
+        long [P_len + C_len]."""
         own = self.completion_ids == completion
         group = self.group_ids[own][0]
         return torch.nonzero(own | ((self.group_ids == group) & (self.completion_ids == -1))).squeeze(-1)
@@ -232,7 +232,7 @@ class PackedBatch:
         return torch.stack([mask.sum() for mask in self.completion_mask.split(list(self.completion_lengths))])
 
     def reference_logps(self) -> PairLogps | None:
-        """Return the reference's log-probabilities that the pairs brought, or None where one brought none."""
+        """Return the reference's log-probabilities stored in the pairs, or None if a pair has none."""
         if self.reference_chosen_logps is None or self.reference_rejected_logps is None:
             return None
         lengths = self.counted_lengths()
@@ -251,8 +251,9 @@ class PackedBatch:
 
 
 def collate(examples: Sequence[Example]) -> PackedBatch:
-    """Pack examples into one sequence; those with the same prompt share it, and a completion that several of them use
-    (with the same mask) is there once.
+    """Pack examples into one sequence.
+
+    Examples with the same prompt share it. A completion that several of them use (with the same mask) is included once.
 
     Raises:
         DataError: no examples, or pairs and single completions together.

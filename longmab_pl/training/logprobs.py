@@ -1,5 +1,4 @@
-"""Log-probabilities of completions: hidden states of the packed sequence, and the output head at completion tokens
-only."""
+"""Log-probabilities of completions: the output head runs at completion tokens of the packed sequence only."""
 
 from __future__ import annotations
 
@@ -45,7 +44,7 @@ def completion_logps(
     """Return log-probabilities of every pair's chosen and rejected completion, given its prompt.
 
     Args:
-        model: a causal language model, with or without PEFT adapters (as they are switched now).
+        model: a causal language model, with or without PEFT adapters (as currently switched).
         batch: on the model's device.
         chunk: rows of hidden states that go through the output head at once; [chunk, vocabulary] is the largest logits
             tensor.
@@ -108,7 +107,7 @@ def chosen_logps(batch: PackedBatch, logps: torch.Tensor) -> tuple[torch.Tensor,
 def token_logps(
     model: PreTrainedModel | PeftModel, batch: PackedBatch, chunk: int = 128, layout: Layout = "packed"
 ) -> torch.Tensor:
-    """Log-probability (nats, float32) of each completion token: [N], completion after completion."""
+    """Return the log-probability (nats, float32) of each completion token: [N], completion after completion."""
     causal = causal_model(model)
     backbone = _backbone(causal)
     if layout == "packed":
@@ -121,7 +120,7 @@ def token_logps(
 
 
 def head_logps(causal: PreTrainedModel, hidden: torch.Tensor, targets: torch.Tensor, chunk: int = 128) -> torch.Tensor:
-    """Log-probability (nats, float32) of `targets` [N] under the output head at the hidden states [N, H]: [N].
+    """Return the log-probability (nats, float32) of `targets` [N] under the output head at hidden states [N, H]: [N].
 
     The head runs in its own dtype, the reduction in float32. While gradients are on, each chunk's logits are made again
     in the backward pass instead of being kept.
@@ -142,7 +141,7 @@ def head_logps(causal: PreTrainedModel, hidden: torch.Tensor, targets: torch.Ten
 
 
 def text_logps(model: PreTrainedModel | PeftModel, ids: Sequence[int], chunk: int = 128) -> torch.Tensor:
-    """Log-probability (nats, float32) of tokens 1..T-1 of one text, each given those before it: [T - 1]."""
+    """Return the log-probability (nats, float32) of tokens 1..T-1 of a text, each given those before it: [T - 1]."""
     causal = causal_model(model)
     tokens = torch.tensor([list(ids)], device=causal.device)
     found = _backbone(causal)(input_ids=tokens, use_cache=False, **plain_options(causal))
@@ -150,15 +149,15 @@ def text_logps(model: PreTrainedModel | PeftModel, ids: Sequence[int], chunk: in
 
 
 def causal_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """The Transformers model under a PEFT wrapper (adapters stay in place), or the model itself."""
+    """Return the Transformers model under a PEFT wrapper (adapters stay in place), or the model itself."""
     return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
 
 
 def flex_failure(model: PreTrainedModel | PeftModel) -> str | None:
-    """Why FlexAttention's kernels do not run for this model on this device, forward and backward; None if they do.
+    """Return why FlexAttention's kernels fail for this model on this device, forward or backward; None if they run.
 
-    Kernels are compiled for the device at hand, and some do not fit it (shared memory, head sizes): better found on a
-    short pair than at the first step.
+    Kernels are compiled for the current device, and some do not fit it (shared memory, head sizes). A short pair finds
+    this before the first step does.
     """
     causal = causal_model(model)
     if causal.config._attn_implementation != FLEX:
@@ -181,15 +180,16 @@ def flex_failure(model: PreTrainedModel | PeftModel) -> str | None:
 
 @torch.no_grad()
 def check_packing(model: PreTrainedModel | PeftModel) -> Layout:
-    """Find the layout that this architecture computes exactly, by comparing it with the model's own logits on a short
-    pair.
+    """Return the layout that this architecture computes exactly.
+
+    Layouts are compared with the model's own logits on a short pair.
 
     Returns:
         "packed", or "concatenated" where the packed form differs (recurrent layers, attention that ignores the mask or
         the position ids, ...).
 
     Raises:
-        ConfigError: even the concatenated form differs: the output head does something that this module does not know.
+        ConfigError: the concatenated form differs too: the output head does something unsupported.
     """
     causal = causal_model(model)
     was_training = causal.training
@@ -231,7 +231,7 @@ def _exact_layout(model: PreTrainedModel | PeftModel, causal: PreTrainedModel) -
 
 
 def _plain_hidden(backbone: Any, batch: PackedBatch, completion: int, options: dict[str, Any]) -> torch.Tensor:
-    """Hidden states that predict one completion, from its plain sequence: [C_len, H]."""
+    """Return the hidden states that predict one completion, from its plain sequence: [C_len, H]."""
     index = batch.plain_sequence(completion)
     ids = batch.input_ids[:, index]
     hidden = backbone(input_ids=ids, use_cache=False, **options).last_hidden_state[0]  # [P_len + C_len, H]
@@ -248,8 +248,8 @@ def _backbone(causal: PreTrainedModel) -> Any:
 
 
 def _logit_transform(causal: PreTrainedModel) -> Callable[[torch.Tensor], torch.Tensor]:
-    """What the architecture does to the head's output: soft-capping (Gemma), division (Granite), scaling (Cohere), or
-    nothing."""
+    """Return what the architecture does to the head's output: soft-capping (Gemma), division (Granite), scaling
+    (Cohere), or nothing."""
     config = causal.config.get_text_config()
     cap = getattr(config, "final_logit_softcapping", None)
     divisor = getattr(config, "logits_scaling", None)

@@ -64,14 +64,13 @@ class DPOModule(LightningModule):
         gradient_checkpointing: recompute layers in the backward pass: less memory, about a third more time.
         activation_offload: keep in the computer's memory what the backward pass needs later (with checkpointing: the
             layers' inputs), and bring it back when it does. On a GPU; slower, for the longest prompts.
-        learning_rate: its peak, of phases that say none.
+        learning_rate: peak learning rate of phases that set none.
         weight_decay: AdamW's, on the adapter.
         warmup_fraction: fraction of the run (of each phase) with linear warm-up.
-        schedule: the learning rate's shape after the warm-up, over the fraction of the run (of each phase) that is
-            done.
+        schedule: shape of the learning rate after the warm-up, over the run (each phase).
         optimizer: "paged_adamw_8bit" (bitsandbytes) needs a CUDA GPU.
-        reference: "base" is the adapter switched off; "round_start" is a frozen copy of the adapter as the present
-            round began (see `start_round`), "phase_start" as the present phase began (DPO after SFT is then compared
+        reference: "base" is the adapter switched off; "round_start" is a frozen copy of the adapter as the current
+            round began (see `start_round`), "phase_start" as the current phase began (DPO after SFT is then compared
             with the SFT model); anything else is a separate model, loaded frozen in the policy's dtype and
             quantization (it must have the policy's tokenizer).
         precompute_reference: compute the reference's log-probabilities once per pair and keep them beside the pairs;
@@ -148,7 +147,7 @@ class DPOModule(LightningModule):
     # Building
 
     def setup(self, stage: str) -> None:
-        """Take the device, and the mesh of a sharding strategy, from the trainer; `configure_model` comes next."""
+        """Read the device, and the mesh of a sharding strategy, from the trainer; `configure_model` runs next."""
         precision = self.trainer.precision
         if precision in ("16-true", "bf16-true", "transformer-engine"):
             raise ConfigError(
@@ -202,7 +201,7 @@ class DPOModule(LightningModule):
             shard(policy, self._mesh)
 
     def _exact_layout(self, model: PeftModel | PreTrainedModel) -> Layout:
-        """Settle on an attention that runs here and a layout that is exact with it."""
+        """Choose an attention that runs on this device, and return a layout that is exact with it."""
         if self.attention == "auto" and (reason := flex_failure(model)) is not None:
             fallback = leave_flex(causal_model(model))
             rank_zero_warn(f"FlexAttention does not run here ({reason}); attention is {fallback} instead")
@@ -221,7 +220,7 @@ class DPOModule(LightningModule):
         return self.policy
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW over the adapter; the learning rate is set before every batch (see `on_train_batch_start`)."""
+        """Return AdamW over the adapter; the learning rate is set before every batch (see `on_train_batch_start`)."""
         trained = [p for p in self.parameters() if p.requires_grad]
         if self.optimizer_name == "adamw":
             return torch.optim.AdamW(trained, lr=self.learning_rate, weight_decay=self.weight_decay)
@@ -237,21 +236,21 @@ class DPOModule(LightningModule):
 
     @property
     def phase(self) -> Phase:
-        """The phase under way; outside of `fit` the last one."""
+        """The current phase; outside of `fit` the last one."""
         return self.phases.at(self.current_epoch) if self._fitting else self.phases.phases[-1]
 
     def start_round(self) -> None:
-        """Begin a round: with `reference: round_start` the present adapter becomes the reference.
+        """Start a round: with `reference: round_start` the current adapter becomes the reference.
 
-        Do not call it when resuming within a round: the checkpoint brings that round's reference.
+        Do not call it when resuming within a round: the checkpoint holds that round's reference.
         """
         if self.reference == "round_start":
             adapters.copy_to_reference(self._policy)
 
     def start_phase(self) -> None:
-        """Begin a phase: with `reference: phase_start` the present adapter becomes the reference.
+        """Start a phase: with `reference: phase_start` the current adapter becomes the reference.
 
-        Do not call it when resuming within a phase: the checkpoint brings that phase's reference.
+        Do not call it when resuming within a phase: the checkpoint holds that phase's reference.
         """
         if self.reference == "phase_start":
             adapters.copy_to_reference(self._policy)
@@ -298,7 +297,7 @@ class DPOModule(LightningModule):
             self.log(f"{prefix}{name}", value, prog_bar=name in shown, batch_size=size, sync_dist=True)
 
     def step_loss(self, batch: PackedBatch) -> StepLoss:
-        """Return the losses of a batch of the phase under way.
+        """Return the losses of a batch under the current phase.
 
         Raises:
             NonFiniteLoss: one of them is NaN or infinite; the message names its pair.
@@ -326,7 +325,7 @@ class DPOModule(LightningModule):
         Args:
             loss: mean over this rank's units, [].
             weight: the number of these units, [].
-            batch_idx: of the epoch.
+            batch_idx: index of the batch in the epoch.
         """
         batches = self.trainer.accumulate_grad_batches
         if batch_idx % batches == 0:
@@ -339,12 +338,12 @@ class DPOModule(LightningModule):
         return loss * (share * weight / all_ranks) * (batches * ranks)
 
     def on_before_backward(self, loss: torch.Tensor) -> None:
-        """Scale the gradient of the step's earlier batches by what this batch leaves them."""
+        """Scale the gradient of the step's earlier batches by their share of the step."""
         if self._rest_of_step is not None:
             scale_gradients(self.parameters(), self._rest_of_step)
 
     def on_train_batch_start(self, batch: PackedBatch, batch_idx: int) -> None:
-        """Set the learning rate from the fraction of the phase that is done: exact on resume."""
+        """Set the learning rate from the fraction of the phase that is done, which makes it exact on resume."""
         self._full_weights = {}
         if (
             batch_idx == 0
@@ -370,7 +369,7 @@ class DPOModule(LightningModule):
 
     @property
     def strict_loading(self) -> bool:
-        """Checkpoints hold the adapter only; `on_load_checkpoint` makes sure that they hold all of it."""
+        """False: checkpoints hold the adapter only; `on_load_checkpoint` checks that they hold all of it."""
         return False
 
     @strict_loading.setter
@@ -378,8 +377,10 @@ class DPOModule(LightningModule):
         raise ConfigError("strict_loading cannot be set: checkpoints hold the adapter only")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the adapter (and the round's reference adapter) and drop the base model's weights; an optimizer step
-        that is half accumulated begins again on resume."""
+        """Remove the base model's weights, so that the adapter (and the round's reference adapter) remain.
+
+        A partly accumulated optimizer step is repeated from its first batch on resume.
+        """
         if "loops" in checkpoint:
             drop_partial_accumulation(
                 checkpoint, self.trainer.num_training_batches, self.trainer.accumulate_grad_batches
@@ -388,7 +389,7 @@ class DPOModule(LightningModule):
         checkpoint["state_dict"] = {name: t for name, t in checkpoint["state_dict"].items() if name in names}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that would load only in part."""
+        """Raise an error if a checkpoint would load only in part."""
         self.configure_model()
         names = adapters.checkpoint_names(self)
         expected = {name: tensor for name, tensor in self.state_dict().items() if name in names}
@@ -399,14 +400,14 @@ class DPOModule(LightningModule):
         return adapters.save_adapter(self._policy, Path(folder), resolve_model(self.model), self._full_weights)
 
     def gather_adapter(self) -> None:
-        """Bring a sharded adapter (FSDP) together, so that any rank may save it or say its digest until the next batch.
+        """Gather a sharded adapter (FSDP), so that any rank can save it or return its digest until the next batch.
 
-        All ranks must call it; where the adapter is not sharded it does nothing.
+        All ranks must call it. If the adapter is not sharded, it does nothing.
         """
         self._full_weights = adapters.gather_full_weights(self._policy)
 
     def adapter_is_identity(self) -> bool:
-        """Whether the adapter changes nothing, as before the first step."""
+        """Return whether the adapter changes nothing, as before the first step."""
         return adapters.is_identity(self._policy, self._full_weights)
 
     def adapter_digest(self) -> str:
@@ -415,11 +416,11 @@ class DPOModule(LightningModule):
 
     @torch.no_grad()
     def token_logps(self, prompt_ids: Sequence[int], adapter: bool = True) -> list[float]:
-        """Natural-log probabilities of a text's tokens 1..T-1, each given those before it.
+        """Return the log-probabilities (nats) of a text's tokens 1..T-1, each given those before it.
 
         Args:
             prompt_ids: T >= 2 token ids.
-            adapter: with the policy's adapter; False is the base model.
+            adapter: use the policy's adapter; False uses the base model.
 
         Raises:
             ConfigError: fewer than two tokens.

@@ -1,4 +1,4 @@
-"""What a step minimizes, and the metrics of it."""
+"""The losses that a step minimizes, and their metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StepLoss:
     Args:
         losses: mean loss over the units of each pair or completion, float [P].
         units: the number of units of each, float [P], without gradients.
-        metrics: of the batch by name, float [] each, without gradients.
+        metrics: metrics of the batch by name, float [] each, without gradients.
     """
 
     losses: torch.Tensor
@@ -44,9 +44,9 @@ def preference_objective(
 
     Args:
         loss: the preference loss.
-        nll_weight: of the likelihood term.
+        nll_weight: weight of the likelihood term.
         policy: the batch's log-probabilities under the policy.
-        reference: those under the reference; None for a loss without one.
+        reference: the log-probabilities under the reference; None for a loss without one.
         batch: for its number of tokens.
 
     Returns:

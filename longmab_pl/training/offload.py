@@ -1,4 +1,4 @@
-"""Activations that wait for the backward pass in the computer's memory instead of the GPU's."""
+"""Activations that are kept for the backward pass in the computer's memory instead of the GPU's."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from contextlib import contextmanager
 import torch
 
 _SMALLEST = 1 << 16
-"""Bytes below which a tensor stays where it is: row statistics and the like do not repay a transfer."""
+"""Size in bytes below which a tensor stays on the GPU: transferring row statistics and the like costs more than it
+saves."""
 
 
 @contextmanager
 def offloaded_activations(model: torch.nn.Module) -> Iterator[None]:
-    """Within: what the backward pass needs later is copied to page-locked memory, and back when it is needed.
+    """Copy what the backward pass needs to page-locked memory, and back when it is needed, inside the `with` block.
 
     The model's weights stay (PyTorch's `save_on_cpu` would copy them too). With gradient checkpointing only the layers'
     inputs are kept, so the memory on the GPU no longer grows with layers x tokens. Values are copied, not rounded:
-    results are the same. On CPU tensors it copies and saves nothing, which serves tests.
+    results are the same. On CPU tensors it copies but saves no memory, which is useful in tests.
     """
     local = (p.to_local() if hasattr(p, "to_local") else p for p in model.parameters())  # DTensors under FSDP
     weights = {p.untyped_storage().data_ptr() for p in local}

@@ -1,4 +1,4 @@
-"""Which pairs are packed into one sequence, up to a budget of tokens."""
+"""The choice of pairs that are packed into one sequence, up to a budget of tokens."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ E = TypeVar("E", bound=Example)
 
 
 def pack_by_tokens(examples: Sequence[E], max_tokens: int) -> list[list[E]]:
-    """Batches of at most `max_tokens` packed tokens, in the order of the examples.
+    """Return batches of at most `max_tokens` packed tokens, in the order of the examples.
 
-    Pairs with the same prompt stay together behind one copy of it, where the first of them stands. Where they are too
-    many for one batch they are split, and each part has its own copy. A single pair over the budget is a batch of its
+    Pairs with the same prompt share one copy of it, at the place of the first of them. If they are too many for one
+    batch they are split, and each part has its own copy. A single pair over the budget is a batch of its
     own: the budget bounds memory, but a pair is never cut.
     """
     by_prompt: dict[tuple[int, ...], list[E]] = {}
@@ -48,14 +48,16 @@ def pack_by_tokens(examples: Sequence[E], max_tokens: int) -> list[list[E]]:
 
 
 def packed_tokens(examples: Batch) -> int:
-    """Tokens that pairs with one prompt take in a packed sequence."""
+    """Return the number of tokens that pairs with one prompt take in a packed sequence."""
     completions = {completion for example in examples for completion in example.completions}
     return len(examples[0].prompt_ids) + sum(len(ids) for ids, _ in completions)
 
 
 def balance_ranks(batches: Sequence[Batch], world_size: int) -> list[Batch]:
-    """As many batches as every rank can take equally many of: the largest are halved, or, where none can be, the last
-    ones wait for another epoch."""
+    """Return a number of batches that is divisible by the number of ranks.
+
+    The largest batches are halved. If none can be, the last ones are left out of this epoch.
+    """
     even = list(batches)
     while len(even) % world_size:
         largest = max(range(len(even)), key=lambda i: len(even[i]))
@@ -68,13 +70,13 @@ def balance_ranks(batches: Sequence[Batch], world_size: int) -> list[Batch]:
 
 
 def _middle(batch: Batch) -> int:
-    """Where to halve a batch: between two prompts if it has several, at most one prompt is then computed twice."""
+    """Return where to halve a batch: between two prompts if it has several, else within one, which is repeated."""
     borders = [i for i in range(1, len(batch)) if batch[i].prompt_ids != batch[i - 1].prompt_ids]
     return min(borders or range(1, len(batch)), key=lambda i: abs(2 * i - len(batch)))
 
 
 def _parts(group: Sequence[E], max_tokens: int) -> Iterator[list[E]]:
-    """Pairs of one prompt in parts of at most `max_tokens` packed tokens."""
+    """Yield the pairs of one prompt in parts of at most `max_tokens` packed tokens."""
     part: list[E] = []
     for example in group:
         if part and packed_tokens([*part, example]) > max_tokens:

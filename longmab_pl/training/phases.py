@@ -1,4 +1,4 @@
-"""Phases: what a round's pairs are trained with, one objective after the other."""
+"""Phases: the objectives that a round's pairs are trained with, one after the other."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Phase(ABC):
     Implementations: `SFTPhase`, `PreferencePhase`.
 
     Args:
-        name: in metrics (`<name>/loss`) and on the progress bar; the names of a run's phases differ.
-        epochs: passes over a round's pairs. None: 1, or, for a run's only phase, as many as the data says.
-        learning_rate: its peak; None: `model.learning_rate`.
+        name: name in metrics (`<name>/loss`) and on the progress bar; the names of a run's phases differ.
+        epochs: passes over a round's pairs. None: 1, or, for a run's only phase, the data's setting.
+        learning_rate: peak learning rate; None: `model.learning_rate`.
     """
 
     needs_reference: bool = False
     """Whether the reference's log-probabilities are computed."""
 
     ld_alpha: float = 1.0
-    """See `PreferenceLoss.ld_alpha`."""
+    """Weight of a completion's tokens beyond the shorter one's length, see `PreferenceLoss.ld_alpha`."""
 
     def __init__(self, name: str, epochs: int | None, learning_rate: float | None) -> None:
         at_least("phase.epochs", epochs, 1, or_null=True)
@@ -42,7 +42,7 @@ class Phase(ABC):
 
     @abstractmethod
     def examples(self, pairs: Sequence[PreferenceExample]) -> list[Example]:
-        """Return what of these pairs the phase trains on, in their order."""
+        """Return the examples that the phase trains on, in the order of the pairs."""
 
     @abstractmethod
     def objective(self, batch: PackedBatch, logps: torch.Tensor, reference: PairLogps | None) -> StepLoss:
@@ -111,7 +111,7 @@ class PreferencePhase(Phase):
         self._given = loss, nll_weight, name
 
     def with_defaults(self, loss: PreferenceLoss, nll_weight: float) -> PreferencePhase:
-        """Return the phase with `model.loss` and `model.nll_weight` in place of what it leaves open.
+        """Return the phase with `model.loss` and `model.nll_weight` for the settings that are None.
 
         Raises:
             ConfigError: a likelihood term beside a loss that has its own.
@@ -143,7 +143,7 @@ class PhasePlan:
     """The phases of every round, one after the other.
 
     Args:
-        phases: at least one; of several, each takes 1 epoch where it does not say how many.
+        phases: at least one; of several, a phase that sets no number of epochs takes 1.
 
     Raises:
         ConfigError: no phase, or two of one name.
@@ -175,7 +175,7 @@ class PhasePlan:
 
     @property
     def epochs(self) -> int | None:
-        """Epochs of a round; None: as many as the data says."""
+        """Epochs of a round; None: the data's setting."""
         if len(self) == 1:
             return self.phases[0].epochs
         return sum(phase.epochs or 1 for phase in self)
@@ -190,7 +190,7 @@ class PhasePlan:
         return self._find(epoch)[0]
 
     def first_epoch(self, epoch: int) -> int:
-        """Return the epoch of the run with which the phase of `epoch` began; there are several phases."""
+        """Return the epoch of the run with which the phase of `epoch` began, for a plan of several phases."""
         return self._find(epoch)[1]
 
     def changes_at(self, epoch: int) -> bool:
@@ -198,12 +198,12 @@ class PhasePlan:
         return len(self) > 1 and self.first_epoch(epoch) == epoch
 
     def progress(self, epoch: int, fraction: float, epochs: int) -> float:
-        """Return the fraction that is done of the phase under way, counted over all of its epochs in the run.
+        """Return the fraction of the current phase that is done, counted over all of its epochs in the run.
 
         Args:
-            epoch: the epoch under way, from 0.
+            epoch: the current epoch, from 0.
             fraction: the part of it that is done.
-            epochs: of the run.
+            epochs: number of epochs of the run.
         """
         phase = self.at(epoch)
         own = [e for e in range(epochs) if self.at(e) is phase]

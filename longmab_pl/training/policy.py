@@ -1,4 +1,4 @@
-"""Load the policy (base model + LoRA, optionally NF4-quantized) and its tokenizer."""
+"""Loading of the policy (base model + LoRA, optionally NF4-quantized) and its tokenizer."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LoRASettings:
             raise ConfigError('lora.target_modules is empty; use "all-linear" or name at least one module')
 
     def to_peft(self) -> LoraConfig:
-        """The same settings as PEFT's own config."""
+        """Return the same settings as PEFT's own config."""
         from peft import LoraConfig
 
         return LoraConfig(
@@ -126,7 +126,7 @@ def load_base(
 
 
 def _refuse_embeddings(policy: PeftModel, embeddings: torch.nn.Module, head: torch.nn.Module | None) -> None:
-    """Refuse adapters on layers where a merge, or an engine, would compute another model."""
+    """Raise an error for adapters on layers where a merge, or an engine, would compute another model."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     adapted = [layer.get_base_layer() for layer in policy.modules() if isinstance(layer, BaseTunerLayer)]
@@ -151,7 +151,7 @@ def load_policy(
     gradient_checkpointing: bool = True,
     device: torch.device | str = "cpu",
 ) -> PeftModel:
-    """Load a causal language model, freeze it and put a fresh LoRA adapter on it.
+    """Load a causal language model, freeze it and add a new LoRA adapter.
 
     The base stays in `dtype` (NF4 blocks with double quantization when `quantization` is "nf4", computing in `dtype`);
     the adapter is float32. PEFT's `prepare_model_for_kbit_training` is not used: it would upcast the embeddings, the
@@ -165,7 +165,7 @@ def load_policy(
         dtype: of the base model's weights and activations.
         attention: the implementation, see `longmab_pl.training.attention`; "auto": "flex" on CUDA, "sdpa" elsewhere.
         gradient_checkpointing: recompute each layer in the backward pass.
-        device: where the weights go.
+        device: device of the weights.
 
     Returns:
         The policy in train mode; only the adapter called "default" requires gradients.

@@ -1,4 +1,4 @@
-"""The processes that train together, as the little that training needs to know of them."""
+"""The processes that train together: ranks, broadcast and barrier."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Ranks(Protocol):
         """Return rank 0's value on every rank; all ranks must call this."""
 
     def barrier(self, name: str) -> None:
-        """Wait until every rank is here; `name` appears in errors."""
+        """Wait until every rank has called this; `name` appears in errors."""
 
 
 class OneRank:

@@ -1,4 +1,4 @@
-"""The reference that a policy is held to: the base model, the adapter as the round began, or another model."""
+"""The reference of a policy: the base model, the adapter as the round or phase began, or another model."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FROZEN_COPIES = ("round_start", "phase_start")
-"""References that are a frozen copy of the adapter, as a round or a phase began."""
+"""Names of references that are a frozen copy of the adapter, as a round or a phase began."""
 
 WITHIN_POLICY = ("base", *FROZEN_COPIES)
-"""References that are the policy's own weights: the adapter off, or its frozen copy."""
+"""Names of references within the policy's own weights: the adapter off, or its frozen copy."""
 
 _SAMPLED = 512
-"""Numbers of each weight that stand for it in a digest: another training moves nearly all of them."""
+"""Numbers of each weight that a digest samples; any further training changes nearly all of them."""
 
 
 def load_reference(
@@ -42,10 +42,10 @@ def load_reference(
         name: a local folder, a hub name, or a bundled model.
         policy: whose log-probabilities are compared with it.
         policy_model: the policy's base model, as `name`.
-        quantization: as in `load_policy`, and so on.
+        quantization: as in `load_policy`.
         dtype: of weights and activations.
         attention: the implementation.
-        device: where the weights go.
+        device: device of the weights.
 
     Raises:
         ConfigError: it cannot be loaded, or it does not read the policy's tokens.
@@ -72,7 +72,7 @@ def load_reference(
 
 
 def _tokens(model: str) -> dict[str, int] | None:
-    """Id of every token, or None where there is no tokenizer."""
+    """Return the id of every token, or None where there is no tokenizer."""
     from transformers import AutoTokenizer
 
     try:
@@ -83,9 +83,9 @@ def _tokens(model: str) -> dict[str, int] | None:
 
 @torch.no_grad()
 def reference_digest(policy: PeftModel, kind: str, separate: PreTrainedModel | None) -> str:
-    """16 hexadecimal digits that stand for the reference's weights.
+    """Return a digest (16 hexadecimal digits) of the reference's weights.
 
-    Of an adapter every number counts; of a whole model a sample of every weight.
+    The digest of an adapter reads every number, that of a whole model a sample of every weight.
 
     Args:
         policy: holds the reference unless the reference is a model of its own.
@@ -98,7 +98,7 @@ def reference_digest(policy: PeftModel, kind: str, separate: PreTrainedModel | N
         is_reference = f".{REFERENCE}." in name
         if f".{POLICY}." in name or (is_reference and kind not in FROZEN_COPIES):
             continue
-        # DTensors (FSDP) answer for this rank's share, NF4 weights for their packed bytes.
+        # For DTensors (FSDP) this rank's share is read, for NF4 weights their packed bytes.
         local = parameter.to_local() if hasattr(parameter, "to_local") else parameter
         values = local.detach().as_subclass(torch.Tensor).flatten()
         if not is_reference:

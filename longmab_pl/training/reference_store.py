@@ -1,9 +1,10 @@
 """Reference log-probabilities computed once per pair and kept beside the pairs.
 
-With several epochs over the same pairs the reference says the same each time, so one forward pass per pair is enough.
+With several epochs over the same pairs the reference's values are the same each time, so one forward pass per pair is
+enough.
 A file belongs to one reference, recognized by a digest of its weights and of how the loss sums tokens; a pair is
 recognized by its tokens and masks. So a changed reference, tokenizer, template or pair is computed again, and a pass
-that was interrupted goes on where it stopped.
+that was interrupted continues where it stopped.
 """
 
 from __future__ import annotations
@@ -43,21 +44,21 @@ def with_reference(
     epochs: int,
     ranks: Ranks | None = None,
 ) -> list[PreferenceExample]:
-    """The examples with their reference log-probabilities, from the folder's files or computed now.
+    """Return the examples with their reference log-probabilities, from the folder's files or computed now.
 
-    Under several processes each computes a share (with a sharded model all compute all, as every forward pass needs
-    all of them), and all must call this with the same examples and a folder that all can see.
+    With several processes each computes a share (with a sharded model all compute all, as every forward pass needs all
+    of them). All must call this with the same examples and a folder that all can read.
 
     Args:
         module: loaded, on its device.
-        examples: pairs; one that brings its reference log-probabilities keeps them.
-        folder: holds `reference_logps-<rank>.jsonl` afterwards.
+        examples: pairs; a pair that has reference log-probabilities keeps them.
+        folder: target folder of `reference_logps-<rank>.jsonl`.
         epochs: passes of the phase over these pairs; with `precompute_reference: auto`, one pass computes nothing
             ahead.
         ranks: the processes that train together; None: this one alone.
 
     Returns:
-        The examples, as they were where nothing is to be computed ahead.
+        The examples, unchanged if nothing is to be computed ahead.
 
     Raises:
         LongMabError: the file cannot be written.
@@ -84,7 +85,7 @@ def with_reference(
 
 
 def pair_key(example: PreferenceExample) -> str:
-    """16 hexadecimal digits that stand for a pair's tokens and masks."""
+    """Return a digest (16 hexadecimal digits) of a pair's tokens and masks."""
     h = hashlib.blake2b(digest_size=8)
     for part in (
         example.prompt_ids,
@@ -117,7 +118,7 @@ def _read(folder: Path, reference: str) -> dict[str, Logps]:
 def _compute(
     module: DPOModule, examples: Sequence[PreferenceExample], file: Path | None, reference: str, rank: int
 ) -> Iterator[tuple[str, Logps]]:
-    """Log-probabilities of this rank's pairs, each written before it is used (`file` None: another rank writes)."""
+    """Yield the log-probabilities of this rank's pairs, each written before it is used (`file` None: not written)."""
     # No more at once than the longest pair takes: training on it must fit anyway.
     batches = pack_by_tokens(examples, max(packed_tokens([e]) for e in examples))
     bar = tqdm(total=len(examples), desc="reference", unit="pair", dynamic_ncols=True, disable=rank != 0)
@@ -133,7 +134,7 @@ def _compute(
 
 
 def _continued(file: Path, reference: str) -> AppendLog:
-    """Open a rank's file for more; what it holds of another reference is thrown away."""
+    """Open a rank's file to append to it; a file of another reference is deleted first."""
     if file.exists() and read_fingerprint(file, REFERENCES) != reference:
         file.unlink()
     return AppendLog(file, REFERENCES, reference, lambda row, place: None)

@@ -18,9 +18,9 @@ Schedule = Literal["cosine", "linear", "constant"]
 
 
 def lr_factor(progress: float, warmup_fraction: float, schedule: Schedule) -> float:
-    """Return what the peak learning rate is multiplied with.
+    """Return the factor of the peak learning rate.
 
-    It warms up linearly, then decays as a cosine or linearly to 0, or stays.
+    It rises linearly, then decays as a cosine or linearly to 0, or stays at 1.
 
     Args:
         progress: fraction of the run (of the phase) that is done, in [0, 1].

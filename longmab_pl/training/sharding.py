@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def shard(policy: PeftModel, mesh: DeviceMesh) -> None:
     """Shard the policy's layers over the data-parallel ranks, in place.
 
-    Each decoder layer is gathered when it computes and given back afterwards. The output head stays whole on every
+    Each decoder layer is gathered when it computes and freed afterwards. The output head stays whole on every
     rank: log-probabilities go through it in chunks, and gathering it for each would cost more than it saves.
 
     Args:

@@ -1,4 +1,4 @@
-"""From the text of a preference pair to token ids: one way for all pairs, whoever made them."""
+"""Tokenization of preference pairs: the same for all pairs, whatever their source."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class LeftOut(DataError):
     """A well-formed pair that cannot be trained on.
 
     Args:
-        reason: for counting, as it goes on after "3 pairs": `with an empty answer`.
-        message: what is wrong with this one.
+        reason: for counts, the words after "3 pairs": `with an empty answer`.
+        message: what is wrong with this pair.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -40,7 +40,7 @@ class TemplateFacts:
 
     Args:
         begin: the first control token of a conversation (without a beginning of sequence), or the first word.
-        header: what stands between the last user's words and the assistant's.
+        header: the text between the last user's words and the assistant's.
         end: the text of the token that closes an assistant's turn.
         end_id: its id; None where there is none.
         writes_start: the template itself writes the beginning-of-sequence token.
@@ -64,8 +64,8 @@ def tokenize(
 ) -> PreferenceExample:
     """Tokenize one preference pair.
 
-    Answers are tokenized together with the prompt and split off where both have the prompt's tokens in common; answers
-    that were sampled keep the very ids that were sampled. An answer that ended by itself learns one end token: that of
+    Answers are tokenized together with the prompt and split off where both have the prompt's tokens in common; sampled
+    answers keep their sampled ids. An answer that ended by itself learns one end token: that of
     the chat template, or of the sequence behind a plain text. An end token that its text already ends with is not
     learned twice.
 
@@ -127,7 +127,7 @@ def tokenize(
 
 @dataclass(frozen=True)
 class _Side:
-    """An answer: its text without the end that follows it, whether it ended, what was sampled, what is compared."""
+    """An answer: its text without the end token, whether it ended, what was sampled, what is compared."""
 
     text: str
     ended: bool
@@ -166,7 +166,7 @@ def _prompt(
     arguments: Arguments | None,
     answers: Sequence[str],
 ) -> tuple[EncodedText, int | None]:
-    """The encoded prompt and the token that ends an answer to it."""
+    """Return the encoded prompt and the token that ends an answer to it."""
     if isinstance(pair.prompt, str):
         return _plain_prompt(pair.prompt, tokenizer, facts, answers)
     if not tokenizer.chat_template:
@@ -200,8 +200,11 @@ def _prompt(
 def _plain_prompt(
     text: str, tokenizer: PreTrainedTokenizerBase, facts: TemplateFacts, answers: Sequence[str]
 ) -> tuple[EncodedText, int | None]:
-    """A text as it is. Where it is a conversation with the chat template written out, its control tokens are meant, and
-    an answer ends as the template ends it."""
+    """Return the encoding of a text prompt, and the token that ends an answer to it.
+
+    In a conversation with the chat template written out, control tokens are read as such, and an answer ends as the
+    template ends it.
+    """
     start = encoding.start_ids(tokenizer)
     bos = tokenizer.bos_token
     bare = _without_start(text, tokenizer)
@@ -217,7 +220,7 @@ def _plain_prompt(
 def is_written_out(
     pair: PreferencePair, tokenizer: PreTrainedTokenizerBase, arguments: Arguments | None = None
 ) -> bool:
-    """Whether a pair's prompt is a text with the chat template written out, so that its control tokens are meant."""
+    """Return whether a pair's prompt is a text with the chat template written out, with control tokens read as such."""
     if not isinstance(pair.prompt, str):
         return False
     facts = template_facts(tokenizer, arguments)
@@ -225,7 +228,7 @@ def is_written_out(
 
 
 def spells_out(pair: PreferencePair, tokenizer: PreTrainedTokenizerBase, arguments: Arguments | None = None) -> bool:
-    """Whether a pair's texts spell out control tokens that are read as text."""
+    """Return whether a pair's texts spell out control tokens that are read as text."""
     facts = template_facts(tokenizer, arguments)
     answers = [_without_end(pair, side, tokenizer, facts).text for side in ("chosen", "rejected")]
     if isinstance(pair.prompt, str):
@@ -236,14 +239,14 @@ def spells_out(pair: PreferencePair, tokenizer: PreTrainedTokenizerBase, argumen
 
 
 def _without_start(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    """A text without the beginning of sequence, or several, that are written out in it."""
+    """Return a text without the beginning-of-sequence tokens that are written out at its start."""
     while tokenizer.bos_token and text.startswith(tokenizer.bos_token):
         text = text.removeprefix(str(tokenizer.bos_token))
     return text
 
 
 def _written_out(text: str, facts: TemplateFacts) -> bool:
-    """Whether a text is a conversation as the chat template writes it, up to the assistant's words."""
+    """Return whether a text is a conversation as the chat template writes it, up to the assistant's words."""
     header = facts.header.strip()
     return bool(header and facts.begin and text.lstrip().startswith(facts.begin) and text.rstrip().endswith(header))
 
@@ -255,7 +258,7 @@ def _answers(
     sides: Sequence[_Side],
     end_id: int | None,
 ) -> tuple[list[_Ids], list[tuple[bool, ...] | None]]:
-    """Token ids of both answers and which of them are compared."""
+    """Return the token ids of both answers, and which of them are compared."""
     ids: list[_Ids] = []
     masks: list[tuple[bool, ...] | None] = []
     ends = {end_id, tokenizer.eos_token_id}
@@ -287,7 +290,7 @@ def _answers(
 
 
 def _is_control(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
-    """Whether a sampled token is a control token: models may have several that end an answer."""
+    """Return whether a sampled token is a control token: models may have several that end an answer."""
     known = tokenizer.added_tokens_decoder.get(token)
     return known is not None and known.special
 
@@ -295,7 +298,7 @@ def _is_control(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
 def _spans_of_sampled(
     tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], ends: set[int | None]
 ) -> list[tuple[int, int]]:
-    """The characters that each sampled token stands for; an end token belongs to the answer's last character."""
+    """Return the character span of each sampled token; an end token belongs to the answer's last character."""
     spans = []
     before = 0
     for place, token in enumerate(ids, 1):
@@ -309,7 +312,7 @@ def _spans_of_sampled(
 
 
 def _refuse_longer(pair: PreferencePair, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> None:
-    """Leave out what is far too long without tokenizing it: no token has more characters than the longest one."""
+    """Raise `LeftOut` for a pair that is far too long, without tokenizing it, by the longest token's characters."""
     if max_length is None:
         return
     prompt = pair.prompt if isinstance(pair.prompt, str) else "".join(str(m.get("content", "")) for m in pair.prompt)
@@ -326,7 +329,7 @@ _facts: WeakKeyDictionary[PreTrainedTokenizerBase, dict[str, TemplateFacts]] = W
 
 
 def template_facts(tokenizer: PreTrainedTokenizerBase, arguments: Arguments | None = None) -> TemplateFacts:
-    """What the tokenizer's chat template writes around an assistant's turn, looked up once."""
+    """Return what the tokenizer's chat template writes around an assistant's turn; it is cached."""
     key = json.dumps([tokenizer.chat_template, dict(arguments or {})], sort_keys=True, default=str)
     known = _facts.setdefault(tokenizer, {})
     if key not in known:
@@ -374,8 +377,9 @@ def _look_up(tokenizer: PreTrainedTokenizerBase, arguments: Arguments | None) ->
 
 
 def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token with which this chat template closes an assistant's turn (often, not always, the end-of-sequence
-    token).
+    """Return the id of the token with which this chat template closes an assistant's turn.
+
+    Often, but not always, it is the end-of-sequence token.
 
     Raises:
         ConfigError: the template writes no such token and the tokenizer has no end-of-sequence token.

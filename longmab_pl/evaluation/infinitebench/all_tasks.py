@@ -33,16 +33,16 @@ class InfiniteBenchTasksSuite(Suite):
 
     Args:
         data: folder with `<task>.jsonl`.
-        tasks: names of tasks; None: those that are there.
+        tasks: names of tasks; None: all that the folder has.
         version: `published` scores as the program behind the published tables (June 2024), `corrected` as its later
             state (September 2024); they differ in key-value retrieval, dialogues, choices and code debugging.
         limit: at most this many items for each task, the same random sample every time.
-        seed: of that sample.
+        seed: random seed of the sample.
         templates: JSON file with an object of task to template, to ask in the official words; None: our own.
         prompt_tokens: longer prompts lose their middle (official: 131,072 or 200,000; no room is kept for the answer).
         new_tokens: longest answer; None: the official limits, 3 to 6 tokens for some tasks, too short for chat models.
-        asking: chat template and thinking mode; officially open models are asked without a template.
-        name: names metrics and the folder of the predictions.
+        asking: chat template and thinking mode; officially open models are prompted without a template.
+        name: name in metrics and in the folder of the predictions.
 
     Raises:
         ConfigError: a setting is out of range, or templates that cannot be used.

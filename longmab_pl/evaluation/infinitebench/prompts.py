@@ -16,7 +16,7 @@ _TARGET = re.compile(r"The .+ of")
 
 
 def fields(task: str, context: str, question: str, options: Sequence[str]) -> dict[str, str]:
-    """Return what a template may name: `context`, `input`, `question` and those of the task.
+    """Return the fields that a template may name: `context`, `input`, `question` and those of the task.
 
     Args:
         task: name of the task.
@@ -59,5 +59,5 @@ def labels(task: str, answer: Any, options: Sequence[str]) -> Any:
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:
-    """Return the template with its fields filled in one pass: braces in a document stay as they are."""
+    """Return the template with its fields filled in one pass; braces in a document are kept."""
     return template.format(**values)

@@ -34,7 +34,7 @@ def first_integer(text: str) -> str:
 
 
 def number(prediction: str, labels: Labels) -> float:
-    """Return 1 if the first integer is the label: passkey and number string."""
+    """Return 1 if the first integer is the label (passkey and number string)."""
     return float(first_integer(prediction) == _first(labels))
 
 
@@ -45,7 +45,7 @@ def key_value(prediction: str, labels: Labels, version: Version = "published") -
 
 
 def code_run(prediction: str, labels: Labels) -> float:
-    """Return 1 if the last word is the label's number; a label that is a text never is."""
+    """Return 1 if the last word is the label's number; a text label never matches."""
     words = prediction.strip().translate(_RUN_BLANKS).split()
     try:
         return float(bool(words) and int(words[-1]) == _first(labels))
@@ -139,10 +139,10 @@ def summary(prediction: str, labels: Labels) -> float:
 
 
 def calculation(prediction: str, labels: Labels, *, skip_first: bool = False) -> float:
-    """Return how many results are right before the first wrong one, over all of them.
+    """Return the share of results that are right before the first wrong one.
 
     Args:
-        prediction: digit runs count in their order; signs are lost.
+        prediction: the model's text; digit runs count in their order, signs are ignored.
         labels: the results, or a list with the list of results.
         skip_first: leave the first number out, as the original does for GPT-4, which repeats the first operand.
     """
@@ -171,7 +171,7 @@ def _pair(labels: Labels) -> tuple[str, str]:
 
 
 def _after_prefix(text: str, prefixes: Sequence[str], wanted: tuple[str, ...]) -> float | None:
-    """Whether what follows the first prefix that occurs, and one more character, starts with one of the wanted."""
+    """Return whether the text after the first prefix that occurs, and one more character, starts with a wanted text."""
     for prefix in prefixes:
         at = text.find(prefix)
         if at >= 0:

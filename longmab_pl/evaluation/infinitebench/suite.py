@@ -19,7 +19,7 @@ from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
 
 class InfiniteBenchSuite(Suite):
     """InfiniteBench En.QA (`longbook_qa_eng`, arXiv 2402.13718): 351 questions about novels of 190,000 tokens on
-    average, whose names were exchanged so that memory does not help.
+    average, with the characters' names replaced so that memory does not help.
 
     Two protocols: `qa` is the one that the LongMab-PO authors report (reason, then answer; EM, F1 and SubEM of the
     extracted answer), `infinitebench` the benchmark's own (a brief answer of at most 40 tokens; token F1, best over
@@ -28,9 +28,9 @@ class InfiniteBenchSuite(Suite):
     Args:
         data: a folder with `longbook_qa_eng.jsonl`, that file, or a hub name.
         protocol: how to ask and score.
-        name: names metrics and the folder of the predictions.
+        name: name in metrics and in the folder of the predictions.
         limit: at most this many questions, the same random sample every time.
-        seed: of that sample.
+        seed: random seed of the sample.
         prompt_format: qa: None is `ReasonThenAnswer`.
         sampling: qa: None is greedy with the authors' presence penalty and 1,024 new tokens.
         max_prompt_tokens: longer books lose their middle (authors: 100,000); None: only the engine's limit cuts.

@@ -15,7 +15,7 @@ class TaskSpec:
 
     Args:
         title: its name in the paper.
-        score: of a prediction against the labels, by the version of the program.
+        score: score of a prediction against the labels, by the version of the program.
         new_tokens: the official limit of an answer.
     """
 

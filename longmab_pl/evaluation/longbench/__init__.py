@@ -1,1 +1,1 @@
-"""LongBench: tasks, prompts, official metrics."""
+"""LongBench (arXiv 2308.14508): tasks, prompts, official metrics."""

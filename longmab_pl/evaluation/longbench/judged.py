@@ -19,14 +19,14 @@ ANSWER_TASKS = (
 SUMMARY_TASKS = ("gov_report", "qmsum", "multi_news", "vcsum")
 
 BEST_ANSWER = 3
-"""An answer is wrong (1), partial (2) or correct and comprehensive (3)."""
+"""Highest rating of an answer: wrong (1), partial (2) or correct and comprehensive (3)."""
 
 BEST_SUMMARY = 5
-"""A summary is rated from 1 to 5."""
+"""Highest rating of a summary, rated from 1 to 5."""
 
 
 def best_rating(task: str) -> int:
-    """Return the last point of the scale of a task, which starts at 1."""
+    """Return the highest rating of a task's scale, which starts at 1."""
     return BEST_SUMMARY if task in SUMMARY_TASKS else BEST_ANSWER
 
 
@@ -44,7 +44,7 @@ def judged_score(reply: str, highest: int) -> float | None:
 
 
 def item_score(scores: Sequence[float | None]) -> float | None:
-    """Return the best score over an item's references; None where none of them got a verdict.
+    """Return the best score over an item's references; None where none of them has a verdict.
 
     Example:
         >>> item_score([0.5, None, 1.0]), item_score([None])

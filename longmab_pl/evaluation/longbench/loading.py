@@ -51,7 +51,7 @@ class LongBenchItem(QARecord):
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be used: where it is, what is wrong, what to do."""
+    """A row that cannot be used: its place, the error, and the fix."""
 
     file: str
     line: int
@@ -65,7 +65,7 @@ class BadRow:
 def load_items(
     data: Path | str, task: str, *, fields: Mapping[str, str] | None = None
 ) -> tuple[list[LongBenchItem], TaskSpec, list[BadRow]]:
-    """The records of one task.
+    """Return the records of one task.
 
     Args:
         data: where they are:
@@ -110,7 +110,7 @@ def load_items(
 
 
 def _local(data: Path | str) -> tuple[Path, Literal["folder", "zip", "file", ""]]:
-    """A path and what lies there."""
+    """Return a path and the kind of what it names."""
     path = Path(data)
     try:
         if path.is_dir():
@@ -123,8 +123,9 @@ def _local(data: Path | str) -> tuple[Path, Literal["folder", "zip", "file", ""]
 
 
 def tasks_there(data: Path | str) -> list[str]:
-    """Names of the tasks that a folder, zip or JSONL file holds, those of the table first; for a hub name LongBench's,
-    or InfiniteBench's where it is called so.
+    """Return the names of the tasks that a folder, zip or JSONL file holds, those of the table first.
+
+    For a hub name they are LongBench's, or InfiniteBench's if the name says so.
 
     A LongBench-E task whose LongBench task is there too is left out: its records are drawn from the same ones, and
     would count twice in averages.
@@ -150,7 +151,7 @@ def tasks_there(data: Path | str) -> list[str]:
 
 
 def sample(items: Sequence[T], limit: int | None, seed: int | None) -> list[T]:
-    """Return at most `limit` of the items in their order: drawn at random with this seed, or the first (None)."""
+    """Return at most `limit` of the items in their order: a random sample with this seed, or the first (None)."""
     if limit is None or limit >= len(items):
         return list(items)
     if seed is None:
@@ -160,7 +161,7 @@ def sample(items: Sequence[T], limit: int | None, seed: int | None) -> list[T]:
 
 
 def bad_rows_note(data: Path | str, bad: Sequence[BadRow]) -> str:
-    """Return how many rows were skipped, and a line for each of the first ten different problems."""
+    """Return a message with the number of skipped rows, and a line for each of the first ten different problems."""
     problems = [BadRecord(row.file, row.line, row.field, row.problem) for row in bad]
     return "\n".join([f"{len(bad)} bad rows skipped in {data}:", *first_of_each(problems)])
 
@@ -245,7 +246,7 @@ def _checked(
 
 
 def _language(rows: Sequence[RawRow]) -> str:
-    """The language that the first readable row names, else English."""
+    """Return the language that the first readable row names, else English."""
     for row in rows:
         if isinstance(row.value, dict):
             language = row.value.get("language")
@@ -267,7 +268,7 @@ def _from_zip(
 
 @contextmanager
 def _opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """A zip to read from.
+    """Open a zip to read from.
 
     Raises:
         DataError: it is damaged or encrypted.
@@ -289,13 +290,13 @@ _IN_ZIP = (".jsonl", ".json", ".csv", ".tsv")
 
 
 def _task_of(name: str) -> str:
-    """A file's name without what says its kind."""
+    """Return a file's name without its suffixes."""
     kind = max((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), key=len, default="")
     return name[: len(name) - len(kind)]
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """The files of a folder, or of the `data` folder in it, by the task that each holds."""
+    """Return the files of a folder, or of the `data` folder in it, by the task that each holds."""
     found: dict[str, Path] = {}
     for path in (*sorted(folder.iterdir()), *sorted(folder.glob("data/*"))):
         if path.is_file() and path.name.lower().endswith(SUFFIXES) and path.name not in _NO_DATA:
@@ -308,7 +309,7 @@ _NO_DATA = ("dataset2prompt.json", "dataset2maxlen.json", "dataset_info.json", "
 
 
 def _from_hub(name: str, task: str) -> tuple[list[LongBenchItem], TaskSpec, list[BadRow]]:
-    """From the files of a hub data set: LongBench keeps its JSONL files in a `data.zip`, InfiniteBench lays them open.
+    """Load a task from a hub data set: LongBench has its JSONL files in a `data.zip`, InfiniteBench has plain files.
 
     `datasets.load_dataset` cannot read the former any more, because it no longer runs loading scripts.
     """

@@ -39,7 +39,7 @@ class LongBenchMetric(RecordMetric):
         return best_score(self.metric, text, answers, all_classes)
 
     def is_readable(self, prediction: str) -> bool:
-        """Return whether an answer of the asked form can be read: here any text."""
+        """Return whether an answer of the asked form can be read; any text can."""
         return bool(prediction.strip())
 
     def compute(self) -> Tensor:  # type: ignore[override]
@@ -78,7 +78,7 @@ class Classification(LongBenchMetric):
 
     Args:
         first_line: score only a prediction's first line; on by default, as both tasks of this metric do.
-        fixed: without the official list-mutation bug.
+        fixed: score without the official list-mutation bug.
     """
 
     metric = "classification"
@@ -133,7 +133,7 @@ def spec_metric(spec: TaskSpec, *, fixed_classification: bool = False) -> LongBe
 
     Args:
         spec: the row.
-        fixed_classification: without the official list-mutation bug (`scoring.classification`).
+        fixed_classification: score without the official list-mutation bug (`scoring.classification`).
     """
     if spec.metric == Classification.metric:
         return Classification(spec.first_line, fixed_classification)
@@ -160,7 +160,7 @@ def score(
         prediction: the model's raw text; the task's post-processing is applied.
         answers: one or several gold answers; the best match counts.
         all_classes: the labels of trec and lsht.
-        fixed_classification: without the official list-mutation bug (`scoring.classification`).
+        fixed_classification: score without the official list-mutation bug (`scoring.classification`).
 
     Raises:
         ConfigError: an unknown task, a missing label list, or a library of the `longbench` extra is not installed.

@@ -1,6 +1,6 @@
 """Our own wording of the LongBench v1 and InfiniteBench En.QA prompts, one per task.
 
-They follow the shape of the official ones (what is asked, what stands before and after the context, the answer's form)
+They follow the shape of the official ones (what is asked, what is before and after the context, the answer's form)
 so that truncation and post-processing work the same, but the wording is ours: scores are comparable among runs of this
 package. To reproduce published numbers load the official wording (`tasks.official_settings`).
 """

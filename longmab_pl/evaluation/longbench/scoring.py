@@ -29,24 +29,24 @@ _ZH_DELETED = str.maketrans("", "", string.punctuation + CHINESE_PUNCTUATION)
 
 
 def f1(prediction: str, answer: str) -> float:
-    """Bag-of-words F1 of the two texts after lower-casing and dropping ASCII punctuation, articles and extra space."""
+    """Return the bag-of-words F1 of two texts, without case, ASCII punctuation, articles and extra space."""
     return token_f1(prediction, answer)
 
 
 def f1_zh(prediction: str, answer: str) -> float:
-    """F1 over jieba's precise-mode words, each normalized (`normalize_zh`), empty ones dropped."""
+    """Return the F1 over jieba's precise-mode words, each normalized (`normalize_zh`), empty ones dropped."""
     return _token_f1(*([w for w in map(normalize_zh, _words_zh(text)) if w] for text in (prediction, answer)))
 
 
 def normalize_zh(text: str) -> str:
-    """Lower-case; delete ASCII and Chinese punctuation and all white space."""
+    """Return a text in lower case without ASCII and Chinese punctuation and white space."""
     return "".join(text.lower().translate(_ZH_DELETED).split())
 
 
 def rouge_l(prediction: str, answer: str) -> float:
-    """ROUGE-L F of the `rouge` package (word *sets* and union LCS; not the sequence ROUGE-L of other packages).
+    """Return ROUGE-L F of the `rouge` package (word *sets* and union LCS; not the sequence ROUGE-L of other packages).
 
-    Whatever makes that package raise scores 0, as in the official scorer: an empty text, and also a pair of sentences
+    Texts for which that package raises score 0, as in the official scorer: an empty text, and also a pair of sentences
     so long (about 1,000 words) that the package exceeds Python's recursion limit. The call runs on a fresh stack (a
     thread), so that this limit, and with it the score, does not depend on how deep the caller is.
     """
@@ -66,12 +66,12 @@ def rouge_l(prediction: str, answer: str) -> float:
 
 
 def rouge_l_zh(prediction: str, answer: str) -> float:
-    """`rouge_l` of the two texts after jieba has put spaces between the words."""
+    """Return `rouge_l` of the two texts after jieba has put spaces between the words."""
     return rouge_l(" ".join(_words_zh(prediction)), " ".join(_words_zh(answer)))
 
 
 def classification(prediction: str, answer: str, all_classes: Sequence[str], *, fixed: bool = False) -> float:
-    """1/|M| if the gold class is in M, else 0; M holds the classes that occur in the prediction (case-sensitive).
+    """Return 1/|M| if the gold class is in M, else 0; M is the classes that occur in the prediction (case-sensitive).
 
     From M the official scorer removes classes that are proper substrings of the gold label, but it removes from the
     list it iterates over and so skips the neighbor of each removed entry. That is the default here, since published
@@ -91,23 +91,23 @@ def classification(prediction: str, answer: str, all_classes: Sequence[str], *, 
 
 
 def count(prediction: str, answer: str) -> float:
-    """The share of the prediction's digit runs that equal the gold number's string; 0 without digits."""
+    """Return the share of the prediction's digit runs that equal the gold number's string; 0 without digits."""
     numbers = re.findall(r"\d+", prediction)
     return sum(number == answer for number in numbers) / len(numbers) if numbers else 0.0
 
 
 def retrieval(prediction: str, answer: str) -> float:
-    """`count` against the id in a gold answer of the form "Paragraph 7". Raises `DataError` for another form."""
+    """Return `count` for the id in a gold answer of the form "Paragraph 7". Raises `DataError` for another form."""
     return count(prediction, _paragraph_id(answer, "Paragraph "))
 
 
 def retrieval_zh(prediction: str, answer: str) -> float:
-    """`count` against the id in a gold answer of the form "段落7". Raises `DataError` for another form."""
+    """Return `count` for the id in a gold answer of the form "段落7". Raises `DataError` for another form."""
     return count(prediction, _paragraph_id(answer, "段落"))
 
 
 def edit_similarity(prediction: str, answer: str) -> float:
-    """Similarity of the prediction's first code line and the gold line, in whole percent (0, 0.01, ..., 1).
+    """Return the similarity of the prediction's first code line and the gold line, in steps of 0.01 (0..1).
 
     The code line is the first that holds no backtick, "#" or "//" ("" if none). The official scorer calls
     `fuzzywuzzy.fuzz.ratio`, whose value depends on whether python-Levenshtein happens to be installed. This is that
@@ -123,7 +123,7 @@ def edit_similarity(prediction: str, answer: str) -> float:
 
 
 def first_line(prediction: str) -> str:
-    """The text up to the first newline, leading newlines stripped (the few-shot tasks' post-processing)."""
+    """Return the text up to the first newline, leading newlines stripped (post-processing of few-shot tasks)."""
     return prediction.lstrip("\n").split("\n")[0]
 
 
@@ -149,7 +149,7 @@ def best_score(
     *,
     fixed: bool = False,
 ) -> float:
-    """The best score (0..1) of the prediction over the gold answers.
+    """Return the best score (0..1) of the prediction over the gold answers.
 
     Args:
         metric: a key of `SCORERS`.

@@ -1,4 +1,4 @@
-"""LongBench, LongBench-E and tasks of one's own in their format, as a suite."""
+"""LongBench, LongBench-E and custom tasks in their format, as a suite."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class LongBenchSuite(Suite):
 
     Args:
         data: a folder or zip of the official JSONL files, one JSONL file, or a hub name such as `THUDM/LongBench`.
-        tasks: names or groups ("longbench", "longbench_e", "infinitebench"); None: all that is there.
-        name: names metrics and the folder of the predictions.
+        tasks: names or groups ("longbench", "longbench_e", "infinitebench"); None: all that the data has.
+        name: name in metrics and in the folder of the predictions.
         limit: at most this many records per task, the same random sample every time.
-        seed: of that sample.
+        seed: random seed of the sample.
         official: folder with LongBench's own `dataset2prompt.json` / `dataset2maxlen.json`; None: our own prompts.
         chat: use the chat template as LongBench does, which leaves few-shot and code tasks without (`by_task`),
             `always`, or `never` (base models).

@@ -23,9 +23,9 @@ class TaskSpec:
     Args:
         name: the official name, also of its file.
         language: "en", "zh" or "code".
-        category: LongBench's.
+        category: LongBench's category.
         metric: a key of `scoring.SCORERS`.
-        max_new_tokens: longest response.
+        max_new_tokens: longest response in tokens.
         chat: whether the prompt goes through the chat template; the official program leaves it off for few-shot and
             code tasks, which continue a text.
         first_line: whether only the first line of a prediction is scored.
@@ -45,7 +45,7 @@ class TaskSpec:
 
     @property
     def asks_input(self) -> bool:
-        """Whether a record of this task must have a question."""
+        """Whether records of this task must have a question."""
         return "{input}" in self.prompt
 
 
@@ -97,26 +97,26 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "longbench_e": LONGBENCH_E,
     "infinitebench": INFINITEBENCH,
 }
-"""Names that stand for several tasks."""
+"""Names of groups of tasks, with their tasks."""
 
 BUCKETS: tuple[tuple[str, float], ...] = (("0-4k", 4000), ("4-8k", 8000), ("8k+", float("inf")))
-"""LongBench-E length buckets: name and the length (words, or characters in Chinese) that it stays below."""
+"""LongBench-E length buckets: name and upper limit (words, or characters in Chinese), exclusive."""
 
 
 def length_bucket(length: int) -> str:
-    """The LongBench-E bucket of a record's `length`."""
+    """Return the LongBench-E bucket of a record's `length` (words, or characters in Chinese)."""
     return next(name for name, below in BUCKETS if length < below)
 
 
 def task_spec(name: str, known: Iterable[str] = ()) -> TaskSpec:
-    """The row of a task; a LongBench-E name (`qasper_e`) gives the row of its task.
+    """Return the row of a task; a LongBench-E name (`qasper_e`) gives the row of its task.
 
     Args:
         name: as in the official file names.
         known: further names to suggest, for example those found in a data folder.
 
     Raises:
-        ConfigError: there is no such task; names those with similar names.
+        ConfigError: there is no such task; the message suggests similar names.
     """
     if name in TASKS:
         return TASKS[name]
@@ -129,7 +129,7 @@ def task_spec(name: str, known: Iterable[str] = ()) -> TaskSpec:
 
 
 def custom_spec(name: str, language: str = "en", max_new_tokens: int = 64) -> TaskSpec:
-    """A QA task of the user's own: asked and scored like multifieldqa, by token F1, in English or Chinese."""
+    """Return a custom QA task: prompted and scored like multifieldqa, by token F1, in English or Chinese."""
     chinese = language == "zh"
     return TaskSpec(
         name=name,
@@ -145,7 +145,7 @@ def custom_spec(name: str, language: str = "en", max_new_tokens: int = 64) -> Ta
 
 
 def expand_tasks(names: Sequence[str]) -> list[str]:
-    """Replace group names ("longbench", "longbench_e", "infinitebench") by their tasks; each task once, in order."""
+    """Return task names with groups ("longbench", "longbench_e", "infinitebench") expanded, each once, in order."""
     return list(dict.fromkeys(task for name in names for task in GROUPS.get(name, (name,))))
 
 
@@ -156,7 +156,7 @@ def official_settings(folder: Path | str) -> tuple[dict[str, str], dict[str, int
         Prompt templates by task, and longest responses in tokens by task.
 
     Raises:
-        ConfigError: neither file is there, or one holds something else; names file and task.
+        ConfigError: neither file exists, or one has another content; the message names file and task.
     """
     folder = Path(folder)
     prompts = _json_object(folder / "dataset2prompt.json")

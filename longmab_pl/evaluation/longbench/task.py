@@ -33,12 +33,12 @@ class LongBenchTask:
 
     Args:
         name: as in the official file names; LongBench-E names end in `_e`.
-        records: what to ask.
-        spec: prompt, metric and the rest.
+        records: the records to ask.
+        spec: prompt, metric and other settings.
         max_prompt_tokens: filled prompts above this many tokens keep their first and last half (official: 3,500 for 4k
             models, 7,500, 15,500, 31,500), before the chat template; None: only the engine's own limit cuts.
         presence_penalty: 0 is official; the LongMab-PO authors evaluate with 1.0.
-        fixed_classification: without the official list-mutation bug (`scoring.classification`).
+        fixed_classification: score without the official list-mutation bug (`scoring.classification`).
         template_arguments: further variables of the chat template, such as `{enable_thinking: false}`.
     """
 
@@ -146,7 +146,7 @@ def longbench_tasks(
             stem of any other JSONL file there, which becomes a custom QA task. None: the tasks of every JSONL file that
             is there locally, and all of LongBench from the hub.
         limit: at most this many records per task, a seeded random sample; None: all.
-        seed: of that sample.
+        seed: random seed of the sample.
         official: folder with the official `dataset2prompt.json` / `dataset2maxlen.json`, to reproduce published
             numbers; None: our own wording.
         max_prompt_tokens, presence_penalty, fixed_classification, template_arguments: see `LongBenchTask`.

@@ -16,7 +16,7 @@ class Run:
 
     Args:
         item: the item's id.
-        number: which run, from 1.
+        number: number of the run, from 1.
         score: in 0..1.
         primary_task: the item's group ("T1. Retrieval & Ranking", ...).
         language: "English" or "Chinese".
@@ -60,7 +60,7 @@ def passed(runs: Sequence[Run], count: int) -> float:
 
 
 def incomplete(runs: Sequence[Run], count: int) -> int:
-    """Return how many items have another number of runs than `count`."""
+    """Return the number of items that do not have exactly `count` runs."""
     return sum(len(item) != count for item in _by(runs, lambda run: run.item).values())
 
 

@@ -9,13 +9,13 @@ from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.longbench.scoring import rouge_l, rouge_l_zh
 
 MARKERS = ("[Answer]", "[答案]")
-"""What stands before the answer; the first of them that occurs decides."""
+"""Markers before the answer; the first of them that occurs is used."""
 
 Metric = Callable[[Sequence[str], str], float]
 
 
 def answer_area(text: str) -> str:
-    """Return what follows the last marker, stripped; the whole text if there is none."""
+    """Return the text after the last marker, stripped; the whole text if there is none."""
     for marker in MARKERS:
         if marker in text:
             return text.rpartition(marker)[2].strip()
@@ -74,9 +74,9 @@ def ndcg(answers: Sequence[str], prediction: str) -> float:
 
 
 def pairwise(answers: Sequence[str], prediction: str) -> float:
-    """Return how many pairs of gold answers the lines have in the right order, over all pairs of lines.
+    """Return the number of pairs of gold answers in the right order, divided by the number of all pairs of lines.
 
-    Above 1 where gold answers repeat, which counts as a failed item.
+    It exceeds 1 if gold answers repeat, which counts as a failed item.
     """
     golds, lines = _golds(answers), answer_lines(prediction)
     if len(golds) < 2 or len(lines) < 2:
@@ -101,8 +101,8 @@ def summary(answers: Sequence[str], prediction: str, chinese: bool, similarities
 
     Args:
         answers: the references.
-        prediction: all that the model wrote; the answer area is not taken.
-        chinese: whether words are cut by jieba.
+        prediction: the whole text of the model, not only the answer area.
+        chinese: whether words are segmented by jieba.
         similarities: cosine of the embeddings of the prediction and each reference.
     """
     if not answers or not prediction:
@@ -148,7 +148,7 @@ TASKS = {
     "T11.1 Long-Range Entity & Commitment Tracking": "accuracy",
     "T11.2 Short-Range Reference Resolution & State Query": "accuracy",
 }
-"""Secondary task to metric."""
+"""Name of the metric by secondary task."""
 
 
 def task_metric(task: str) -> str:
@@ -166,7 +166,7 @@ def item_score(task: str, answers: Sequence[str], prediction: str) -> float | No
     Args:
         task: a secondary task with another metric than `SUMMARY`.
         answers: the gold answers.
-        prediction: all that the model wrote.
+        prediction: the whole text of the model.
     """
     if not prediction:
         return None

@@ -39,12 +39,12 @@ class LongBenchProSuite(Suite):
         thinking_question: ask for steps before the answer, in the data's own words. Models that think by themselves
             get the other question, also officially.
         limit: at most this many items for each task, the same random sample every time.
-        seed: of that sample.
+        seed: random seed of the sample.
         prompt_tokens: longer prompts lose their middle (official: 120,000 for a window of 131,072).
         new_tokens: longest answer (official: 1,024, with the thinking question 8,192).
         temperature: 0 is greedy; officially the model's own sampling, three runs an item.
         asking: chat template and thinking mode.
-        name: names metrics and the folder of the predictions.
+        name: name in metrics and in the folder of the predictions.
 
     Raises:
         ConfigError: a setting is out of range.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 TOKENS = 128
-"""Longest answer."""
+"""Longest answer in tokens."""
 
 COT_TOKENS = 1024
-"""Longest reasoning, where it is asked for first."""
+"""Longest reasoning in tokens, where it is asked for first."""
 
 TEMPERATURE = 0.1
-"""The official program samples, without a seed."""
+"""Sampling temperature of the official program, which sets no seed."""
 
 PROMPT_TOKENS = 120_000
-"""The official cut of a prompt before its chat template, for windows of 131,072 tokens."""
+"""Official limit of a prompt in tokens before its chat template, for windows of 131,072 tokens."""

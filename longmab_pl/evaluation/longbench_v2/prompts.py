@@ -119,7 +119,7 @@ def values(document: str, question: str, choices: Sequence[str]) -> dict[str, st
 
 
 def filled(template: str, given: Mapping[str, str]) -> str:
-    """Return the template with all placeholders filled in one pass: those inside a document stay as they are."""
+    """Return the template with all placeholders filled in one pass; those inside a document are kept."""
     pattern = "|".join(re.escape(name) for name in given)
     return re.sub(pattern, lambda found: given[found[0]], template)
 
@@ -140,7 +140,7 @@ class Chunk:
 
     Args:
         index: its place in the text (`c_idx`).
-        content: what it says.
+        content: its text.
     """
 
     index: int

@@ -12,7 +12,7 @@ _BRACKETED = re.compile(r"The correct answer is \(([A-D])\)")
 _BARE = re.compile(r"The correct answer is ([A-D])")
 
 CHANCE = 0.25
-"""What the compensated score gives for an answer without a letter."""
+"""Compensated score of an answer without a letter."""
 
 
 def answer_letter(response: str) -> str | None:
@@ -33,7 +33,7 @@ class Judged:
     Args:
         difficulty: "easy"; anything else counts as hard.
         length: "short" or "medium"; anything else counts as long.
-        letter: of the answer, or None.
+        letter: letter of the answer, or None.
         correct: whether it is the right one.
     """
 

@@ -38,9 +38,9 @@ class LongBenchV2Suite(Suite):
         data: the official `data.json`.
         mode: `zero_shot`; `no_context` (question and options only); `rag` (the first `chunks` of the field
             `retrieved_context`, in the order of the text).
-        chunks: for `rag`.
+        chunks: number of chunks for `rag`.
         limit: at most this many questions, the same random sample every time.
-        seed: of that sample.
+        seed: random seed of the sample.
         official_prompts: folder `prompts/` of the LongBench repository; None: our own wording.
         placeholders: `one_pass`, or `in_turn` as the official program does: then a context that spells out "$Q$" gets
             the question pasted in.
@@ -49,7 +49,7 @@ class LongBenchV2Suite(Suite):
         new_tokens: longest answer (official: 128, too short for a thinking model).
         temperature: 0 is greedy; the official program samples at 0.1 without a seed.
         asking: chat template and thinking mode.
-        name: names metrics and the folder of the predictions.
+        name: name in metrics and in the folder of the predictions.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -129,11 +129,11 @@ def item_of(row: Row, chunks: int | None) -> BenchmarkItem:
     """Return the item of a row.
 
     Args:
-        row: of the official file.
+        row: row of the official file.
         chunks: use that many retrieved chunks in place of the context.
 
     Raises:
-        DataError: a field is missing, or the answer is no letter of an option.
+        DataError: a field is missing, or the answer is not the letter of an option.
     """
     document = row.text("context")
     if chunks is not None:

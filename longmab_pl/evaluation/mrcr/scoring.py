@@ -16,7 +16,7 @@ def has_prefix(response: str, prefix: str) -> bool:
 def grade(response: str, answer: str, prefix: str) -> float:
     """Return how similar a response is to the answer, in 0..1; 0 without the prefix.
 
-    The ratio is difflib's with its defaults, so the frequent characters of a long answer are no anchors.
+    The ratio is difflib's with its defaults, which ignore the frequent characters of a long answer as anchors.
 
     Args:
         response: what the model wrote, unchanged.
@@ -29,7 +29,7 @@ def grade(response: str, answer: str, prefix: str) -> float:
 
 
 def length_bin(tokens: int) -> tuple[int, int] | None:
-    """Return the bin of a number of tokens, or None outside of all."""
+    """Return the bin of a number of tokens, or None if no bin holds it."""
     for low, high in BINS:
         if low < tokens <= high or tokens == BINS[0][0] == low:
             return low, high

@@ -1,4 +1,4 @@
-"""MRCR as a suite: long chats at the model's own chat template, graded by similarity, by needles and length."""
+"""MRCR as a suite: long chats in the model's own chat template, graded by similarity, by needles and length."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SOURCE = (
 
 
 PREFIX = 10
-"""Random characters at the start of every answer."""
+"""Number of random characters at the start of every answer."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class MRCRRecord(QARecord):
     """A chat; `context` is its JSON text, `question` the random characters that the answer starts with.
 
     Args:
-        tokens: of the messages and the answer, in the model's own tokens.
+        tokens: length of the messages and the answer, in the model's own tokens.
         messages: the chat.
     """
 
@@ -53,7 +53,7 @@ class MRCRTask:
         name: the number and "needle".
         records: the chats.
         asking: thinking mode; the chat template is always used.
-        new_tokens: longest answer.
+        new_tokens: longest answer in tokens.
     """
 
     name: str
@@ -88,7 +88,7 @@ class MRCRTask:
         return {"answers": list(record.answers), "prefix": record.question, "tokens": _chat(record).tokens}
 
     def buckets(self) -> Mapping[str, Sequence[str]]:
-        """The chats of each length bin."""
+        """Return the ids of the chats of each length bin."""
         found: dict[str, list[str]] = {}
         for record in sorted(self.records, key=lambda record: record.tokens):
             limits = length_bin(record.tokens)
@@ -105,13 +105,13 @@ class MRCRSuite(Suite):
 
     Args:
         data: folder with the Parquet files.
-        needles: which numbers of needles.
+        needles: the numbers of needles to ask.
         longest: leave out chats of more tokens, as counted for the bins; None: only those that the model does not take.
         limit: at most this many chats for each number of needles, the same random sample every time.
-        seed: of that sample.
+        seed: random seed of the sample.
         new_tokens: longest answer; the longest official one has about 1,000 tokens.
         asking: thinking mode.
-        name: names metrics and the folder of the predictions.
+        name: name in metrics and in the folder of the predictions.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -166,7 +166,7 @@ class MRCRSuite(Suite):
 
 
 def record_of(row: Row, name: str, tokenizer: Any) -> MRCRRecord:
-    """Return the chat of a row. Raises `DataError` if it is none."""
+    """Return the chat of a row. Raises `DataError` if it is not a chat."""
     text = row.text("prompt")
     try:
         messages = json.loads(text)

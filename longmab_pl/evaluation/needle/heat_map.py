@@ -1,4 +1,4 @@
-"""What the needle probe found, by length and depth: as numbers, as a table and as a heat map."""
+"""Results of the needle probe by length and depth: as numbers, as a table and as a heat map."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class NeedleMap:
         lengths: tokens [L].
         depths: percent [D].
         accuracy: by length and depth [L][D].
-        asked: needles behind each of them [L][D].
+        asked: number of needles asked for each [L][D].
     """
 
     lengths: tuple[int, ...]
@@ -33,20 +33,20 @@ class NeedleMap:
     asked: tuple[tuple[int, ...], ...]
 
     def by_length(self) -> Accuracies:
-        """Mean over the depths [L]."""
+        """Return the mean over the depths, in 0..100 [L]."""
         return tuple(map(_mean, self.accuracy))
 
     def by_depth(self) -> Accuracies:
-        """Mean over the lengths that could be asked [D]."""
+        """Return the mean over the lengths that could be asked, in 0..100 [D]."""
         return tuple(_mean([row[d] for row in self.accuracy]) for d in range(len(self.depths)))
 
     def spread(self) -> float:
-        """Position sensitivity: the best depth's mean less the worst one's; 0 where all are read equally well."""
+        """Return the position sensitivity: the best depth's mean minus the worst one's; 0 if all are equal."""
         means = [mean for mean in self.by_depth() if mean is not None]
         return max(means) - min(means)
 
     def longest(self, at_least: float = 90.0) -> int | None:
-        """The longest length up to which every length's mean is at least this high."""
+        """Return the longest length up to which every length's mean is at least `at_least`; None if there is none."""
         reached = None
         for length, mean in sorted(zip(self.lengths, self.by_length(), strict=True)):
             if mean is None or mean < at_least:
@@ -62,8 +62,8 @@ def needle_map(options: NeedleSettings, result: TaskResult) -> NeedleMap:
     """Return a probe's scores by length and depth.
 
     Args:
-        options: what was to be asked.
-        result: what came of it; records that could not be asked are missing there.
+        options: the settings of the probe.
+        result: its result, without records that could not be asked.
     """
     found = {item.id: item.scores["accuracy"] for item in result.items}
     lengths, depths = tuple(sorted(options.lengths)), tuple(sorted(options.depths))
@@ -80,7 +80,7 @@ def needle_map(options: NeedleSettings, result: TaskResult) -> NeedleMap:
 
 
 def needle_table(maps: Mapping[str, NeedleMap]) -> Table:
-    """A block for each map: depths down, lengths across, means at the margins."""
+    """Return a table with a block for each map: depths down, lengths across, means at the margins."""
     from rich.table import Table
 
     first = next(iter(maps.values()))
@@ -103,7 +103,7 @@ def needle_table(maps: Mapping[str, NeedleMap]) -> Table:
 
 
 def draw_needle_maps(maps: Mapping[str, NeedleMap]) -> Figure:
-    """Heat maps side by side on one scale, 0 to 100: lengths across, depths down as the text is read.
+    """Draw heat maps side by side on one scale, 0 to 100: lengths across, depths down.
 
     Args:
         maps: title to map, at least one.

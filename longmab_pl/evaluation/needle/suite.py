@@ -1,4 +1,4 @@
-"""The needle-in-a-haystack probe as a suite: how far, and how evenly, a model reads a long text."""
+"""The needle-in-a-haystack probe as a suite: accuracy by length and depth of a long text."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ class NeedleSuite(Suite):
     equally well), and the means `length-<tokens>` and `depth-<percent>`. The picture `map` is the heat map.
 
     Args:
-        needle: lengths, depths and how many.
-        prompt_format: how a haystack is read; None is `DirectAnswer`. With another one raise `needle.max_new_tokens`.
-        name: names metrics, task and the folder of the predictions.
+        needle: lengths, depths and number of needles.
+        prompt_format: prompt format of a haystack; None is `DirectAnswer`.
+            With another one raise `needle.max_new_tokens`.
+        name: name in metrics, task and the folder of the predictions.
 
     Example:
         >>> Evaluation(NeedleSuite(NeedleSettings(lengths=[1024, 8192])), EvaluationSchedule(every_n_rounds=None))

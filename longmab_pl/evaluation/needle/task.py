@@ -1,4 +1,4 @@
-"""Needle in a haystack: is a fact found whatever the length of the text and wherever in it the fact stands?
+"""Needle in a haystack: whether a model finds a fact at any length of a text and at any place in it.
 
 The probe of Kamradt (2023) with invented needles and an invented, endless haystack; rivals of the needle as in RULER's
 multi-key task (arXiv 2404.06654). A model that reads the ends better than the middle ("lost in the middle", arXiv
@@ -38,15 +38,15 @@ _THOUSANDS = re.compile(r"(?<=\d)[ ,](?=\d{3}(?!\d))")  # 12,345 and 12 345
 
 @dataclass(frozen=True)
 class NeedleSettings:
-    """Which haystacks to make. The same settings and tokenizer give the same prompts everywhere.
+    """Settings of the haystacks. The same settings and tokenizer give the same prompts everywhere.
 
     Args:
         lengths: tokens of a whole prompt with its answer, so the model's own limit can be among them; longer ones than
             the engine takes are reported and left out.
-        depths: where the needle stands, in percent of the haystack: 0 is its beginning, 100 its end.
+        depths: places of the needle, in percent of the haystack: 0 is its beginning, 100 its end.
         needles: needles for every length and depth, each in a haystack of its own.
         rivals: further needles of the same form in each haystack, about other names; more of them are harder.
-        max_new_tokens: longest answer.
+        max_new_tokens: longest answer in tokens.
         seed: of names, numbers and haystacks.
 
     Raises:
@@ -79,8 +79,8 @@ class NeedleRecord(QARecord):
 
     Args:
         length: tokens of prompt and answer that the haystack was made for.
-        depth: where the needle was asked to stand, in percent.
-        stands_at: where it does stand, in percent of the haystack's tokens: the end of a sentence is nearest.
+        depth: the requested place of the needle, in percent.
+        stands_at: its actual place, in percent of the haystack's tokens: the end of the nearest sentence.
     """
 
     length: int = 0
@@ -89,7 +89,7 @@ class NeedleRecord(QARecord):
 
 
 class NeedleFound(RecordMetric):
-    """1 where the gold number is among the numbers of the answer."""
+    """The probe's metric: 1 if the gold number is among the numbers of the answer, else 0."""
 
     names = ("accuracy",)
 
@@ -104,8 +104,8 @@ class NeedleTask:
 
     Args:
         records: from `needle_records`.
-        options: what they were made by.
-        protocol: how a haystack is read; the same as in `needle_records`.
+        options: the settings that they were made with.
+        protocol: prompt format; the same as in `needle_records`.
         name: name in results and files.
     """
 
@@ -151,27 +151,27 @@ class NeedleTask:
         }
 
     def buckets(self) -> Mapping[str, Sequence[str]]:
-        """The records of each length, and those of each depth."""
+        """Return the ids of the records of each length, and of each depth."""
         by_length = {f"length {n}": [r.id for r in self.records if r.length == n] for n in self.options.lengths}
         by_depth = {f"depth {d:g}%": [r.id for r in self.records if r.depth == d] for d in self.options.depths}
         return by_length | by_depth
 
 
 def needle_task(options: NeedleSettings, tokenizer: Any, protocol: PromptFormat | None = None) -> NeedleTask:
-    """The probe for this tokenizer. Raises `ConfigError` where a length has no room for the needle."""
+    """Return the probe for a tokenizer. Raises `ConfigError` if a length has no room for the needle."""
     protocol = protocol or DirectAnswer()
     return NeedleTask(needle_records(options, tokenizer, protocol), options, protocol)
 
 
 def needle_records(options: NeedleSettings, tokenizer: Any, protocol: PromptFormat) -> list[NeedleRecord]:
-    """Haystacks of every length with the needle at every depth.
+    """Return haystacks of every length with the needle at every depth.
 
-    The haystacks of one needle are beginnings of the same text, so an engine's prefix cache holds what stands before
-    the needle; records come in the order that makes the most of it. Every text fills its length but for less than a
+    The haystacks of one needle are beginnings of the same text, so an engine's prefix cache holds the text before
+    the needle; records are ordered to use that cache best. Every text fills its length but for less than a
     sentence.
 
     Args:
-        options: what to make.
+        options: settings of the haystacks.
         tokenizer: a Hugging Face tokenizer.
         protocol: makes the prompt whose tokens are counted.
 
@@ -226,7 +226,7 @@ def needle_id(length: int, depth: float, number: int) -> str:
 
 
 class _Hay:
-    """An endless text about invented entities, made as far as it is asked for; it names no number of five digits."""
+    """An endless text about invented entities, generated on demand, without numbers of five digits."""
 
     def __init__(self, rng: random.Random, names: Names, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -235,7 +235,7 @@ class _Hay:
         self._ends: list[int] = [0]  # tokens of the first k sentences
 
     def sentences_within(self, tokens: int) -> int:
-        """How many of its first sentences have at most so many tokens."""
+        """Return how many of its first sentences have at most this many tokens in all."""
         while self._ends[-1] <= tokens:
             part = next(self._source)
             self._parts.append(part)
@@ -245,8 +245,11 @@ class _Hay:
     def with_needle(
         self, count: int, needle: str, depth: float, others: Sequence[tuple[str, float]]
     ) -> tuple[str, float]:
-        """The first `count` sentences with the needle at the sentence boundary nearest to `depth` percent (the first of
-        two), other sentences at a share of the text each; and where the needle stands, in percent."""
+        """Return the first `count` sentences with a needle inserted, and the needle's place in percent.
+
+        The needle is at the sentence boundary nearest to `depth` percent (the first of two). The other sentences are at
+        a share of the text each.
+        """
         total = self._ends[count]
         place = min(range(count + 1), key=lambda k: abs(self._ends[k] - total * depth / 100))
         inserts: dict[int, list[str]] = {}
@@ -258,7 +261,7 @@ class _Hay:
 
 
 def _sentences(rng: random.Random, names: Names) -> Iterator[str]:
-    """Statements about one entity after the other, each with the white space before it: so tokenizers see words."""
+    """Yield statements about one entity after the other, each with the white space before it, as tokenizers expect."""
     while True:
         world = World(rng, names, size=24)
         entities = [entity for group in world.entities.values() for entity in group]

@@ -21,11 +21,11 @@ class NeedleTest:
         book: number of the book, from 0.
         needle: the sentence; `{CHAR}` stands for a drawn name.
         question: what is asked.
-        golds: the answers; none where a name is drawn.
+        golds: the answers; empty where a name is drawn.
         characters: names to draw from.
-        system_prompt: of the entry; the official program does not send it.
-        template: of the entry, with `{haystack}` and `{question}`; None: the default one.
-        seed: of the names.
+        system_prompt: the entry's system prompt; the official program does not send it.
+        template: the entry's template, with `{haystack}` and `{question}`; None: the default one.
+        seed: random seed of the names.
         distractor: a second sentence that looks like the needle, or None.
     """
 
@@ -49,7 +49,7 @@ def expanded(entries: Sequence[Mapping[str, Any]], books: int, base_seed: int = 
     Args:
         entries: the set's list.
         books: how many books there are; their order decides the seeds.
-        base_seed: of the first entry in the first book.
+        base_seed: random seed of the first entry in the first book.
     """
     tests = []
     for book in range(books):
@@ -76,7 +76,7 @@ def expanded(entries: Sequence[Mapping[str, Any]], books: int, base_seed: int = 
 
 
 def depths(count: int = 26) -> list[float]:
-    """Return where needles stand, in percent of the haystack."""
+    """Return the places of needles, in percent of the haystack."""
     return [float(depth) for depth in np.linspace(0, 100, count)]
 
 

@@ -1,4 +1,4 @@
-"""Where NoLiMa puts a needle: at a line end of a window that slides over a book."""
+"""NoLiMa's placement of needles: at a line end of a window that slides over a book."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Placed:
     Args:
         text: the haystack.
         before: tokens of the book in front of the needle.
-        book_depth: where the needle stands in the book, in 0..1; -1 for the first place that suits.
+        book_depth: place of the needle in the book, in 0..1; -1 for the first place that suits.
     """
 
     text: str
@@ -27,14 +27,14 @@ class Placed:
 
 
 SHORT = 500
-"""Windows of fewer tokens have fixed distractors."""
+"""Window length in tokens below which the places of distractors are fixed."""
 
 FREE = 0.2
 """Share of the window on both sides of the needle, and at both ends, that a distractor stays out of."""
 
 
 def distractor_depth(length: int, depth: float, random: np.random.RandomState) -> float:
-    """Return where a distractor stands, in 0..1: drawn evenly from what is left free, or fixed in short windows.
+    """Return the place of a distractor, in 0..1: drawn uniformly from the free parts, or fixed in short windows.
 
     The limits between the three fixed depths are ours; the original's are known at depths 0, 0.1, 0.3, ..., 1 only.
     """
@@ -51,8 +51,8 @@ class Book:
 
     Args:
         text: the book.
-        encode: text to token ids, without special tokens.
-        decode: token ids to text.
+        encode: function from text to token ids, without special tokens.
+        decode: function from token ids to text.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Book:
 
         Args:
             needle: the sentence.
-            length: tokens of the book in the window; the needle comes on top.
+            length: tokens of the book in the window, without the needle.
             depth: share of the window in front of the needle, in 0..1.
             shift: tokens at the beginning of the book that are left out.
             book_depth: put the needle there in the book at every depth, in 0..1; None: the first place that suits.
@@ -101,16 +101,16 @@ class Book:
     def place_with_distractor(self, needle: str, distractor: str, length: int, depth: float, other: float) -> Placed:
         """Return a window with the needle and a distractor.
 
-        The distractor stands where it would stand as the needle of its own window, in short windows one character
-        earlier, as in the original. Its place is found by the characters before it.
+        The distractor is where it would be as the needle of its own window, in short windows one character earlier,
+        as in the original. Its place is found by the characters before it.
 
         Args:
-            needle, length, depth: as of `place`.
+            needle, length, depth: as in `place`.
             distractor: the other sentence.
             other: its depth (`distractor_depth`).
 
         Raises:
-            DataError: the book has no such window, or what stands before the distractor is not there exactly once.
+            DataError: the book has no such window, or the text before the distractor does not occur exactly once.
         """
         placed = self.place(needle, length, depth)
         own = self.place(distractor, length, other).text.partition(f" {distractor}\n")[0]

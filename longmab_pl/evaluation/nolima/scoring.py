@@ -8,7 +8,7 @@ from statistics import fmean
 Golds = Sequence[str]
 
 BASE_LENGTHS = (250, 500, 1000)
-"""Lengths whose best mean is the base score of a question and needle pair."""
+"""Lengths in tokens whose best mean is the base score of a question and needle pair."""
 
 EFFECTIVE = 0.85
 """Share of the base score that a length must reach to count as effective."""

@@ -37,7 +37,7 @@ Answer the question from this part of the book: in a few words, from what it sta
 Question: {question}
 
 Give only the answer, no reasoning."""
-"""The prompt in our own words; an entry that brings a template is asked by that."""
+"""Prompt template in our own words; an entry's own template has precedence."""
 
 SYSTEM = "You are a helpful assistant."
 
@@ -47,7 +47,7 @@ class NoLiMaSuite(Suite):
 
     Scores: `score` (mean over items), `length-<tokens>`, `base` (mean over needles of their best mean at 250, 500 and
     1,000 tokens, where these are asked) and `effective` (the largest length that reaches 0.85 of it; 0 if none).
-    A length counts tokens of the book; needle, template and chat markup come on top, as officially. The data may be
+    A length counts tokens of the book; needle, template and chat markup are extra, as officially. The data may be
     used for research that is not commercial (Adobe Research License); nothing of it is shipped.
 
     Args:
@@ -57,11 +57,11 @@ class NoLiMaSuite(Suite):
         depths: places of the needle over the whole window (official: 26).
         metric: `contains`, `EM`, `lastline_contains` or `lastline_EM`.
         limit: at most this many items for each length, the same random sample every time.
-        seed: of that sample.
+        seed: random seed of the sample.
         template: with `{haystack}` and `{question}`; None: our own wording.
         new_tokens: longest answer (official: 192; reasoning models 1,536).
         asking: chat template and thinking mode; the official program sends a short system turn, so does the default.
-        name: names metrics, task and the folder of the predictions.
+        name: name in metrics, task and the folder of the predictions.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -147,7 +147,7 @@ class NoLiMaSuite(Suite):
         return found
 
     def _pairs(self, result: EvaluationResult) -> dict[str, dict[int, float]]:
-        """Mean score of each needle by base length; empty unless every needle has one."""
+        """Return the mean score of each needle by base length; empty unless every needle has one."""
         scores: dict[str, dict[int, list[float]]] = {}
         for item in result.tasks[self.name].items:
             length, needle, _, _ = item.id.split("/")

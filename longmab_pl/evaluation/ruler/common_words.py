@@ -1,4 +1,4 @@
-"""RULER's common words: a numbered list in which a few words stand more often than the rest."""
+"""RULER's common words: a numbered list in which a few words occur more often than the rest."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from longmab_pl.evaluation.ruler.sizing import binary_search
 
 @dataclass(frozen=True)
 class Frequencies:
-    """How often words stand in a list.
+    """Numbers of repetitions of the words in a list.
 
     Args:
         common: repetitions of a common word.
         uncommon: repetitions of any other word.
-        words: how many words are common.
+        words: number of common words.
     """
 
     common: int = 30
@@ -29,11 +29,11 @@ class CommonWords:
 
     Args:
         template: with `{context}`; the words of a question are the same in the worked example.
-        words: the list to draw from while it is long enough.
+        words: the list to draw from if it is long enough.
         more_words: a longer list for larger sizes.
         draws: random numbers.
-        frequencies: of the question's words.
-        worked: how many worked examples there are.
+        frequencies: frequencies of the question's words.
+        worked: number of worked examples.
         short: use the small example and frequencies of lengths under 4,096 tokens.
     """
 
@@ -72,7 +72,7 @@ class CommonWords:
 
     @property
     def most(self) -> int:
-        """The largest size: all words there are."""
+        """The largest size: the number of all words."""
         return max(len(self.words), len(self.more_words))
 
     def listing(self, size: int, frequencies: Frequencies) -> tuple[str, list[str]]:
@@ -86,19 +86,19 @@ class CommonWords:
 
 
 STEP = 10
-"""By how many words the size is found and shrinks."""
+"""Step in words by which the size is searched and reduced."""
 
 _ESTIMATE = 4096  # words
 
 
 def word_count(make: CommonWords, count: Count, limit: int, beside: int) -> int:
-    """Return the size for all examples: a binary search up to twice what a list of 4,096 words lets expect.
+    """Return the size for all examples, by a binary search up to twice the estimate from a list of 4,096 words.
 
     Args:
-        make: draws an example of a size.
+        make: generator of an example of a size.
         count: tokens of an example with its answer.
-        limit: tokens that are there.
-        beside: of the counted tokens, those of the answer.
+        limit: available tokens.
+        beside: the answer's part of the counted tokens.
     """
     per_word = (count(make(_ESTIMATE)) - beside) / _ESTIMATE
     return binary_search(make, count, limit, STEP, min(int(limit // per_word) * 2, make.most))

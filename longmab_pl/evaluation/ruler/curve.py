@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Curve = Mapping[int, float]
-"""Tokens to mean score of the tasks, in percent, ascending."""
+"""Mean score of the tasks in percent by length in tokens, ascending."""
 
 
 def task_curves(result: EvaluationResult) -> dict[str, dict[int, float]]:
-    """Return each task's score by length; lengths of which nothing could be asked are missing."""
+    """Return each task's score by length, without lengths that could not be asked."""
     curves = {}
     for name, task in result.tasks.items():
         known = {bucket: found["score"] for bucket, found in (task.buckets or {}).items()}
@@ -38,7 +38,7 @@ def length_scores(result: EvaluationResult) -> dict[int, float]:
 
 
 def curve_table(result: EvaluationResult, threshold: float) -> Table:
-    """Return tasks down, lengths across, the means below; the caption says how far the context reaches."""
+    """Return a table: tasks down, lengths across, the means below; the caption names the effective length."""
     from rich.table import Table
 
     curves, means = task_curves(result), length_scores(result)
@@ -66,7 +66,7 @@ def draw_curves(curves: Mapping[str, Curve], threshold: float) -> Figure:
     """Draw scores over lengths, a line for each model, and the threshold.
 
     Args:
-        curves: model to curve, at least one.
+        curves: curve by model, at least one.
         threshold: score that counts as effective, in percent.
 
     Returns:

@@ -15,8 +15,8 @@ class Example:
     """One question of a task.
 
     Args:
-        text: what the user's turn says.
-        prefix: how the answer starts; it belongs behind the assistant's header.
+        text: text of the user's turn.
+        prefix: start of the answer, placed after the assistant's header.
         answers: the references.
     """
 
@@ -26,7 +26,7 @@ class Example:
 
     @property
     def whole(self) -> str:
-        """Text and answer prefix, as RULER counts them."""
+        """The text and the answer prefix, as RULER counts them."""
         return self.text + self.prefix
 
 
@@ -37,7 +37,7 @@ class Template:
     Args:
         text: the user's turn, with the task's fields (`{context}`, `{query}`, ...).
         prefix: the start of the answer, with the same fields.
-        head: what stands before `text`; a worked example goes between the two.
+        head: the text before `text`; a worked example goes between the two.
     """
 
     text: str
@@ -52,7 +52,7 @@ class Template:
         return Template(text, prefix, head)
 
     def fill(self, answers: tuple[str, ...], **fields: object) -> Example:
-        """Return the example with its fields filled in one pass: braces in a document stay as they are."""
+        """Return the example with its fields filled in one pass; braces in a document are kept."""
         return Example(self.head + self.text.format(**fields), self.prefix.format(**fields), answers)
 
 
@@ -62,7 +62,7 @@ class Draws:
     The shuffle gives lists of the same length the same permutation, in every example: so does RULER's.
 
     Args:
-        seed: of all three.
+        seed: random seed of all three.
     """
 
     def __init__(self, seed: int) -> None:
@@ -84,17 +84,20 @@ class Draws:
 
 
 class Redraw(Exception):
-    """A generator drew what cannot be used; its next example will differ."""
+    """Raised when a generator drew an example that cannot be used; its next example will differ."""
 
 
 class Generator(Protocol):
-    """Makes examples of a task; `size` is in units of its haystack (words, lines, documents). May raise `Redraw`."""
+    """A generator of a task's examples; `size` is in units of its haystack (words, lines, documents).
+
+    It may raise `Redraw`.
+    """
 
     def __call__(self, size: int) -> Example: ...
 
 
 Count = Callable[[Example], int]
-"""How many tokens an example takes with its answer, chat template and answer prefix included."""
+"""A function that returns an example's tokens with its answer, chat template and answer prefix included."""
 
 
 def one_line(text: str) -> str:

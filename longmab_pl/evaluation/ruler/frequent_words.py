@@ -11,15 +11,15 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 class FrequentWords:
-    """Generates the task for one vocabulary (`Generator`); the size is what the words' counts add up to at most.
+    """A generator of the task for one vocabulary (`Generator`); the size is the largest sum of the words' counts.
 
     Args:
         template: with `{context}`.
         draws: random numbers; each generator draws its own vocabulary.
-        vocabulary: how many different words there are.
+        vocabulary: number of different words.
         alpha: exponent of the distribution, above 1.
-        letters: length of a word.
-        top: how many words are asked for.
+        letters: length of a word in letters.
+        top: number of words that are asked for.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ def frequent_example(
         template: with `{context}`.
         draws: random numbers.
         count: tokens of an example.
-        limit: tokens that are there for it.
-        size: where to begin; None: the last size below the first one whose text reaches the limit.
-        step: how far apart the sizes are.
-        vocabulary, alpha, letters: as of `FrequentWords`.
+        limit: available tokens.
+        size: first size to try; None: the last size below the first one whose text reaches the limit.
+        step: distance between sizes.
+        vocabulary, alpha, letters: as in `FrequentWords`.
 
     Raises:
         ConfigError: not even one step fits.

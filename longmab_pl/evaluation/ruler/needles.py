@@ -17,21 +17,21 @@ Kind = Literal["words", "numbers", "uuids"]
 Haystack = Literal["noise", "essay", "needle"]
 
 DEPTHS = tuple(int(depth) for depth in np.round(np.linspace(0, 100, num=40)))
-"""Where needles may stand in a running text, in percent of its sentences."""
+"""Places of needles in a running text, in percent of its sentences."""
 
 _ONE = (("Some", "A"), ("are all", "is"), ("are", "is"), ("answers", "answer"))  # where one value is asked for
 
 
 @dataclass(frozen=True)
 class NeedleForm:
-    """What is hidden where.
+    """The form of needles and haystack.
 
     Args:
         haystack: `noise` (one line repeated), `essay` (a running text) or `needle` (other needles).
-        key, value: what a key and a value look like.
-        keys: how many keys the haystack holds at least; as many as are asked for stand there anyway.
-        values: values of each key.
-        queries: keys that are asked for.
+        key, value: form of a key and of a value.
+        keys: least number of keys in the haystack; it always holds the keys that are asked for.
+        values: number of values of each key.
+        queries: number of keys that are asked for.
     """
 
     haystack: Haystack
@@ -60,10 +60,10 @@ class NeedleMaterial:
 
 
 class Needles:
-    """Generates the needle tasks (`Generator`); the size counts words of an essay, else lines.
+    """A generator of the needle tasks (`Generator`); the size counts words of an essay, else lines.
 
     Args:
-        form: which of the tasks.
+        form: form of the task.
         template: with `{type_needle_v}`, `{context}` and `{query}`.
         material: texts to draw from.
         draws: random numbers.
@@ -100,7 +100,7 @@ class Needles:
         return 1 if self.form.haystack == "essay" else max(self.form.keys, self.form.queries) * self.form.values
 
     def step(self, length: int) -> int:
-        """Return the units by which the size is found and shrinks at a length in tokens."""
+        """Return the step in units by which the size is searched and reduced, at a length in tokens."""
         if self.form.haystack == "essay":
             return 500
         return 25 if length >= 4096 else 5

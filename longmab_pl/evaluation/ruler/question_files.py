@@ -18,17 +18,17 @@ _PASSAGE = re.compile(r"^Passage \d+: ", re.MULTILINE)
 
 
 def squad_file(path: str | Path) -> QuestionSet:
-    """Return the questions of a file in SQuAD 2.0's format. Raises `DataError` for another one."""
+    """Return the questions of a file in SQuAD 2.0's format. Raises `DataError` for another format."""
     return _read(path, squad_questions, SQUAD)
 
 
 def hotpot_file(path: str | Path) -> QuestionSet:
-    """Return the questions of a file in HotpotQA's distractor format. Raises `DataError` for another one."""
+    """Return the questions of a file in HotpotQA's distractor format. Raises `DataError` for another format."""
     return _read(path, hotpot_questions, HOTPOT)
 
 
 def shipped_questions(hops: int) -> QuestionSet:
-    """Return the shipped questions that take one or two steps, over all shipped passages.
+    """Return the shipped questions of one or two steps, over all shipped passages.
 
     The passages that a question needs are gold; the others of its record are related.
     """

@@ -14,9 +14,9 @@ class Question:
     """A question over a collection of documents.
 
     Args:
-        text: what is asked.
+        text: the question.
         answers: the references.
-        gold: documents that stand in every context of the question.
+        gold: documents that are in every context of the question.
         related: documents that are put there before any others.
     """
 
@@ -64,7 +64,7 @@ def hotpot_questions(data: Sequence[dict[str, Any]]) -> QuestionSet:
 
 
 class DocumentQuestions:
-    """Generates the contexts of a question set; the size counts documents.
+    """A generator of the contexts of a question set; the size counts documents.
 
     Args:
         template: with `{context}` and `{query}`.
@@ -84,7 +84,7 @@ class DocumentQuestions:
         return lambda size: self.example(index, size)
 
     def example(self, index: int, size: int) -> Example:
-        """Return the question `index` over `size` documents."""
+        """Return the example of question `index` over `size` documents."""
         question = self.data.questions[index]
         chosen = self._chosen(question, size)
         self.draws.shuffle(chosen)

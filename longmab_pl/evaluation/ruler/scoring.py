@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 THRESHOLD = 85.6
-"""Llama-2-7B-chat at 4k tokens: what a model must exceed at a length for it to count as effective (section 4)."""
+"""Score in percent that a model must exceed at an effective length: Llama-2-7B-chat's at 4k tokens (section 4)."""
 
 _CONTROL = re.compile(r"[\x00-\x1f]")
 
@@ -37,8 +37,8 @@ def effective_length(by_length: Mapping[int, float], threshold: float = THRESHOL
     """Return the largest length whose score exceeds the threshold, or None ("<4K" in the paper's table).
 
     Args:
-        by_length: tokens to mean score of the tasks, in percent.
-        threshold: in percent.
+        by_length: mean score of the tasks in percent, by length in tokens.
+        threshold: threshold in percent.
     """
     return max((length for length, score in by_length.items() if score > threshold), default=None)
 

@@ -9,19 +9,19 @@ from longmab_pl.evaluation.ruler.example import Count, Example, Generator, Redra
 
 
 def search_size(make: Generator, count: Count, limit: int, low: int, *, beside: int = 0, high: int = 0) -> int:
-    """Return the size for all examples of a task, by a binary search from `low` to three times what should fit.
+    """Return the size for all examples of a task, by a binary search from `low` to three times the estimate.
 
-    This is the original's search. Where a haystack of `low` units is short beside the rest of the prompt, three times
-    what it lets expect is too little, and examples do not fill their length.
+    This is the original's search. Where a haystack of `low` units is short compared with the rest of the prompt, three
+    times the estimate is too little, and examples do not fill their length.
 
     Each attempt draws a new example, so the last of its sizes that fits is not always the largest.
 
     Args:
-        make: draws an example of a size.
+        make: generator of an example of a size.
         count: tokens of an example with its answer.
-        limit: tokens that are there.
+        limit: available tokens.
         low: smallest size, and the result if none fits.
-        beside: counted tokens that are not the task's own: of the answer and of a worked example.
+        beside: counted tokens that are not the task's own: those of the answer and of a worked example.
         high: size to search up to at least.
     """
     per_unit = (count(_drawn(make, low)) - beside) / low
@@ -43,12 +43,12 @@ def binary_search(make: Generator, count: Count, limit: int, low: int, high: int
 def filling_size(make: Generator, count: Count, limit: int, least: int, slack: int, most: int | None = None) -> int:
     """Return a size that leaves at most `slack` tokens free, or the largest that fits: by doubling, then interpolation.
 
-    Takes about five examples of the full length to find.
+    The search takes about five examples of the full length.
 
     Args:
-        make: draws an example of a size.
+        make: generator of an example of a size.
         count: tokens of an example with its answer.
-        limit: tokens that are there.
+        limit: available tokens.
         least: smallest size, and the result if none fits.
         slack: tokens that may stay free.
         most: largest size there is; None: no limit.
@@ -85,12 +85,12 @@ def fitting_example(
     """Return an example within the limit and its tokens; one that is too long is drawn again, smaller by `step`.
 
     Args:
-        make: draws an example of a size.
+        make: generator of an example of a size.
         count: tokens of an example with its answer.
-        size: where to begin.
-        limit: tokens that are there.
-        step: how much smaller the next attempt is.
-        finished: what is still done to an example that fits; it is counted again.
+        size: first size to try.
+        limit: available tokens.
+        step: difference between sizes of two attempts.
+        finished: last change of an example that fits; its result is counted again.
         least: smallest size; None: one step.
 
     Raises:

@@ -1,4 +1,4 @@
-"""RULER as a suite: how far a model's context really reaches."""
+"""RULER as a suite: scores by length, and the effective length of a model's context."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class RULERSuite(Suite):
         answer_prefix: start the answer for the model, as official; turn it off for thinking models.
         new_tokens: longest answer; None: the official limits (30 to 128), too short for a thinking model.
         asking: chat template and thinking mode.
-        seed: of all texts.
-        name: names metrics and the folder of the predictions.
+        seed: random seed of all texts.
+        name: name in metrics and in the folder of the predictions.
 
     Raises:
         ConfigError: a setting is out of range.

@@ -1,4 +1,4 @@
-"""One of RULER's tasks as the runner asks it: examples of every length, official scoring."""
+"""One of RULER's tasks for the runner: examples of every length, official scoring."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from longmab_pl.evaluation.ruler.tasks import score_of
 from longmab_pl.evaluation.task import Prompt
 
 BUCKET = "length "
-"""What stands before the tokens in the name of a length's bucket."""
+"""Prefix before the number of tokens in the name of a length's bucket."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class RULERRecord(QARecord):
     """An example; `context` is the user's turn, `question` how the answer starts, `answers` all references.
 
     Args:
-        length: tokens that it was made for.
-        tokens: tokens that it takes, chat template and answer included.
+        length: length in tokens that it was made for.
+        tokens: its tokens, chat template and answer included.
     """
 
     length: int = 0
@@ -42,7 +42,7 @@ class RULERTask:
         records: examples of all lengths.
         asking: chat template and thinking mode.
         answer_prefix: start the answer for the model.
-        new_tokens: longest answer.
+        new_tokens: longest answer in tokens.
     """
 
     name: str
@@ -83,7 +83,7 @@ class RULERTask:
         return {"answers": list(record.answers), "answer_prefix": record.question, "length": record.length}
 
     def buckets(self) -> Mapping[str, Sequence[str]]:
-        """The records of each length."""
+        """Return the ids of the records of each length."""
         by_length: dict[str, list[str]] = {}
         for record in self.records:
             by_length.setdefault(f"{BUCKET}{record.length}", []).append(record.id)

@@ -34,17 +34,17 @@ NEW_TOKENS = {**dict.fromkeys(NEEDLE_FORMS, 128), "vt": 30, "cwe": 120, "fwe": 5
 TASKS = tuple(NEW_TOKENS)
 
 DOCUMENT_STEP = 10
-"""By how many documents the original's sizes shrink."""
+"""Step in documents by which the original's sizes are reduced."""
 
 
 def score_of(task: str) -> Callable[[str, Sequence[str]], float]:
-    """Return the official score of a task's predictions."""
+    """Return the function that scores a task's predictions officially."""
     return scoring.any_found if task.startswith("qa_") else scoring.all_found
 
 
 @dataclass(frozen=True)
 class Material:
-    """What examples are made of.
+    """The texts that examples are made of.
 
     Args:
         essay: the running text.
@@ -57,11 +57,11 @@ class Material:
 
 @dataclass(frozen=True)
 class Budget:
-    """How many tokens an example may take.
+    """The tokens that an example may take.
 
     Args:
-        length: of prompt and answer.
-        new_tokens: of the answer.
+        length: tokens of prompt and answer.
+        new_tokens: tokens of the answer.
         count: tokens of an example's prompt.
         official: sizes by the original's search and steps, which leave up to half of a short length empty.
     """
@@ -77,11 +77,11 @@ class Budget:
 
     @property
     def slack(self) -> int:
-        """Tokens that may stay free."""
+        """Number of tokens that may stay free."""
         return self.length // 200
 
     def step(self, official: int, size: int) -> int:
-        """Return by how much a size shrinks: the official step, or one that suits the size."""
+        """Return the step by which a size is reduced: the official one, or one that suits the size."""
         return official if self.official else max(1, size // 200)
 
 
@@ -90,10 +90,10 @@ def examples(task: str, budget: Budget, samples: int, material: Material, seed: 
 
     Args:
         task: one of `TASKS`.
-        budget: what they must fit.
-        samples: how many; QA tasks have no more than there are questions.
-        material: texts.
-        seed: of all random numbers; the same for every task and length in the original.
+        budget: tokens that each example must fit.
+        samples: number of examples; QA tasks have at most one for each question.
+        material: texts to draw from.
+        seed: seed of all random numbers; the same for every task and length in the original.
 
     Raises:
         ConfigError: the length has no room for the task.

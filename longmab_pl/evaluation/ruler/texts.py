@@ -1,4 +1,4 @@
-"""What RULER's needles are hidden in, and the words around it, in our own words."""
+"""RULER's haystacks and templates in our own words."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ QUESTION_TEMPLATE = Template(
 
 
 class Essay:
-    """A running text, repeated as often as it takes.
+    """A running text, repeated as often as needed.
 
     Args:
         words: its words.
-        split: cuts a text into sentences.
+        split: function from a text to its sentences.
     """
 
     def __init__(self, words: Sequence[str], split: Callable[[str], list[str]]) -> None:
@@ -84,11 +84,11 @@ def sentences(text: str) -> list[str]:
 
 
 def own_essay(words: int, seed: int = 0) -> Essay:
-    """Return a text about an invented world. It says no number of more than four digits.
+    """Return a text about an invented world, without numbers of more than four digits.
 
     Args:
-        words: how many it has; longer haystacks repeat it.
-        seed: of the world.
+        words: number of words; longer haystacks repeat it.
+        seed: random seed of the world.
     """
     made: list[str] = []
     rng = random.Random(seed)

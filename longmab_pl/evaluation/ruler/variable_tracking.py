@@ -19,11 +19,11 @@ EXAMPLE_VALUE = "12345"
 
 @dataclass(frozen=True)
 class TrackingText:
-    """Where the statements are hidden.
+    """The text that the statements are hidden in.
 
     Args:
         noise: the line that is repeated.
-        essay: a running text in its place, which is not repeated; None: the line.
+        essay: a running text instead of it, which is not repeated; None: the line.
     """
 
     noise: str
@@ -31,13 +31,13 @@ class TrackingText:
 
 
 class VariableTracking:
-    """Generates chains of assignments and asks for all names that hold the first chain's value (`Generator`).
+    """A generator of chains of assignments; asked for are all names with the first chain's value (`Generator`).
 
     Args:
         template: with `{context}`, `{query}` and `{num_v}`.
-        text: what the chains are hidden in.
+        text: the text that the chains are hidden in.
         draws: random numbers.
-        chains: independent chains in one context.
+        chains: number of independent chains in one context.
         hops: assignments from a name to the next; a chain has one name more.
         in_example: make a worked example: short names, one fixed value and at most ten hops.
         worked: a worked example (`worked_example`) to put before the task.
@@ -84,7 +84,7 @@ class VariableTracking:
         return 1 if self.text.essay is not None else self.hops + 1
 
     def step(self, length: int) -> int:
-        """Return the units by which the size is found and shrinks at a length in tokens."""
+        """Return the step in units by which the size is searched and reduced, at a length in tokens."""
         if self.text.essay is not None:
             return 500
         return 10 if length >= 4096 else 5
@@ -163,7 +163,7 @@ def renamed(worked: str, hops: int, draws: Draws) -> str:
 
     Args:
         worked: text that ends with its answers, the chain's names.
-        hops: of the chain.
+        hops: number of assignments of the chain.
         draws: random numbers.
     """
     for name in worked.strip().split()[-hops - 1 :]:

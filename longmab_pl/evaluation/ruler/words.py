@@ -21,7 +21,7 @@ def key_words() -> tuple[str, ...]:
 
 @cache
 def common_words() -> tuple[str, ...]:
-    """Return the words that lists are made of while they are short, sorted."""
+    """Return the words of short lists, sorted."""
     return tuple(sorted({*word_list("nouns"), *word_list("adjectives"), *word_list("verbs")}))
 
 

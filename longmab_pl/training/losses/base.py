@@ -63,7 +63,7 @@ class PreferenceLoss(ABC):
     """
 
     name: ClassVar[str] = "preference"
-    """What a phase with this loss is called in metrics and on the progress bar."""
+    """Name of a phase with this loss in metrics and on the progress bar."""
 
     needs_reference: ClassVar[bool] = True
     """Whether the loss reads the reference; if not, no reference pass is run and `reference` is None."""
@@ -98,6 +98,6 @@ def log_ratios(policy: PairLogps, reference: PairLogps | None) -> tuple[torch.Te
 
 
 def error_rate(name: str, value: float) -> float:
-    """Return the value, or raise a ConfigError that names the setting."""
+    """Return the value. Raises `ConfigError`, naming the setting, if it is out of range."""
     between(name, value, 0, 0.5, open_end=True)
     return value
