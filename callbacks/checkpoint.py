@@ -26,8 +26,9 @@ log = logging.getLogger(__name__)
 
 
 class AdapterCheckpoint(ModelCheckpoint):
-    """Keeps `last.ckpt` (always, one more when training is interrupted) and `best.ckpt` (by a monitored metric) in
-    `<run folder>/checkpoints/`.
+    """The checkpoints of a run in `<run folder>/checkpoints/`: `last.ckpt`, and `best.ckpt` by a monitored metric.
+
+    `last.ckpt` is also written when training is interrupted.
 
     The best is chosen at the end of an epoch, after validation and evaluations: `val/loss`, `val/rewards/accuracies`
     and their like exist with `data.val_fraction` above 0, `eval/<suite>/<metric>` with an `Evaluation`.
@@ -92,7 +93,7 @@ class AdapterCheckpoint(ModelCheckpoint):
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Not in `setup`: the Trainer does not know yet then whether it resumes.
+        # Not in `setup`: the Trainer does not know at that time whether it resumes.
         assert self.dirpath is not None
         last = Path(self.dirpath) / "last.ckpt"
         if trainer.ckpt_path is None and last.is_file():

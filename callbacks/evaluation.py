@@ -70,7 +70,7 @@ _DEFAULT_SCHEDULE = EvaluationSchedule()
 
 
 class Evaluation(Callback):
-    """Evaluates a suite on the engine that the rollouts use, with the current adapter.
+    """Evaluation of a suite during training, on the engine that the rollouts use, with the current adapter.
 
     Logs `eval/<suite>/<metric>` (0..100) and `eval/<suite>/<task>/<metric>`; a checkpoint can be chosen by them. From
     the second evaluation on there are `eval/<suite>/difference` and `eval/<suite>/p_value` too: the paired test over
@@ -82,7 +82,7 @@ class Evaluation(Callback):
     training records.
 
     Args:
-        suite: what to ask: `QASuite`, `LongBenchSuite`, `InfiniteBenchSuite`, `NeedleSuite`, or another
+        suite: the suite to evaluate: `QASuite`, `LongBenchSuite`, `InfiniteBenchSuite`, `NeedleSuite`, or another
             `longmab_pl.evaluation.Suite`. Each of a run's evaluations needs a suite name of its own.
         when: before training, by rounds, by steps, at the end.
         keep_best: folder in the run folder for the adapter with the best headline score after training began, ready to
@@ -242,7 +242,7 @@ class Evaluation(Callback):
                 overwrite=True,
                 desc=f"evaluation {occasion.when}",
             )
-        # For tables: whose result it is, in words; predictions on disk are told apart by the adapter's digest.
+        # A label for tables; predictions on disk are identified by the adapter's digest.
         label = f"{model_name(policy.model)}, {occasion.when}"
         return replace(result, model=label, policy=f"{policy.model} + {policy.adapter_digest()}")
 

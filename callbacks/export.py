@@ -15,7 +15,7 @@ from longmab_pl.training.module import DPOModule
 
 
 class AdapterExport(Callback):
-    """Writes the final adapter with its model card; Transformers, PEFT and vLLM load it as it is.
+    """Export of the final adapter with its model card; Transformers, PEFT and vLLM load it as it is.
 
     For the best adapter of a run, or a merged model, see `longmab export`.
 

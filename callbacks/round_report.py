@@ -22,7 +22,7 @@ WATCHED = ("loss", "rewards/accuracies", "rewards/margins", "rewards/chosen", "r
 
 
 class RoundReport(Callback):
-    """Writes `report.json` after every epoch; at the end prints the closing tables and draws `report.png`.
+    """The report of a run: `report.json` after every epoch; the closing tables and `report.png` at the end.
 
     Args:
         picture: whether to draw `report.png` (reward by pull, share of pulls by arm, evaluation by round).

@@ -13,7 +13,7 @@ Scorer = Callable[[str, Sequence[str]], ItemScores]
 
 
 class AfterReasoning(RecordMetric):
-    """Means of scores that each answer has on its own, after its reasoning is removed.
+    """The mean of scores that each answer has on its own, after its reasoning is removed.
 
     Args:
         asking: its `score_reasoning` decides whether the reasoning is scored too.

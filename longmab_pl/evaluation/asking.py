@@ -40,7 +40,7 @@ class Asking:
         Args:
             tokenizer: a Hugging Face tokenizer.
             text: the user's turn.
-            prefix: how the answer starts.
+            prefix: start of the answer.
         """
         if not self.chat or not tokenizer.chat_template:
             return encoding.plain(tokenizer, text + prefix).ids

@@ -86,13 +86,13 @@ def find_contamination(
 
     A question counts when it is the same up to case, punctuation and spacing (empty ones never count); a context when
     it is the same in that sense, or when at least `threshold` of its distinct 13-word shingles occur in the training
-    contexts, all of them together: a context may have been put together from several. One pass over all words; memory
+    contexts, all of them together: a context may consist of parts of several. It takes one pass over all words; memory
     is 12 bytes for every distinct shingle of the evaluation contexts.
 
     Args:
         training: the training records; repeated contexts take no further time.
         evaluation: task name to records.
-        threshold: in (0, 1].
+        threshold: least share of a context's shingles, in (0, 1].
 
     Raises:
         ConfigError: `threshold` is out of range.

@@ -36,13 +36,13 @@ class EvaluationEntry:
         suite: the suite's name.
         task: the task's name; None for the suite as a whole.
         n: records scored.
-        scores: by metric, the main one first (for a suite its headline).
+        scores: scores by metric, the main one first (for a suite its headline).
         format_rate: share of predictions with a readable answer, in 0..1.
         truncated_rate: share of responses that reached the token limit, in 0..1.
         against_first: paired test of the main metric against the run's first evaluation of this suite, in points of
             0..100; None for the first itself.
-        policy: which weights answered: the model's name and the adapter's digest, " + " between them.
-        folder: where predictions and `result.json` are, relative to the run folder.
+        policy: the weights that answered: the model's name and the adapter's digest, " + " between them.
+        folder: folder of predictions and `result.json`, relative to the run folder.
     """
 
     when: str

@@ -62,8 +62,8 @@ def choice_metrics(output: str, letter: str, option: str) -> dict[str, float]:
     """Return the metrics of an answer to a question with options.
 
     An exact match is the letter, the option as it was shown, or an output that holds the option as it was shown; the
-    substring match is the last of these. An output of which nothing is left is no match, although the letter A is an
-    article in the answers' normal form.
+    substring match is the last of these. An output that is empty after normalization is no match, although the letter A
+    is an article in the answers' normal form.
 
     Args:
         output: the model's text.

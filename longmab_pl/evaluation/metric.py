@@ -29,7 +29,7 @@ class ItemScores:
 
 
 class RecordMetric(Metric, ABC):
-    """Means over records of scores that each record has on its own. The evaluation runner scores with them.
+    """The mean over records of scores that each record has on its own. The evaluation runner scores with such metrics.
 
     The sums are kept in double precision, so that the second decimal of a published number can be compared. Before any
     `update` the means are NaN.

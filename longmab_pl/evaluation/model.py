@@ -72,7 +72,7 @@ def model_identity(model: str, adapter: str | None, weight_format: str) -> str:
     """Return the key of a model's predictions, the same for an evaluation in a run and for `longmab evaluate`.
 
     Args:
-        model: as it was given.
+        model: the model as it was given.
         adapter: `models.adapter_files.adapter_digest` of the adapter's folder; None: none, or one that changes nothing.
         weight_format: how the engine holds the weights (`Engine.weight_format`).
 

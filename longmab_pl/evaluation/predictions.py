@@ -64,7 +64,7 @@ class PredictionFile:
     Args:
         folder: made if missing.
         task: the task's name.
-        settings: as JSON.
+        settings: settings of the predictions, as JSON.
         overwrite: delete predictions made under other settings instead of raising an error.
 
     Raises:

@@ -40,7 +40,7 @@ class PromptedTask:
         sampling: decoding; `max_tokens` is the longest answer.
         prompt_tokens: longer prompts lose their middle, before the chat template; None: only the engine's limit cuts.
         template: the text that `fill` puts around an item, for the settings.
-        means: how the scores are named and added up.
+        means: the metric class, which names and averages the scores.
     """
 
     name: str

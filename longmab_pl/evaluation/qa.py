@@ -84,7 +84,7 @@ class QATask:
             ids = self.protocol.prompt_ids(tokenizer, context, record.question)
             if len(ids) <= room:
                 return Prompt(ids, cut)
-            # Tokens merge differently once the cut halves stand in the prompt, so a few more may have to go.
+            # Tokens merge differently within the prompt, so a few more may have to be removed.
             budget -= len(ids) - room
         raise PromptTooLong(
             f"record {quoted(record.id)} of task {self.name!r}: question and instructions leave no room for the "
@@ -130,7 +130,7 @@ class QASuite(Suite):
         on_bad_record: `error` refuses a set of questions with bad records, `skip` reports and skips them. In a folder
             or zip they are always skipped.
         fields: the data's names of `id, question, answers, context` where they are others: `{question: ask}`.
-        split: of a folder or a data set whose name does not say.
+        split: split of a folder or a data set whose name does not include it.
         prompt_format: None is the rollout's own; outside a run `ReasonThenAnswer`.
         sampling: None is `GREEDY`, the authors' settings.
         max_context_tokens: longer contexts lose their middle (authors: 100,000); None: only the engine's limit cuts.
@@ -208,8 +208,8 @@ def question_sets(
     """Return the records of tasks by name, for the QA protocol, and the rows that cannot be used.
 
     Raises:
-        ConfigError: a record has no question; an unknown task.
-        DataError: no such data, or a task without a usable row.
+        ConfigError: a record has no question, or a task is unknown.
+        DataError: the data does not exist, or a task has no usable row.
     """
     found: list[tuple[str, list[QARecord]]] = []
     bad: list[BadRow] = []

@@ -86,7 +86,7 @@ def paired_test(
 
     Args:
         first, second: per-record scores in the same order, one group per task (`bootstrap_interval`).
-        confidence: of the interval of the difference.
+        confidence: coverage of the interval of the difference, in (0, 1).
         resamples: number of permutations, and of bootstrap samples for the interval.
         seed: random seed of both.
 

@@ -62,7 +62,7 @@ class Adapter:
 
     Args:
         policy: its "default" adapter holds the weights.
-        base_model: as training named it.
+        base_model: name of the base model in training.
         step: optimizer steps that it was trained for, if known.
     """
 
@@ -82,8 +82,8 @@ def find_origin(source: Path, which: Which = "auto") -> Origin:
 
     Args:
         source: a run folder, a checkpoint, or a PEFT folder.
-        which: of a run folder: the `best` (best.ckpt, or the adapter that an `Evaluation` kept), the `last`, or
-            `auto`, the best if there is one.
+        which: the choice in a run folder: the `best` (best.ckpt, or the adapter that an `Evaluation` kept), the `last`,
+            or `auto`, the best if there is one.
 
     Raises:
         ConfigError: there is no adapter.
@@ -246,9 +246,9 @@ def export(
     Args:
         source: a run folder (trainer.default_root_dir), a checkpoint (.ckpt), or an adapter folder.
         output: folder to write; what an earlier export left there is replaced.
-        which: of a run: the best adapter, the last one, or the best if there is one (auto).
+        which: the choice in a run: the best adapter, the last one, or the best if there is one (auto).
         merge: write the merged model too.
-        dtype: of the merged weights: bfloat16, float16 or float32.
+        dtype: number format of the merged weights: bfloat16, float16 or float32.
         base_model: name of the base model for the card, such as its hub name, where training used a local copy; if it
             is a local folder, the base model is also read from there.
 

@@ -91,7 +91,7 @@ def merge(
 
     Args:
         policy: as `load_plain` returns it.
-        dtype: of the merged weights.
+        dtype: number format of the merged weights.
         texts: token ids, at least two each, to measure on.
 
     Raises:

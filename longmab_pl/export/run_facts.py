@@ -72,7 +72,7 @@ def read_run(run: Path | None, *, base_model: str, digest: str, lora: Mapping[st
     model = config.get("model")
     named = model.get("model") if isinstance(model, dict) else None
     if isinstance(named, str) and FOLDER.match(base_model) and not FOLDER.match(named):
-        base_model = named  # adapter folders record where the base model lay, runs what it was called
+        base_model = named  # adapter folders record the base model's folder, runs its name
     evaluations = load_report(run).evaluations if (run / "report.json").is_file() else ()
     ordered = sorted(evaluations, key=lambda entry: (entry.step, entry.round))
     return RunFacts(base_model, digest, lora, step, config, _rounds(run, step), ordered)

@@ -18,7 +18,7 @@ class RolloutTrace:
     Args:
         rewards: rewards of the responses of each step (pull of a bandit), in order.
         pulls: number of pulls of each arm; empty for a method without arms.
-        evidence: which arms hold the answer, as long as `pulls`; empty where it is unknown.
+        evidence: whether each arm holds the answer, as long as `pulls`; empty where it is unknown.
     """
 
     rewards: tuple[tuple[float, ...], ...]

@@ -128,7 +128,7 @@ def verify_checkpoint(expected: Mapping[str, torch.Tensor], found: Mapping[str, 
     """Raise an error if a checkpoint's adapter is not exactly the configured one.
 
     Raises:
-        LongMabError: names missing, unexpected, or of another shape; the message says what to set.
+        LongMabError: a weight is missing, unexpected, or of another shape; the message names the setting to change.
     """
     missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     reference = f".{REFERENCE}."
@@ -165,7 +165,7 @@ def save_adapter(policy: PeftModel, folder: Path, base_model: str, full: FullWei
     several processes, call it on one of them.
 
     Args:
-        policy: whose "default" adapter is written, without the reference.
+        policy: the policy; its "default" adapter is written, without the reference.
         folder: target folder: `adapter_config.json`, `adapter_model.safetensors`, and `checksums.json` of both.
         base_model: folder or hub name of the base model, for `adapter_config.json`.
         full: the weights of a sharded adapter, see `gather_full_weights`.

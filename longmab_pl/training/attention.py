@@ -4,7 +4,7 @@
   sequences without the repeated prompts.
 - "sdpa": `scaled_dot_product_attention`, called once for each prompt (causal, no mask: the fast kernels) and once for
   its completions (a mask of their rows only). No T x T mask is ever made. Works everywhere, GPUs included.
-- "eager": the model's own, with a dense T x T mask: slow, for debugging and for architectures that know nothing else.
+- "eager": the model's own, with a dense T x T mask: slow, for debugging and for architectures without the others.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ def segment_attention(
         module: the attention layer.
         query: [1, heads, T, head size].
         key: [1, key heads, T, head size].
-        value: as `key`.
+        value: [1, key heads, T, head size].
         attention_mask: a `PackedMask`, or what SDPA takes.
         dropout: dropout probability of attention weights.
         scaling: factor of the scores (None: 1 / sqrt(head size)).
@@ -249,7 +249,7 @@ def segment_attention(
         [1, T, heads, head size], and no attention weights.
 
     Raises:
-        ConfigError: the architecture adds something to the scores that SDPA does not know (attention sinks, ...).
+        ConfigError: the architecture adds something to the scores that SDPA does not support (attention sinks, ...).
     """
     from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 

@@ -100,7 +100,7 @@ class SFTExample:
         id: name of the example in errors and logs.
         prompt_ids: the prompt, chat template included, up to where the assistant's words begin.
         completion_ids: all tokens after it.
-        completion_mask: which of them are learned (of a conversation: the assistant's turns); None: all.
+        completion_mask: whether each token is learned (of a conversation: the assistant's turns); None: all are.
     """
 
     id: str
@@ -203,8 +203,7 @@ class PackedBatch:
         Args:
             rows: positions in the sequence, of any shape that broadcasts with `columns`.
             columns: likewise.
-            window: of sliding-window attention, measured in positions (as the plain sequence would), None for full
-                attention.
+            window: size of sliding-window attention in positions of the plain sequence; None: full attention.
         """
         allowed = rows >= columns
         # In place: a whole T x T bool is 1 GB at 32k tokens.

@@ -62,7 +62,7 @@ def pair_logps(batch: PackedBatch, logps: torch.Tensor, ld_alpha: float = 1.0) -
     """Sum the log-probabilities of a batch's completion tokens over each pair's two completions.
 
     Args:
-        batch: of pairs.
+        batch: batch of pairs.
         logps: log-probability of each completion token, nats, float [N], as `token_logps` returns it.
         ld_alpha: as in `completion_logps`.
     """
@@ -96,7 +96,7 @@ def chosen_logps(batch: PackedBatch, logps: torch.Tensor) -> tuple[torch.Tensor,
     """Return the summed log-probability (nats) and the number of tokens of each chosen completion: float [P] each.
 
     Args:
-        batch: of pairs, or of completions alone.
+        batch: batch of pairs, or of completions alone.
         logps: log-probability of each completion token, nats, float [N], as `token_logps` returns it.
     """
     parts = logps.masked_fill(batch.completion_mask == 0, 0).split(list(batch.completion_lengths))
@@ -219,7 +219,7 @@ def _exact_layout(model: PreTrainedModel | PeftModel, causal: PreTrainedModel) -
         if (found - expected).abs().max() <= tolerance:
             return "packed"
     except (ConfigError, TypeError, ValueError, RuntimeError):
-        pass  # An architecture that does not know the mask or the position ids says so in its own way.
+        pass  # An architecture that does not support the mask or the position ids raises its own error.
     found = token_logps(model, batch, layout="concatenated")
     difference = float((found - expected).abs().max())
     if difference <= tolerance:

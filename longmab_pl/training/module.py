@@ -58,12 +58,12 @@ class DPOModule(LightningModule):
             `nll_weight`. Every phase has its own warm-up, schedule and optimizer state.
         lora: the adapter's settings.
         quantization: "nf4" keeps the base in 4 bits (QLoRA).
-        dtype: of the base model's weights and activations.
+        dtype: number format of the base model's weights and activations.
         attention: "flex" (FlexAttention, CUDA only), "sdpa", "eager" (slow, for debugging), or "auto": flex on CUDA,
             sdpa elsewhere.
         gradient_checkpointing: recompute layers in the backward pass: less memory, about a third more time.
-        activation_offload: keep in the computer's memory what the backward pass needs later (with checkpointing: the
-            layers' inputs), and bring it back when it does. On a GPU; slower, for the longest prompts.
+        activation_offload: keep activations for the backward pass (with checkpointing: the layers' inputs) in the
+            computer's memory instead of the GPU's; slower, for the longest prompts.
         learning_rate: peak learning rate of phases that set none.
         weight_decay: AdamW's, on the adapter.
         warmup_fraction: fraction of the run (of each phase) with linear warm-up.

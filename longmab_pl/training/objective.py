@@ -47,7 +47,7 @@ def preference_objective(
         nll_weight: weight of the likelihood term.
         policy: the batch's log-probabilities under the policy.
         reference: the log-probabilities under the reference; None for a loss without one.
-        batch: for its number of tokens.
+        batch: the batch, for its number of tokens.
 
     Returns:
         The losses of P pairs, one unit each; the metrics have TRL's names.
@@ -74,7 +74,7 @@ def sft_objective(sums: torch.Tensor, lengths: torch.Tensor, batch: PackedBatch)
     Args:
         sums: summed log-probability of each completion's tokens, nats, float [P].
         lengths: the number of these tokens, float [P].
-        batch: for its number of tokens.
+        batch: the batch, for its number of tokens.
 
     Example:
         >>> step = sft_objective(torch.tensor([-6.0, -2.0]), torch.tensor([3.0, 1.0]), batch)  # doctest: +SKIP

@@ -162,7 +162,7 @@ def load_policy(
         model: a local folder or a hub name.
         lora: the adapter; None is `LoRASettings()`.
         quantization: "nf4" as in QLoRA (arXiv:2305.14314); works on GPU and CPU. A quantized base is never merged.
-        dtype: of the base model's weights and activations.
+        dtype: number format of the base model's weights and activations.
         attention: the implementation, see `longmab_pl.training.attention`; "auto": "flex" on CUDA, "sdpa" elsewhere.
         gradient_checkpointing: recompute each layer in the backward pass.
         device: device of the weights.

@@ -40,10 +40,10 @@ def load_reference(
 
     Args:
         name: a local folder, a hub name, or a bundled model.
-        policy: whose log-probabilities are compared with it.
+        policy: the policy that is compared with it.
         policy_model: the policy's base model, as `name`.
         quantization: as in `load_policy`.
-        dtype: of weights and activations.
+        dtype: number format of weights and activations.
         attention: the implementation.
         device: device of the weights.
 

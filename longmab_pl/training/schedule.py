@@ -1,7 +1,7 @@
 """The learning rate as a function of how much of the run, or of a phase's share of it, is done.
 
 On-policy rounds make a different number of pairs each, so the number of steps is not known ahead. The fraction (epochs,
-and batches within the present epoch) is known, and a resumed run needs nothing else.
+and batches within the current epoch) is known, and a resumed run needs nothing else.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def shard(policy: PeftModel, mesh: DeviceMesh) -> None:
 
     Args:
         policy: loaded, the same on every rank.
-        mesh: as Lightning's `ModelParallelStrategy` makes it.
+        mesh: the mesh that Lightning's `ModelParallelStrategy` makes.
 
     Raises:
         ConfigError: tensor parallelism is asked for, or the model has no list of layers.

@@ -188,7 +188,7 @@ def _prompt(
         try:
             other = encoding.chat(tokenizer, without, arguments=arguments, tools=tools, data=answers).ids
         except encoding.TemplateError:
-            continue  # it is read, or nothing would be refused
+            continue  # the template needs this part, so it reads it
         if other == prompt.ids:
             raise LeftOut(
                 f"with {part} that the chat template does not write",

@@ -21,7 +21,7 @@ def fields(task: str, context: str, question: str, options: Sequence[str]) -> di
     Args:
         task: name of the task.
         context, question: the item's `context` and `input`.
-        options: of a choice task: `OPTION_A` to `OPTION_D`.
+        options: options of a choice task: `OPTION_A` to `OPTION_D`.
 
     Raises:
         DataError: the question of a code_run item calls no function, or that of a math_find item asks for no number.

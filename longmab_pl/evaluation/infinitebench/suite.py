@@ -27,7 +27,7 @@ class InfiniteBenchSuite(Suite):
 
     Args:
         data: a folder with `longbook_qa_eng.jsonl`, that file, or a hub name.
-        protocol: how to ask and score.
+        protocol: protocol of prompts and scores.
         name: name in metrics and in the folder of the predictions.
         limit: at most this many questions, the same random sample every time.
         seed: random seed of the sample.

@@ -68,7 +68,7 @@ def load_items(
     """Return the records of one task.
 
     Args:
-        data: where they are:
+        data: source of the records:
             a folder with `<task>.jsonl` (or `.json`, `.csv`, `.tsv`, each also `.gz`, or `.parquet`) in it or in its
             `data` folder (as the official zip unpacks);
             a zip with such a member;
@@ -172,7 +172,7 @@ def read_rows(
     """Check rows of any of the formats of `longmab_pl.data.qa_fields`.
 
     Args:
-        rows: as they are in the file.
+        rows: rows of the file, unchanged.
         spec: says which fields the task needs.
         needs_length: whether `length` is required (LongBench-E).
         fields: the data's names where they are others.
@@ -325,7 +325,7 @@ def _from_hub(name: str, task: str) -> tuple[list[LongBenchItem], TaskSpec, list
         except LocalEntryNotFoundError as error:  # offline: another of the files may have been fetched before
             unreachable = error
             continue
-        except Exception as error:  # network, authentication, unknown repository: all mean "not from there"
+        except Exception as error:  # network, authentication, unknown repository: the hub cannot be read
             raise _not_from_hub(name, error) from error
         if path.suffix == ".zip":
             return _from_zip(path, task, True)

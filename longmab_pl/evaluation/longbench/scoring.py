@@ -81,7 +81,7 @@ def classification(prediction: str, answer: str, all_classes: Sequence[str], *, 
     if fixed:
         matched = [name for name in matched if name == answer or name not in answer]
     else:
-        position = 0  # what iterating over a list while removing from it does, spelled out
+        position = 0  # the same as iterating over a list while removing from it
         while position < len(matched):
             name = matched[position]
             if name in answer and name != answer:
@@ -156,7 +156,7 @@ def best_score(
         prediction: the model's text, post-processed.
         answers: gold answers; none gives 0, as in the official scorer.
         all_classes: the labels of a classification task.
-        fixed: for classification, the variant without the list-mutation bug.
+        fixed: use the variant of classification without the list-mutation bug.
 
     Raises:
         ConfigError: an unknown metric, or classification without `all_classes`.

@@ -112,7 +112,7 @@ def task_spec(name: str, known: Iterable[str] = ()) -> TaskSpec:
     """Return the row of a task; a LongBench-E name (`qasper_e`) gives the row of its task.
 
     Args:
-        name: as in the official file names.
+        name: name as in the official file names.
         known: further names to suggest, for example those found in a data folder.
 
     Raises:

@@ -32,7 +32,7 @@ class LongBenchTask:
     """One LongBench, LongBench-E, InfiniteBench or custom task with its records.
 
     Args:
-        name: as in the official file names; LongBench-E names end in `_e`.
+        name: name as in the official file names; LongBench-E names end in `_e`.
         records: the records to ask.
         spec: prompt, metric and other settings.
         max_prompt_tokens: filled prompts above this many tokens keep their first and last half (official: 3,500 for 4k
@@ -143,8 +143,8 @@ def longbench_tasks(
     Args:
         data: a folder or zip of the official JSONL files, one JSONL file, or a hub name (`loading.load_items`).
         names: task names, LongBench-E names (`qasper_e`), groups ("longbench", "longbench_e", "infinitebench"), or the
-            stem of any other JSONL file there, which becomes a custom QA task. None: the tasks of every JSONL file that
-            is there locally, and all of LongBench from the hub.
+            stem of any other JSONL file there, which becomes a custom QA task. None: the tasks of every local JSONL
+            file, and all of LongBench from the hub.
         limit: at most this many records per task, a seeded random sample; None: all.
         seed: random seed of the sample.
         official: folder with the official `dataset2prompt.json` / `dataset2maxlen.json`, to reproduce published

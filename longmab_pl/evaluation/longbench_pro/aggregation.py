@@ -17,7 +17,7 @@ class Run:
     Args:
         item: the item's id.
         number: number of the run, from 1.
-        score: in 0..1.
+        score: score in 0..1.
         primary_task: the item's group ("T1. Retrieval & Ranking", ...).
         language: "English" or "Chinese".
     """

@@ -130,7 +130,7 @@ def item_of(row: Row, chunks: int | None) -> BenchmarkItem:
 
     Args:
         row: row of the official file.
-        chunks: use that many retrieved chunks in place of the context.
+        chunks: number of retrieved chunks to use instead of the context; None: use the context.
 
     Raises:
         DataError: a field is missing, or the answer is not the letter of an option.

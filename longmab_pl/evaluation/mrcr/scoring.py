@@ -19,7 +19,7 @@ def grade(response: str, answer: str, prefix: str) -> float:
     The ratio is difflib's with its defaults, which ignore the frequent characters of a long answer as anchors.
 
     Args:
-        response: what the model wrote, unchanged.
+        response: the model's text, unchanged.
         answer: the prefix and the wanted text.
         prefix: the random characters that the response must start with.
     """

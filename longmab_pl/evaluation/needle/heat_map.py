@@ -23,7 +23,7 @@ class NeedleMap:
     Args:
         lengths: tokens [L].
         depths: percent [D].
-        accuracy: by length and depth [L][D].
+        accuracy: share found by length and depth [L][D].
         asked: number of needles asked for each [L][D].
     """
 

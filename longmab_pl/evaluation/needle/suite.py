@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class NeedleSuite(Suite):
-    """Hides invented facts in invented texts, by length and depth, and asks for them.
+    """Needle in a haystack: invented facts in invented texts, by length and depth.
 
     Scores: `accuracy` (0..100), `spread` (best depth less worst: 0 for a model that reads all positions
     equally well), and the means `length-<tokens>` and `depth-<percent>`. The picture `map` is the heat map.

@@ -47,7 +47,7 @@ class NeedleSettings:
         needles: needles for every length and depth, each in a haystack of its own.
         rivals: further needles of the same form in each haystack, about other names; more of them are harder.
         max_new_tokens: longest answer in tokens.
-        seed: of names, numbers and haystacks.
+        seed: random seed of names, numbers and haystacks.
 
     Raises:
         ConfigError: a value out of range, or a length or depth given twice.
@@ -103,7 +103,7 @@ class NeedleTask:
     """The probe as a task of the runner; the score is 1 where the number occurs in the answer (`accuracy`).
 
     Args:
-        records: from `needle_records`.
+        records: records that `needle_records` returned.
         options: the settings that they were made with.
         protocol: prompt format; the same as in `needle_records`.
         name: name in results and files.

@@ -19,8 +19,8 @@ class NeedleTest:
     Args:
         name: entry, test and question type.
         book: number of the book, from 0.
-        needle: the sentence; `{CHAR}` stands for a drawn name.
-        question: what is asked.
+        needle: the sentence; `{CHAR}` is replaced by a drawn name.
+        question: the question.
         golds: the answers; empty where a name is drawn.
         characters: names to draw from.
         system_prompt: the entry's system prompt; the official program does not send it.
@@ -48,7 +48,7 @@ def expanded(entries: Sequence[Mapping[str, Any]], books: int, base_seed: int = 
 
     Args:
         entries: the set's list.
-        books: how many books there are; their order decides the seeds.
+        books: number of books; their order decides the seeds.
         base_seed: random seed of the first entry in the first book.
     """
     tests = []

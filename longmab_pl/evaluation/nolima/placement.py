@@ -72,7 +72,7 @@ class Book:
             length: tokens of the book in the window, without the needle.
             depth: share of the window in front of the needle, in 0..1.
             shift: tokens at the beginning of the book that are left out.
-            book_depth: put the needle there in the book at every depth, in 0..1; None: the first place that suits.
+            book_depth: place of the needle in the book, in 0..1, the same at every depth; None: the first that suits.
 
         Raises:
             ConfigError: both a shift and a place in the book.

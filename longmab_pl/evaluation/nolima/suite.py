@@ -1,4 +1,4 @@
-"""NoLiMa as a suite: needles without words of their question, in windows of books."""
+"""NoLiMa as a suite: needles that share no words with their question, in windows of books."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class NoLiMaSuite(Suite):
         metric: `contains`, `EM`, `lastline_contains` or `lastline_EM`.
         limit: at most this many items for each length, the same random sample every time.
         seed: random seed of the sample.
-        template: with `{haystack}` and `{question}`; None: our own wording.
+        template: template with `{haystack}` and `{question}`; None: our own wording.
         new_tokens: longest answer (official: 192; reasoning models 1,536).
         asking: chat template and thinking mode; the official program sends a short system turn, so does the default.
         name: name in metrics, task and the folder of the predictions.

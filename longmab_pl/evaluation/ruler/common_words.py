@@ -25,10 +25,10 @@ class Frequencies:
 
 
 class CommonWords:
-    """Generates the task after worked examples (`Generator`); the size counts different words.
+    """A generator of the task after worked examples (`Generator`); the size counts different words.
 
     Args:
-        template: with `{context}`; the words of a question are the same in the worked example.
+        template: template with `{context}`; the words of a question are the same in the worked example.
         words: the list to draw from if it is long enough.
         more_words: a longer list for larger sizes.
         draws: random numbers.

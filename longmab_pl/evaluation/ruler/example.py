@@ -59,7 +59,7 @@ class Template:
 class Draws:
     """The random numbers of one task: two streams that are seeded once, and a shuffle that is seeded at every call.
 
-    The shuffle gives lists of the same length the same permutation, in every example: so does RULER's.
+    The shuffle gives lists of the same length the same permutation, in every example, as RULER's does.
 
     Args:
         seed: random seed of all three.

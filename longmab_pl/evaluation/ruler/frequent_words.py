@@ -14,7 +14,7 @@ class FrequentWords:
     """A generator of the task for one vocabulary (`Generator`); the size is the largest sum of the words' counts.
 
     Args:
-        template: with `{context}`.
+        template: template with `{context}`.
         draws: random numbers; each generator draws its own vocabulary.
         vocabulary: number of different words.
         alpha: exponent of the distribution, above 1.
@@ -59,7 +59,7 @@ def frequent_example(
     """Return an example with a new vocabulary, its tokens, and the size that it was made with.
 
     Args:
-        template: with `{context}`.
+        template: template with `{context}`.
         draws: random numbers.
         count: tokens of an example.
         limit: available tokens.

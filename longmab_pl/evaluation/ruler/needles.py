@@ -64,7 +64,7 @@ class Needles:
 
     Args:
         form: form of the task.
-        template: with `{type_needle_v}`, `{context}` and `{query}`.
+        template: template with `{type_needle_v}`, `{context}` and `{query}`.
         material: texts to draw from.
         draws: random numbers.
     """

@@ -67,7 +67,7 @@ class DocumentQuestions:
     """A generator of the contexts of a question set; the size counts documents.
 
     Args:
-        template: with `{context}` and `{query}`.
+        template: template with `{context}` and `{query}`.
         document: one document, with `{i}` and `{document}`.
         data: questions and documents.
         draws: random numbers.

@@ -34,7 +34,7 @@ class VariableTracking:
     """A generator of chains of assignments; asked for are all names with the first chain's value (`Generator`).
 
     Args:
-        template: with `{context}`, `{query}` and `{num_v}`.
+        template: template with `{context}`, `{query}` and `{num_v}`.
         text: the text that the chains are hidden in.
         draws: random numbers.
         chains: number of independent chains in one context.
