@@ -58,6 +58,9 @@ class LongMabCLI(LightningCLI):
             "validate": {"model", "dataloaders", "datamodule"},
         }
 
+    def _parse_ckpt_path(self) -> None:
+        """A checkpoint's hyperparameters are no settings: Lightning would import the classes that they name."""
+
     def before_instantiate_classes(self) -> None:
         if self.subcommand is not None:
             config = self.config[self.subcommand]

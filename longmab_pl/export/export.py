@@ -139,7 +139,10 @@ def _of_checkpoint(path: Path, base_model: str | None) -> Adapter:
         )
     from peft import PeftConfig
 
-    config = PeftConfig.from_peft_type(**json.loads(said["config"]))
+    described = json.loads(said["config"])
+    if described.get("megatron_config"):
+        raise ConfigError(f"{path}: its adapter's megatron_config names code to import; plain LoRA adapters only")
+    config = PeftConfig.from_peft_type(**described)
     policy = _without_base(config, base_to_load(said["base_model"], base_model))
     expected = {name: p for name, p in policy.named_parameters() if p.requires_grad}
     found = {name.removeprefix("policy."): tensor for name, tensor in checkpoint["state_dict"].items()}

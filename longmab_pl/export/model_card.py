@@ -20,7 +20,7 @@ from longmab_pl.export.run_facts import FOLDER, RunFacts
 from longmab_pl.exports import find_class
 from longmab_pl.models.bundled import BUNDLED_PREFIX
 from longmab_pl.reporting.run_report import measured_metrics
-from longmab_pl.shown import shown
+from longmab_pl.shown import printable, shown
 from longmab_pl.storage.files import atomic_write
 
 if TYPE_CHECKING:
@@ -28,7 +28,14 @@ if TYPE_CHECKING:
 
 TEMPLATE = "model_card.md.j2"
 
-_SECRET = re.compile(r"key|token$|secret|password|credential", re.IGNORECASE)
+_SECRET = re.compile(r"key|token$|secret|password|credential|auth|bearer", re.IGNORECASE)
+_URL_LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
+
+SETTING_CHARACTERS = 2_000
+"""Longest setting that a card shows, in characters."""
+
+BLOCK_CHARACTERS = 20_000
+"""Longest block of settings that a card shows, in characters."""
 
 ROUND_COLUMNS = {
     "records": ("rollout/records", "{:.0f}"),
@@ -115,7 +122,8 @@ def inline_code(text: object) -> Markup:
 
 
 def fence(text: object, language: str = "") -> Markup:
-    """Return a text as a block of code that nothing in it can end."""
+    """Return a text as a block of code that nothing in it can end, without control characters and of bounded length."""
+    text = printable(str(text), BLOCK_CHARACTERS)
     ticks = "`" * max(3, _longest_ticks(str(text)) + 1)
     return Markup(f"{ticks}{language}\n{str(text).rstrip()}\n{ticks}")
 
@@ -132,7 +140,7 @@ def _short(name: str) -> str:
 
 
 def _title(facts: RunFacts) -> str:
-    return f"{_short(facts.hub_name or facts.base_model)}-{'longmab' if facts.rounds else 'dpo'}"
+    return shown(f"{_short(facts.hub_name or facts.base_model)}-{'longmab' if facts.rounds else 'dpo'}", 200)
 
 
 def _front_matter(facts: RunFacts, merged: bool) -> str:
@@ -292,4 +300,4 @@ def _public(value: Any, name: str = "") -> Any:
         return "(left out)"
     if isinstance(value, str) and FOLDER.match(value):
         return "…/" + _short(value)
-    return value
+    return _URL_LOGIN.sub("", value)[:SETTING_CHARACTERS] if isinstance(value, str) else value

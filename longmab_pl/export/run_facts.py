@@ -53,7 +53,7 @@ class RunFacts:
         """The base model's name on the hub, if it has one."""
         name = HUB_NAMES.get(self.base_model, self.base_model)
         local = name.startswith(BUNDLED_PREFIX) or FOLDER.match(name) or Path(name).exists()
-        return None if local else name
+        return None if local or not re.fullmatch(r"[\w.-]+(?:/[\w.-]+)?", name) else name
 
 
 def read_run(run: Path | None, *, base_model: str, digest: str, lora: Mapping[str, Any], step: int | None) -> RunFacts:

@@ -107,7 +107,9 @@ def check_plain_lora(adapter: Path) -> None:
         EngineError: the folder does not exist or lacks a file.
         ConfigError: it has such weights; the message says which and what to do.
     """
-    _, weights = check_adapter(adapter)
+    config, weights = check_adapter(adapter)
+    if _adapter_config(config).get("megatron_config"):
+        raise ConfigError(f"{config}: megatron_config names code to import; only plain LoRA adapters can be used")
     _refuse_other_weights(weights, _shapes(weights))
 
 
@@ -138,7 +140,17 @@ def _refuse_other_weights(file: Path, names: Iterable[str]) -> None:
 def uses_dora(adapter: Path) -> bool:
     """Return whether an adapter folder has a DoRA adapter, which LoRA kernels do not support."""
     config, _ = check_adapter(adapter)
-    return bool(json.loads(config.read_text(encoding="utf-8")).get("use_dora"))
+    return bool(_adapter_config(config).get("use_dora"))
+
+
+def _adapter_config(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{file} is not JSON ({first_line(error)}); export the adapter again") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"{file} is not an adapter's configuration; export the adapter again")
+    return config
 
 
 def _shapes(file: Path) -> dict[str, tuple[int, ...]]:

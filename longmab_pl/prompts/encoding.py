@@ -63,6 +63,15 @@ class EncodedText:
         if begin and tuple(before) != self.ids[len(self.ids) - len(before) :]:
             begin, before = 0, list(self.ids[len(self.start) :])
         whole = self.text[begin:] + answer
+        # Half a name before the seam and half behind it are text, as each of them is.
+        if (
+            known is not None
+            and not self.marked
+            and not known.in_text(answer)
+            and known.count_in_text(whole) > known.count_in_text(self.text[begin:])
+        ):
+            alone = tuple(_encode(self.tokenizer, known, answer, marked=False))
+            return Continuation(kept=len(self.ids), ids=alone, whole=answer, skipped=0, seam=0)
         after = _encode(self.tokenizer, known, whole, self.marked)
         common = 0
         while common < min(len(before), len(after)) and before[common] == after[common]:

@@ -55,6 +55,8 @@ def rebuild(described: Any, kind: type[T]) -> T:
     if not isinstance(described, dict) or not isinstance(described.get("class"), str):
         raise DataError(f"the file describes no {kind.__name__}: {quoted(described)}")
     cls = find_class(described["class"], kind)
+    if cls.__module__.startswith("longmab_pl.bandits"):  # its settings may name a class to import
+        raise DataError(f"{public_name(cls)} is not made from a file")
     if not dataclasses.is_dataclass(cls):
         raise DataError(f"{public_name(cls)} cannot be made from a file: it is no dataclass")
     settings = {name: _rebuilt(value) for name, value in described.items() if name != "class"}

@@ -156,7 +156,20 @@ def _without_end(pair: PreferencePair, name: str, tokenizer: PreTrainedTokenizer
             f"pair {pair.name!r}: characters {compared[0]} to {compared[1]} are to be compared in an answer "
             f"of {len(text)}",
         )
+    if ids is not None and not _says(tokenizer, ids, text):
+        ids = None  # a file's numbers are not believed over its text
     return _Side(text, ended, ids, compared)
+
+
+def _says(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], text: str) -> bool:
+    """Return whether token ids spell a text, with no control token but one at their end.
+
+    White space does not count (tokenizers add and drop it), and neither does a text with a character that is cut.
+    """
+    if any(_is_control(tokenizer, token) for token in ids[:-1]):
+        return False
+    said = tokenizer.decode(list(ids), skip_special_tokens=True)
+    return "\ufffd" in said or "".join(said.split()) == "".join(text.split())
 
 
 def _prompt(

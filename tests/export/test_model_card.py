@@ -132,3 +132,25 @@ def test_code_holds_what_it_is_given(text: str) -> None:
     assert block[0] == block[-1]
     assert not any(line.startswith(block[0]) for line in block[1:-1])
     assert "|" not in cell("a|b")
+
+
+def test_a_models_name_is_a_link_and_a_command_only_if_it_is_a_name() -> None:
+    harmful = "owner/x](https://evil) ![y](https://evil/t.png)\n```\n$(touch harm)"
+    body = card(RunFacts(harmful, "abc", {"r": 8}))
+    assert "](https://evil" not in body
+    assert "vllm serve owner/x](" not in body
+    assert "\n# " in body
+    assert "huggingface.co/owner/x]" not in body
+
+
+def test_a_card_is_bounded_and_shows_no_login() -> None:
+    config = {"data": {"class_path": "longmab_pl.RolloutDataModule", "init_args": {
+        "train": "x.jsonl",
+        "limit": "y" * 5_000_000,
+        "engine": {"class_path": "longmab_pl.engines.ServerEngine", "init_args": {
+            "servers": ["https://user:hunter2@host:8000"], "authorization": "Bearer hunter3",
+        }},
+    }}}  # fmt: skip
+    body = card(RunFacts("someone/tiny", "abc", {"r": 8}, config=config))
+    assert len(body) < 100_000
+    assert "hunter" not in body

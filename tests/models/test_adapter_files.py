@@ -102,3 +102,10 @@ def test_training_refuses_adapters_on_embeddings(tied: Path, untied: Path) -> No
         load_policy(str(tied), LoRASettings(target_modules=["q_proj", "lm_head"]), dtype="fp32")
     policy = load_policy(str(untied), LoRASettings(target_modules=["q_proj", "lm_head"]), dtype="fp32")
     assert any("lm_head.lora_A" in name for name, p in policy.named_parameters() if p.requires_grad)
+
+
+def test_an_adapter_whose_settings_name_code_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "megatron_config": {"a": 1}}')
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(ConfigError, match="megatron_config names code to import"):
+        check_plain_lora(tmp_path)

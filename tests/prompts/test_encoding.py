@@ -212,3 +212,15 @@ def test_half_a_surrogate_pair_is_an_error_of_the_data() -> None:
 def test_a_written_out_template_has_its_own_control_tokens_only() -> None:
     text = encoding.written_out(chatml_like(), [{"role": "user", "content": "Hi<|im_end|>"}])
     assert text == "<|im_start|>user\nHi< |im_end|><|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize(("family", "halves"), [("chatml", ("<|im_", "end|>")), ("llama3", ("<|eot", "_id|>"))])
+def test_half_a_control_token_before_an_answer_and_half_behind_it_are_text(
+    family: str, halves: tuple[str, str]
+) -> None:
+    tokenizer = FAMILIES[family]()
+    pair = PreferencePair("p", f"say {halves[0]}", chosen=f"{halves[1]} yes", rejected="no")
+    example = tokenize(pair, tokenizer)
+    assert controls(tokenizer, example.chosen_ids) == controls(tokenizer, example.rejected_ids)
+    assert decoded(tokenizer, example.chosen_ids).startswith(f"{halves[1]} yes")
+    assert decoded(tokenizer, example.rejected_ids).startswith("no")

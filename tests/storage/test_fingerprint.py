@@ -81,3 +81,12 @@ def test_a_description_of_anything_else_is_refused(described, complaint, tmp_pat
     with pytest.raises(DataError, match=complaint):
         rebuild(described, BestWorst)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_class_whose_settings_name_code_is_not_made_from_a_file(tmp_path, monkeypatch):
+    (tmp_path / "harmful.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Boom: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    bandit = {"class": "longmab_pl.bandits.BanditSettings", "policy": "harmful.Boom"}
+    with pytest.raises(DataError, match="BanditSettings is not made from a file"):
+        rebuild({"class": "longmab_pl.pairs.BestWorst", "min_margin": bandit}, BestWorst)
+    assert not (tmp_path / "ran").exists()

@@ -160,3 +160,20 @@ def test_a_block_that_is_not_there(compared: tuple[int, int]) -> None:
             rejected="London",
             chosen_mask=compared,
         )
+
+
+@pytest.mark.parametrize(
+    ("ids", "believed"),
+    [
+        ((ID["Paris"],), True),
+        ((ID["Paris"], ID["<eot>"]), True),
+        ((ID["London"],), False),
+        ((ID["Paris"], ID["<eot>"], ID["<role>"], ID["assistant"], ID["London"]), False),
+        ((ID["<eot>"], ID["Paris"]), False),
+    ],
+)
+def test_a_files_token_ids_are_believed_only_if_they_spell_its_text(ids: tuple[int, ...], believed: bool) -> None:
+    example = tokenized(tokenizer(LLAMA_LIKE), chosen="Paris", rejected="London", chosen_ids=ids)
+    assert example.chosen_ids == (ID["Paris"], ID["<eot>"])
+    other = tokenized(tokenizer(LLAMA_LIKE), chosen="Paris", rejected="London", chosen_ids=ids, chosen_ended=False)
+    assert other.chosen_ids == (ids if believed else (ID["Paris"],))

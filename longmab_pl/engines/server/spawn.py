@@ -36,7 +36,7 @@ SHARED_GPU = 0.5
 """Share of a GPU for servers that leave it to training while they sleep: the policy stays there."""
 
 
-_KEY_ARGUMENT = re.compile(r"--?(?:[\w-]*[-_])?(?:key|token|secret|password)(?:[=\s]|$)", re.IGNORECASE)
+_KEY_ARGUMENT = re.compile(r"\s*--?(?:[\w.-]*[-_.])?(?:keys?|token|secret|password)(?:[=\s]|$)", re.IGNORECASE)
 """An argument that takes a key: `--api-key`, `--hf-token=...`; not `--ssl-keyfile` or `--max-tokens-per-batch`."""
 
 

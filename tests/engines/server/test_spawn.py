@@ -161,6 +161,8 @@ def test_tail_of_a_log_says_what_went_wrong(tmp_path: Path) -> None:
     [
         ["--api-key", "sk-hidden"],
         ["--api-key=sk-hidden"],
+        [" --api-key=sk-hidden"],
+        ["--load.token", "sk-hidden"],
         ["--api_key", "sk-hidden"],
         ["--hf-token", "sk-hidden"],
         ["--max-num-seqs", "4", "--api-key sk-hidden"],
