@@ -7,7 +7,7 @@ from longmab_pl.evaluation.results import EvaluationResult
 
 
 def group_scores(result: EvaluationResult) -> dict[str, Score]:
-    """Return the mean over the items of each group, whatever task they belong to, as `<breakdown>-<group>`."""
+    """Return the mean over the items of each group, across all tasks, as `<breakdown>-<group>`."""
     totals: dict[str, float] = {}
     counts: dict[str, float] = {}
     for task in result.tasks.values():

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Attention = Literal["auto", "flex", "sdpa", "eager"]
 
 SEGMENTS = "longmab_segments"
-"""Name under which Transformers knows `segment_attention`."""
+"""Transformers' registered name of `segment_attention`."""
 
 FLEX = "flex_attention"
 """Transformers' own name of FlexAttention."""

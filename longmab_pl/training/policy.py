@@ -107,7 +107,7 @@ def load_base(
                 base, info = attempt(implementation)
                 break
             except (ValueError, ImportError):
-                # Transformers refuses an implementation that the architecture does not know before it reads weights.
+                # Transformers refuses an implementation that the architecture does not support before it reads weights.
                 if implementation == implementations[-1]:
                     raise
     except (OSError, ValueError, ImportError) as error:

@@ -72,7 +72,7 @@ def load_items(
             a folder with `<task>.jsonl` (or `.json`, `.csv`, `.tsv`, each also `.gz`, or `.parquet`) in it or in its
             `data` folder (as the official zip unpacks);
             a zip with such a member;
-            such a file, in which case `task` only names it and says how to score (a task of the table, or any other
+            such a file, in which case `task` only names it and selects its scoring (a task of the table, or any other
             name for a custom QA task);
             a hub name such as `THUDM/LongBench` or `xinrongzhang2022/InfiniteBench`.
         task: a name of the table, a LongBench-E name, or the stem of any other JSONL file there, which is asked and
@@ -173,7 +173,7 @@ def read_rows(
 
     Args:
         rows: rows of the file, unchanged.
-        spec: says which fields the task needs.
+        spec: row of the task table, for the fields that the task needs.
         needs_length: whether `length` is required (LongBench-E).
         fields: the data's names where they are others.
     """
@@ -304,7 +304,7 @@ def _files(folder: Path) -> dict[str, Path]:
     return found
 
 
-# What lies beside data: the official settings, and what `datasets` writes.
+# Files beside the data: the official settings, and files that `datasets` writes.
 _NO_DATA = ("dataset2prompt.json", "dataset2maxlen.json", "dataset_info.json", "dataset_dict.json", "state.json")
 
 

@@ -152,7 +152,7 @@ def longbench_tasks(
         max_prompt_tokens, presence_penalty, fixed_classification, template_arguments: see `LongBenchTask`.
 
     Returns:
-        The tasks, and the rows that could not be used (to be reported; the rest is scored).
+        The tasks, and the rows that could not be used (to be reported; the others are scored).
 
     Raises:
         ConfigError: an unknown task or wrong official settings.

@@ -109,7 +109,7 @@ def draw_needle_maps(maps: Mapping[str, NeedleMap]) -> Figure:
         maps: title to map, at least one.
 
     Returns:
-        A figure that belongs to no window and needs no closing.
+        A figure without a window, which needs no closing.
     """
     from matplotlib.figure import Figure
 

@@ -125,7 +125,7 @@ class NeedleTask:
 
     def settings(self) -> dict[str, Any]:
         protocol = {"class": type(self.protocol).__name__, **asdict(self.protocol)}  # type: ignore[call-overload]
-        # Which lengths, depths and needles there are shows in the records themselves.
+        # The lengths, depths and needles are part of the records.
         return {"task": self.name, "protocol": protocol, "sampling": asdict(self.sampling)}
 
     def prompt(self, record: QARecord, tokenizer: Any, max_model_len: int) -> Prompt:

@@ -70,7 +70,7 @@ def draw_curves(curves: Mapping[str, Curve], threshold: float) -> Figure:
         threshold: score that counts as effective, in percent.
 
     Returns:
-        A figure that belongs to no window and needs no closing.
+        A figure without a window, which needs no closing.
     """
     from matplotlib.figure import Figure
 

@@ -31,7 +31,7 @@ class TrackingText:
 
 
 class VariableTracking:
-    """A generator of chains of assignments; asked for are all names with the first chain's value (`Generator`).
+    """A generator of chains of assignments (`Generator`); the question asks for all names with the first chain's value.
 
     Args:
         template: template with `{context}`, `{query}` and `{num_v}`.
