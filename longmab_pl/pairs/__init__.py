@@ -1,4 +1,4 @@
-"""Preference pairs: from scored responses, from files, to files."""
+"""Preference pairs: built from scored responses, read from files, written to files."""
 
 from __future__ import annotations
 

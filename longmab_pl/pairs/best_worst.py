@@ -1,4 +1,4 @@
-"""From a record's responses to preference pairs (LongMab-PO, section 3.3, and what goes beyond it)."""
+"""The best-against-worst pair rule (LongMab-PO, section 3.3) with extensions."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from longmab_pl.strategies.base import RecordRollout
 class BestWorst:
     """The best response of a record against its worst (LongMab-PO, section 3.3); the defaults are the paper's.
 
-    With `pairs_per_record` above 1 the first pair is that same one, and further ones follow by falling margin; among
-    equal margins those come first whose answers stand in fewer pairs already. With a length control the margin still
-    comes first, and among equal margins the pair whose answers are most similar in length.
+    With `pairs_per_record` above 1 the first pair is the same, and further pairs follow by decreasing margin; of equal
+    margins, pairs whose answers are in fewer pairs so far come first. With a length control, pairs of equal margin are
+    ordered by similarity of length.
 
     Args:
         max_prompt_length: tokens for the training prompt and the longest answer together; the context is cut in the
-            middle to what is left after 32 tokens of template, the question and the answer.
+            middle to the tokens left after 32 for the template, the question and the answer.
         by: name of the reward whose values are compared; null: the first of the run.
-        min_margin: the least difference of the two values; 0 asks only that they differ (the paper).
-        pairs_per_record: at most so many pairs of a record. They share one prompt, which training computes once.
-        max_length_ratio: the longer answer has at most so many times the tokens of the shorter; null: no control.
-        max_length_difference: the answers differ by at most so many tokens; null: no control.
-        distinct: which pairs of a record count as the same and are made once: those with similar chosen and similar
-            rejected `text`, or with equal final `answer` in both (an answer in other words is still another pair).
-        max_similarity: texts are similar when their normalized words overlap by more than this (F1 of the words in
-            [0, 1], whatever their order); 1 leaves only texts of the same words.
+        min_margin: minimum difference of the two values; 0 only requires that they differ (the paper).
+        pairs_per_record: maximum number of pairs per record. They share one prompt, which training computes once.
+        max_length_ratio: maximum ratio of the longer answer's tokens to the shorter's; null: no limit.
+        max_length_difference: maximum difference of the answers' lengths, in tokens; null: no limit.
+        distinct: which pairs of a record are duplicates and made once: those with similar chosen and similar
+            rejected `text`, or with equal final `answer` in both (a paraphrased answer is a different pair).
+        max_similarity: texts are similar if their normalized words overlap by more than this (F1 of the words in
+            [0, 1], in any order); at 1 only texts of the same words are similar.
     """
 
     max_prompt_length: int = 8192
@@ -70,7 +70,7 @@ class BestWorst:
 
     def pairs(self, record: QARecord, rollout: RecordRollout, context: PairContext) -> list[PreferencePair]:
         responses = rollout.responses
-        # A response without a word cannot be trained on, neither as chosen nor as rejected.
+        # An empty response cannot be trained on, neither as chosen nor as rejected.
         if responses and self.by is not None and not any(self.by in r.scores for r in responses):
             known = ", ".join(sorted(responses[0].scores))
             raise ConfigError(f"pairs.by is {quoted(self.by)}; the responses are scored by: {known}")
@@ -91,7 +91,7 @@ class BestWorst:
         return self.max_length_ratio is not None or self.max_length_difference is not None
 
     def length_matched(self, a: int, b: int) -> bool:
-        """Whether answers of so many tokens may stand in one pair."""
+        """Return whether answers of `a` and `b` tokens may form a pair."""
         shorter, longer = min(a, b), max(a, b)
         if self.max_length_ratio is not None and longer > self.max_length_ratio * shorter:
             return False
@@ -99,9 +99,9 @@ class BestWorst:
 
 
 def choose(rewards: Sequence[float | None], seed: int, min_margin: float = 0.0) -> tuple[int, int] | None:
-    """Indices of a random best and a random worst response, or None if all are equal (or closer than `min_margin`).
+    """Return indices of a random best and a random worst response, or None if they differ by less than `min_margin`.
 
-    Responses whose reward is None take no part. This is the paper's rule.
+    Equal rewards give None. Responses whose reward is None are ignored. This is the paper's rule.
     """
     known = [r for r in rewards if r is not None]
     if not known:
@@ -118,14 +118,14 @@ def choose(rewards: Sequence[float | None], seed: int, min_margin: float = 0.0) 
 def choose_pairs(
     texts: Sequence[str], rewards: Sequence[float | None], lengths: Sequence[int], rule: BestWorst, seed: int
 ) -> list[tuple[int, int]]:
-    """Indices (chosen, rejected) of a record's pairs under a rule, the first one first.
+    """Return the indices (chosen, rejected) of a record's pairs under a rule, in the rule's order.
 
     Args:
         texts: the responses.
-        rewards: of each, None for one that takes no part.
-        lengths: tokens of each; looked at with a length control only.
+        rewards: reward of each response; None excludes it.
+        lengths: tokens of each response; used with a length control only.
         rule: the rule.
-        seed: decides among equals.
+        seed: decides between equal pairs.
     """
     pairs: list[tuple[int, int]] = []
     if not rule.controls_length:
@@ -162,7 +162,7 @@ def choose_pairs(
 
 
 class _Similarity:
-    """Which of a record's responses say the same, by the rule's `distinct`."""
+    """Similarity of a record's responses, by the rule's `distinct`."""
 
     def __init__(self, texts: Sequence[str], rule: BestWorst) -> None:
         self.known: dict[tuple[int, int], bool] = {}

@@ -1,4 +1,4 @@
-"""From chosen and rejected responses to preference pairs on the full context."""
+"""Building of preference pairs on the full context from chosen and rejected responses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from longmab_pl.strategies.base import RecordRollout, Response
 
 
 def _sampled(response: Response, context: PairContext) -> tuple[int, ...] | None:
-    """Return the tokens of a response behind the template's header; None where the engine did not say them."""
+    """Return the token ids of a response after the template's header; None if the engine did not return them."""
     if not response.token_ids:
         return None
     return context.prompt_format.response_ids(context.tokenizer, response.token_ids)
@@ -32,7 +32,7 @@ def build_pairs(
 ) -> list[PreferencePair]:
     """Return pairs of a record's responses on its full context.
 
-    All of them have one prompt: its context is cut once, to what the longest of their answers leaves.
+    All pairs share one prompt: its context is cut once, to the tokens left by the longest of their answers.
 
     Args:
         record: the record.
@@ -40,7 +40,7 @@ def build_pairs(
         indices: (chosen, rejected) of each pair among the responses.
         max_prompt_length: tokens for the prompt and the longest answer together.
         context: tokenizer, prompt format, seed and round.
-        by: name of the score that was compared.
+        by: name of the compared score.
 
     Raises:
         DataError: the answers leave no room for the context.
@@ -49,7 +49,7 @@ def build_pairs(
         return []
     responses = rollout.responses
     longest = max(context.count(responses[i].text) for pair in indices for i in pair)
-    # As in the authors' program each text counts with what the tokenizer adds to it (Llama: a first token).
+    # As in the authors' program, tokens that the tokenizer adds to each text count (Llama: a first token).
     added = context.tokenizer.num_special_tokens_to_add()
     longest += added
     budget = pair_context_budget(max_prompt_length, context.count(record.question) + added, longest, longest)

@@ -1,4 +1,4 @@
-"""From a prompt and two conversations to one prompt and two answers; the question stands in it once."""
+"""Conversion of a prompt and two conversations to one prompt and two answers, without repeated turns."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from longmab_pl.shown import shown
 Turn = dict[str, Any]
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython")
-"""Who may speak in a prompt."""
+"""Roles that a prompt's messages may have."""
 
 
 class ConversationError(Exception):
-    """Conversations that are not one prompt with two answers; `field` is at fault."""
+    """Conversations that are not one prompt with two answers; `field` names the invalid field."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -25,16 +25,16 @@ def joined(first: list[Turn], chosen: list[Turn], rejected: list[Turn]) -> tuple
     """Return the prompt's messages and the texts of the two final assistant turns.
 
     Args:
-        first: what the row has as its prompt, possibly nothing.
+        first: the row's prompt, possibly empty.
         chosen: the better conversation, or only its last turn.
         rejected: the worse one.
 
     Raises:
-        ConversationError: they differ in more than one assistant turn, or it cannot be told what the prompt is.
+        ConversationError: they differ in more than one assistant turn, or the prompt is ambiguous.
     """
     chosen, rejected = _same_system(chosen, rejected)
     common = 0
-    # The last message of either is an answer, even where both are the same.
+    # The last message of each is an answer, even if both are the same.
     while common < min(len(chosen), len(rejected)) - 1 and _same(chosen[common], rejected[common]):
         common += 1
     shared, chosen, rejected = chosen[:common], chosen[common:], rejected[common:]
@@ -55,7 +55,7 @@ def joined(first: list[Turn], chosen: list[Turn], rejected: list[Turn]) -> tuple
 
 
 def check_roles(messages: Sequence[Turn]) -> None:
-    """Raise ConversationError for a role that no chat template knows."""
+    """Raise ConversationError for a role that is not one of `ROLES`."""
     for place, message in enumerate(messages):
         if message["role"] not in ROLES:
             raise ConversationError(
@@ -64,7 +64,7 @@ def check_roles(messages: Sequence[Turn]) -> None:
 
 
 def _once(first: list[Turn], shared: list[Turn]) -> list[Turn]:
-    """The prompt and the turns that both conversations begin with, every turn once."""
+    """Return the prompt and the turns that both conversations begin with, without repeated turns."""
     if not first or not shared:
         return first or shared
     told, spoken = _spoken(first), _spoken(shared)
@@ -73,9 +73,9 @@ def _once(first: list[Turn], shared: list[Turn]) -> list[Turn]:
         raise ConversationError("prompt", "has another system message than the conversations; leave one of them out")
     if not told or not spoken:
         return [*system, *(told or spoken)]
-    if _begins(spoken, told) or _begins(spoken[::-1], told[::-1]):  # the conversations hold the prompt
+    if _begins(spoken, told) or _begins(spoken[::-1], told[::-1]):  # the conversations contain the prompt
         return [*system, *spoken]
-    if _begins(told[::-1], spoken[::-1]):  # the prompt holds the conversations' beginning
+    if _begins(told[::-1], spoken[::-1]):  # the prompt contains the conversations' beginning
         return [*system, *told]
     if told[-1]["role"] == spoken[0]["role"] or any(_same(a, b) for a in told for b in spoken):
         raise ConversationError(
@@ -85,7 +85,7 @@ def _once(first: list[Turn], shared: list[Turn]) -> list[Turn]:
 
 
 def _same_system(chosen: list[Turn], rejected: list[Turn]) -> tuple[list[Turn], list[Turn]]:
-    """Both conversations with the system message that only one of them has."""
+    """Return both conversations with the system message that only one of them has."""
     if len(chosen) > 1 and len(rejected) > 1:
         if _system(chosen) and not _system(rejected):
             return chosen, [*_system(chosen), *rejected]
@@ -107,5 +107,5 @@ def _begins(turns: list[Turn], start: list[Turn]) -> bool:
 
 
 def _same(a: Turn, b: Turn) -> bool:
-    """Whether two turns say the same, but for white space around it."""
+    """Return whether two turns are equal, ignoring surrounding white space."""
     return {**a, "content": a["content"].strip()} == {**b, "content": b["content"].strip()}

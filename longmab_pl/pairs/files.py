@@ -1,4 +1,4 @@
-"""Preference pairs as files that `datasets.load_dataset` reads and TRL's DPOTrainer takes: JSON Lines or Parquet.
+"""Preference pairs as JSON Lines or Parquet files, for `datasets.load_dataset` and TRL's DPOTrainer.
 
 `longmab_pl.pairs.readers` reads them back.
 """
@@ -23,16 +23,16 @@ _ROWS_PER_GROUP = 64
 
 
 class PairWriter:
-    """Writes pairs one by one; the file appears under its name when it is whole.
+    """Writer of pairs, one by one; the file gets its name when it is complete.
 
     Args:
         path: the file.
         format: `jsonl` or `parquet`.
         style: `conversational` has lists of messages in `prompt`, `chosen` and `rejected`. `plain` has strings: the
-            prompt as the chat template renders it up to where the assistant speaks, and the bare answers (a trainer
-            puts the end-of-sequence token behind them). A beginning-of-sequence token that the tokenizer adds by
-            itself is left out of the string, so that it does not stand there twice.
-        tokenizer: for `plain`.
+            prompt as the chat template renders it up to the assistant's turn, and the answers alone (a trainer adds the
+            end-of-sequence token). A beginning-of-sequence token that the tokenizer adds is left out of the string,
+            so that it is not added twice.
+        tokenizer: the tokenizer, required for `plain`.
 
     Raises:
         LongMabError: the disk is full or the file cannot be written.
@@ -103,7 +103,7 @@ def pair_to_row(pair: PreferencePair) -> dict[str, Any]:
     """Return a rollout's pair as a row of its file, in TRL's conversational form with its origin.
 
     Raises:
-        DataError: the pair is none of a rollout.
+        DataError: the pair is not from a rollout.
     """
     if pair.origin is None or isinstance(pair.prompt, str):
         raise DataError(f"pair {pair.id!r} is none of a rollout, so it cannot be written into a round's file")
@@ -134,7 +134,7 @@ _ORIGIN_OF_A_SIDE = ("index", "step", "read")
 
 
 def _start_added_twice(tokenizer: Any) -> str:
-    """The beginning-of-sequence token, if the tokenizer puts it before every text; otherwise nothing."""
+    """Return the beginning-of-sequence token if the tokenizer adds it before every text; otherwise ""."""
     start = tokenizer.bos_token_id
     return str(tokenizer.bos_token) if start is not None and tokenizer("x")["input_ids"][0] == start else ""
 

@@ -1,6 +1,6 @@
-"""Under which names preference data has prompt and answers: TRL, Orca, Alpaca, UltraFeedback, ShareGPT, Argilla.
+"""Column names of preference data: TRL, Orca, Alpaca, UltraFeedback, ShareGPT, Argilla.
 
-A layout renames columns to those of `longmab_pl.pairs.readers`; it never decides what a text means.
+A layout renames columns to those of `longmab_pl.pairs.readers`; it does not interpret texts.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ COLUMNS = (
     "chosen_ended",
     "rejected_ended",
 )
-"""What the reader knows; the keys of a `columns` mapping. `prompt` is a text as it is, or messages; `question` is what
-the user says."""
+"""Columns that the reader knows; the keys of a `columns` mapping. `prompt` is a plain text or messages; `question` is
+the user's message."""
 
-# Other names of the same, in the order in which they are looked for.
+# Other names of these columns, in the order in which they are tried.
 _ALIASES = {
     "question": ("question", "query", "instruction"),
     "chosen": ("chosen", "chosen_response", "response_chosen", "response_j"),
@@ -62,12 +62,12 @@ _QUESTION_LIKE = re.compile(
 
 
 def looks_like_a_question(column: str) -> bool:
-    """Whether a column has the name of a part of the prompt: unread it would be lost without a word."""
+    """Return whether a column's name suggests a part of the prompt, so that it must not be ignored silently."""
     return _QUESTION_LIKE.fullmatch(column) is not None
 
 
 class LayoutError(Exception):
-    """A row that has no layout; `field` is at fault."""
+    """A row without a known layout; `field` names the invalid field."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -75,13 +75,13 @@ class LayoutError(Exception):
 
 
 def check_columns(columns: Mapping[str, str] | None) -> dict[str, str]:
-    """Return a `columns` mapping, checked.
+    """Return a checked `columns` mapping.
 
     Args:
-        columns: from the reader's name to the data's: `{question: ask, chosen: good, rejected: bad}`.
+        columns: the reader's names -> the data's names: `{question: ask, chosen: good, rejected: bad}`.
 
     Raises:
-        ConfigError: a key that is none of `COLUMNS`.
+        ConfigError: a key is not one of `COLUMNS`.
     """
     for name, theirs in (columns or {}).items():
         if name not in COLUMNS or not isinstance(theirs, str):
@@ -94,14 +94,14 @@ def check_columns(columns: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def canonical(row: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[dict[str, Any], set[str]]:
-    """Return a row under the reader's names, without what is null, and the names of its own that were read.
+    """Return a row under the reader's names, without null values, and the set of original names that were read.
 
     Args:
-        row: as it is in the file.
-        columns: a checked `columns` mapping; it goes before every layout.
+        row: the row of the file.
+        columns: a checked `columns` mapping; it has priority over every layout.
 
     Raises:
-        LayoutError: a mapped column is missing, or the row's layout holds something else than it should.
+        LayoutError: a mapped column is missing, or a column of the row's layout has an invalid value.
     """
     found: dict[str, Any] = {}
     read: set[str] = set()
@@ -140,7 +140,7 @@ def canonical(row: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[dict[
 
 
 def _input(present: Mapping[str, Any], found: dict[str, Any], read: set[str]) -> None:
-    """Alpaca: what `instruction` is about. Argilla's Orca pairs: the question itself."""
+    """Add the `input` column: the subject of `instruction` (Alpaca), or the question itself (Argilla's Orca pairs)."""
     text, question = present.get("input"), found.get("question")
     if not isinstance(text, str):
         return
@@ -154,7 +154,7 @@ def _input(present: Mapping[str, Any], found: dict[str, Any], read: set[str]) ->
 
 
 def _ultrafeedback(completions: Any, found: dict[str, Any]) -> None:
-    """UltraFeedback as it was collected: the best and the worst of several scored answers."""
+    """Add the best and the worst of several scored answers (the original UltraFeedback)."""
     if not isinstance(completions, list) or len(completions) < 2:
         raise LayoutError("completions", f"is {quoted(completions)}; give at least two answers with an overall_score")
     for place, one in enumerate(completions):
@@ -171,7 +171,7 @@ _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "o
 
 
 def _sharegpt(turn: Any, where: str) -> Any:
-    """A ShareGPT turn (`from`, `value`) as a message; other values as they are."""
+    """Return a ShareGPT turn (`from`, `value`) as a message; other values unchanged."""
     if not isinstance(turn, dict) or "role" in turn or "from" not in turn:
         return turn
     if not isinstance(turn["from"], str):

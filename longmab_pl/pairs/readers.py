@@ -1,4 +1,4 @@
-"""Preference data from anywhere: ours, TRL's forms, or other layouts; every row is checked where it enters."""
+"""Readers of preference data: our files, TRL's formats and other layouts; every row is checked when it is read."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from longmab_pl.shown import quoted, shown
 def read_preferences(
     source: str, split: str = "train", columns: Mapping[str, str] | None = None
 ) -> Iterator[PreferencePair | BadRecord]:
-    """Read the rows of a preference file or data set; in place of each one that is malformed what is wrong with it.
+    """Read the rows of a preference file or data set, with a `BadRecord` for each malformed row.
 
-    `chosen` and `rejected`, each a text or a list of messages (`role`, `content`), and what they answer:
+    A row has `chosen` and `rejected`, each a text or a list of messages (`role`, `content`), and one of these prompts:
 
     - messages: `prompt` up to the assistant's turn, `chosen` and `rejected` one assistant message each (or its text);
-    - whole conversations in `chosen` and `rejected`: what they have in common is the prompt (a `prompt` beside them
-      that they hold already is not repeated);
+    - whole conversations in `chosen` and `rejected`: their common turns are the prompt (a `prompt` that they already
+      contain is not repeated);
     - a question: `question`, `query` or `instruction` (with `input`), after the turns of `messages` or
       `conversations`, under `system`;
-    - texts: `prompt` as it is, and what follows it; without any of these, what `chosen` and `rejected` have in common
-      up to the last white space.
+    - texts: `prompt`, used unchanged; without any of these columns, the common beginning of `chosen` and `rejected` up
+      to its last white space.
 
     Optional: `id`, `prompt_id`, `tools`, `chosen_reward`/`rejected_reward` (also `score_chosen`, `chosen-rating`, ...),
-    and `chosen_ended`/`rejected_ended` (False: the answer was cut off at a length limit). A column that looks like a
-    part of the prompt and is read by none of this is an error: see `longmab_pl.pairs.layouts`.
+    and `chosen_ended`/`rejected_ended` (False: the answer was cut off at a length limit). An unread column
+    whose name suggests a part of the prompt is an error: see `longmab_pl.pairs.layouts`.
 
     Args:
         source: as in `longmab_pl.data.readers.read_records`.
-        split: of a folder or a data set whose name does not say.
-        columns: the data's names for these columns, where they are others: `{question: ask, chosen: good}`.
+        split: split of a folder or data set whose name does not give one.
+        columns: these columns -> the data's names, where they differ: `{question: ask, chosen: good}`.
 
     Raises:
         DataError: the source cannot be read.
-        ConfigError: `columns` names a column that there is not.
+        ConfigError: `columns` has an unknown key.
     """
     mapping = check_columns(columns)
     for number, row in enumerate(open_source(source, split), 1):
@@ -57,10 +57,10 @@ def read_preferences(
 
 
 def read_round_pairs(path: Path) -> Iterator[PreferencePair]:
-    """Read the pairs file of a round, of which every row must be whole.
+    """Read the pairs file of a round, in which every row must be valid.
 
     Raises:
-        DataError: naming the line and field that is wrong.
+        DataError: a row is invalid; the message names its line and field.
     """
     for pair in read_preferences(str(path)):
         if isinstance(pair, BadRecord):
@@ -119,17 +119,17 @@ def _pair(row: RawRow, number: int, columns: Mapping[str, str]) -> PreferencePai
     )
 
 
-# what a row says before the answers
+# the prompt of a row
 
 
 def _before(fields: Mapping[str, Any], prompt: str | list[Turn] | None, chosen: str | list[Turn]) -> list[Turn]:
-    """Turns that stand in columns of their own: system, earlier turns, the question."""
+    """Return the turns in separate columns: system, earlier turns, the question."""
     turns: list[Turn] = []
     if (system := fields.get("system")) is not None:
         turns.append({"role": "system", "content": _text(system, "system")})
     if (earlier := fields.get("messages")) is not None:
         given = _messages(earlier, "messages")
-        # UltraFeedback repeats the better conversation there.
+        # UltraFeedback repeats the better conversation in this column.
         if not (isinstance(chosen, list) and given[: len(chosen)] == chosen):
             turns += given
     if (question := fields.get("question")) is not None and prompt is None:
@@ -154,8 +154,7 @@ def _texts(prompt: str | None, chosen: str, rejected: str, unread: list[str]) ->
 
 
 def _common_text(chosen: str, rejected: str) -> tuple[str, str, str]:
-    """The common beginning of two texts as the prompt, up to and without the white space before the first
-    difference."""
+    """Split two texts into their common beginning and the rest, at the last white space before they differ."""
     common = 0
     while common < min(len(chosen), len(rejected)) and chosen[common] == rejected[common]:
         common += 1
@@ -176,7 +175,7 @@ def _unread(row: Mapping[str, Any], read: set[str]) -> list[str]:
 
 
 def _refuse_unread(row: Mapping[str, Any], read: set[str], prompt: str | Sequence[Turn]) -> None:
-    """Refuse a column that looks like a part of the prompt, unless the prompt holds what it says."""
+    """Refuse an unread column that looks like a part of the prompt, unless the prompt contains its text."""
     spoken = prompt if isinstance(prompt, str) else "\n".join(str(turn["content"]) for turn in prompt)
     for name in _unread(row, read):
         value = row[name]
@@ -214,7 +213,7 @@ def _messages(value: Any, name: str) -> list[Turn]:
     for place, message in enumerate(value):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise _FieldError(f"{name}[{place}]", f"is {quoted(message)}; a message has a role and a content")
-        # Null stands for "not there" where a format gives all rows the same columns.
+        # Formats that give all rows the same columns use null for a missing value.
         turn = {key: part for key, part in message.items() if part is not None}
         content = turn.get("content", "" if turn.get("tool_calls") else None)
         if isinstance(content, list) and all(isinstance(p, dict) and p.get("type") == "text" for p in content):
@@ -266,7 +265,7 @@ def _reward(fields: Mapping[str, Any], name: str) -> float:
         return 0.0
     if not isinstance(value, bool) and isinstance(value, int | float) and abs(value) <= 1e300:
         return float(value)
-    # Compared before it is shown: Python refuses to print whole numbers of thousands of digits.
+    # Compared before it is printed: Python refuses to print integers of thousands of digits.
     what = "too large a number" if isinstance(value, int) and abs(value) > 2**63 else quoted(value)
     raise _FieldError(name, f"is {what}; give a finite number, or leave it out")
 
@@ -293,7 +292,7 @@ def _tools(fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     return tuple(value)
 
 
-# what our own files have beside
+# additional columns of our own files
 
 
 def _numbers(row: Mapping[str, Any], name: str) -> tuple[int, ...] | None:
@@ -325,7 +324,7 @@ _ORIGIN = {f.name: str(f.type) for f in dataclasses.fields(PairOrigin)}
 
 
 def _origin(row: Mapping[str, Any]) -> PairOrigin | None:
-    """How a rollout made the row, where it says all of it."""
+    """Return how a rollout made the row, if all its fields are there; else None."""
     if any(name not in row for name in _ORIGIN):
         return None
     values: dict[str, Any] = {}
@@ -341,6 +340,6 @@ def _origin(row: Mapping[str, Any]) -> PairOrigin | None:
 
 
 def first_lines(problems: Sequence[BadRecord], shown: int = 10) -> str:
-    """The first of them, a line each, and how many more there are."""
+    """Return the first problems, one per line, and how many more there are."""
     lines = [f"  {problem}" for problem in problems[:shown]]
     return "\n".join(lines if len(problems) <= shown else [*lines, f"  ... and {len(problems) - shown} more"])

@@ -1,4 +1,4 @@
-"""The socket for pair rules: which of a record's responses are compared."""
+"""The protocol for pair rules, which choose the compared responses of a record."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from longmab_pl.strategies.base import RecordRollout
 
 @dataclass(frozen=True)
 class PairContext:
-    """What pair rules work with.
+    """Inputs of pair rules beside the record and its responses.
 
     Args:
-        tokenizer: the policy's.
-        prompt_format: how the training prompt is made of a context and a question.
+        tokenizer: the policy's tokenizer.
+        prompt_format: format of the training prompt.
         primary: name of the run's first reward.
-        seed: contains the round, so that rounds choose differently among equals.
+        seed: seed that depends on the round, so that rounds choose differently between equal responses.
         round: the on-policy round, from 0.
     """
 
@@ -31,7 +31,7 @@ class PairContext:
     round: int
 
     def count(self, text: str) -> int:
-        """Return the tokens of a text, without any that the tokenizer adds."""
+        """Return the number of tokens of a text, without those that the tokenizer adds."""
         return len(encoding.text_tokenizer(self.tokenizer, text).encode(text, add_special_tokens=False))
 
 
@@ -39,21 +39,21 @@ class PairContext:
 class PairRule(Protocol):
     """Makes preference pairs of a record's responses. Implementations are frozen dataclasses, such as `BestWorst`.
 
-    A rule reads stored scores and asks nobody, so that `longmab pairs` can make a round's pairs again by another rule
-    without a judge.
+    A rule reads stored scores and sends no requests, so that `longmab pairs` can rebuild a round's pairs by another
+    rule without a judge.
     """
 
     @property
     def max_prompt_length(self) -> int:
-        """Tokens for the training prompt and its longest answer together."""
+        """Maximum length of the training prompt and its longest answer together, in tokens."""
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Names of the rewards that it reads; empty for the primary alone."""
+        """Names of the rewards that it reads; empty for the primary only."""
 
     def pairs(self, record: QARecord, rollout: RecordRollout, context: PairContext) -> list[PreferencePair]:
         """Return the record's pairs; none if its responses do not differ enough.
 
         Raises:
-            DataError: the answers leave no room for the context; the record costs no other.
+            DataError: the answers leave no room for the context; other records are unaffected.
         """

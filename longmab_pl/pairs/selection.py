@@ -1,4 +1,4 @@
-"""Which two of a record's answers are compared: rules over scores."""
+"""Rules that choose the compared answers of a record by their scores."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 
 def best_and_worst(scores: Sequence[float], fewest: int = 5, margin: float = 0.0) -> tuple[int, int] | None:
-    """Return the indices of the best and the worst answer, or None where there is nothing to compare.
+    """Return the indices of the best and the worst answer, or None if there is no pair.
 
     Args:
-        scores: one an answer that has a score.
-        fewest: groups of fewer answers are left out.
-        margin: the best is better than the worst by more than this; equal answers are no pair.
+        scores: one score per answer.
+        fewest: minimum number of answers.
+        margin: the best must exceed the worst by more than this; equal answers are not a pair.
 
     Returns:
-        The first of the best and the last of the worst.
+        Indices of the first of the best and the last of the worst.
 
     Example:
         >>> best_and_worst([5.0, 9.0, 1.0, 9.0, 1.0]), best_and_worst([5.0] * 5)
@@ -30,14 +30,14 @@ def best_and_worst(scores: Sequence[float], fewest: int = 5, margin: float = 0.0
 
 
 def best_and_lower_half(scores: Sequence[float]) -> tuple[int, list[int]] | None:
-    """Return the best answer's index and the indices of the lower half by score, among which one is drawn.
+    """Return the best answer's index and the indices of the lower half by score, from which one is drawn.
 
     Args:
-        scores: one an answer.
+        scores: one score per answer.
 
     Returns:
-        The first of the best, and the lowest half (rounded down) in the order of the answers; None for fewer than two
-        answers.
+        Index of the first of the best, and indices of the lowest half (rounded down) in the order of the answers; None
+        for fewer than two answers.
 
     Example:
         >>> best_and_lower_half([0.3, 0.1, 0.9, 0.2, 0.5])

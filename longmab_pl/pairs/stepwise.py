@@ -1,4 +1,4 @@
-"""Pairs of blocks: what a step's chosen block is compared with, and which blocks end a turn."""
+"""Pairs of blocks: the rejected block of a step, and the blocks that end a turn."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Step:
     """The place of a chosen block.
 
     Args:
-        group: the prompt.
+        group: index of the prompt.
         depth: the step, from 1.
-        finished: whether the model ended its answer with this block, rather than being cut at the block's length.
+        finished: whether the model ended its answer with this block; False if the block was cut at its length.
     """
 
     group: int
@@ -24,7 +24,7 @@ class Step:
 
 
 def other_candidates(chosen: str, candidates: Iterable[str]) -> list[str]:
-    """Return the candidates that differ from the chosen block, among which the rejected one is.
+    """Return the candidates that differ from the chosen block; the rejected one is drawn from them.
 
     Source: LongDPO, `base_env.py::save_step`.
     """
@@ -32,13 +32,13 @@ def other_candidates(chosen: str, candidates: Iterable[str]) -> list[str]:
 
 
 def rejected_block(values: Sequence[float], chosen: int, margin: float = 0.0) -> int | None:
-    """Return the candidate of the lowest value, if the chosen one is better by more than `margin`; else None.
+    """Return the index of the candidate of lowest value if the chosen one exceeds it by more than `margin`; else None.
 
     Example:
         >>> rejected_block([3.0, 1.0, 2.9], chosen=0), rejected_block([3.0, 2.9], chosen=0, margin=0.5)
         (1, None)
 
-    Source: the rule in place of LongDPO's random one, which takes blocks that are as good as the chosen.
+    Source: ours. LongDPO's random rule also takes blocks that are as good as the chosen one.
     """
     others = [i for i in range(len(values)) if i != chosen]
     worst = min(others, key=lambda i: values[i], default=None)
@@ -46,13 +46,13 @@ def rejected_block(values: Sequence[float], chosen: int, margin: float = 0.0) ->
 
 
 def swapped_words(text: str, draws: Iterable[float]) -> str | None:
-    """Return a text with neighboring words swapped, from left to right, or None where no draw swaps any.
+    """Return a text with neighboring words swapped, from left to right, or None if no draw swaps any.
 
     The original compares a step's only candidate with such a copy.
 
     Args:
-        text: the block; its white space becomes single blanks.
-        draws: uniform in [0, 1), one a pair of neighbors; below `SWAP_PROBABILITY` it is swapped.
+        text: the block; its white space becomes single spaces.
+        draws: uniform in [0, 1), one per pair of neighbors; a draw below `SWAP_PROBABILITY` swaps the pair.
 
     Example:
         >>> swapped_words("one two three", [0.1, 0.1]), swapped_words("one two", [0.9])
@@ -68,13 +68,13 @@ def swapped_words(text: str, draws: Iterable[float]) -> str | None:
 
 
 def ends_turn(steps: Sequence[Step]) -> list[bool]:
-    """Return which blocks are followed by the end token in training: the last of each prompt, if it is finished.
+    """Return which blocks the end token follows in training: the last of each prompt, if it is finished.
 
     Example:
         >>> ends_turn([Step(0, 1, False), Step(0, 2, True), Step(1, 1, False)])
         [False, True, False]
 
-    Source: LongDPO, `post_process_mcts.py` (which closes the last block of each prompt, cut ones too).
+    Source: LongDPO, `post_process_mcts.py` (which adds the end token even to a cut last block).
     """
     last: dict[int, int] = {}
     for step in steps:

@@ -1,4 +1,4 @@
-"""What a preference pair is, from the strategy to the file to the tokenizer."""
+"""Types of preference pairs, shared by pair rules, files and training."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ PAIR_FORMATS: tuple[PairFormat, ...] = ("jsonl", "parquet")
 
 @dataclass(frozen=True)
 class PairOrigin:
-    """How a rollout came to a pair.
+    """Origin of a pair in a rollout.
 
     Args:
         pair: number of the pair within its record, from 0.
         input: the question.
         answer: the first gold answer.
-        chosen_index: its place among the record's responses, in the order they were pulled, from 0.
-        rejected_index: likewise.
-        chosen_step: which step of the strategy it came from (a pull of the bandit), from 0.
-        rejected_step: likewise.
-        chosen_read: what was read for it (indices of chunks); empty: the whole context.
-        rejected_read: likewise.
+        chosen_index: index of the chosen response among the record's responses, in the order of pulls, from 0.
+        rejected_index: index of the rejected response.
+        chosen_step: step of the strategy that sampled the chosen response (a pull of the bandit), from 0.
+        rejected_step: step of the rejected response.
+        chosen_read: indices of the chunks in the chosen response's rollout prompt; empty: the whole context.
+        rejected_read: indices of the chunks for the rejected response.
         round: the on-policy round, from 0.
     """
 
@@ -49,25 +49,25 @@ class PreferencePair:
     """One prompt with a better and a worse answer, as text.
 
     Args:
-        id: the record's, or the row's; pairs of one record share it.
-        prompt: messages (`role`, `content`, and what else the chat template reads) up to the assistant's turn, or the
-            text itself, to which no chat template is applied.
-        chosen: what follows: the text of the assistant's better turn, or the text's better continuation.
-        rejected: the worse one.
-        chosen_reward: the score by which it won, 0 where the data has none.
-        rejected_reward: likewise.
-        chosen_ended: the answer ended by itself, so that its end is learned too (False: cut at a length limit).
-        rejected_ended: likewise.
-        chosen_mask: characters [start, end) of `chosen` that are compared, the rest is only read (step-wise
-            preferences: one block of a longer answer); None: all of it.
-        rejected_mask: likewise.
-        chosen_ids: the token ids that were sampled for `chosen`, behind the chat template's last header and with what
-            the assistant's turn was prefilled with; an end token may stand at their end. None: `chosen` is tokenized.
-        rejected_ids: likewise.
+        id: id of the record or row; pairs of one record share it.
+        prompt: messages (`role`, `content`, and other fields of the chat template) up to the assistant's turn, or a
+            plain text, used without a chat template.
+        chosen: text of the better assistant turn, or the better continuation of a plain text.
+        rejected: text of the worse one.
+        chosen_reward: score of `chosen`, 0 if the data has none.
+        rejected_reward: score of `rejected`, 0 if the data has none.
+        chosen_ended: whether the model ended the answer, so that its end is trained (False: cut at a length limit).
+        rejected_ended: the same for `rejected`.
+        chosen_mask: characters [start, end) of `chosen` that are compared; the rest is only context (step-wise
+            preferences: one block of a longer answer). None: all of it.
+        rejected_mask: the same for `rejected`.
+        chosen_ids: the sampled token ids of `chosen`, after the chat template's last header, with any prefill of the
+            assistant's turn and possibly an end token. None: `chosen` is tokenized.
+        rejected_ids: the same for `rejected`.
         tools: functions that the chat template describes to the model, as JSON schemas.
-        prompt_id: which prompt it is where the data says so; validation is split by it.
-        origin: how a rollout came to it; None for pairs from elsewhere.
-        where: file and line it was read from.
+        prompt_id: id of the prompt, if the data has one; validation is split by it.
+        origin: origin in a rollout; None for other pairs.
+        where: file and line of the row.
 
     Example:
         >>> PreferencePair("q1", ({"role": "user", "content": "Capital of Peru?"},), "Lima", "Quito").name
@@ -93,5 +93,5 @@ class PreferencePair:
 
     @property
     def name(self) -> str:
-        """Unique in its round: the record's id, and for further pairs of it their number."""
+        """Name that is unique in the round: the record's id, with the pair's number for further pairs."""
         return f"{self.id}#{self.origin.pair}" if self.origin is not None and self.origin.pair else self.id

@@ -1,4 +1,4 @@
-"""Rewards: what a response scores, by gold answers, by a judge, or by agreement with the others."""
+"""Rewards: scores of responses by gold answers, by a judge, or by agreement with other responses."""
 
 from __future__ import annotations
 

@@ -15,11 +15,11 @@ from longmab_pl.errors import DataError
 from longmab_pl.prompts.thoughts import without_thought
 from longmab_pl.rewards.base import RewardContext, Score
 
-# Tried in this order: an earlier prefix wins even where a later one stands further on in the text.
+# Tried in this order: an earlier prefix wins even if a later one occurs further on in the text.
 ANSWER_PREFIXES = ("answer:", "the answer is:", "final answer is:")
 
 ROUNDING = 1e-9
-"""Differences of rewards are compared with a margin up to this: 0.7 - 0.2 is less than 0.5 in floating point."""
+"""Tolerance when differences of rewards are compared with a margin: 0.7 - 0.2 < 0.5 in floating point."""
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -29,8 +29,8 @@ _DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
 class AnswerMatch:
     """Compares the answer that a response states with the gold answers: LongMab-PO's two rewards, sections 3.2 and 3.3.
 
-    The value is `pair_reward`; the part `rollout` is `rollout_reward`, from which the bandit learns; the part
-    `in_format` is 1 where the response states an answer at all. Asks no engine.
+    The value is `pair_reward`. The part `rollout` is `rollout_reward`, from which the bandit learns. The part
+    `in_format` is 1 if the response states an answer, else 0. It sends no requests to an engine.
 
     Example:
         >>> record = QARecord("r", "Where?", ("Lima",), "...")
@@ -45,7 +45,7 @@ class AnswerMatch:
     needs_embedder: ClassVar[bool] = False
 
     def score(self, record: QARecord, responses: Sequence[str], context: RewardContext) -> RequestStream[list[Score]]:
-        yield from ()  # asks nobody
+        yield from ()  # a generator without requests
         return [
             Score(
                 pair_reward(text, record.answers),
@@ -59,17 +59,17 @@ class AnswerMatch:
 
 
 def extract_answer(text: str) -> str | None:
-    """The answer that a response states, lower-cased and stripped, or None where it states none.
+    """Return the answer that a response states, lower-cased and stripped, or None if it states none.
 
-    A thought before it (`<think>...</think>`) is not looked at.
+    A thought before it (`<think>...</think>`) is ignored.
 
-    The last occurrence of the first of `ANSWER_PREFIXES` that occurs at all is followed by the answer. A response
-    that ends right behind that prefix states none; with only white space behind it, it states an empty answer,
-    which is how the original tells the two apart.
+    The answer follows the last occurrence of the first of `ANSWER_PREFIXES` that occurs at all. As in the original, a
+    response that ends directly after that prefix states no answer, and one with only white space after it states an
+    empty answer.
 
     Source: LongMab-PO, `extract_answer` of the rollout, the pair construction and the evaluation.
     """
-    # Positions are looked up in the lower-cased text itself: lower() changes lengths ('İ' becomes two characters).
+    # Positions are found in the lower-cased text, because lower() changes lengths ('İ' becomes two characters).
     lowered = without_thought(text).lower()
     for prefix in ANSWER_PREFIXES:
         found = lowered.rfind(prefix)
@@ -80,17 +80,17 @@ def extract_answer(text: str) -> str | None:
 
 
 def normalize_answer(text: str) -> str:
-    """SQuAD/DrQA normal form: lower case, no ASCII punctuation, no articles, single spaces."""
+    """Return the SQuAD/DrQA normal form: lower case, no ASCII punctuation, no articles, single spaces."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_DROP_PUNCTUATION)).split())
 
 
 def token_f1(prediction: str, gold: str) -> float:
-    """F1 of the multisets of normalized, space-separated tokens; 0 where they share none."""
+    """Return the F1 of the multisets of normalized, space-separated tokens; 0 if they share none."""
     return _f1(normalize_answer(prediction).split(), normalize_answer(gold).split())
 
 
 def rollout_reward(text: str, answers: str | Sequence[str]) -> float:
-    """Reward of a rollout response: (SubEM of the whole response + F1 of the extracted answer) / 2.
+    """Return the reward of a rollout response: (SubEM of the whole response + F1 of the extracted answer) / 2.
 
     Args:
         text: the whole response.
@@ -99,7 +99,7 @@ def rollout_reward(text: str, answers: str | Sequence[str]) -> float:
     Raises:
         DataError: `answers` is neither a string nor strings.
 
-    Source: LongMab-PO, section 3.3 of the paper; drives the bandit's update.
+    Source: LongMab-PO, section 3.3 of the paper; the bandit learns from it.
     """
     golds = _golds(answers)
     extracted = extract_answer(text)
@@ -108,18 +108,20 @@ def rollout_reward(text: str, answers: str | Sequence[str]) -> float:
 
 
 def pair_reward(text: str, answers: str | Sequence[str]) -> float:
-    """Reward by which chosen and rejected are picked: (SubEM + F1) / 2 of the extracted answer, 0 without one.
+    """Return the reward that pairs compare: (SubEM + F1) / 2 of the extracted answer, 0 without one.
 
-    Args and errors as for `rollout_reward`, from which it differs only in where SubEM looks.
+    Arguments and errors as for `rollout_reward`, which takes SubEM over the whole response instead.
     """
     scores = answer_scores(text, answers)
     return (scores["subem"] + scores["f1"]) / 2
 
 
 def answer_scores(text: str, answers: str | Sequence[str]) -> dict[str, float]:
-    """Evaluation scores of the extracted answer: `em`, `f1`, `subem`, each the best over the golds, 0 without one.
+    """Return the evaluation scores `em`, `f1` and `subem` of the extracted answer, each the best over the golds.
 
-    A gold that normalizes to nothing is a substring of everything (`subem` 1), as in the original evaluator.
+    All are 0 without an answer.
+
+    A gold that normalizes to an empty text is a substring of everything (`subem` 1), as in the original evaluator.
 
     Raises:
         DataError: `answers` is neither a string nor strings.
@@ -137,7 +139,7 @@ def answer_scores(text: str, answers: str | Sequence[str]) -> dict[str, float]:
 
 
 def substring_match(text: str, answers: str | Sequence[str]) -> bool:
-    """Whether a gold answer's normal form occurs anywhere in the text's (SubEM); False without a gold answer.
+    """Return whether a gold answer's normal form occurs in the text's (SubEM); False without gold answers.
 
     Example:
         >>> substring_match("They met in the U.S. in 1990.", ["US"])

@@ -1,4 +1,4 @@
-"""The socket for rewards: how an answer is scored, by any rule, with or without a gold answer or a judge."""
+"""The protocol for rewards, which score responses with or without gold answers or a judge."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Score:
     """The score of one response.
 
     Args:
-        value: what pairs compare, in [0, 1] where a rule does not say otherwise.
-        parts: named numbers that the value was made of, for reports and for strategies that learn from one of them.
-        excluded: why the response takes no part in pairs (a judge that gave no verdict); None: it does.
-        notes: texts that explain the value, such as a judge's analysis by dimension.
+        value: number that pairs compare, in [0, 1] unless the reward documents another range.
+        parts: named components of the value, for reports and for strategies that learn from one of them.
+        excluded: why the response is not used in pairs (a judge gave no verdict); None: it is used.
+        notes: texts that explain the value, such as a judge's analysis per dimension.
     """
 
     value: float
@@ -30,13 +30,13 @@ class Score:
 
 @dataclass(frozen=True)
 class RewardContext:
-    """What rewards work with.
+    """Inputs of rewards beside the record and its responses.
 
     Args:
-        tokenizer: the policy's.
-        embedder: loaded if the reward says `needs_embedder`.
-        seed: contains the round, so that rounds sample differently.
-        key: unique for this call of `score`; ids of requests begin with it.
+        tokenizer: the policy's tokenizer.
+        embedder: the embedder, loaded if the reward's `needs_embedder` is true.
+        seed: seed that depends on the round, so that rounds sample differently.
+        key: unique key of this call of `score`; request ids begin with it.
     """
 
     tokenizer: Any
@@ -45,15 +45,15 @@ class RewardContext:
     key: str
 
     def under(self, name: str) -> RewardContext:
-        """Return the context of a part of the reward, whose requests have ids of their own."""
+        """Return the context for a part of the reward, with separate request ids."""
         return replace(self, key=f"{self.key}/{name}")
 
 
 class Reward(Protocol):
     """Scores responses to one record together. Implementations are frozen dataclasses: their settings are written down.
 
-    `AnswerMatch` compares with gold answers and asks nobody. A reward that asks an engine yields requests, as a
-    strategy does: they are scheduled and journaled like any other, so nothing is judged twice.
+    `AnswerMatch` compares with gold answers without requests. `LLMJudge` yields requests to an engine, as a strategy
+    does: they are scheduled and journaled like all others, so nothing is judged twice.
 
     Example:
         >>> @dataclass(frozen=True)
@@ -65,16 +65,16 @@ class Reward(Protocol):
         ...
         ...     def score(self, record, responses, context):
         ...         return [Score(float(len(text) <= self.limit)) for text in responses]
-        ...         yield  # a generator that asks nobody
+        ...         yield  # a generator without requests
     """
 
     @property
     def name(self) -> str:
-        """What its scores are called in files; unique among the rewards of a run."""
+        """Name of its scores in files; unique among the rewards of a run."""
 
     @property
     def engines(self) -> tuple[str, ...]:
-        """Names of the engines that it asks (`judge`, ...); empty for none."""
+        """Names of the engines that it sends requests to (`judge`, ...); empty for none."""
 
     @property
     def needs_embedder(self) -> bool:
@@ -86,7 +86,7 @@ class Reward(Protocol):
         Args:
             record: the question with its context and, where there are any, gold answers.
             responses: the assistant's whole turns.
-            context: tools, seed, and the key that ids of requests begin with.
+            context: tokenizer, embedder, seed, and the key that request ids begin with.
 
         Returns:
             A generator that yields lists of requests, receives their completions in the same order, and returns one

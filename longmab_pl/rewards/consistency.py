@@ -1,4 +1,4 @@
-"""Consistency without labels: how much an answer agrees with the other answers to its question (SeaLong)."""
+"""The consistency reward: agreement of an answer with the other answers to its question (SeaLong)."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ ConsistencyStyle = Literal["siblings", "original"]
 class Consistency:
     """Scores an answer by its agreement with the other answers to its question: needs no gold answer and no judge.
 
-    The value is its mean similarity to its siblings (minimum Bayes risk): answers that most others agree with are
-    likely right. Asks no engine. A single answer is excluded, for it has nothing to agree with; so is an empty one,
-    which the others are compared without.
+    The value is the mean similarity to the other answers (minimum Bayes risk): answers that most others agree with are
+    likely right. It sends no requests to an engine. A single answer is excluded, because it has no others to agree
+    with. Empty answers are excluded and not compared with others.
 
     Args:
         similarity: `embedding`: cosine of sentence embeddings, -1 to 1; `rouge`: ROUGE-L F1, 0 to 1.
-        style: `siblings` leaves an answer's similarity to itself out; `original` counts it, as the program does.
+        style: `siblings` leaves out an answer's similarity to itself; `original` includes it, as the program does.
 
     Example:
         >>> Consistency(similarity="rouge").needs_embedder
@@ -54,7 +54,7 @@ class Consistency:
         return self.similarity == "embedding"
 
     def score(self, record: QARecord, responses: Sequence[str], context: RewardContext) -> RequestStream[list[Score]]:
-        yield from ()  # asks nobody
+        yield from ()  # a generator without requests
         texts = [without_thought(text).strip() for text in responses]
         said = [i for i, text in enumerate(texts) if text]
         if len(said) < 2:
@@ -75,16 +75,16 @@ class Consistency:
 def consistency_scores(embeddings: ArrayLike, style: ConsistencyStyle = "siblings") -> NDArray[np.float64]:
     """Return each answer's mean similarity to the other answers of its group (minimum Bayes risk).
 
-    `style="siblings"` (default): cosine, an answer's similarity to itself left out, so that vectors of any length and
-    groups of any size are on one scale, -1 to 1. `style="original"`: dot products of the vectors as they are, an
-    answer's own included.
+    `style="siblings"` (default): cosine without an answer's similarity to itself, so that vectors of any length and
+    groups of any size have the same scale, -1 to 1. `style="original"`: dot products of the given vectors, including an
+    answer's product with itself.
 
     Args:
-        embeddings: one vector an answer, [answers, dimension].
-        style: see above.
+        embeddings: one vector per answer, [answers, dimension].
+        style: `siblings` or `original`, see above.
 
     Returns:
-        float64 [answers]; a single answer has nothing to agree with and gets 0 (`original`: its own square).
+        float64 [answers]; 0 for a single answer (`original`: its own square).
 
     Raises:
         ConfigError: an unknown style.
@@ -108,7 +108,7 @@ def sibling_means(similarities: ArrayLike) -> NDArray[np.float64]:
     """Return the mean of each row of a similarity matrix without its diagonal, [answers]; 0 for a single answer.
 
     Args:
-        similarities: of each answer to each other, [answers, answers], by embeddings, ROUGE or anything else.
+        similarities: similarity of each answer to each other, [answers, answers], of any kind.
 
     Example:
         >>> sibling_means([[1.0, 0.2], [0.2, 1.0]])

@@ -1,4 +1,4 @@
-"""How well a text keeps a required length (LongWriter's S_l)."""
+"""Scores of a text's length against a required length (LongWriter's S_l)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ _LATIN = re.compile(r"\b[a-zA-Z]+\b")
 
 
 def count_words(text: str) -> int:
-    """Return Chinese characters plus runs of ASCII letters between word boundaries.
+    """Return the number of Chinese characters plus runs of ASCII letters between word boundaries.
 
-    "don't" has two; letters next to other word characters ("GPT4", "AI技术", "café") have none, as in the benchmark.
+    As in the benchmark, "don't" counts as two, and letters next to other word characters ("GPT4", "AI技术", "café") do
+    not count.
 
     Example:
         >>> count_words("中文 and don't"), count_words("GPT4")
@@ -29,10 +30,10 @@ def length_score(required: int, words: int) -> float:
 
     Args:
         required: words asked for, at least 1.
-        words: words written; none give 0.
+        words: words written; 0 words score 0.
 
     Raises:
-        DataError: a required length below 1.
+        DataError: the required length is below 1.
 
     Example:
         >>> length_score(1000, 2500), length_score(1000, 500), length_score(1000, 0)
@@ -50,17 +51,17 @@ def length_score(required: int, words: int) -> float:
 
 
 def length_term(required: int, words: int, scale: float = 10.0) -> float:
-    """Return what a step's value gains by its length: S_l of the answer so far, divided by `scale`.
+    """Return the length term of a step's value: S_l of the answer so far, divided by `scale`.
 
     Args:
         required: words asked for.
         words: words of the answer so far with the candidate, without the instruction's.
-        scale: 10 gives 0 to 10.
+        scale: divisor of S_l; 10 gives a range of 0 to 10.
 
     Example:
         >>> length_term(1000, 500)
         5.0
 
-    Source: LongDPO, `reason/inference/value.py` (which swaps the two, and counts the instruction's words).
+    Source: LongDPO, `reason/inference/value.py` (which swaps the two arguments and counts the instruction's words).
     """
     return length_score(required, words) / scale
