@@ -1,4 +1,4 @@
-"""Preference pairs as batches of token ids, whatever made the pairs: what the package's data modules have in common."""
+"""The base class of the package's data modules: preference pairs as batches of token ids."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from longmab_pl.training.reference_store import with_reference
 
 
 class PairDataModule(LightningDataModule, ABC):
-    """Keeps tokenized pairs and hands them out in batches, in an order that a resumed run finds again.
+    """A data module that batches tokenized pairs in an order that a resumed run reproduces.
 
     A subclass fills `training` and `held_out` in `ensure_pairs`.
 
@@ -34,18 +34,17 @@ class PairDataModule(LightningDataModule, ABC):
         batch_size: pairs per batch; not used with `max_tokens_per_batch`.
         max_tokens_per_batch: pack pairs up to this many tokens per batch, every shared prompt counted once.
         val_fraction: share of the pairs' prompts that is held out for validation.
-        seed: of order and held-out share.
+        seed: seed of the order and of the held-out share.
 
     Attributes:
-        training: this run's or round's pairs to train on, on every rank the same.
-        held_out: likewise for validation.
-        epochs_per_round: epochs over a round's pairs.
-        served: the engine as callbacks use it, or None where there is no engine.
-        tokenizer: the policy's, once `setup` has run.
-        epochs_setting: the settings that say how many epochs a run has, for messages.
-        rounds: how many rounds a run has.
+        training: training pairs of this run or round, the same on every rank.
+        held_out: validation pairs, likewise.
+        served: the engine as callbacks use it, or None if there is no engine.
+        tokenizer: the policy's tokenizer, once `setup` has run.
+        epochs_setting: names of the settings for the number of epochs, for messages.
+        rounds: number of rounds in a run.
         epochs_per_round: passes over the pairs of a round.
-        records: what rollouts ask about; empty where the pairs were given.
+        records: records of the rollouts; empty if the pairs come from a file.
     """
 
     epochs_setting = "data.rounds x data.epochs_per_round"
@@ -71,46 +70,46 @@ class PairDataModule(LightningDataModule, ABC):
         self.tokenizer: Any = None
         self._phase_begun: int | None = None
 
-    # what a subclass must say
+    # abstract methods
 
     @abstractmethod
     def ensure_pairs(self) -> None:
-        """Have `training` and `held_out` filled for the present epoch; being asked again is free."""
+        """Fill `training` and `held_out` for the current epoch; a repeated call does nothing."""
 
     @abstractmethod
     def pairs_digest(self) -> str:
-        """Stands for the present pairs, so that a saved position is used with the same ones only."""
+        """Return a digest of the current pairs, so that a saved position is used only with the same pairs."""
 
     @abstractmethod
     def stage_name(self) -> str:
-        """What the present epoch is called on the training bar."""
+        """Return the current epoch's name on the progress bar."""
 
     @abstractmethod
     def report_row(self) -> dict[str, Any]:
-        """At an epoch's end: what a report says of its round (`round`, from 1) beside its training metrics."""
+        """Return a report's values for the epoch that has just ended, with its `round` (from 1)."""
 
     @property
     @abstractmethod
     def prompt_format(self) -> PromptFormat:
-        """How prompts are made; evaluations that are given no format of their own use this one."""
+        """Format of the prompts; also the default of evaluations."""
 
     @abstractmethod
     def pairs_folder(self) -> Path:
-        """The folder of the present pairs, where what is computed of them is kept."""
+        """Return the folder of the current pairs and of what is computed from them."""
 
     @abstractmethod
     def first_epoch_of_pairs(self) -> int:
-        """The epoch of the run with which training on the present pairs began."""
+        """Return the run's epoch in which training on the current pairs began."""
 
     @abstractmethod
     def epochs_over_pairs(self) -> int:
-        """Epochs over the present pairs, where the phases do not say it."""
+        """Return the number of epochs over the current pairs, if the phases do not set it."""
 
     # the run
 
     @property
     def total_epochs(self) -> int:
-        """Epochs of a whole run."""
+        """Number of epochs of a whole run."""
         return self.rounds * self.epochs_per_round
 
     @property
@@ -124,13 +123,13 @@ class PairDataModule(LightningDataModule, ABC):
         return cast(DPOModule, self.trainer.lightning_module)
 
     def policy_version(self) -> str:
-        """Names the policy's weights within this run: optimizer steps taken."""
+        """Return a name for the policy's weights within this run: the number of optimizer steps."""
         assert self.trainer is not None
         return f"step-{self.trainer.global_step:06d}"
 
     @property
     def epochs_done(self) -> int:
-        """Finished epochs. `processed` is the tracker that is already right inside an epoch-end checkpoint."""
+        """Number of finished epochs. `processed` is the counter that is already correct in an epoch-end checkpoint."""
         assert self.trainer is not None
         return cast(int, self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
 
@@ -141,7 +140,7 @@ class PairDataModule(LightningDataModule, ABC):
 
     @property
     def rounds_done(self) -> int:
-        """Finished rounds."""
+        """Number of finished rounds."""
         return self.epochs_done // self.epochs_per_round
 
     # batches
@@ -166,13 +165,13 @@ class PairDataModule(LightningDataModule, ABC):
         self.ensure_pairs()
         self._ensure_phase()
         examples = self.policy.phase.examples(self.held_out)
-        # Every rank sees all of them: their mean is the same everywhere.
+        # Every rank has all of them: their mean is the same on all ranks.
         return RoundLoader(examples, self.batch_size, "validation", max_tokens=self.max_tokens_per_batch)
 
     # phases
 
     def adopt_phases(self, phases: PhasePlan) -> None:
-        """Take the epochs of a round from the module's phases where these say them; being told again is free.
+        """Set the epochs of a round from the module's phases if these define them; a repeated call does nothing.
 
         Raises:
             ConfigError: `epochs_per_round` is set as well, to another number.
@@ -187,7 +186,7 @@ class PairDataModule(LightningDataModule, ABC):
         self.epochs_per_round = phases.epochs
 
     def phase_name(self) -> str:
-        """The phase under way, for the training bar; empty where there is only one."""
+        """Return the current phase's name for the progress bar; empty if there is only one."""
         return f", {self.policy.phase.name}" if len(self.policy.phases) > 1 else ""
 
     def _first_epoch_of_phase(self) -> int:
@@ -195,25 +194,25 @@ class PairDataModule(LightningDataModule, ABC):
         return phases.first_epoch(self.epochs_done) if len(phases) > 1 else self.first_epoch_of_pairs()
 
     def _ensure_phase(self) -> None:
-        """Begin the phase under way, once: its reference, and the reference's log-probabilities."""
+        """Begin the current phase, once: its reference, and the reference's log-probabilities."""
         assert self.trainer is not None
         first = self._first_epoch_of_phase()
         if self._phase_begun == first or self.trainer.state.fn != "fit":
             return
         if self.policy.current_epoch != self.epochs_done:
-            return  # resumed at an epoch's end: asked again when the clock of `phase` has moved on
+            return  # resumed at an epoch's end: called again after `phase` has advanced
         self._phase_begun = first
         if self.epochs_done == first and self._batches_done() == 0:
             self.policy.start_phase()
         pairs = [*self.training, *self.held_out]
-        if len(self.policy.phases) > 1:  # another phase may have had another reference
+        if len(self.policy.phases) > 1:  # an earlier phase may have had another reference
             pairs = [replace(e, reference_chosen_logp=None, reference_rejected_logp=None) for e in pairs]
         epochs = self.policy.phase.epochs or self.epochs_over_pairs()
         examples = with_reference(self.policy, pairs, self.pairs_folder(), epochs, TrainerRanks(self.trainer))
         self.training, self.held_out = examples[: len(self.training)], examples[len(self.training) :]
 
     def _batches_done(self) -> int:
-        """Finished batches of the epoch under way. Until an epoch has started, the counter is still the last one's."""
+        """Return the finished batches of the current epoch. Until it has started, the counter is the last epoch's."""
         assert self.trainer is not None
         epoch = self.trainer.fit_loop.epoch_progress.current
         if epoch.started <= self.epochs_done:  # type: ignore[attr-defined]
@@ -221,8 +220,8 @@ class PairDataModule(LightningDataModule, ABC):
         return cast(int, self.trainer.fit_loop.epoch_loop.batch_progress.current.processed)  # type: ignore[attr-defined]
 
     def is_held_out(self, prompt: str) -> bool:
-        """Whether a prompt's pairs are for validation: by its name (of a rollout: the record's) and the seed, in every
-        round the same."""
+        """Return whether a prompt's pairs are for validation. It depends only on the prompt's name (in a rollout: the
+        record's) and the seed, so it is the same in every round."""
         return derive_seed(self.seed, "validation", prompt) < self.val_fraction * 2**31
 
     # the end
@@ -239,7 +238,7 @@ class PairDataModule(LightningDataModule, ABC):
 
 
 class _Fit(Protocol):
-    """What Lightning sets on a Trainer without declaring it."""
+    """Attributes that Lightning sets on a Trainer without declaring them."""
 
     datamodule: LightningDataModule | None
 
@@ -248,7 +247,7 @@ def rounds_of(trainer: Trainer) -> PairDataModule:
     """Return the data module of a fit.
 
     Raises:
-        ConfigError: it is another than the package's own.
+        ConfigError: the data module is not one of the package's own.
     """
     data = cast(_Fit, trainer).datamodule
     if not isinstance(data, PairDataModule):

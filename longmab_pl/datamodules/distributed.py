@@ -1,4 +1,4 @@
-"""Work that one process does for all of them, for as long as it takes."""
+"""Work that one process does for all processes, without a time limit."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from longmab_pl.errors import LongMabError
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=30)
-"""Of the processes that wait. Lightning's own groups give up after 30 minutes, shorter than many a rollout; a process
-that dies is noticed at once all the same, because its connections close."""
+"""Timeout of waiting processes, 30 days. Lightning's own groups time out after 30 minutes, which is shorter than many
+rollouts. A process that dies is still detected at once, because its connections close."""
 
 _patient: tuple[Any, Any] = (None, None)
-"""The processes' own group, and a gloo group of all of them with that patience (NCCL cannot be this patient)."""
+"""The default process group, and a gloo group of the same processes with timeout `PATIENCE`, which NCCL lacks."""
 
 
 def on_rank_zero(work: Callable[[], T]) -> T:
-    """Do `work` on rank 0 and give its result to every process; without other processes just do it.
+    """Run `work` on rank 0 and return its result on every process; without other processes just run it.
 
-    Every process must call this. They leave it together, also by an error: what rank 0 raises, the others raise as a
-    `LongMabError` that names it, so that none waits for a process that has given up.
+    Every process must call this. All return together, also after an error: if rank 0 raises, the others raise a
+    `LongMabError` with its message, so that none waits for a process that has failed.
 
     Args:
-        work: its result must be picklable.
+        work: function whose result is picklable.
 
     Raises:
         LongMabError: on the other ranks, rank 0 failed.
@@ -39,7 +39,7 @@ def on_rank_zero(work: Callable[[], T]) -> T:
     if dist.get_rank() == 0:
         try:
             result = work()
-            # Pickled here, so that a result that cannot be sent is an error on every rank and not a wait for ever.
+            # Pickled here, so that a result that cannot be sent is an error on every rank, not an endless wait.
             sent = pickle.dumps(result)
         except BaseException as error:
             dist.broadcast_object_list([None, f"{type(error).__name__}: {error}"], src=0, group=group)
@@ -56,7 +56,7 @@ def on_rank_zero(work: Callable[[], T]) -> T:
 
 
 def _patient_group() -> Any:
-    """The patient group, made at the first call (by all processes together) and again when their own is another."""
+    """Return the gloo group. All processes make it at the first call, and again if the default group has changed."""
     global _patient
     if _patient[0] is not dist.group.WORLD:
         _patient = (dist.group.WORLD, dist.new_group(backend="gloo", timeout=PATIENCE))

@@ -1,4 +1,4 @@
-"""The batches of an epoch: which pairs are packed together, which rank takes them, and where a resumed run goes on."""
+"""The batches of an epoch: which pairs are packed together, on which rank, and where a resumed run continues."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from longmab_pl.training.packing import Batch, balance_ranks, pack_by_tokens
 class RoundLoader:
     """The batches of one epoch in a fixed order, resumable in the middle (Lightning saves and restores its state).
 
-    Every rank has the same number of batches and none has another's pairs; what cannot be shared out evenly waits for
-    another epoch, whose order is another.
+    Every rank has the same number of batches, and no two ranks have the same pairs. Pairs that cannot be divided evenly
+    are left out of this epoch; another epoch has another order.
 
     Args:
-        examples: all ranks' examples, in the epoch's order and on every rank the same.
+        examples: all ranks' examples in the epoch's order, the same on every rank.
         batch_size: examples per batch and rank; not used with `max_tokens`.
-        key: names the epoch; a saved position belongs to the epoch with the same key and the same batches only.
-        processed: how many batches of the epoch training has finished. Not how many were handed out: after a Ctrl-C in
-            the middle of a step that step's batch must come again.
+        key: name of the epoch; a saved position is valid only for the same key and the same batches.
+        processed: returns the number of batches that training has finished, not the number that were loaded: after a
+            Ctrl-C in the middle of a step that step's batch must be repeated.
         max_tokens: pack pairs up to this many tokens per batch, every shared prompt counted once (see
             `pack_by_tokens`); None: `batch_size` pairs.
-        rank: this process.
-        world_size: processes that share the examples.
+        rank: rank of this process.
+        world_size: number of processes that share the examples.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Preference data that is there already as a LightningDataModule: train on a file in place of rollouts."""
+"""Existing preference data as a LightningDataModule, for training on a file in place of rollouts."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ log = logging.getLogger(__name__)
 
 
 class PreferenceDataModule(PairDataModule):
-    """Preference pairs from a file or a hub: those of `longmab pairs`, TRL's forms, or anybody's.
+    """Preference pairs from a file or a hub, such as those of `longmab pairs` or in TRL's forms.
 
-    Rows that cannot be trained on (an empty answer, equal answers, longer than the model) are left out and counted.
+    Rows that cannot be trained on (an empty answer, equal answers, too long for the model) are left out and counted.
     Every epoch (with several phases: every pass through them) counts as a round for callbacks that run after rounds.
 
     Args:
         train: a JSONL/JSON/Parquet file or a Hugging Face dataset (`owner/name[:config[:split]]`); the forms of rows
             are those of `longmab_pl.pairs.readers.read_preferences`.
-        val: likewise, for validation; None: what `val_fraction` holds out.
+        val: likewise, for validation; None: the share `val_fraction` of `train`.
         epochs: passes over the pairs; with several `model.phases`, passes through all of the phases.
         limit: use only this many rows of `train`.
         on_bad_record: `error` refuses a file with malformed rows, `skip` reports and skips them.
@@ -45,15 +45,15 @@ class PreferenceDataModule(PairDataModule):
         max_tokens_per_batch: instead of `batch_size`: pack pairs up to this many tokens per batch, every shared prompt
             counted once (pairs of one prompt stay together).
         val_fraction: share of the prompts that is held out for validation, with all pairs of each.
-        max_length: most tokens of prompt and longer answer together; longer pairs are left out. None: what the model
-            takes.
-        engine: for evaluation callbacks; nothing else here asks it.
+        max_length: maximum tokens of prompt and longer answer together; longer pairs are left out. None: the model's
+            limit.
+        engine: for evaluation callbacks only.
         prompt_format: how evaluation callbacks make prompts.
-        columns: the data's names where they are others than the reader knows (`longmab_pl.pairs.layouts`):
+        columns: the data's column names, if the reader does not know them (`longmab_pl.pairs.layouts`):
             `{question: ask, chosen: good, rejected: bad}`.
         template_arguments: further variables of the chat template, such as `{enable_thinking: false}`; None: those of
             `prompt_format`.
-        seed: of order and held-out share.
+        seed: seed of the order and of the held-out share.
     """
 
     epochs_setting = "data.epochs"
@@ -113,7 +113,7 @@ class PreferenceDataModule(PairDataModule):
             return
         self.adopt_phases(self.policy.phases)
         if stage == "fit":
-            # Every epoch has an order of its own, so Lightning must ask for a loader every epoch.
+            # Every epoch has its own order, so Lightning must request a loader every epoch.
             self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
             if self.val_fraction == 0 and self.val_source is None:
                 self.trainer.limit_val_batches = 0
@@ -158,7 +158,7 @@ class PreferenceDataModule(PairDataModule):
     def pairs_digest(self) -> str:
         return self._digest
 
-    # the clock: an epoch is a round
+    # progress: an epoch is a round
 
     @property
     def round(self) -> int:
@@ -176,12 +176,12 @@ class PreferenceDataModule(PairDataModule):
             log.warning("data.seed is %s, in the checkpoint it was %s", self.seed, state_dict["seed"])
 
     def stage_name(self) -> str:
-        """For the training bar."""
+        """Return the current epoch's name on the progress bar."""
         epochs = self.rounds * self.epochs_per_round
         return f"epoch {min(self.epochs_done + 1, epochs)}/{epochs} training{self.phase_name()}"
 
     def report_row(self) -> dict[str, Any]:
-        """What a report says of the epoch that has just ended."""
+        """Return a report's values for the epoch that has just ended."""
         return {"round": -(-self.epochs_done // self.epochs_per_round), "pairs/count": float(len(self.training))}
 
     # rows
@@ -189,7 +189,7 @@ class PreferenceDataModule(PairDataModule):
     def _read(
         self, source: str, max_length: int | None, limit: int | None, show: bool
     ) -> Iterator[tuple[str, PreferenceExample]]:
-        """Yield prompt and token form of every pair that can be trained on; say which cannot."""
+        """Yield prompt and tokens of every pair that can be trained on; report the others."""
         bad: list[BadRecord] = []
 
         def well_formed() -> Iterator[PreferencePair]:

@@ -1,4 +1,4 @@
-"""The rollout as a LightningDataModule: a round's preference pairs are made when its train dataloader is asked for."""
+"""Rollouts as a LightningDataModule: a round's preference pairs are made when its train dataloader is requested."""
 
 from __future__ import annotations
 
@@ -39,36 +39,36 @@ class RolloutDataModule(PairDataModule):
     """On-policy rounds: sample -> score -> pair, with the engine answering as the current policy.
 
     A round is `epochs_per_round` epochs over the pairs of one rollout. Pairs are made when the train dataloader is
-    asked for and the round is new; being asked again is free. Everything a round makes lies under
+    requested and the round is new; a repeated request does nothing. A round's files are in
     `<run folder>/rounds/<number>-<fingerprint>/`, and an interrupted rollout continues from its journal.
 
     Args:
         train: QA records: a JSONL/JSON/Parquet file, a Hugging Face dataset (`owner/name[:config[:split]]`), or
             `shipped:synthetic_train`.
         engine: answers the prompts.
-        strategy: decides what to ask (default: the paper's bandit).
+        strategy: decides which prompts to ask (default: the paper's bandit).
         rewards: how responses are scored (default: `AnswerMatch`); strategies learn from the first one and pairs
             compare it, the others are stored beside it.
         prompt_format: how a context and a question become a prompt.
         pairs: how responses become pairs (default: `BestWorst`, the paper's).
         embedder: for initial arm values and rewards that compare texts.
-        engines: further engines by the name that a strategy or a reward asks them by (`judge`).
-        rounds: on-policy rounds.
+        engines: further engines by the name that a strategy or a reward uses for them (`judge`).
+        rounds: number of on-policy rounds.
         epochs_per_round: passes over each round's pairs; with `model.phases`, the sum of their epochs.
-        records_per_round: records to roll out in a round (None: all); rounds walk through the shuffled file.
+        records_per_round: records to roll out in a round (None: all); rounds go through the shuffled file in order.
         limit: use only this many records of the file.
         on_bad_record: `error` refuses a file with bad records, `skip` reports and skips them.
-        fields: the data's names of `id, question, answers, context` where they are others: `{question: ask}`.
-        split: of a folder or a data set whose name does not say.
+        fields: the data's names of `id, question, answers, context`, if they differ: `{question: ask}`.
+        split: split of a folder or a data set whose name does not include it.
         batch_size: pairs per batch (packed behind one another; use gradient accumulation for more).
         max_tokens_per_batch: instead of `batch_size`: pack pairs up to this many tokens per batch, every shared prompt
             counted once (pairs of one prompt stay together).
         val_fraction: share of records whose pairs are held out for validation.
-        max_live_records: records at work at once (None: twice what fills the engine).
-        pair_format: of the rounds' pairs files: `jsonl` or `parquet`.
-        verify_sync: after every sync compare the engine's log-probabilities with the policy's on a few
-            prompts and refuse to go on with old weights.
-        seed: of record order, sampling and pair choice.
+        max_live_records: number of active records (None: twice as many as fill the engine).
+        pair_format: format of the rounds' pairs files: `jsonl` or `parquet`.
+        verify_sync: after every sync compare the engine's log-probabilities with the policy's on a few prompts, and
+            raise an error if the engine still has old weights.
+        seed: seed of record order, sampling and pair choice.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class RolloutDataModule(PairDataModule):
 
     @property
     def plan(self) -> RoundPlan:
-        """How rounds ask, score and pair."""
+        """Settings of how rounds sample, score and pair."""
         return self.session.plan
 
     @property
@@ -133,7 +133,7 @@ class RolloutDataModule(PairDataModule):
 
     @property
     def prompt_format(self) -> PromptFormat:
-        """How prompts are made; evaluation callbacks ask as the rollout does."""
+        """Format of the prompts; evaluation callbacks use it too."""
         return self.plan.prompt_format
 
     # set-up
@@ -147,7 +147,7 @@ class RolloutDataModule(PairDataModule):
             raise ConfigError(
                 f"{stage} needs pairs that are there already: use longmab_pl.PreferenceDataModule as data"
             )
-        # Rounds differ in length, so Lightning must ask for a loader every epoch; which round it is, the clock says.
+        # Rounds differ in length, so Lightning must request a loader every epoch; `round` is the current round.
         self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
         if self.val_fraction == 0:
             self.trainer.limit_val_batches = 0
@@ -162,7 +162,7 @@ class RolloutDataModule(PairDataModule):
             self.served.verify_with(self._weight_sync_texts)
 
     def _weight_sync_texts(self) -> list[tuple[list[int], int]]:
-        """A few short prompts with their gold answers, where training moves the policy, and where the answers begin."""
+        """Return a few short prompts with gold answers, which training affects most, and where the answers begin."""
         texts = []
         for record in self.records[:8]:
             prompt = self.prompt_format.prompt_ids(self.tokenizer, record.context[-800:], record.question)
@@ -170,7 +170,7 @@ class RolloutDataModule(PairDataModule):
             texts.append(([*prompt, *answer[:64]], len(prompt)))
         return texts
 
-    # the round clock
+    # progress in rounds
 
     @property
     def round(self) -> int:
@@ -178,13 +178,13 @@ class RolloutDataModule(PairDataModule):
         return min(self.epochs_done // self.epochs_per_round, self.rounds - 1)
 
     def stage_name(self) -> str:
-        """For the training bar."""
+        """Return the current epoch's name on the progress bar."""
         epoch = self.epochs_done % self.epochs_per_round + 1
         part = f", epoch {epoch}/{self.epochs_per_round}" if self.epochs_per_round > 1 else ""
         return f"round {self.round + 1}/{self.rounds} training{part}{self.phase_name()}"
 
     def report_row(self) -> dict[str, Any]:
-        """What a report says of the round under way, beside its training."""
+        """Return a report's values for the current round, without its training metrics."""
         assert self.store is not None
         folder = self.store.folder.name
         return {"round": self.store.number + 1, "folder": folder, **self.store.read_summary()["statistics"]}
@@ -244,7 +244,7 @@ class RolloutDataModule(PairDataModule):
         return self.epochs_per_round
 
     def _make_or_find(self, making: Round) -> None:
-        """Rank 0 makes the round; the others wait, without a limit, and read its files."""
+        """Make the round on rank 0; the other ranks wait, without a time limit, and read its files."""
         if making.store.complete and is_whole(making, self.policy_version()):
             number = making.store.number + 1
             print(f"round {number}: same settings, records and policy as {making.store.folder}; its pairs count")
@@ -252,9 +252,9 @@ class RolloutDataModule(PairDataModule):
             self._make(making)
 
     def _resumed_store(self, number: int) -> RoundFolder | None:
-        """The files of the round that a checkpoint was taken in the middle of, or None for a new round.
+        """Return the files of the round in which the checkpoint was saved, or None for a new round.
 
-        The policy has moved on since that round began, so the fingerprint is the checkpoint's and not computed again.
+        The policy has changed since that round began, so the fingerprint is the checkpoint's and not computed again.
         """
         restored, self._restored = self._restored, None
         if restored is None or restored["round"] != number:
@@ -269,7 +269,7 @@ class RolloutDataModule(PairDataModule):
         return store
 
     def _repair(self, store: RoundFolder) -> None:
-        """Make files of a round under way again that were damaged since; its policy has moved on."""
+        """Repair damaged files of the current round from its journal; its policy has changed since."""
         damage = store.damage()
         if damage is not None:
             records, following = self.plan.records_of(self.records, store.number, self.session.selection.per_round)

@@ -1,4 +1,4 @@
-"""Pairs of any source as token ids, with an account of those that cannot be trained on."""
+"""Tokenized pairs of any source, with a count of those that cannot be trained on."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 class TokenizedPairs:
-    """Tokenizes pairs one by one and counts.
+    """A tokenizer of pairs that counts those left out.
 
     Args:
-        tokenizer: the policy's.
-        max_length: most tokens that prompt and longer answer may take; None: no limit.
+        tokenizer: the policy's tokenizer.
+        max_length: maximum tokens of prompt and longer answer together; None: no limit.
         arguments: further variables of the chat template (`prompts.encoding.chat`).
 
     Attributes:
-        count: pairs seen.
-        left_out: how many cannot be trained on, by reason.
-        spelled_out: pairs whose texts spell out control tokens that are read as text.
-        written_out: pairs whose prompt is a text with the chat template written out.
+        count: number of pairs read.
+        left_out: number of pairs that cannot be trained on, by reason.
+        spelled_out: number of pairs whose texts spell out control tokens, which are read as text.
+        written_out: number of pairs whose prompt is a text with the chat template written out.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class TokenizedPairs:
         self._has_messages = False
 
     def examples(self, pairs: Iterable[PreferencePair]) -> Iterator[tuple[str, PreferenceExample]]:
-        """Yield the token form of every pair that can be trained on, with what its prompt is known by.
+        """Yield the tokens of every pair that can be trained on, with its prompt's name.
 
-        Pairs of one prompt share it in memory where they follow each other.
+        Consecutive pairs of one prompt share it in memory.
         """
         prompt: tuple[int, ...] = ()
         ints: dict[int, int] = {}
@@ -68,12 +68,12 @@ class TokenizedPairs:
                 self._first.setdefault(error.reason, f"{pair.where}: {error}" if pair.where else str(error))
                 continue
             if example.prompt_ids != prompt:
-                # One int for equal tokens: 8 bytes a token.
+                # One int object for equal tokens: 8 bytes per token.
                 prompt = tuple(ints.setdefault(token, token) for token in example.prompt_ids)
             yield self._prompt_of(pair), replace(example, id=self._name(example.id), prompt_ids=prompt)
 
     def account(self, source: str) -> list[str]:
-        """Lines on what was left out and why, with the first of each kind, and on what is unusual."""
+        """Return lines on the pairs left out, with the reason and the first of each kind, and on unusual ones."""
         lines = []
         if self.left_out:
             counts = ", ".join(f"{n} {reason}" for reason, n in sorted(self.left_out.items()))
@@ -94,7 +94,7 @@ class TokenizedPairs:
         return lines
 
     def _name(self, name: str) -> str:
-        """A name that no other pair has."""
+        """Return a unique name for a pair."""
         unique, number = name, 0
         while unique in self._names:
             number += 1
@@ -103,7 +103,7 @@ class TokenizedPairs:
         return unique
 
     def _prompt_of(self, pair: PreferencePair) -> str:
-        """What all pairs of one prompt have in common: the record, the prompt's id, or the prompt itself."""
+        """Return the key that all pairs of one prompt share: the record, the prompt's id, or the prompt itself."""
         if pair.origin is not None:
             return pair.id
         own = hashlib.blake2b(repr((pair.prompt, pair.tools)).encode(), digest_size=16)

@@ -1,4 +1,4 @@
-"""Engines: they answer requests with the current adapter, in any order."""
+"""Inference engines, which answer requests with the current adapter, in any order."""
 
 from __future__ import annotations
 

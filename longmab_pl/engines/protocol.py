@@ -1,4 +1,4 @@
-"""What the package asks of an inference engine: requests stream in, completions stream out in any order."""
+"""The interface of an inference engine: requests are queued, completions are returned in any order."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class Request:
         id: unique among the requests of a rollout; the journal's key.
         prompt_ids: token ids, chat template included.
         sampling: how to sample.
-        n: how many responses of this prompt (one prefill).
+        n: number of responses to this prompt (one prefill).
         seed: per-request seed, or None for the engine's own randomness.
-        to: name of the engine that is asked: `policy`, or another one of the run, such as `judge`.
+        to: name of the engine that answers: `policy`, or another one of the run, such as `judge`.
     """
 
     id: str
@@ -65,14 +65,14 @@ class Completion:
     """The finished answer to one `Request`: `n` responses.
 
     Args:
-        request_id: the request's.
-        texts: of the responses, [n].
-        finish_reasons: why each ended, [n]: `stop` (by itself) or `length` (cut at `max_tokens`).
-        completion_tokens: generated tokens of each, [n].
-        prompt_tokens: tokens of the prompt.
+        request_id: id of the request.
+        texts: text of each response, [n].
+        finish_reasons: why each response ended, [n]: `stop` (by itself) or `length` (cut at `max_tokens`).
+        completion_tokens: number of generated tokens of each response, [n].
+        prompt_tokens: number of tokens of the prompt.
         cached_tokens: how many of those were in the engine's prefix cache.
-        token_ids: the sampled tokens of each response, [n] tuples, a sampled end token included; empty where the engine
-            does not say them.
+        token_ids: the sampled tokens of each response, [n] tuples, including a sampled end token; empty if the engine
+            does not report them.
     """
 
     request_id: str
@@ -84,7 +84,7 @@ class Completion:
     token_ids: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        # Half a character cannot be written to any file: journals, rollouts and pairs hold whole ones.
+        # A lone surrogate cannot be encoded as UTF-8, so it could not be written to journals, rollouts and pairs.
         object.__setattr__(self, "texts", tuple(map(whole_characters, self.texts)))
 
     def to_json(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class Completion:
 R = TypeVar("R")
 
 RequestStream = Generator[list[Request], list[Completion], R]
-"""A strategy or reward at work: yields requests, receives their completions in the same order, returns a result."""
+"""A running strategy or reward: yields requests, receives their completions in the same order, returns a result."""
 
 
 @runtime_checkable
@@ -119,7 +119,7 @@ class Engine(Protocol):
 
     @property
     def concurrency(self) -> int:
-        """How many responses the engine works on at once; the scheduler keeps it this full."""
+        """Number of responses that the engine generates at once; the scheduler keeps this many in flight."""
 
     @property
     def max_model_len(self) -> int:
@@ -127,32 +127,32 @@ class Engine(Protocol):
 
     @property
     def weight_format(self) -> str:
-        """How weights are held (kind of engine, dtype, quantization), as far as the settings say: answers found on disk
-        count only for the same."""
+        """Kind of engine, dtype and quantization of the weights, as far as the settings say. Answers on disk are reused
+        only with the same weight format."""
 
     @property
     def started(self) -> bool: ...
 
     def start(self, model: str) -> None:
-        """Load `model` (a local folder or hub name). Raises `EngineError` if it cannot."""
+        """Load `model` (a local folder or hub name). Raises `EngineError` if it cannot be loaded."""
 
     def submit(self, request: Request) -> None:
         """Queue a request. Raises `PromptTooLong` if prompt + max_tokens exceeds `max_model_len`."""
 
     def poll(self) -> list[Completion]:
-        """Advance, and return what has finished since the last call (possibly nothing). Returns [] at once if idle."""
+        """Advance, and return the completions finished since the last call, if any. Returns [] at once if idle."""
 
     def abort(self) -> None:
         """Drop every unfinished request."""
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Natural-log probabilities of each prompt's tokens 1..T-1 given those before; needs an idle engine."""
+        """Return natural-log probabilities of each prompt's tokens 1..T-1 given those before; needs an idle engine."""
 
     def sync(self, adapter: Path | None) -> None:
-        """Answer with this PEFT adapter folder from now on (None: the base model), with no stale prefix cache."""
+        """Use this PEFT adapter folder from now on (None: the base model), with no stale prefix cache."""
 
     def sleep(self) -> None:
-        """Give the accelerator's memory to training, where the platform can."""
+        """Free the accelerator's memory for training, if the platform can."""
 
     def wake(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Keeping an engine that runs in this process from changing the training run's random numbers."""
+"""Isolation of the training run's random numbers from an engine in the same process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 @contextlib.contextmanager
 def isolated_rng() -> Iterator[None]:
-    """Put the states of Python's, NumPy's and torch's generators (CPU and current GPU) back afterwards.
+    """Restore the states of Python's, NumPy's and torch's generators (CPU and current GPU) at the end of the block.
 
     vLLM seeds all of them when it starts and draws from torch's at every step, and loading a model draws initial
     weights: without this the training run would depend on how many steps the engine happened to take.

@@ -1,4 +1,4 @@
-"""What every engine checks of a request before it is queued, and the seed it samples with."""
+"""Checks that every engine makes before it queues a request, and the request's sampling seed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from longmab_pl.errors import EngineError, PromptTooLong
 
 
 def check_request(request: Request, in_flight: Collection[str], max_model_len: int, vocabulary: int) -> None:
-    """Refuse a request that cannot be answered, before anything of it is queued.
+    """Raise an error for a request that cannot be answered, before any of it is queued.
 
     Args:
-        request: what is asked.
+        request: the request to check.
         in_flight: ids of unfinished requests.
         max_model_len: longest prompt plus response, in tokens.
         vocabulary: number of token ids of the model.
 
     Raises:
         PromptTooLong: prompt + max_tokens exceeds `max_model_len`.
-        EngineError: the id is in flight already, n is below 1, or the prompt is empty or of another vocabulary.
+        EngineError: the id is in flight already, n is below 1, or the prompt is empty or holds a token outside the
+            vocabulary.
     """
     if request.id in in_flight:
         raise EngineError(f"a request with the id {request.id!r} is in flight already; ids must be unique")
@@ -32,7 +33,7 @@ def check_request(request: Request, in_flight: Collection[str], max_model_len: i
 
 
 def check_prompt(name: str, prompt_ids: Sequence[int], max_tokens: int, max_model_len: int, vocabulary: int) -> None:
-    """The part of `check_request` that concerns the prompt.
+    """Raise an error for a prompt that cannot be answered.
 
     Raises:
         PromptTooLong: prompt + max_tokens exceeds `max_model_len`.
@@ -53,7 +54,7 @@ def check_prompt(name: str, prompt_ids: Sequence[int], max_tokens: int, max_mode
 
 
 def check_scorable(prompts: Sequence[Sequence[int]], max_model_len: int, vocabulary: int) -> None:
-    """Refuse prompts whose tokens cannot be scored.
+    """Raise an error for prompts whose tokens cannot be scored.
 
     Raises:
         PromptTooLong: T + 1 exceeds `max_model_len` (scoring generates one token).
@@ -66,10 +67,11 @@ def check_scorable(prompts: Sequence[Sequence[int]], max_model_len: int, vocabul
 
 
 class Seeds:
-    """Sampling seeds of an engine: a request's own, or drawn from the engine's seed in the order of submission.
+    """Sampling seeds of an engine: the request's own seed, or one drawn from the engine's seed in submission order.
 
-    vLLM gives response i of a request seed + i, so neighboring seeds are spread apart: else requests seeded 0 and 1
-    of the same prompt would share all but one of their responses. Engines with the same spread sample the same.
+    vLLM gives response i of a request the seed `seed + i`. Neighboring seeds are therefore spread apart: otherwise
+    requests with seeds 0 and 1 for the same prompt would share all but one of their responses. Engines with the same
+    spread sample the same.
     """
 
     def __init__(self, seed: int) -> None:
@@ -77,10 +79,10 @@ class Seeds:
         self._drawn = itertools.count()
 
     def of(self, request: Request) -> int:
-        """A seed in [0, 2^62)."""
+        """Return the request's seed, in [0, 2^62)."""
         return spread(request.seed) if request.seed is not None else spread(self._seed, next(self._drawn))
 
 
 def spread(*entropy: int) -> int:
-    """A number in [0, 2^62) in which neighboring entropies are far apart."""
+    """Return a number in [0, 2^62) that is far apart for neighboring entropies."""
     return int(np.random.SeedSequence(list(entropy)).generate_state(1, np.uint64)[0] >> np.uint64(2))

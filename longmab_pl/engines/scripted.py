@@ -1,4 +1,4 @@
-"""An engine without a model: a function says what it answers, so that strategies can be tested in milliseconds."""
+"""An engine without a model whose answers come from a function, so that strategies can be tested in milliseconds."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from longmab_pl.engines.state import EngineState
 from longmab_pl.errors import EngineError
 
 Answer = Callable[[Request, int], str]
-"""(request, i) -> text of its response i. The request comes with the seed to sample with, whether it had one or not."""
+"""(request, i) -> text of its response i. The request always has a seed, drawn by the engine if it had none."""
 
 
 class ScriptedEngine:
-    """An `Engine` that answers with a function. Answers come out of order, as from a real engine, but repeatably.
+    """An `Engine` that answers with a function. Answers come out of order, as from a real engine, but reproducibly.
 
-    It needs no model, so it starts by itself if `start` was not called. Attributes keep what it was asked and told:
-    `asked` (requests in the order of submission), `occupancy` (responses in flight at each `poll`), `synced` (adapters
-    in the order of `sync`), `slept` and `aborted` (how often), `closed`.
+    It needs no model, so it starts by itself if `start` was not called. Attributes record its calls: `asked` (requests
+    in the order of submission), `occupancy` (responses in flight at each `poll`), `synced` (adapters in the order of
+    `sync`), `slept` and `aborted` (number of calls), `closed`.
 
     Args:
-        answer: the text of response i of a request.
-        tokenizer: tokenizes answers, which are cut at `max_tokens`; none: every word counts as a token.
+        answer: returns the text of response i of a request.
+        tokenizer: tokenizes answers, which are cut at `max_tokens`; None: every word counts as a token.
         concurrency: responses that the scheduler keeps in flight.
         max_model_len: longest prompt plus response, in tokens.
         jitter: an answer takes 1 to `jitter` polls, drawn for each request's id.
-        fail_after: the poll that would exceed this number of answered requests fails; none: no poll does.
-        weight_format: what it says of its weights.
+        fail_after: the poll that would exceed this number of answered requests fails; None: no poll fails.
+        weight_format: value of the `weight_format` property.
         vocabulary: number of token ids; larger ids are refused.
-        seed: of the order of answers, and for requests without a seed of their own.
+        seed: seed of the order of answers, and of requests without a seed.
 
     Raises:
         ConfigError: `concurrency` or `jitter` is below 1.
@@ -98,10 +98,10 @@ class ScriptedEngine:
         return self._state.started
 
     def start(self, model: str) -> None:
-        """Remember the model's name.
+        """Store the model's name.
 
         Raises:
-            EngineError: it was started with another one.
+            EngineError: the engine was started with another model.
         """
         if not self._state.runs(model):
             self._state.model = model
@@ -111,7 +111,8 @@ class ScriptedEngine:
 
         Raises:
             PromptTooLong: prompt + max_tokens exceeds `max_model_len`.
-            EngineError: the id is in flight, the prompt is empty or of another vocabulary, or the engine sleeps.
+            EngineError: the id is in flight, the prompt is empty or holds a token outside the vocabulary, or the engine
+                is asleep.
         """
         self._begin()
         self._state.admit(request, self._max_model_len, self._vocabulary)
@@ -121,10 +122,10 @@ class ScriptedEngine:
         self._due.setdefault(self._polls + wait, []).append(request.id)
 
     def poll(self) -> list[Completion]:
-        """Return what is due now, the latest request first.
+        """Return the completions that are due now, the latest request first.
 
         Raises:
-            EngineError: `fail_after` requests are answered, or the engine sleeps.
+            EngineError: `fail_after` requests are answered, or the engine is asleep.
         """
         self._begin()
         self._state.check_awake()
@@ -148,7 +149,7 @@ class ScriptedEngine:
         )
 
     def _cut(self, text: str, max_tokens: int) -> tuple[str, str, int]:
-        """At most `max_tokens` of a text, why it ends there, and its number of tokens."""
+        """Return at most `max_tokens` of a text, why it ends there, and its number of tokens."""
         if self.tokenizer is None:
             return text, "stop", len(text.split())
         ids = self.tokenizer.encode(text, add_special_tokens=False)
@@ -164,7 +165,7 @@ class ScriptedEngine:
         self._responses = 0
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Log-probabilities of 0: every token is certain."""
+        """Return a log-probability of 0 for every token."""
         self._begin()
         self._state.check_awake()
         self._state.check_idle("score")
@@ -172,7 +173,7 @@ class ScriptedEngine:
         return [[0.0] * (len(prompt) - 1) for prompt in prompts]
 
     def sync(self, adapter: Path | None) -> None:
-        """Remember the adapter in `synced`."""
+        """Append the adapter to `synced`."""
         self._begin()
         self._state.check_awake()
         self._state.check_idle("sync")
@@ -198,7 +199,7 @@ class ScriptedEngine:
 
 
 def answer_from_prompt(answer: Callable[[str], str], tokenizer: Any) -> Answer:
-    """Return an `Answer` that looks at the prompt's text.
+    """Return an `Answer` computed from the prompt's text.
 
     Args:
         answer: prompt text -> response text.

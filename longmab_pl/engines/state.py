@@ -1,4 +1,4 @@
-"""What an engine can be asked now: whether it runs, sleeps or is broken, and which requests are unfinished."""
+"""The state of an engine: whether it is running, asleep or broken, and which requests are unfinished."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ class EngineState:
     """The state of one run of an engine, with the checks that every call begins with.
 
     Args:
-        seed: for requests without a seed of their own.
+        seed: seed for requests without one.
     """
 
     def __init__(self, seed: int) -> None:
         self.model = ""
-        """Name of the model that runs; "" none."""
+        """Name of the running model, or ""."""
         self.broken = ""
-        """Why the engine can no longer be used; "" if it can."""
+        """Why the engine can no longer be used, or ""."""
         self.asleep = False
         self.in_flight: dict[str, Request] = {}
-        """Unfinished requests by id, in the order of submission, each with the seed to sample with."""
+        """Unfinished requests by id, in submission order, each with its sampling seed."""
         self._seeds = Seeds(seed)
 
     @property
@@ -31,10 +31,10 @@ class EngineState:
         return bool(self.model) and not self.broken
 
     def runs(self, model: str) -> bool:
-        """Return whether `model` runs already.
+        """Return whether `model` is running already.
 
         Raises:
-            EngineError: another model does.
+            EngineError: another model is running.
         """
         if self.started and model != self.model:
             raise EngineError(f"the engine already runs {self.model!r}; close it before starting {model!r}")
@@ -54,27 +54,27 @@ class EngineState:
             raise EngineError("the engine sleeps; call wake() first")
 
     def check_idle(self, what: str) -> None:
-        """Raise `EngineError` unless the engine runs and nothing is in flight.
+        """Raise `EngineError` unless the engine is running and nothing is in flight.
 
         Args:
-            what: what needs that, for the message.
+            what: the operation that needs an idle engine, for the message.
         """
         self.check_running()
         if self.in_flight:
             raise EngineError(f"{what}: {len(self.in_flight)} requests are in flight; finish or abort them first")
 
     def admit(self, request: Request, max_model_len: int, vocabulary: int) -> Request:
-        """Take a request into `in_flight`, and return it with the seed to sample with.
+        """Add a request to `in_flight`, and return it with its sampling seed.
 
         Args:
-            request: what is asked.
+            request: the request to queue.
             max_model_len: longest prompt plus response, in tokens.
             vocabulary: number of token ids of the model.
 
         Raises:
             PromptTooLong: prompt + max_tokens exceeds `max_model_len`.
-            EngineError: the engine cannot be asked now, the id is in flight already, n is below 1, or the prompt is
-                empty or of another vocabulary.
+            EngineError: the engine is not ready, the id is in flight already, n is below 1, or the prompt is empty or
+                holds a token outside the vocabulary.
         """
         self.check_awake()
         check_request(request, self.in_flight, max_model_len, vocabulary)

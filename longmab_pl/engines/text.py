@@ -1,10 +1,10 @@
-"""Texts as engines hand them on: nothing that cannot be written to a file."""
+"""Cleaning of generated texts, so that they can be written to a file."""
 
 from __future__ import annotations
 
 
 def whole_characters(text: str) -> str:
-    """Return the text with each lone surrogate, half of a character that UTF-8 cannot encode, as U+FFFD.
+    """Return the text with each lone surrogate (half a character, which UTF-8 cannot encode) replaced by U+FFFD.
 
     Example:
         >>> whole_characters("caf\\ud83d")

@@ -1,4 +1,4 @@
-"""What the supported vLLM release takes, and how to install it: known without importing vLLM."""
+"""Limits of the supported vLLM release, and how to install it, without importing vLLM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The policy as the engine serves it: in step with the module's adapter whenever it is asked, asleep otherwise."""
+"""Synchronization of an engine with the module's adapter: synced whenever it is used, asleep otherwise."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from longmab_pl.sigterm import sigterm_interrupts
 
 
 class Policy(Protocol):
-    """What a served policy needs of the training module."""
+    """The part of the training module that `PolicySync` needs."""
 
     model: str
 
     def adapter_is_identity(self) -> bool:
-        """Whether the adapter changes nothing (as it does before the first step)."""
+        """Return whether the adapter changes nothing (as before the first step)."""
 
     def save_adapter(self, folder: Path) -> Path: ...
 
@@ -30,7 +30,7 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class SyncReport:
-    """One weight sync: where the adapter lies (None: base model) and what the check said (None: not asked)."""
+    """One weight sync: the adapter's folder (None: base model) and the check's result (None: not checked)."""
 
     version: str
     folder: Path | None
@@ -38,12 +38,12 @@ class SyncReport:
 
 
 class PolicySync:
-    """Keeps an engine in step with a policy.
+    """An engine that is kept in sync with a policy.
 
     Args:
         engine: constructed, not necessarily started.
-        folder: where adapters go, one new sub-folder per sync (an engine may cache by path).
-        keep: how many adapter folders to leave on disk.
+        folder: folder of the adapters, one new sub-folder per sync (an engine may cache by path).
+        keep: number of adapter folders to keep on disk.
     """
 
     def __init__(self, engine: Engine, folder: Path, keep: int = 3) -> None:
@@ -59,20 +59,20 @@ class PolicySync:
     def verify_with(self, texts: Callable[[], Sequence[tuple[Sequence[int], int]]]) -> None:
         """Check every sync on these token sequences, each with the index where its response begins.
 
-        They are asked for once, at the first sync.
+        `texts` is called once, at the first sync.
         """
         self._weight_sync_texts = texts
 
     @contextmanager
     def awake(self, policy: Policy, version: str) -> Iterator[Engine]:
-        """The started, awake engine, answering with the policy's adapter of this version; asleep again afterwards.
+        """Yield the engine, started and awake, with the policy's adapter of this version; put it to sleep afterwards.
 
         Raises:
-            EngineError: the engine cannot start, or still answers with old weights after the sync.
+            EngineError: the engine cannot start, or still uses old weights after the sync.
         """
         with sigterm_interrupts():
             if not self.engine.started:
-                self._version = None  # a fresh engine answers as the base model, whatever an earlier one was given
+                self._version = None  # a new engine uses the base model, whatever an earlier one had loaded
             self.engine.start(resolve_model(policy.model))
             self.engine.wake()
             if version != self._version:
@@ -105,7 +105,7 @@ class PolicySync:
             return
         prompts = [list(ids) for ids, _ in texts]
         self.check = WeightSyncCheck(prompts, [start for _, start in texts])
-        # The engine has just started and was given nothing yet: this is the base model speaking.
+        # The engine has just started and has no adapter yet: these are the base model's values.
         self.check.record_base(self.engine.score(prompts), [policy.token_logps(p, adapter=False) for p in prompts])
 
     def _check(self, policy: Policy) -> WeightSyncResult | None:

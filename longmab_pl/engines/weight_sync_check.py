@@ -1,4 +1,4 @@
-"""A proof after each sync that the engine answers with the new adapter, not with an old one.
+"""The check after each sync that the engine uses the new adapter, not an old one.
 
 Engine and policy score the same fixed token sequences. Their log-probabilities differ a little for harmless reasons
 (bf16 kernels, 4-bit base weights, merged against separate adapters), so the differences *from the base model* are
@@ -6,12 +6,12 @@ compared, where constant gaps cancel: with e the engine's and p the policy's log
 
     delta_e = e_new - e_base        delta_p = p_new - p_base.
 
-If the engine still answered with weights whose delta_p was o (o = 0 for the base, o = the previous adapter's delta_p),
-delta_e would be o plus noise. The least-squares estimate of how far it has moved from o toward delta_p is
+If the engine still used weights whose delta_p was o (o = 0 for the base, o = the previous adapter's delta_p), delta_e
+would be o plus noise. The least-squares estimate of how far it has moved from o toward delta_p is
 
     t_o = <delta_e - o, delta_p - o> / |delta_p - o|^2,
 
-about 1 for a fresh engine and 0 for a stale one. Noise in delta_p pulls the 1 down to 1 - 1/q^2, where q is the signal:
+about 1 for a synced engine and 0 for a stale one. Noise in delta_p lowers the 1 to 1 - 1/q^2, where q is the signal:
 the rms of delta_p - o in units of sigma, the rms of e_base - p_base. Below `LEAST_SIGNAL` nothing can be proven.
 
 Measured with the bundled 135M model (bf16 vLLM on CPU with merged weights, bf16 policy, 8 chats of about 127 tokens;
@@ -37,27 +37,27 @@ import numpy as np
 from longmab_pl.errors import EngineError
 
 LEAST_SIGNAL = 2.0
-"""Below this signal q the old and the new adapter cannot be told apart: a fresh engine's t would fall toward noise."""
+"""Signal q below which the old and the new adapter cannot be distinguished: a synced engine's t would be noise."""
 
 SMALLEST_MOVE = 0.4
-"""Below this t the engine answers with the old weights: half-way to the 0.75 that q = `LEAST_SIGNAL` gives."""
+"""Value of t below which the engine uses the old weights: about half of the 0.75 that q = `LEAST_SIGNAL` gives."""
 
 LARGEST_DISTANCE = 1.0
-"""Above this relative distance (beyond noise) the engine is as far from the new adapter as the base model is."""
+"""Relative distance (beyond noise) above which the engine is as far from the new adapter as the base model is."""
 
 Verdict = Literal["match", "indistinguishable"]
 
 
 @dataclass(frozen=True)
 class WeightSyncResult:
-    """What one check found.
+    """The result of one check.
 
     Args:
         cosine: of delta_e and delta_p, in [-1, 1]; 1 is perfect agreement, 0 where one of them is zero.
         distance: |delta_e - delta_p| / |delta_p|; 0 is perfect agreement, infinite where delta_p is zero.
-        verdict: "match": the engine answers with the new adapter, and with no older one. "indistinguishable": the new
-            adapter's effect, or its difference from the previous one, is below the noise; nothing is proven.
-        moved: the smallest t over the older weights that can be told apart from the new ones (nan if there are none).
+        verdict: "match": the engine uses the new adapter, and no older one. "indistinguishable": the new adapter's
+            effect, or its difference from the previous one, is below the noise; nothing is proven.
+        moved: the smallest t over the older weights that can be distinguished from the new ones; nan if none can.
         signal: the smallest q over the older weights.
     """
 
@@ -69,16 +69,18 @@ class WeightSyncResult:
 
 
 class WeightSyncCheck:
-    """Compares engine and policy on fixed token sequences; call `record_base` once, then `check` after every sync.
+    """A comparison of engine and policy on fixed token sequences.
+
+    Call `record_base` once, then `compare` after every sync.
 
     Args:
-        prompts: token ids, each of at least two tokens: best a few chats with a policy's responses, 100 response tokens
-            or more in all.
-        starts: for each prompt the index of the first token that counts (at least 1), best where the response begins.
-            By default the tokens after the beginning that all prompts share: shared ones repeat the same noise.
+        prompts: token ids, each of at least two tokens; best are a few chats with a policy's responses, with 100
+            response tokens or more in all.
+        starts: for each prompt the index of the first compared token (at least 1); best is the start of the response.
+            By default the first token after the prefix that all prompts share: shared tokens repeat the same noise.
 
     Raises:
-        EngineError: no prompt, one that is too short, or a start outside its prompt.
+        EngineError: there is no prompt, one is too short, or a start is outside its prompt.
     """
 
     def __init__(self, prompts: Sequence[Sequence[int]], starts: Sequence[int] | None = None) -> None:
@@ -86,7 +88,7 @@ class WeightSyncCheck:
             raise EngineError("the weight-sync check needs at least one prompt, each of at least two tokens")
         self.prompts: tuple[tuple[int, ...], ...] = tuple(tuple(prompt) for prompt in prompts)
         if starts is None:
-            columns = enumerate(zip(*self.prompts, strict=False))  # as far as the shortest prompt goes
+            columns = enumerate(zip(*self.prompts, strict=False))  # up to the length of the shortest prompt
             differ = (index for index, column in columns if len(set(column)) > 1)
             shared = next(differ, min(self._lengths())) if len(self.prompts) > 1 else 0
             starts = [max(1, min(shared, len(prompt) - 1)) for prompt in self.prompts]
@@ -99,19 +101,19 @@ class WeightSyncCheck:
         self._starts = tuple(starts)
         self._engine_base: np.ndarray | None = None  # [N], N = the sum of T - start over the prompts
         self._policy_base: np.ndarray | None = None  # [N]
-        self._previous: np.ndarray | None = None  # [N], delta_p of the last adapter that was in the engine
+        self._previous: np.ndarray | None = None  # [N], delta_p of the engine's last adapter
         self.noise = 0.0
-        """sigma: rms of e_base - p_base over the tokens that count, in nats."""
+        """sigma: rms of e_base - p_base over the compared tokens, in nats."""
 
     def record_base(self, engine_logps: Sequence[Sequence[float]], policy_logps: Sequence[Sequence[float]]) -> None:
-        """Take the base model's log-probabilities, as the engine and as the policy with its adapter off give them.
+        """Store the base model's log-probabilities, from the engine and from the policy with its adapter off.
 
         Args:
             engine_logps: for each prompt of T tokens the natural-log probabilities of tokens 1..T-1.
             policy_logps: the same from the policy.
 
         Raises:
-            EngineError: wrong lengths, or values that are not finite.
+            EngineError: lengths are wrong, or values are not finite.
         """
         self._engine_base = self._flat(engine_logps, "engine")
         self._policy_base = self._flat(policy_logps, "policy")
@@ -121,11 +123,11 @@ class WeightSyncCheck:
     def compare(
         self, engine_logps: Sequence[Sequence[float]], policy_logps: Sequence[Sequence[float]]
     ) -> WeightSyncResult:
-        """Compare after a sync; the policy's values are those with its adapter on.
+        """Compare engine and policy after a sync; the policy's values are those with its adapter on.
 
         Raises:
-            EngineError: the engine still answers with old weights, or with weights that are neither old nor new; or
-                `record_base` was not called; or wrong lengths.
+            EngineError: the engine still uses old weights, or weights that are neither old nor new; `record_base` was
+                not called; or lengths are wrong.
         """
         if self._engine_base is None or self._policy_base is None:
             raise EngineError(
@@ -138,7 +140,7 @@ class WeightSyncCheck:
         residual = float(np.linalg.norm(delta_e - delta_p))
         distance = residual / size_p if size_p else float("inf")
 
-        # The smallest noise that counts: exact equality of engine and policy (tests, fp32) must not divide by zero.
+        # A lower bound of the noise: exact equality of engine and policy (tests, fp32) must not divide by zero.
         sigma = max(self.noise, 1e-6)
         older = {"the base model": np.zeros_like(delta_p)}
         if self._previous is not None:
@@ -159,7 +161,7 @@ class WeightSyncCheck:
                     f"{distance:.2f}); sync the adapter from a folder that was never used before, and restart the "
                     "engine if that does not help"
                 )
-        noise_norm = sigma * np.sqrt(2 * delta_p.size)  # of a difference of two noisy vectors
+        noise_norm = sigma * np.sqrt(2 * delta_p.size)  # norm of a difference of two noisy vectors
         if signal >= LEAST_SIGNAL and residual > LARGEST_DISTANCE * size_p + 2 * noise_norm:
             raise EngineError(
                 f"the engine answers with neither the old nor the new weights: cosine {cosine:.2f}, distance "
@@ -173,7 +175,7 @@ class WeightSyncCheck:
         return [len(prompt) for prompt in self.prompts]
 
     def _flat(self, logps: Sequence[Sequence[float]], who: str) -> np.ndarray:
-        """The values that count of all prompts in one vector [N], checked against the prompts."""
+        """Return the compared values of all prompts in one vector [N], checked against the prompts."""
         lengths = [len(row) for row in logps]
         expected = [length - 1 for length in self._lengths()]
         if lengths != expected:

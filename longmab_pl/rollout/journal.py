@@ -1,7 +1,7 @@
-"""The journal: every finished completion is on disk before anything is decided from it.
+"""The journal: every finished completion is on disk before a strategy uses it.
 
-A strategy is deterministic given its record, seed and completions, so replaying the journal brings a killed rollout
-back to the exact request where it stopped.
+A strategy is deterministic given its record, seed and completions, so replaying the journal returns a killed rollout
+to the exact request where it stopped.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ JOURNAL = LogKind(
 class Journal:
     """An append-only log with one line per completion, keyed by request id.
 
-    In memory there are 16 bytes per completion that the file held when it was opened (a digest of the request's id and
-    its line's place); texts are read back from the file when they are asked for.
+    Memory use is 16 bytes per completion that the file held when it was opened (a digest of the request's id and the
+    line's offset); texts are read from the file when they are needed.
 
-    `write` returns once the lines are in the file, which outlives the process; a thread makes them outlive a power cut
-    (fsync, some ms), all that have come together by then at once, and `wait` returns when it has.
+    `write` returns once the lines are in the file, where they survive the end of the process. A thread then calls fsync
+    (some ms, for all lines written by then), after which they survive a power failure; `wait` returns after that.
 
     Args:
-        path: the file; its folder is made.
+        path: the file; its folder is created.
         fingerprint: identifies what is being rolled out (settings, data, policy). A file with another one is refused.
 
     Raises:
-        DataError: the file belongs to another rollout, is not a journal, or another process is writing it.
+        DataError: the file belongs to another rollout, is not a journal, or is being written by another process.
         LongMabError: the file cannot be opened or written.
     """
 
@@ -61,14 +61,14 @@ class Journal:
         # [completions], byte offset of each one's line
         self._places = (np.frombuffer(places, np.uint64) if places else np.empty(0, np.uint64))[order]
         self.resumed = len(np.unique(self._keys))
-        """Completions that the file held when it was opened."""
+        """Number of completions that the file held when it was opened."""
 
     def get(self, request: Request) -> Completion | None:
         """Return the answer to exactly this request (same id, same prompt, same n) that the file held when it was
         opened."""
         key = np.uint64(_key(request.id))
         last = int(np.searchsorted(self._keys, key, side="right"))
-        # Newest first: an id is journalled again when its old answer belonged to another prompt.
+        # Newest first: an id is written again if its old answer belonged to another prompt.
         for i in range(last - 1, -1, -1):
             if self._keys[i] != key:
                 return None
@@ -80,40 +80,40 @@ class Journal:
         return None
 
     def append(self, answered: Iterable[tuple[Request, Completion]]) -> None:
-        """Write completions durably; `write` and `wait` in one.
+        """Write completions and wait until they survive a power failure: `write`, then `wait`.
 
         Raises:
-            LongMabError: as `write`.
+            LongMabError: as for `write`.
         """
         self.wait(self.write(answered))
 
     def write(self, answered: Iterable[tuple[Request, Completion]]) -> int:
-        """Put completions into the file and begin to make them durable.
+        """Write completions to the file and start the fsync.
 
         Returns:
             a ticket for `is_durable` and `wait`.
 
         Raises:
-            LongMabError: the disk is full or the file cannot be written; what was journalled before is intact.
+            LongMabError: the disk is full or the file cannot be written; earlier completions are intact.
         """
         return self._log.write(
             {"prompt": prompt_digest(request), **completion.to_json()} for request, completion in answered
         )
 
     def is_durable(self, ticket: int) -> bool:
-        """Return whether the completions of that `write` are safe from a power cut."""
+        """Return whether the completions of that `write` survive a power failure."""
         return self._log.is_durable(ticket)
 
     def wait(self, ticket: int) -> None:
-        """Return when they are.
+        """Wait until the completions of that `write` survive a power failure.
 
         Raises:
-            LongMabError: they could not be made so.
+            LongMabError: the fsync failed.
         """
         self._log.wait(ticket)
 
     def close(self) -> None:
-        """Make durable what was written, and close the file; safe to call twice."""
+        """Finish the fsync and close the file; safe to call twice."""
         self._log.close()
 
     def __len__(self) -> int:
@@ -121,20 +121,20 @@ class Journal:
 
 
 def prompt_digest(request: Request) -> str:
-    """Return a short digest of the prompt tokens: a journalled answer is used only for the prompt that it answered."""
+    """Return a short digest of the prompt tokens: an answer in the journal is used only for its own prompt."""
     return hashlib.blake2b(array("I", request.prompt_ids).tobytes(), digest_size=8).hexdigest()
 
 
 def _key(request_id: str) -> int:
-    """Return 64 bits for a request id; a line that only collides with it is told apart when it is read."""
+    """Return 64 bits for a request id; a line of another id with the same bits is detected when it is read."""
     return int.from_bytes(hashlib.blake2b(request_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def _completion(row: Row) -> Completion:
-    """Read a line of the journal.
+    """Return the completion in a line of the journal.
 
     Raises:
-        KeyError, TypeError: it is none.
+        KeyError, TypeError: the line holds no completion.
     """
     if not isinstance(row["prompt"], str) or not isinstance(row["request_id"], str):
         raise TypeError("not a completion")

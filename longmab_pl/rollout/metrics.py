@@ -1,4 +1,4 @@
-"""The numbers of a round that a person watches."""
+"""The logged metrics of a round."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from longmab_pl.strategies.base import RecordRollout
 
 
 class RoundMetrics:
-    """Adds up a round record by record, so that no record has to stay in memory for it.
+    """Metrics of a round, summed record by record, so that no record has to stay in memory.
 
     Args:
         primary: name of the reward whose values are averaged.
-        describe: says what a trace means (`Strategy.describe`); None: traces are left out.
+        describe: returns the named values of a trace (`Strategy.describe`); None: traces are left out.
     """
 
     def __init__(self, primary: str, describe: Callable[[RecordRollout], Mapping[str, float]] | None = None) -> None:
@@ -24,7 +24,7 @@ class RoundMetrics:
         self._described: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])  # sum, count
 
     def add(self, rollout: RecordRollout, pairs: Sequence[PreferencePair]) -> None:
-        """Add one record with the pairs that were made of it."""
+        """Add one record with its pairs."""
         sums = self._sums
         sums["records"] += 1
         sums["usable"] += bool(pairs)
@@ -61,14 +61,15 @@ class RoundMetrics:
         self._described[name][1] += 1
 
     def add_failures(self, count: int) -> None:
-        """Add records that failed."""
+        """Add a number of failed records."""
         self._sums["failed"] += count
 
     def result(self) -> dict[str, float]:
-        """Return the round's metrics under the names they are logged by (rates and rewards in 0..1).
+        """Return the round's metrics by their logged names (rates and rewards in 0..1).
 
-        `rollout/responses` counts answers, `rollout/asked` all that was asked of the policy (probes too). The means of
-        what the strategy describes and of every reward's parts (`reward/<name>/<part>`) follow by name.
+        `rollout/responses` counts answers, `rollout/asked` all requested responses of the policy (probes too). Then
+        follow, by name, the means of the strategy's described values and of every reward's parts
+        (`reward/<name>/<part>`).
         """
         sums = self._sums
         records = sums["records"] + sums["failed"]

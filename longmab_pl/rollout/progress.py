@@ -9,12 +9,12 @@ from longmab_pl.strategies.base import RecordRollout
 
 
 class RolloutBar:
-    """A round's bar.
+    """The progress bar of a round.
 
     Args:
-        title: stands before the bar.
-        records: how many there are.
-        expected: responses that one record asks for at most.
+        title: text before the bar.
+        records: number of records.
+        expected: maximum number of responses that one record requests.
         primary: name of the reward whose mean is shown.
     """
 
@@ -24,16 +24,16 @@ class RolloutBar:
         self.expected = expected
         self._bar = tqdm(total=records * expected, desc=title, unit="resp", dynamic_ncols=True)
         self._done = 0
-        self._before = 0  # responses that an earlier process had
+        self._before = 0  # responses of an earlier process
         self._rewards = [0.0, 0]
 
     def let_in(self) -> None:
-        """One record more than there were."""
+        """Add one record to the expected total."""
         self.records += 1
         self._bar.total += self.expected
 
     def finished(self, rollout: RecordRollout | None, asked: int) -> None:
-        """A record is done (None: it failed) after so many responses; what it did not ask for is no longer expected."""
+        """Count a finished record (None: it failed) with `asked` responses; the bar no longer expects the rest."""
         self._done += 1
         self._bar.total -= self.expected - asked
         if rollout is not None:
@@ -43,12 +43,12 @@ class RolloutBar:
             self._rewards[1] += len(values)
 
     def skip(self, responses: int) -> None:
-        """So many responses need not be asked for: they are known."""
+        """Count responses that are known already and not requested again."""
         self._before += responses
         self._bar.update(responses)
 
     def show(self, progress: Progress) -> None:
-        """The scheduler's state now."""
+        """Show the scheduler's current state."""
         self._bar.update(self._before + progress.responses - self._bar.n)
         total, count = self._rewards
         mean = f"{total / count:.3f}" if count else "-"
@@ -57,7 +57,7 @@ class RolloutBar:
         )
 
     def complete(self) -> None:
-        """Everything is done: the bar is full, also where records asked for less than expected."""
+        """Fill the bar at the end, also if records requested fewer responses than expected."""
         self._bar.total = self._bar.n
         self._bar.refresh()
 

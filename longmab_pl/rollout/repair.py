@@ -1,4 +1,4 @@
-"""A complete round whose files were damaged on disk is made again from its journal; no model is asked."""
+"""Repair of a complete round with damaged files, from its journal and without a model."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from longmab_pl.shown import tell
 
 
 class JournalOnly:
-    """An engine that answers nothing: what the journal does not have cannot be replayed.
+    """An engine that answers nothing, so that a replay fails for every request that the journal does not have.
 
     Args:
-        max_model_len: of the engine that answered, in tokens: what was too long then is too long now.
+        max_model_len: limit of the engine that answered, in tokens: the same prompts are too long.
     """
 
     concurrency = 64
@@ -53,12 +53,12 @@ class JournalOnly:
 
 
 def repair(making: Round, damage: str, policy: str) -> None:
-    """Make a complete round's files again: from those of its rollouts whose checksum is right, and from its journal.
+    """Write a complete round's files again, from its rollouts with a correct checksum and from its journal.
 
     Args:
         making: the round.
         damage: `RoundFolder.damage`, for the messages.
-        policy: names the weights that answered, for the summary.
+        policy: name of the weights that answered, for the summary.
 
     Raises:
         DataError: the journal does not have all of its answers.
@@ -88,14 +88,14 @@ def repair(making: Round, damage: str, policy: str) -> None:
 
 
 def is_whole(making: Round, policy: str) -> bool:
-    """Return whether a complete round is as it was written, repairing it where it is not.
+    """Return whether a complete round is undamaged, and repair it if it is not.
 
-    A round that cannot be repaired is no longer complete afterwards (False): the same policy can make it again, and
-    what its journal has is not asked for again.
+    A round that cannot be repaired is no longer complete afterwards (False). The same policy can then make it again,
+    without asking again for the answers in its journal.
 
     Args:
-        making: a complete round, of the policy that answers now.
-        policy: names its weights, for the summary.
+        making: a complete round of the current policy.
+        policy: name of the policy's weights, for the summary.
     """
     damage = making.store.damage()
     if damage is None:

@@ -1,4 +1,4 @@
-"""Finished records on disk in the order they finish, read back in any order: what keeps a round's memory bounded."""
+"""The rollout log: finished records on disk, read in any order, which keeps a round's memory bounded."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ROLLOUT_LOG = LogKind(
 
 
 class RolloutLog:
-    """Rollouts of finished records in one file; in memory is only where each of them stands.
+    """Rollouts of finished records in one file, in the order they finish; only their offsets are in memory.
 
-    A line is handed to the operating system as soon as its record is finished, so it outlives the process. After a
-    power failure a lost, torn or damaged line costs nothing but time: the journal still has that record's completions.
+    A line is passed to the operating system as soon as its record is finished, so it survives the process. A line that
+    is lost, torn or damaged by a power failure is made again: the journal still has that record's completions.
 
     Args:
-        path: the file, continued if it is there.
-        fingerprint: of the round.
+        path: the file, continued if it exists.
+        fingerprint: fingerprint of the round.
 
     Raises:
         DataError: the file is another round's, or another process is writing it.
@@ -83,13 +83,13 @@ class RolloutLog:
 
 
 class RolloutFile:
-    """The rollouts of a file as it lies there: a finished round's `rollouts.jsonl`, or a log that is being written.
+    """The rollouts in an existing file: a finished round's `rollouts.jsonl`, or a log that is being written.
 
     Args:
         path: the file.
 
     Attributes:
-        damaged: numbers of the lines that are damaged; their records are not there.
+        damaged: numbers of the damaged lines; their records cannot be read.
 
     Raises:
         FileNotFoundError: there is no such file.

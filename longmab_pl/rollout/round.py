@@ -1,6 +1,6 @@
-"""The making of one round: every record's strategy runs against the engine, and its responses become pairs on disk.
+"""One round: every record's strategy runs against the engine, and its responses become pairs on disk.
 
-Needs no Trainer: `fit` makes rounds with it, and so does `longmab rollout`.
+Needs no Trainer: `fit` and `longmab rollout` both use it.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from longmab_pl.strategies.base import RecordRollout, Strategy, StrategyContext
 
 @dataclass(frozen=True)
 class RoundPlan:
-    """What decides how a round asks and pairs, whoever answers.
+    """Settings of how a round samples, scores and pairs, independent of the model.
 
     Args:
-        strategy: decides what to ask.
+        strategy: decides which prompts to ask.
         rewards: how responses are scored; the first one is what the strategy learns from and pairs compare.
         prompt_format: how a context and a question become a prompt.
         pairs: how responses become pairs.
-        embedder: for the initial arm values.
-        seed: of record order, sampling and pair choice.
+        embedder: embedder for the initial arm values.
+        seed: seed of record order, sampling and pair choice.
     """
 
     strategy: Strategy
@@ -73,7 +73,7 @@ class RoundPlan:
 
     @property
     def engines(self) -> list[str]:
-        """Names of the engines that the strategy and the rewards ask beside the policy's, sorted."""
+        """Sorted names of the engines that the strategy and the rewards use, without the policy's."""
         asked = set(self.strategy.engines).union(*(reward.engines for reward in self.rewards))
         return sorted(asked - {POLICY})
 
@@ -82,29 +82,29 @@ class RoundPlan:
         return self.strategy.needs_embedder or any(reward.needs_embedder for reward in self.rewards)
 
     def pair_context(self, tokenizer: Any, number: int) -> PairContext:
-        """Return what the pair rule works with in a round.
+        """Return the context of a round's pair rule.
 
         Args:
-            tokenizer: the policy's.
-            number: the round, from 0.
+            tokenizer: the policy's tokenizer.
+            number: number of the round, from 0.
         """
         return PairContext(tokenizer, self.prompt_format, self.primary, self.round_seed(number), number)
 
     def round_seed(self, number: int) -> int:
-        """Return a round's own seed, so that rounds sample differently."""
+        """Return a seed for each round, so that rounds sample differently."""
         return derive_seed(self.seed, "round", number)
 
     def records_of(
         self, records: Sequence[QARecord], number: int, per_round: int | None
     ) -> tuple[list[QARecord], list[QARecord]]:
-        """A round's records and those that follow them; none twice.
+        """Return a round's records and those that follow them, without repetition.
 
-        Rounds walk through the shuffled file and begin again at its end.
+        Rounds go through the shuffled file in order and begin again at its end.
 
         Args:
             records: all of them, in the file's order.
-            number: the round, from 0.
-            per_round: how many; None: all.
+            number: number of the round, from 0.
+            per_round: number of records; None: all.
         """
         total = len(records)
         n = min(per_round or total, total)
@@ -114,15 +114,15 @@ class RoundPlan:
         return walk[:n], walk[n:]
 
     def check_lengths(self, model: str, limit: int | None, engine_limit: int | None) -> None:
-        """Refuse settings under which every long record would fail, before anything is loaded.
+        """Raise an error for settings with which every long record would fail, before anything is loaded.
 
         Args:
-            model: its name, for the message.
-            limit: most tokens that it takes, None: unknown.
-            engine_limit: most tokens that the engine takes, None or 0: unknown before it starts.
+            model: the model's name, for the message.
+            limit: the model's limit in tokens; None: unknown.
+            engine_limit: the engine's limit in tokens; None or 0: unknown before it starts.
 
         Raises:
-            ConfigError: pairs or prompts would be longer.
+            ConfigError: pairs or prompts can be longer than a limit.
         """
         if limit is None:
             return
@@ -140,20 +140,20 @@ class RoundPlan:
             )
 
     def reserve_of(self, following: Sequence[QARecord]) -> Sequence[QARecord]:
-        """The records that an adaptive budget may let in, of those that follow a round's own; none for a fixed one."""
+        """Return the following records that an adaptive budget may add to a round; none for a fixed budget."""
         return following if self.strategy.budget == "adaptive" else ()
 
     def settings(
         self, number: int, records: Sequence[QARecord], model: str, policy: str, following: Sequence[QARecord] = ()
     ) -> dict[str, Any]:
-        """All that a round's answers and pairs depend on, as JSON values; their digest is the round's fingerprint.
+        """Return all that a round's answers and pairs depend on, as JSON values; its digest is the round's fingerprint.
 
         Args:
-            number: the round, from 0.
-            records: its records.
+            number: number of the round, from 0.
+            records: records of the round.
             model: name of the base model.
-            policy: stands for the adapter's weights (`base`: none).
-            following: the records after them, which count as far as they may be let in (see `reserve_of`).
+            policy: identifies the adapter's weights (`base`: none).
+            following: the records after them; those that may be added are included (see `reserve_of`).
         """
         return {
             "format": FORMAT,
@@ -172,21 +172,21 @@ class RoundPlan:
 
 
 class Round:
-    """One round in the making: `roll_out` with the engine awake, then `finish` without it.
+    """One round: `roll_out` with the engine awake, then `finish` without it.
 
-    Both may be called again after a crash, in another process: finished records lie in the rollout log, finished
-    completions of the others in the journal. Files come out in record order, whatever the order in which records
+    Both may be called again after a crash, in another process: finished records are in the rollout log, finished
+    completions of the others in the journal. Files are written in record order, whatever the order in which records
     finished.
 
     Args:
-        plan: how to ask and pair.
-        store: where the round's files go.
+        plan: how to sample, score and pair.
+        store: folder of the round's files.
         records: the round's records.
-        tokenizer: the policy's.
-        origin: `RoundPlan.settings` and the records' source (`train`), kept beside the files so that pairs can be made
+        tokenizer: the policy's tokenizer.
+        origin: `RoundPlan.settings` and the records' source (`train`), saved with the files so that pairs can be made
             again by another rule.
-        reserve: further records; where the strategy has an adaptive budget they are let in one by one for the responses
-            that stopped records leave. Which ones come in does not depend on the order in which records finish.
+        reserve: further records. If the strategy has an adaptive budget, they are added one by one to use the responses
+            that stopped records did not request. The choice does not depend on the order in which records finish.
     """
 
     def __init__(
@@ -205,8 +205,8 @@ class Round:
         self.origin = origin
         self.reserve = plan.reserve_of(reserve)
         self.failures: dict[str, str] = {}
-        self._spare = 0  # responses that stopped records left
-        self._at_work = 0  # records under way
+        self._spare = 0  # responses that stopped records did not request
+        self._at_work = 0  # active records
 
     @property
     def _cost(self) -> int:
@@ -220,17 +220,17 @@ class Round:
         taking_turns: Collection[str] = (),
         title: str = "rollout",
     ) -> None:
-        """Run every record's strategy; a record that fails is kept in `failures` and costs no other.
+        """Run every record's strategy; a record that fails is stored in `failures` and does not affect the others.
 
         Args:
             engines: started and awake, by name; `policy` answers as the policy.
-            max_live: records at work at once (None: the scheduler's own choice).
+            max_live: number of active records (None: the scheduler's default).
             taking_turns: as in `Scheduler`.
-            title: of the progress bar.
+            title: title of the progress bar.
 
         Raises:
             LongMabError: an engine or the disk failed; call it again to continue.
-            ConfigError: the embedder cannot be loaded; nothing has been asked.
+            ConfigError: the embedder cannot be loaded; no request has been sent.
         """
         strategy = self.plan.strategy
         if self.plan.needs_embedder:
@@ -281,8 +281,8 @@ class Round:
             tell(f"continued from {journal.resumed} journalled completions in {journal.path}")
 
     def _waiting(self, log: RolloutLog, bar: RolloutBar) -> Iterator[QARecord | None]:
-        """Yield records to roll out: the round's that are not in the rollout log yet, then as many more as stopped
-        records let in (None: not now, perhaps when those at work have finished)."""
+        """Yield records to roll out: the round's that are not in the rollout log yet, then reserve records for the
+        responses that stopped records did not request (None: not now, perhaps when active records have finished)."""
         for record in self.records:
             if not self._known(record, log, bar):
                 self._at_work += 1
@@ -305,24 +305,24 @@ class Round:
         return True
 
     def _finished(self, rollout: RecordRollout, bar: RolloutBar) -> int:
-        """Note a finished record, and return how many responses it asked for."""
+        """Count a finished record, and return the number of responses that it requested."""
         if rollout.stopped:
-            # Never less than nothing: a reward that asks the policy can take more than the strategy's own responses,
-            # and what is let in would then depend on the order in which records finish.
+            # At least 0: a reward that asks the policy can use more than the strategy's own responses, and the
+            # reserve records would then depend on the order in which records finish.
             self._spare += max(0, self._cost - rollout.asked)
         bar.finished(rollout, rollout.asked)
         return rollout.asked
 
     @property
     def seed(self) -> int:
-        """Contains the round's number, so that rounds sample differently."""
+        """Seed of this round; it depends on the round's number, so that rounds sample differently."""
         return self.plan.round_seed(self.store.number)
 
     def finish(self, policy: str) -> dict[str, Any]:
-        """Write the round's files from the rollout log, the summary last, and give the summary.
+        """Write the round's files from the rollout log, the summary last, and return the summary.
 
         Args:
-            policy: names the weights that answered, for the summary.
+            policy: name of the weights that answered, for the summary.
 
         Raises:
             LongMabError: every record failed, or the disk is full; the round is not complete then.
@@ -380,7 +380,7 @@ class Round:
 
 
 def _counted(stream: RequestStream[RecordRollout]) -> RequestStream[RecordRollout]:
-    """Run a strategy's generator and note in its result how many responses it asked of the policy."""
+    """Run a strategy's generator, and add to its result the number of responses requested from the policy."""
     asked, answers = 0, None
     while True:
         try:

@@ -1,4 +1,4 @@
-"""What a round leaves on disk, and how a later process recognizes it as its own."""
+"""The files of a round, and how a later process recognizes them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from longmab_pl.storage.checked_json import is_whole, read_checked_json, write_c
 from longmab_pl.storage.checksums import difference, file_checksum
 
 FORMAT = 2
-"""Raised whenever prompts, seeds, defaults or file formats change so that an old journal must not be continued."""
+"""Version number of the files: raised when prompts, seeds, defaults or formats change, so old journals are refused."""
 
 ROUNDS = "rounds"
-"""The folder of all rounds in a run folder."""
+"""Name of the folder of all rounds in a run folder."""
 
 
 class RoundFolder:
     """The files of one round: `rounds/<number>-<fingerprint>/`.
 
-    The folder's name carries the fingerprint of settings, records and policy: a changed setting starts a new folder,
+    The folder's name contains the fingerprint of settings, records and policy: a changed setting starts a new folder,
     and the same run started again continues in the old one.
     """
 
@@ -34,10 +34,10 @@ class RoundFolder:
 
     @classmethod
     def at(cls, folder: Path) -> RoundFolder:
-        """The round in this folder.
+        """Return the round in this folder.
 
         Raises:
-            DataError: it is no round's folder.
+            DataError: the folder is not a round's.
         """
         number, _, fingerprint = folder.resolve().name.partition("-")
         if folder.resolve().parent.name != ROUNDS or not number.isdigit() or not fingerprint:
@@ -50,7 +50,7 @@ class RoundFolder:
 
     @property
     def format(self) -> PairFormat:
-        """Of the pairs: as they lie there, or, as long as there are none, as they will be written."""
+        """Format of the pairs file, or, as long as there is none, the format in which it will be written."""
         for format in PAIR_FORMATS:
             if (self.folder / f"pairs.{format}").exists():
                 return format
@@ -62,7 +62,7 @@ class RoundFolder:
 
     @property
     def settings(self) -> Path:
-        """What the round's answers and pairs depend on; written first, so that its pairs can be made again."""
+        """File of all that the round's answers and pairs depend on; written first, so that pairs can be made again."""
         return self.folder / "settings.json"
 
     @property
@@ -71,7 +71,7 @@ class RoundFolder:
 
     @property
     def rollout_log(self) -> Path:
-        """Finished records of a round in the making; the whole round's are in `rollouts`."""
+        """File of finished records of an unfinished round; those of a finished round are in `rollouts`."""
         return self.folder / "rollouts.partial.jsonl"
 
     @property
@@ -80,13 +80,14 @@ class RoundFolder:
 
     @property
     def complete(self) -> bool:
-        """The summary is written last, so its presence means that the pairs are whole."""
+        """Whether the round is finished: the summary, which is written last, exists."""
         return self.summary.exists()
 
     def read_settings(self) -> dict[str, Any]:
-        """
+        """Return the round's settings.
+
         Raises:
-            DataError: the round has none, it is damaged, or another version wrote it.
+            DataError: the file is missing or damaged, or another version wrote it.
         """
         try:
             _refuse_another_version(self.settings)
@@ -103,9 +104,10 @@ class RoundFolder:
         write_checked_json(self.summary, {**summary, "files": files})
 
     def read_summary(self) -> dict[str, Any]:
-        """
+        """Return the round's summary.
+
         Raises:
-            DataError: it is missing or damaged.
+            DataError: the file is missing or damaged.
         """
         fix = "run the same command again: the round is made again from its journal"
         try:
@@ -114,7 +116,7 @@ class RoundFolder:
             raise DataError(f"{self.summary} is missing: {fix}") from error
 
     def damage(self) -> str | None:
-        """Return what is damaged of a complete round, with file and line where it can be said, or None."""
+        """Return the damage of a complete round, with file and line if known, or None."""
         try:
             files = self.read_summary()["files"]
             self.read_settings()
@@ -128,7 +130,7 @@ class RoundFolder:
         return None
 
     def _damaged_rollout(self) -> str | None:
-        """Return the first damaged line of the rollouts, each of which has a checksum of its own."""
+        """Return the first damaged line of the rollouts; each line has its own checksum."""
         if not self.rollouts.is_file():
             return None
         lines = RolloutFile(self.rollouts).damaged
@@ -136,17 +138,17 @@ class RoundFolder:
 
 
 def refuse_older_rounds(run_folder: Path) -> None:
-    """Refuse a run folder whose rounds another version of the package wrote.
+    """Raise an error for a run folder with rounds that another version of the package wrote.
 
     Raises:
-        DataError: names the round.
+        DataError: another version wrote the named round.
     """
     for file in sorted((run_folder / ROUNDS).glob("*/settings.json")):
         _refuse_another_version(file)
 
 
 def _refuse_another_version(settings: Path) -> None:
-    """Refuse another version's settings; damaged ones are named by what reads them."""
+    """Raise an error for another version's settings; damaged ones are reported when they are read."""
     try:
         values = json.loads(settings.read_bytes())
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""One scheduler drives every record's strategy against the run's engines and keeps each of them full."""
+"""The scheduler, which runs every record's strategy against the run's engines and keeps the engines full."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from longmab_pl.rollout.worker_thread import WorkerThread
 
 @dataclass
 class Progress:
-    """What a progress display needs; updated in place by the scheduler. `responses` counts the policy's alone."""
+    """Values for a progress display, updated in place by the scheduler. `responses` counts the policy's only."""
 
     responses: int = 0
     replayed: int = 0
@@ -39,7 +39,7 @@ class Progress:
 
 @dataclass(eq=False)
 class _ActiveRecord:
-    """A record at work. `number` counts the records in the order in which they were admitted."""
+    """An active record. `number` counts the records in the order in which they were admitted."""
 
     number: int
     key: str
@@ -51,13 +51,13 @@ class _ActiveRecord:
 
 @dataclass(eq=False)
 class _Lane:
-    """One engine with the requests that wait for it: a heap of (answers so far, record, order, record, request)."""
+    """One engine with its waiting requests: a heap of (answers so far, record, order, record, request)."""
 
     engine: Engine
     awake: bool
     queue: list[tuple[int, int, int, _ActiveRecord, Request]] = field(default_factory=list)
     in_flight: int = 0
-    """Responses that the engine works on."""
+    """Number of responses that the engine is generating."""
 
     @property
     def has_room(self) -> bool:
@@ -66,7 +66,7 @@ class _Lane:
 
 @dataclass(frozen=True, eq=False)
 class _Finished:
-    """Completions of one poll, on their way to the disk."""
+    """Completions of one poll that are being written to disk."""
 
     ticket: int
     answered: list[tuple[_ActiveRecord, Completion]]
@@ -74,7 +74,7 @@ class _Finished:
 
 @dataclass(eq=False)
 class _Resumed:
-    """How far a strategy came: it waits for engines to answer `asked`, or it is `ended` with `result`."""
+    """State of a strategy after a step: it waits for answers to `asked`, or has `ended` with `result`."""
 
     record: _ActiveRecord
     asked: list[Request] = field(default_factory=list)
@@ -84,31 +84,31 @@ class _Resumed:
 
 
 _ANSWERED, _FRESH = 0, 1
-"""Urgencies in the strategies' thread: records under way before new ones."""
+"""Priorities in the strategies' thread, lowest first: active records before new ones."""
 
 _PATIENCE = 0.1
-"""Seconds for which engines with room wait for a strategy's next request before they go on with what they have."""
+"""Seconds for which engines with room wait for a strategy's next request before they continue."""
 
 
 class Scheduler:
-    """Runs strategies, one generator per record, each independent of the others: no barrier between their steps.
+    """A scheduler of strategies, one generator per record, without barriers between their steps.
 
-    Whenever an engine has room, the oldest record that waits for it goes first: so no more records are under way than
-    fill the engines, they find their prefixes in the cache, and they leave memory soonest. When no new record is left,
-    the one with the fewest answers goes first: a record's answers come one after the other, so the one with the longest
-    way to go decides when the rollout ends.
+    When an engine has room, the oldest record that waits for it goes first. So there are no more active records than
+    fill the engines, their prefixes are still cached, and they leave memory soon. When no new record is left, the
+    record with the fewest answers goes first: a record's answers come one after the other, so the record with the most
+    remaining steps determines the end of the rollout.
 
-    While engines step, strategies work in a thread of their own (one at a time) and the disk in another.
+    While engines step, strategies run in one thread (one at a time) and disk writes in another.
 
     Args:
-        engines: started engines by the names to which requests are addressed; `policy` is one of them.
-        journal: completions already known, and where new ones go before they are used; None keeps no journal.
-        max_live: records at work at once. It bounds memory and keeps records in flight from evicting each other's
-            prefixes. None is twice what fills the policy's engine: one half is under way, the other has its first
-            prompt ready and still has its whole way to go when the last records are admitted, which keeps the engine
-            full to the end.
+        engines: started engines by the names that requests use; `policy` is one of them.
+        journal: known completions; new ones are written to it before they are used; None: no journal.
+        max_live: number of active records. The limit bounds memory and prevents that records evict each other's
+            prefixes. None is twice as many as fill the policy's engine: one half is being answered, the other half has
+            its first prompt ready. When the last records are admitted, that half still has all its steps left, which
+            keeps the engine full to the end.
         taking_turns: names of engines that share a device. One of them is awake at a time (at first the policy's); it
-            goes to sleep when nothing that waits for it is left, so that nothing in flight is thrown away.
+            sleeps when no request for it is left, so that no request in flight is lost.
         on_progress: called after every poll.
 
     Raises:
@@ -138,9 +138,9 @@ class Scheduler:
         self.on_progress = on_progress
         self.progress = Progress()
         self._admitted = 0
-        self._next: tuple[str, RequestStream[Any]] | None = None  # the task to begin next
+        self._next: tuple[str, RequestStream[Any]] | None = None  # the next task to begin
         self._exhausted = False  # there are no more tasks
-        self._ending = False  # all that are left are at work
+        self._ending = False  # all remaining records are active
         self._active: dict[str, _ActiveRecord] = {}
         self._queued = 0
         self._in_flight: dict[str, tuple[_ActiveRecord, Request]] = {}
@@ -152,8 +152,8 @@ class Scheduler:
 
         Args:
             tasks: `(key, generator)` pairs, consumed lazily: a record's generator is made when there is room for it.
-                Keys are unique among the records that are at work at the same time. None in place of a pair means "not
-                now": asked again when the records at work, of which there must be one, have got on.
+                Keys are unique among the active records. None in place of a pair means "not now": the iterator is read
+                again when the active records, of which there must be at least one, have advanced.
 
         Raises:
             EngineError: an engine itself failed. Everything finished by then is in the journal.
@@ -171,17 +171,17 @@ class Scheduler:
                     if not progressed:
                         self._poll()
                 elif self._has_room() and self._finished:
-                    # Only the answers on their way to the disk can give the engines work.
+                    # Only answers that are being written to disk can lead to new requests.
                     self._use(self._finished.popleft())
                 elif self._in_flight:
                     self._poll()
         finally:
-            # Left early (error, Ctrl-C, a consumer that stops): nothing must keep generating for nobody.
+            # Left early (error, Ctrl-C, a consumer that stops): requests without a consumer are aborted.
             if self._in_flight:
                 self._in_flight.clear()
                 for lane in self._lanes.values():
                     if lane.in_flight:
-                        with contextlib.suppress(EngineError):  # of an engine that is broken anyway
+                        with contextlib.suppress(EngineError):  # the engine may be broken
                             lane.engine.abort()
             self._thread.close()
             for record in self._active.values():
@@ -190,7 +190,7 @@ class Scheduler:
                 self._next[1].close()
 
     def _admit(self, waiting: Iterator[tuple[str, RequestStream[R]] | None]) -> None:
-        """Begin new records while there is room for them; one is held ready, to know in time that it is the last."""
+        """Begin new records while there is room; read one task ahead, to know in time which is the last."""
         while True:
             if self._next is None and not self._exhausted:
                 try:
@@ -210,7 +210,7 @@ class Scheduler:
             self._thread.put(partial(self._advance, record, None), _FRESH)
 
     def _last_records(self) -> None:
-        """From now on the record with the fewest answers goes first."""
+        """Switch to the order of the end: the record with the fewest answers goes first."""
         if not self._ending:
             self._ending = True
             for lane in self._lanes.values():
@@ -218,16 +218,16 @@ class Scheduler:
                 heapq.heapify(lane.queue)
 
     def _has_room(self) -> bool:
-        """Whether no engine that is awake is full."""
+        """Return whether all awake engines have room."""
         return all(lane.has_room for lane in self._lanes.values() if lane.awake)
 
     def _may_submit(self, lane: _Lane) -> bool:
         return lane.awake and lane.has_room
 
     def _pass_turn(self) -> None:
-        """Wake the next engine of those that share a device when the one that is awake has run out of work."""
+        """Wake the next engine of those that share a device when the awake one has no work left."""
         if self._thread.unfinished or self._finished:
-            return  # what strategies make of these answers may be for the engine that is awake
+            return  # the strategies' next requests may be for the engine that is awake
         awake = next((lane for lane in self._taking_turns if lane.awake), None)
         following = next((lane for lane in self._taking_turns if lane.queue and not lane.awake), None)
         if following is None or (awake and (awake.in_flight or awake.queue)):
@@ -262,7 +262,7 @@ class Scheduler:
         self.progress.in_flight = sum(lane.in_flight for lane in self._lanes.values())
 
     def _poll(self) -> None:
-        """Let the engines work, and hand on what they have finished."""
+        """Poll the engines, and pass on their finished completions."""
         for lane in self._lanes.values():
             if not lane.in_flight:
                 continue
@@ -277,7 +277,7 @@ class Scheduler:
             self.on_progress(self.progress)
 
     def _resumable(self, error: EngineError) -> EngineError:
-        """Return the engine's own words, and that nothing finished is lost."""
+        """Return the engine's error with the note that nothing finished is lost."""
         if self.journal is None:
             return error
         return EngineError(
@@ -287,9 +287,9 @@ class Scheduler:
         )
 
     def _finish(self, lane: _Lane, completions: list[Completion]) -> None:
-        """Hand finished completions to the journal; nothing is decided from them before they are durable.
+        """Write finished completions to the journal; strategies get them only when they survive a power failure.
 
-        The engine goes on meanwhile, so that it does not stand still for the disk at every answer.
+        The engine continues meanwhile, so that it does not wait for the disk at every answer.
         """
         if not completions:
             return
@@ -310,20 +310,22 @@ class Scheduler:
         self._finished.append(_Finished(ticket, [(record, completion) for record, _, completion in answered]))
 
     def _use(self, finished: _Finished) -> None:
-        """Give answers to their strategies, as soon as they are durable."""
+        """Pass answers to their strategies, as soon as they survive a power failure."""
         if self.journal is not None:
             self.journal.wait(finished.ticket)
         for record, completion in finished.answered:
             if self._active.get(record.key) is not record:
-                continue  # its record failed on a sibling request; the completion is in the journal all the same
+                continue  # its record failed on a sibling request; the completion is still in the journal
             record.answers[completion.request_id] = completion
             if len(record.answers) == len(record.awaited):
                 answers = [record.answers[i] for i in record.awaited]
                 self._thread.put(partial(self._advance, record, answers), _ANSWERED)
 
     def _advance(self, record: _ActiveRecord, answers: list[Completion] | None) -> _Resumed:
-        """In the strategies' thread: resume one until it waits for an engine or ends; what the journal knows it gets
-        at once."""
+        """Resume a strategy until it waits for an engine or ends; answers in the journal are passed to it at once.
+
+        Runs in the strategies' thread.
+        """
         step = _Resumed(record)
         while True:
             record.answered += len(answers or ())
@@ -361,10 +363,10 @@ class Scheduler:
                 )
 
     def _drain(self, patience: float | None) -> Generator[tuple[str, Any], None, bool]:
-        """Take over what strategies have come to since, and return whether there was any.
+        """Process the finished steps of strategies, and return whether there were any.
 
         Args:
-            patience: seconds to wait for the first one; None: as long as it takes.
+            patience: seconds to wait for the first one; None: no limit.
         """
         step = self._thread.take(patience)
         progressed = step is not None

@@ -1,4 +1,4 @@
-"""What makes rounds: records, tokenizer and engines, from a plan to the pairs on disk. Needs no Trainer."""
+"""A session that makes rounds from a plan: records, tokenizer and engines. Needs no Trainer."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from longmab_pl.storage.fingerprint import digest
 
 @dataclass(frozen=True)
 class NamedEngine:
-    """An engine beside the policy's, which a strategy or a reward asks by name.
+    """A further engine, which a strategy or a reward uses by name.
 
     Args:
         engine: answers the requests that are addressed to it.
-        model: what it loads, as in `DPOModule` (`bundled:` name, folder, hub name).
-        shares_device: it has the policy engine's device: one of the two is awake at a time.
+        model: its model, as in `DPOModule` (`bundled:` name, folder, hub name).
+        shares_device: whether it shares the policy engine's device: one of the two is awake at a time.
 
     Example:
         >>> judge = NamedEngine(VLLMEngine(concurrency=32), "Qwen/Qwen2.5-7B-Instruct", shares_device=True)
@@ -44,15 +44,15 @@ class NamedEngine:
 
 @dataclass(frozen=True)
 class RecordSelection:
-    """Which records a run rolls out.
+    """The choice of records that a run rolls out.
 
     Args:
         source: a file, a hub data set or `shipped:synthetic_train`, as in `RolloutDataModule`.
-        per_round: records in a round (None: all); rounds walk through the shuffled file.
+        per_round: records in a round (None: all); rounds go through the shuffled file in order.
         limit: use only this many records of the file.
         on_bad_record: `error` refuses a file with bad records, `skip` reports and skips them.
-        fields: the data's names of `id, question, answers, context` where they are others: `{question: ask}`.
-        split: of a folder or a data set whose name does not say.
+        fields: the data's names of `id, question, answers, context`, if they differ: `{question: ask}`.
+        split: split of a folder or a data set whose name does not include it.
     """
 
     source: str
@@ -68,23 +68,23 @@ class RecordSelection:
 
 
 class RolloutSession:
-    """Makes rounds with engines that it starts when they are needed and closes at the end.
+    """A session that makes rounds, starts its engines when they are needed and closes them at the end.
 
     Args:
-        plan: how to ask, score and pair.
-        selection: which records.
-        engine: answers as the policy.
-        others: engines beside it by name; those that nobody asks are not started.
-        max_live: records at work at once (None: twice what fills the policy's engine).
-        pair_format: of the rounds' pairs files.
+        plan: how to sample, score and pair.
+        selection: the choice of records.
+        engine: engine of the policy.
+        others: further engines by name; unused ones are not started.
+        max_live: number of active records (None: twice as many as fill the policy's engine).
+        pair_format: format of the rounds' pairs files.
 
     Raises:
-        ConfigError: the strategy or a reward asks an engine that is not there.
+        ConfigError: the strategy or a reward uses an engine that is not given.
 
     Attributes:
-        records: once `load` has run, all of the selection.
-        tokenizer: likewise, the policy's.
-        context_limit: likewise, tokens that the model takes (None: it does not say).
+        records: all records of the selection, once `load` has run.
+        tokenizer: the policy's tokenizer, likewise.
+        context_limit: the model's limit in tokens (None: unknown), likewise.
 
     Example:
         >>> session = RolloutSession(plan, RecordSelection("qa.jsonl"), engine)
@@ -123,11 +123,11 @@ class RolloutSession:
         self.context_limit: int | None = None
 
     def load(self, model: str, show: bool = True) -> None:
-        """Read records and tokenizer and check that the settings fit the model; nothing expensive.
+        """Read records and tokenizer and check that the settings fit the model; no engine is started.
 
         Args:
             model: the policy's base model, as in `DPOModule`.
-            show: say on stderr which records were skipped.
+            show: report skipped records on stderr.
 
         Raises:
             ConfigError, DataError: a setting or the records cannot be used.
@@ -154,13 +154,13 @@ class RolloutSession:
         self.plan.check_lengths(model, self.context_limit, self.engine.max_model_len)
 
     def new_round(self, run_folder: Path, number: int, model: str, policy: str) -> Round:
-        """Return a round to be made, or already made, by a policy.
+        """Return a policy's round, finished or not.
 
         Args:
-            run_folder: its files go into `rounds/` there.
-            number: the round, from 0.
+            run_folder: run folder; the round's files go into `rounds/` there.
+            number: number of the round, from 0.
             model: the policy's base model.
-            policy: identifies the adapter's weights, as `DPOModule.adapter_digest` says it (`base`: none).
+            policy: identifies the adapter's weights, as returned by `DPOModule.adapter_digest` (`base`: none).
 
         Raises:
             DataError: the run folder holds rounds of another version.
@@ -182,11 +182,11 @@ class RolloutSession:
         return Round(self.plan, store, records, self.tokenizer, origin, reserve=following)
 
     def roll_out(self, making: Round, title: str) -> None:
-        """Roll a round out; the policy's engine is started, awake and answers as the policy.
+        """Roll out a round with the policy's engine, which is started, awake and has the policy's adapter.
 
         Args:
-            making: as `new_round` gave it.
-            title: of the progress bar.
+            making: a round, as returned by `new_round`.
+            title: title of the progress bar.
 
         Raises:
             LongMabError: an engine or the disk failed; call it again to continue.
@@ -206,7 +206,7 @@ class RolloutSession:
             self.others[name].engine.sleep()
 
     def _start(self, other: NamedEngine) -> None:
-        """Have an engine started: awake if it has its own device, asleep if it waits for its turn."""
+        """Start an engine: awake if it has its own device, asleep if it shares one."""
         if not other.engine.started:
             if other.shares_device:
                 self.engine.sleep()
@@ -219,6 +219,6 @@ class RolloutSession:
 
     def close(self) -> None:
         """Stop all engines; safe to call twice and at any time."""
-        with ExitStack() as closing:  # all of them, also when one cannot be closed
+        with ExitStack() as closing:  # closes all of them, also if one fails to close
             for engine in (self.engine, *(other.engine for other in self.others.values())):
                 closing.callback(engine.close)

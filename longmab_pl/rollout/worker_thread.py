@@ -1,4 +1,4 @@
-"""The thread in which strategies work, so that the engine does not stand still while one cuts, embeds or tokenizes."""
+"""The thread in which strategies run, so that the engine does not wait while one cuts, embeds or tokenizes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ T = TypeVar("T")
 
 
 class WorkerThread(Generic[T]):
-    """Runs jobs one at a time, urgent ones first; tokenizers and embedders are never used by two strategies at once.
+    """A thread that runs jobs one at a time, urgent ones first; no two strategies use a tokenizer or embedder at once.
 
-    The work is mostly outside Python's global lock (tokenizers, matrix products), as the engine's steps are.
+    The jobs run mostly outside Python's global lock (tokenizers, matrix products), as the engine's steps do.
     """
 
     def __init__(self) -> None:
@@ -22,10 +22,10 @@ class WorkerThread(Generic[T]):
         self._given = 0
         self._thread: threading.Thread | None = None
         self.unfinished = 0
-        """Jobs whose results have not been taken."""
+        """Number of jobs whose results have not been taken."""
 
     def put(self, job: Callable[[], T], urgency: int) -> None:
-        """Have `job` done: the lowest `urgency` number first, equal ones in order."""
+        """Queue a job: the lowest `urgency` number runs first, equal ones in order."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="strategies", daemon=True)
             self._thread.start()
@@ -34,10 +34,10 @@ class WorkerThread(Generic[T]):
         self._jobs.put((urgency, self._given, job))
 
     def take(self, patience: float | None) -> T | None:
-        """The result of a finished job, or None if there is none within `patience` seconds (None: wait for one).
+        """Return the result of a finished job, or None if there is none within `patience` seconds (None: no limit).
 
         Raises:
-            BaseException: whatever the job raised.
+            BaseException: the error that the job raised.
         """
         try:
             result = self._results.get(timeout=patience) if patience != 0 else self._results.get_nowait()
@@ -49,7 +49,7 @@ class WorkerThread(Generic[T]):
         return result
 
     def close(self) -> None:
-        """Return when the job at work is done; those that wait are dropped. Safe to call twice."""
+        """Wait for the running job and drop those that wait. Safe to call twice."""
         if self._thread is not None:
             self._jobs.put((-1, 0, None))
             self._thread.join()

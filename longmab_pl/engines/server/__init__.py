@@ -1,1 +1,1 @@
-"""The engine that asks `vllm serve` processes, here or elsewhere."""
+"""The engine that sends requests to `vllm serve` processes, on this machine or others."""

@@ -1,4 +1,4 @@
-"""An event loop in a thread, for code that is not asynchronous itself."""
+"""An event loop in a thread, for synchronous code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class BackgroundLoop:
-    """Runs coroutines in a daemon thread of its own."""
+    """An event loop that runs coroutines in its own daemon thread."""
 
     def __init__(self, name: str) -> None:
         self.loop = asyncio.new_event_loop()
@@ -24,10 +24,10 @@ class BackgroundLoop:
         self.loop.run_forever()
 
     def run(self, work: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
-        """Run a coroutine to its end and give its result; an interrupt (Ctrl-C) here cancels it there.
+        """Run a coroutine to its end and return its result; an interrupt (Ctrl-C) in the caller cancels the coroutine.
 
         Raises:
-            TimeoutError: it took longer than `seconds`, and was cancelled.
+            TimeoutError: the coroutine took longer than `seconds`, and was cancelled.
         """
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
@@ -37,7 +37,7 @@ class BackgroundLoop:
             raise
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
-        """Have a function called soon, without waiting for it."""
+        """Schedule a function call in the loop's thread, without waiting for it."""
         self.loop.call_soon_threadsafe(function, *args)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""One OpenAI-compatible server: HTTP to and from it, and whether it can be given work."""
+"""The client of one OpenAI-compatible server: HTTP requests, and whether the server can take work."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from longmab_pl.errors import ConfigError, EngineError
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
-"""To open a connection."""
+"""Seconds to open a connection."""
 
 CONTROL_SECONDS = 30.0
-"""To answer a small question, such as which models are served."""
+"""Seconds to answer a control request, such as the list of served models."""
 
 
 def server_address(url: str) -> str:
-    """`http://host:port` out of what a person writes, with or without a trailing `/v1`.
+    """Return `http://host:port` from a user's address, with or without a trailing `/v1`.
 
     Raises:
-        ConfigError: it is no http(s) address, or holds a password.
+        ConfigError: it is not an http(s) address, or contains a password.
     """
     parts = urlsplit(url if "://" in url else f"http://{url}")
     try:
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:  # a port that is no number
+    except ValueError:  # the port is not a number
         good = False
     if parts.username is not None or parts.password is not None:  # not repeated in the message
         raise ConfigError(
@@ -54,9 +54,9 @@ def server_address(url: str) -> str:
 
 @dataclass(frozen=True)
 class Backoff:
-    """How long to wait after failure k = 1, 2, ...: full jitter below `first * 2^(k-1)`, at most `longest` seconds.
+    """The pause after failure k = 1, 2, ...: full jitter below `first * 2^(k-1)`, at most `longest` seconds.
 
-    The jitter keeps many clients of a server that comes back from calling in step.
+    The jitter prevents that all clients of a server that has recovered call it at the same moment.
     """
 
     first: float = 0.5
@@ -69,11 +69,11 @@ class Backoff:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How hard to try.
+    """Limits and pauses of repeated attempts.
 
     Args:
-        patience: seconds in which no server is in order after which all is given up.
-        max_attempts: failures of one request after which all is given up: it may be the request that kills servers.
+        patience: seconds without a usable server after which the engine fails.
+        max_attempts: failures of one request after which the engine fails: the request may be what kills servers.
         request_timeout: seconds for one answer.
         backoff: pauses after failures.
     """
@@ -85,11 +85,11 @@ class RetryPolicy:
 
 
 class Credentials:
-    """The API key, kept out of every text: of `repr`, of errors, and of what servers say back.
+    """The API key, kept out of `repr`, of errors, and of the servers' messages.
 
     Args:
         key: sent as a bearer token; "" sends none.
-        name: the environment variable that it came from, for errors.
+        name: the environment variable that held it, for errors.
     """
 
     def __init__(self, key: str, name: str | None) -> None:
@@ -97,7 +97,7 @@ class Credentials:
         self.name = name
 
     def authorization(self) -> str:
-        """The header's value, or ""."""
+        """Return the value of the Authorization header, or ""."""
         return f"Bearer {self._key}" if self._key else ""
 
     def redact(self, text: str) -> str:
@@ -108,8 +108,8 @@ class Credentials:
 
 
 class HTTPClient:
-    """The connections to all servers of an engine: `openai.AsyncOpenAI`, which speaks to no proxy, repeats nothing by
-    itself and sends nothing that this machine's OPENAI_* variables hold."""
+    """The connections to all servers of an engine: an `openai.AsyncOpenAI` without proxies, retries or values of this
+    machine's OPENAI_* variables."""
 
     def __init__(self) -> None:
         self._http = openai.DefaultAsyncHttpxClient(
@@ -122,16 +122,16 @@ class HTTPClient:
             max_retries=0,
             http_client=self._http,
             timeout=openai.Timeout(None, connect=CONNECT_SECONDS),
-            # A connection per request: a server closes idle ones when it likes, which would look like a failure.
+            # One connection per request: a server may close idle ones at any time, which would look like a failure.
             default_headers={"Connection": "close"},
         )
 
     async def request(self, method: str, url: str, body: dict[str, Any] | None, authorization: str) -> str:
-        """Return the text of an answer.
+        """Return the text of a server's answer.
 
         Raises:
-            openai.APIStatusError: its status is no success.
-            openai.APIConnectionError: there is none.
+            openai.APIStatusError: its status is an error.
+            openai.APIConnectionError: there was no answer.
         """
         nothing = openai.Omit()
         options: Any = {
@@ -151,7 +151,7 @@ class HTTPClient:
 
 @dataclass(eq=False)
 class Job:
-    """A request on its way, with the seed to sample with, and how often it has failed."""
+    """A request to be answered, with its sampling seed, and the number of its failures."""
 
     request: Request
     failures: int = 0
@@ -159,11 +159,11 @@ class Job:
 
 @dataclass(eq=False)
 class RemoteServer:
-    """The client's view of one server; lives in the event loop's thread.
+    """The client's view of one server; used in the event loop's thread only.
 
     Args:
-        url: as `server_address` gives it.
-        capacity: responses that it works on at once.
+        url: address, as returned by `server_address`.
+        capacity: number of responses that the server generates at once.
     """
 
     url: str
@@ -171,34 +171,34 @@ class RemoteServer:
     credentials: Credentials
     client: HTTPClient
     model: ServedModel | None = None
-    """The base model it serves, once known."""
+    """Base model of the server; None until known."""
     max_model_len: int = 0
-    """Longest prompt plus response that is used of it, in tokens; 0 until known."""
+    """Longest prompt plus response that this engine sends, in tokens; 0 until known."""
     adapter: str | None = None
-    """Name of the adapter that this engine loaded into it."""
+    """Name of the adapter that this engine loaded into the server."""
     admitted: bool = False
-    """It serves the right model and adapter. Checked again after every failure."""
+    """Whether the server has the right model and adapter. Checked again after every failure."""
     load: int = 0
-    """Responses it is working on."""
+    """Number of responses in progress."""
     failures: int = 0
-    """In a row; 0 once it has answered."""
+    """Number of failures in a row; 0 after an answer."""
     failed_at: float = float("-inf")
-    """When the last failure was counted (event loop's clock)."""
+    """Time when the last failure was counted (event loop's clock, seconds)."""
     resume_at: float = float("-inf")
-    """Nothing is sent before this time (event loop's clock)."""
+    """Time before which nothing is sent (event loop's clock, seconds)."""
     trouble: str = ""
-    """What went wrong since it last answered, or ""."""
+    """Last error since the last answer, or ""."""
     checking: bool = False
-    """A check of model and adapter is under way."""
+    """Whether a check of model and adapter is running."""
     unwell: int = 0
-    """Health checks in a row that it did not answer."""
+    """Number of unanswered health checks in a row."""
     tasks: dict[Job, asyncio.Task[None]] = field(default_factory=dict)
-    """Requests that it is working on."""
+    """Requests in progress, with their tasks."""
     moving: set[Job] = field(default_factory=set)
-    """Those of them that are being taken away, to be asked elsewhere."""
+    """Requests in progress that are being moved to another server."""
 
     def room(self, now: float) -> int:
-        """How many more responses it takes: after a failure one request on trial, until that is answered."""
+        """Return how many more responses the server takes: after a failure one trial request, until it is answered."""
         if not self.admitted or now < self.resume_at:
             return 0
         if self.failures:
@@ -206,7 +206,7 @@ class RemoteServer:
         return max(0, self.capacity - self.load)
 
     def failed(self, error: Exception, started: float, now: float, backoff: Backoff) -> None:
-        """Count a failure of something that was `started` then; what fails together counts once."""
+        """Count a failure of a call that began at `started`; calls that fail together count once."""
         if not self.failures:
             log.warning("the server %s is left out for now: %s", self.url, error)
         self.trouble = str(error)
@@ -217,7 +217,7 @@ class RemoteServer:
             self.resume_at = now + backoff.seconds(self.failures)
 
     def pause(self, error: Exception, until: float) -> None:
-        """It works, but has too much to do."""
+        """Send nothing until `until`: the server works, but is overloaded."""
         self.trouble = str(error)
         self.resume_at = max(self.resume_at, until)
 
@@ -229,26 +229,26 @@ class RemoteServer:
         self.trouble = ""
 
     async def get(self, path: str, seconds: float = CONTROL_SECONDS) -> Any:
-        """A JSON answer to a GET. Errors as of `post`."""
+        """Return the JSON answer to a GET. Raises the errors of `post`."""
         return parse_json(path, await self._call("GET", path, None, seconds))
 
     async def post(self, path: str, body: dict[str, Any], seconds: float) -> Any:
-        """A JSON answer to a POST.
+        """Return the JSON answer to a POST.
 
         Raises:
-            ServerFailed: no connection, no answer in time, no JSON, or a status after which another try may do better.
-            EngineError: a status after which none will (see `openai_api.status_error`).
+            ServerFailed: no connection, no answer in time, no JSON, or a status after which a retry may succeed.
+            EngineError: a status after which a retry cannot succeed (see `openai_api.status_error`).
         """
         return parse_json(path, await self._call("POST", path, body, seconds))
 
     async def tell(self, path: str, body: dict[str, Any] | None, seconds: float) -> None:
-        """POST something whose answer does not matter. Errors as of `post`."""
+        """Send a POST and ignore the content of the answer. Raises the errors of `post`."""
         await self._call("POST", path, body, seconds)
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None, seconds: float) -> str:
         failure: EngineError
         try:
-            async with asyncio.timeout(seconds):  # of the whole answer; the client's own are between two bytes
+            async with asyncio.timeout(seconds):  # for the whole answer; the client's own limit is between two bytes
                 text = await self.client.request(method, self.url + path, body, self.credentials.authorization())
                 return self.credentials.redact(text)
         except TimeoutError:
@@ -260,13 +260,13 @@ class RemoteServer:
         except openai.APIConnectionError as error:
             cause = self.credentials.redact(str(error.__cause__ or error))
             failure = ServerFailed(f"no connection: {cause or type(error.__cause__).__name__}")
-        raise failure  # not inside of `except`: openai's errors hold the request with its key
+        raise failure  # outside `except`: openai's errors contain the request with its key
 
     async def is_alive(self) -> bool:
-        """Whether it answers to /health at all; a 5xx there means that vLLM's engine behind the server has died."""
+        """Return whether /health answers; a 5xx there means that the vLLM engine behind the server has died."""
         try:
             await self._call("GET", "/health", None, CONNECT_SECONDS)
-        except (NotServed, ServerBusy):  # it has no such path, or too much to do: alive
+        except (NotServed, ServerBusy):  # no such path, or overloaded: alive
             return True
         except ServerFailed:
             return False

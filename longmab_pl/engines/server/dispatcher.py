@@ -1,10 +1,10 @@
-"""Requests of one queue to many servers, until every one is answered or nothing can be.
+"""Distribution of one queue of requests to many servers, with retries.
 
-Runs inside one event loop. A request goes to the server with the most room. What fails is asked again elsewhere: a
-server that fails is left alone for a while (longer with each failure in a row, with jitter), is then checked for the
-right model and adapter, gets a single request on trial, and its full load once that is answered. Servers that stop
-answering without closing their connections are found by health checks, and their requests move. All is given up only
-when no server has been in order for as long as patience lasts.
+Runs inside one event loop. A request goes to the server with the most room. A failed request is sent again, to another
+server if there is one. A server that fails is paused (longer with each failure in a row, with jitter), then checked for
+the right model and adapter. It then gets a single trial request, and its full load once that is answered. Servers that
+stop answering without closing their connections are found by health checks, and their requests move to others. The
+engine fails only if no server has been usable for `patience` seconds.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from longmab_pl.engines.server.openai_api import ServerBusy, ServerFailed, compl
 from longmab_pl.errors import EngineError
 
 HEALTH_SECONDS = 10.0
-"""Between health checks of servers that have work."""
+"""Seconds between health checks of servers that have work."""
 
 UNWELL = 3
-"""Health checks in a row without an answer after which a server's requests move elsewhere."""
+"""Number of unanswered health checks in a row after which a server's requests move to others."""
 
 TICK_SECONDS = 0.2
-"""How often paused servers are looked at while work waits."""
+"""Seconds between checks of paused servers while requests wait."""
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 60.0
-"""Within these a Retry-After is believed, in seconds."""
+"""Limits to which a Retry-After is clipped, in seconds."""
 
 
 class Dispatcher:
-    """Sends requests to servers; see the module's text.
+    """A dispatcher of requests to servers, as the module's docstring describes.
 
     Args:
-        servers: at least one.
-        admit: checks a server that is not admitted and notes on it what came out; raises nothing.
-        deliver: called in the loop's thread with every completion, and with the error that ends everything.
+        servers: at least one server.
+        admit: checks a server that is not admitted and stores the result on it; raises nothing.
+        deliver: called in the loop's thread with every completion, and with the error that ends the engine.
         retry: pauses and limits.
-        ended: says why no server can ever come back (their processes have ended), or "".
+        ended: returns why no server can recover (their processes have ended), or "".
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Dispatcher:
         self._delayed: dict[Job, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
-        self._well_at = self._now()  # when a server was last in order
+        self._well_at = self._now()  # when a server was last usable
         self._over = False
 
     def _now(self) -> float:
@@ -72,7 +72,7 @@ class Dispatcher:
         self._spawn(self._watch())
 
     async def stop(self) -> None:
-        """Drop everything and end."""
+        """Drop all requests and stop."""
         self._over = True
         await self.abort()
         tasks = list(self._tasks)
@@ -91,14 +91,14 @@ class Dispatcher:
         self._changed.set()
 
     def no_server(self) -> str:
-        """Why nothing can be answered, and what to do."""
+        """Return the message that no server can answer, with the likely fix."""
         why = self._ended() or f"no server could be used for {self._retry.patience:.0f} s (engine.patience_s)"
         lines = "".join(f"\n  {server.url}: {server.trouble or 'did not answer'}" for server in self.servers)
         return f"{why}; start the servers again and repeat the command: finished answers are kept{lines}"
 
     def submit(self, job: Job) -> None:
         if not self._queue and not self._delayed and not any(server.tasks for server in self.servers):
-            self._well_at = self._now()  # patience begins with the wait
+            self._well_at = self._now()  # patience counts from the first waiting request
         self._queue.append(job)
         self._changed.set()
 
@@ -116,7 +116,7 @@ class Dispatcher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _dispatch(self) -> None:
-        """Hand out work whenever something has changed, and look after servers that are out."""
+        """Send out requests whenever something has changed, and check servers that are not admitted."""
         while not self._over:
             self._changed.clear()
             now = self._now()
@@ -149,7 +149,7 @@ class Dispatcher:
         self._deliver(error)
 
     def _send(self, job: Job, server: RemoteServer) -> None:
-        """Start a request; whatever becomes of it, also if it is cancelled before it begins, makes room again."""
+        """Start a request; its room is freed when it ends, also if it is cancelled before it begins."""
 
         def over(_: asyncio.Task[Any]) -> None:
             server.load -= job.request.n
@@ -188,7 +188,7 @@ class Dispatcher:
             self._deliver(completion)
 
     def _again(self, job: Job, server: RemoteServer, error: ServerFailed) -> None:
-        """Put a failed request back to the front of the queue, after a pause."""
+        """Return a failed request to the front of the queue, after a pause."""
         job.failures += 1
         if job.failures >= self._retry.max_attempts:
             self._give_up(
@@ -208,7 +208,7 @@ class Dispatcher:
         self._delayed[job] = asyncio.get_running_loop().call_later(self._retry.backoff.seconds(job.failures), requeue)
 
     async def _watch(self) -> None:
-        """Find servers that went away without closing their connections, and move their requests."""
+        """Find servers that stopped answering without closing their connections, and move their requests."""
         while not self._over:
             await asyncio.sleep(HEALTH_SECONDS)
             await asyncio.gather(*(self._look_after(server) for server in self.servers if server.tasks))

@@ -1,8 +1,8 @@
-"""Rollouts on OpenAI-compatible servers (`vllm serve`): one, or as many as there are, here or elsewhere.
+"""Rollouts on one or more OpenAI-compatible servers (`vllm serve`), on this machine or others.
 
-The network lives in a thread with an event loop (`fleet.py`); `poll` takes what has arrived. So a plain loop drives
-any number of servers, and the training process needs no GPU memory for sampling. This is the engine for multi-process
-training (DDP, FSDP), where vLLM cannot live inside a process.
+Networking runs in a thread with an event loop (`fleet.py`); `poll` returns what has arrived. So a plain loop uses any
+number of servers, and the training process needs no GPU memory for sampling. This is the engine for multi-process
+training (DDP, FSDP), where vLLM cannot run inside a training process.
 """
 
 from __future__ import annotations
@@ -36,41 +36,41 @@ from longmab_pl.errors import ConfigError, EngineError
 from longmab_pl.models.adapter_files import check_adapter
 
 POLL_SECONDS = 0.5
-"""`poll` returns after this long even with nothing finished: the caller may want to draw a bar."""
+"""Seconds after which `poll` returns even with nothing finished, so that the caller can update its progress bar."""
 
 LARGEST_DISAGREEMENT = 1.0
 """Root mean square difference of two servers' log-probabilities of the same tokens, in nats, above which they cannot
-be serving the same weights. bfloat16 kernels differ by about 0.1; a trained adapter moves answers by more than 1."""
+have the same weights. bfloat16 kernels differ by about 0.1; a trained adapter changes answers by more than 1."""
 
 
 class ServerEngine:
     """An `Engine` over OpenAI-compatible servers.
 
-    A server that dies costs no completion: its requests are asked again elsewhere, and the server is taken back when
-    it answers again and serves the right model and adapter. When none is left the run ends with an `EngineError`;
-    what had finished is in the journal, and the same command continues.
+    If a server dies, no completion is lost: its requests are sent to other servers. The server is used again when it
+    answers and has the right model and adapter. If no server is left, the run ends with an `EngineError`; finished
+    completions are in the journal, and the same command continues.
 
     A request's seed gives the same random numbers as in `VLLMEngine`.
 
     Adapters are loaded through vLLM's dynamic endpoint: the servers need VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and
-    --enable-lora, and must see the run's folder under the same path. Without them the engine still serves a base model
-    (evaluation, a first round).
+    --enable-lora, and must see the run's folder under the same path. Without these the engine can only use the base
+    model (evaluation, a first round).
 
     Args:
-        servers: addresses, such as ["http://127.0.0.1:8000"]; a trailing /v1 does not matter.
-        launch: start `vllm serve` processes on this machine instead, which end with this one.
-        concurrency_per_server: responses that one server works on at once (the --max-num-seqs that it was started
-            with, or a little more).
-        max_model_len: longest prompt plus response, in tokens; none: what the servers say.
-        served_model: the name under which the servers know the policy's model, where it is another than its folder or
-            hub name (--served-model-name).
-        api_key_env: name of the environment variable that holds the servers' API key; none: no key.
+        servers: addresses, such as ["http://127.0.0.1:8000"], with or without a trailing /v1.
+        launch: start `vllm serve` processes on this machine instead; they end with this process.
+        concurrency_per_server: number of responses that one server generates at once (its --max-num-seqs, or a little
+            more).
+        max_model_len: longest prompt plus response, in tokens; None: the servers' own limit.
+        served_model: the servers' name of the policy's model, if it is not the folder or hub name
+            (--served-model-name).
+        api_key_env: name of the environment variable that holds the servers' API key; None: no key.
         sleep: put the servers to sleep during training, to share a GPU with them. They need VLLM_SERVER_DEV_MODE=1 and
-            --enable-sleep-mode (`launch` sees to both), and no other users.
+            --enable-sleep-mode (`launch` sets both), and no other users.
         request_timeout_s: seconds for one answer.
         patience_s: seconds without any usable server after which the run ends.
-        max_attempts: failures of one and the same request after which the run ends.
-        seed: for requests without a seed of their own.
+        max_attempts: failures of the same request after which the run ends.
+        seed: seed for requests without one.
 
     Raises:
         ConfigError: a setting is out of range, or two contradict each other.
@@ -102,7 +102,7 @@ class ServerEngine:
         positive("engine.request_timeout_s", request_timeout_s)
         positive("engine.patience_s", patience_s)
         if api_key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", api_key_env):
-            # Not repeated: it may be the key itself.
+            # Not repeated in the message: it may be the key itself.
             raise ConfigError(
                 "engine.api_key_env must be the name of an environment variable that holds the key (letters, digits "
                 "and _), such as VLLM_API_KEY; keys themselves never go into a config"
@@ -120,7 +120,7 @@ class ServerEngine:
         self._reset()
 
     def _reset(self) -> None:
-        """Forget everything that belongs to one run of the engine."""
+        """Clear everything that belongs to one run of the engine."""
         self._state = EngineState(self._seed)
         self._vocabulary = 0
         self._max_model_len = 0  # 0: not known yet
@@ -132,26 +132,26 @@ class ServerEngine:
         self._fleet: Fleet | None = None
         self._client: HTTPClient | None = None
         self.children: ChildServers | None = None
-        """The servers that `start` started, with their logs; None: they run elsewhere."""
+        """The servers that `start` started, with their logs; None if the servers were running already."""
         self._finalizer: weakref.finalize | None = None
 
     # ------------------------------------------------------------------ life
 
     @property
     def concurrency(self) -> int:
-        """How many responses all servers together work on at once."""
+        """Number of responses that all servers together generate at once."""
         servers = self._launch.servers if self._launch is not None else len(self._addresses)
         return self._concurrency_per_server * servers
 
     @property
     def max_model_len(self) -> int:
         """Longest prompt plus response, in tokens: the smallest limit of the servers. Before `start`: as configured,
-        0 where the servers' own limit counts."""
+        0 if the servers' own limit applies."""
         return self._max_model_len or self._configured_len or 0
 
     @property
     def weight_format(self) -> str:
-        """What the servers are started with, or, of servers that run already, the name of what they serve."""
+        """The settings that the servers are started with, or the served model's name of servers that run already."""
         if self._launch is None:
             return f"servers, {self._served_model}" if self._served_model else "servers"
         return " ".join(["servers,", self._launch.dtype, *(self._launch.args or ())])
@@ -165,7 +165,7 @@ class ServerEngine:
 
         Raises:
             ConfigError: the API key's variable is not set.
-            EngineError: no server answers, one serves another model, or one refuses access.
+            EngineError: no server answers, one has another model, or one refuses access.
         """
         if self._state.runs(model):
             return
@@ -184,7 +184,7 @@ class ServerEngine:
                     sleep=self._sleeps,
                 )
                 key = self.children.key
-                # However the process ends; a kill -9 is seen by the children's supervisor.
+                # Runs however the process ends; the children's supervisor handles a kill -9.
                 self._finalizer = weakref.finalize(self, self.children.stop)
             self._background = BackgroundLoop("longmab-servers")
             self._background.run(self._open(model, Credentials(key, self._api_key_env)))
@@ -215,17 +215,17 @@ class ServerEngine:
             RetryPolicy(self._patience, self._max_attempts, self._request_timeout),
             ended,
         )
-        self._fleet = fleet  # before it opens, so that closing finds it
+        self._fleet = fleet  # before it opens, so that `close` can close it
         await fleet.open()
         limits = [server.max_model_len for server in fleet.servers if server.admitted]
         self._max_model_len = min(limits)
 
     async def _check(self, model: str, server: RemoteServer) -> None:
-        """Find out whether a server serves `model`; runs in the loop's thread.
+        """Check that a server has `model`; runs in the loop's thread.
 
         Raises:
-            ServerFailed: it does not answer.
-            EngineError: it serves another model or a shorter context, or cannot sleep although it should.
+            ServerFailed: the server does not answer.
+            EngineError: it has another model or a shorter context, or cannot sleep although it should.
         """
         try:
             models = parse_models(await server.get("/v1/models"))
@@ -251,11 +251,11 @@ class ServerEngine:
                 "engine.sleep is on, but it cannot be put to sleep; start it with VLLM_SERVER_DEV_MODE=1 in its "
                 "environment and `vllm serve MODEL --enable-sleep-mode`, or turn engine.sleep off"
             ) from error
-        if asleep and not self._state.asleep:  # a run that was killed during its training left it so
+        if asleep and not self._state.asleep:  # left asleep by a run that was killed during training
             await server.tell("/wake_up", None, self._request_timeout)
 
     def close(self) -> None:
-        """Let the servers go, and stop those that `start` started. Safe to call twice and at any time."""
+        """Disconnect from the servers, and stop those that `start` started. Safe to call twice and at any time."""
         self._close(keep_logs=self._failure is not None)
 
     def _close(self, keep_logs: bool) -> None:
@@ -283,7 +283,7 @@ class ServerEngine:
         self.close()
 
     def sleep(self) -> None:
-        """With `sleep=True`: servers give their GPU memory to training. Else nothing: they are elsewhere.
+        """Free the servers' GPU memory for training if `sleep=True`; otherwise free nothing.
 
         Raises:
             EngineError: requests are in flight, or a server cannot sleep.
@@ -295,7 +295,7 @@ class ServerEngine:
             self._state.asleep = True
 
     def wake(self) -> None:
-        """Undo `sleep`."""
+        """Wake the servers after `sleep`."""
         background, fleet = self._running()
         if self._state.asleep:
             self._leave_gpu()
@@ -303,29 +303,29 @@ class ServerEngine:
             self._state.asleep = False
 
     def _leave_gpu(self) -> None:
-        """Where servers share the GPU with training: give them the memory that torch here keeps and does not use."""
+        """Free the GPU memory that torch keeps unused in this process, if servers share the GPU with training."""
         if self._sleeps and torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     # ------------------------------------------------------------------ requests
 
     def submit(self, request: Request) -> None:
-        """Queue a request; it is answered by the adapter that is in use now.
+        """Queue a request; the current adapter answers it.
 
         Raises:
             PromptTooLong: prompt + max_tokens exceeds `max_model_len`; nothing was queued.
             EngineError: the id is in flight already, the prompt is empty or holds a token outside the vocabulary, or
-                the engine does not run or can no longer be used.
+                the engine is not running or can no longer be used.
         """
         background, fleet = self._running()
         admitted = self._state.admit(request, self.max_model_len, self._vocabulary)
         background.call(fleet.dispatcher.submit, Job(admitted))
 
     def poll(self) -> list[Completion]:
-        """Wait until something has arrived or half a second has passed; returns what has arrived.
+        """Wait until a completion has arrived or half a second has passed, and return what has arrived.
 
         Raises:
-            EngineError: no server is left, or one refuses what is asked; completions that had arrived come first.
+            EngineError: no server is left, or one refuses a request; completions that had arrived are returned first.
         """
         if self._failure is None:
             self._state.check_awake()
@@ -345,7 +345,7 @@ class ServerEngine:
         return completions
 
     def abort(self) -> None:
-        """Drop every unfinished request. Does nothing when the engine does not run."""
+        """Drop every unfinished request. Do nothing if the engine is not running."""
         if self._background is not None and self._fleet is not None and self._state.in_flight:
             self._background.run(self._fleet.dispatcher.abort())
             while not self._arrived.empty():
@@ -358,9 +358,9 @@ class ServerEngine:
         self._failure, self._state.broken = error, str(error)
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Natural-log probabilities of each prompt's tokens 1..T-1 given those before, under the adapter in use.
+        """Return natural-log probabilities of each prompt's tokens 1..T-1 given those before, with the current adapter.
 
-        Every server is asked, so that one with other weights cannot hide.
+        Every server scores the prompts, so that one with other weights is found.
 
         Args:
             prompts: token ids, each of length T >= 2.
@@ -370,7 +370,7 @@ class ServerEngine:
 
         Raises:
             PromptTooLong: T + 1 exceeds `max_model_len`.
-            EngineError: requests are in flight, a prompt is shorter than two tokens, a server gives no prompt
+            EngineError: requests are in flight, a prompt is shorter than two tokens, a server returns no prompt
                 log-probabilities, or two servers disagree.
         """
         self._state.check_awake()
@@ -394,13 +394,13 @@ class ServerEngine:
     # ------------------------------------------------------------------ adapter
 
     def sync(self, adapter: Path | None) -> None:
-        """Answer with this PEFT adapter folder from now on (None: the base model).
+        """Use this PEFT adapter folder from now on (None: the base model).
 
-        Every adapter gets a name that was never used, so no server can answer with an older one or its cached prompts.
+        Every adapter gets a new name, so no server can answer with an older one or its cached prompts.
 
         Raises:
-            EngineError: requests are in flight, the folder holds no adapter, the servers' endpoint is not enabled, or
-                one cannot load it.
+            EngineError: requests are in flight, the folder has no adapter, the servers' endpoint is not enabled, or a
+                server cannot load the adapter.
         """
         self._state.check_awake()
         self._state.check_idle("sync")

@@ -1,4 +1,4 @@
-"""A fleet of servers that serve one model and one adapter, and stay so: who is out is checked before it comes back."""
+"""A fleet of servers with the same model and adapter; a server that failed is checked before it is used again."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from longmab_pl.engines.server.openai_api import NotServed, ServerFailed, parse_
 from longmab_pl.errors import EngineError
 
 Check = Callable[[RemoteServer], Awaitable[None]]
-"""Finds out what a server serves (`model`, and whether it still has our `adapter`); raises `EngineError` if another
+"""Function that sets a server's `model`, and its `adapter` to None if it was lost; raises `EngineError` for another
 model."""
 
 
 class Fleet:
-    """Servers in step; the `dispatcher` sends them requests.
+    """Servers that are kept in sync; the `dispatcher` sends them requests.
 
     Args:
-        servers: at least one.
-        check: run before a server gets work, at first and after each failure.
-        deliver: called in the loop's thread with every completion, and with the error that ends everything.
+        servers: at least one server.
+        check: called before a server gets work, at first and after each failure.
+        deliver: called in the loop's thread with every completion, and with the error that ends the engine.
         retry: pauses and limits.
-        ended: says why no server can ever come back (their processes have ended), or "".
+        ended: returns why no server can recover (their processes have ended), or "".
     """
 
     def __init__(
@@ -51,26 +51,26 @@ class Fleet:
     # ------------------------------------------------------------------ life
 
     async def open(self) -> None:
-        """Check all servers, and return when each has been tried and at least one can be used.
+        """Check all servers, and return when each has been checked and at least one can be used.
 
         Raises:
-            EngineError: a server serves another model or refuses access, or none could be reached within `patience`.
+            EngineError: a server has another model or refuses access, or none could be reached within `patience`.
         """
         await self._ready()
         self.dispatcher.start()
 
     async def close(self) -> None:
-        """Take this engine's adapter out of the servers, as far as they answer, and stop."""
+        """Unload this engine's adapter from the servers that answer, and stop."""
         await self.dispatcher.stop()
         with contextlib.suppress(TimeoutError):
             known = [self._unload(server) for server in self.servers if server.admitted]
             await asyncio.wait_for(asyncio.gather(*known), 5.0)
 
     async def _ready(self) -> list[RemoteServer]:
-        """The servers that can be used, after one try with each that cannot; waits for the first of them.
+        """Return the usable servers, after one check of each that is not; wait for the first usable one.
 
         Raises:
-            EngineError: something that waiting cannot fix is wrong with a server that answers, or none answers.
+            EngineError: a server that answers has an error that waiting cannot fix, or none answers.
         """
         until = self._now() + self._retry.patience
         due = [server for server in self.servers if not server.admitted]
@@ -87,7 +87,7 @@ class Fleet:
             due = [server for server in self.servers if server.resume_at <= self._now()]
 
     async def _admit(self, server: RemoteServer) -> EngineError | None:
-        """Check a server's model and give it the adapter in use. What goes wrong is noted; returned if it lasts."""
+        """Check a server's model and load the current adapter. Store errors on the server; return a permanent one."""
         if server.checking:
             return None
         server.checking, started = True, self._now()
@@ -106,10 +106,10 @@ class Fleet:
     # ------------------------------------------------------------------ adapter, scores, sleep
 
     async def sync(self, name: str | None, folder: Path | None) -> None:
-        """Answer with this adapter from now on, under a name that was never used; None: the base model.
+        """Use this adapter from now on, under a new name; None: the base model.
 
         Raises:
-            EngineError: a server that answers cannot load it, or none answers.
+            EngineError: a server that answers cannot load the adapter, or none answers.
         """
         self._adapter = (name, folder) if name is not None and folder is not None else None
         for server in self.servers:
@@ -133,7 +133,7 @@ class Fleet:
             server.adapter = None
 
     async def score(self, prompts: Sequence[Sequence[int]]) -> dict[str, list[list[float]]]:
-        """By server address the log-probabilities of each prompt's tokens 1..T-1; of every server that can be used."""
+        """Return every usable server's log-probabilities of each prompt's tokens 1..T-1, by server address."""
         for _ in range(self._retry.max_attempts):
             servers = await self._ready()
             scores = await asyncio.gather(*(self._scores_of(server, prompts) for server in servers))
@@ -143,8 +143,8 @@ class Fleet:
         raise EngineError(self.dispatcher.no_server())
 
     async def _scores_of(self, server: RemoteServer, prompts: Sequence[Sequence[int]]) -> list[list[float]] | None:
-        """One after the other: vLLM's LoRA layers on CPU cannot give prompt log-probabilities to two at once, and the
-        server dies of it ("einsum(): ... does not broadcast")."""
+        """Return one server's scores. Prompts are sent one after the other: vLLM's LoRA layers on CPU cannot compute
+        prompt log-probabilities of two at once, and the server dies ("einsum(): ... does not broadcast")."""
         assert server.model is not None
         name, started = server.adapter or server.model.name, self._now()
         try:
@@ -161,7 +161,7 @@ class Fleet:
             raise type(error)(f"{server.url}: {error}") from error
 
     async def tell(self, path: str) -> None:
-        """POST something without a body to every server that can be used."""
+        """Send a POST without a body to every usable server."""
 
         async def one(server: RemoteServer) -> None:
             started = self._now()

@@ -1,4 +1,4 @@
-"""Whether what a server serves is the policy's model."""
+"""The check that a server has the policy's model."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from longmab_pl.errors import EngineError
 
 
 def find_model(models: Sequence[ServedModel], model: str, served_model: str | None) -> ServedModel:
-    """The base model among a server's models that is the policy's.
+    """Return the policy's base model among a server's models.
 
     Args:
-        models: what the server serves, adapters included.
+        models: the server's models, adapters included.
         model: the policy's model: a local folder or hub name.
-        served_model: the name that the server gives it, where the person says so; then only this name counts.
+        served_model: the server's name of the model, if the user gives one; then only this name is accepted.
 
     Raises:
-        EngineError: it is not there.
+        EngineError: the server does not have it.
     """
     bases = [each for each in models if each.parent is None]
     for each in bases:
@@ -36,8 +36,8 @@ def find_model(models: Sequence[ServedModel], model: str, served_model: str | No
 
 
 def same_model(one: str, other: str) -> bool:
-    """Whether two folders or hub names mean the same model: equal, the same folder, or a hub name and its folder in a
-    hub cache (`models--owner--name/snapshots/...`)."""
+    """Return whether two folders or hub names mean the same model: equal, the same folder, or a hub name and its folder
+    in a hub cache (`models--owner--name/snapshots/...`)."""
     if one == other or (os.path.isdir(one) and os.path.isdir(other) and os.path.samefile(one, other)):
         return True
     return any(
@@ -46,7 +46,7 @@ def same_model(one: str, other: str) -> bool:
 
 
 def vocabulary_size(model: str) -> int:
-    """How many token ids the model's embedding holds, from its config.
+    """Return the number of token ids of the model, from its config.
 
     Raises:
         EngineError: the config cannot be read.

@@ -1,4 +1,4 @@
-"""Adapters in and out of a running vLLM server, by its dynamic LoRA endpoints."""
+"""Loading and unloading of adapters in a running vLLM server, through its dynamic LoRA endpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from longmab_pl.engines.server.openai_api import NotServed, ServerFailed
 from longmab_pl.errors import EngineError
 
 SLOW_SECONDS = 300.0
-"""For a server to load an adapter, to fall asleep or to wake."""
+"""Seconds for a server to load an adapter, to sleep or to wake."""
 
 ENABLE = (
     "start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in its environment and "
@@ -23,7 +23,7 @@ async def load_adapter(server: RemoteServer, name: str, folder: Path) -> None:
 
     Raises:
         ServerFailed: the server did not answer.
-        EngineError: its endpoint is not enabled, or it cannot load this adapter; with the likely fix.
+        EngineError: the server's endpoint is not enabled, or it cannot load this adapter; with the likely fix.
     """
     body = {"lora_name": name, "lora_path": str(folder)}
     try:
@@ -34,18 +34,18 @@ async def load_adapter(server: RemoteServer, name: str, folder: Path) -> None:
             raise EngineError(f"it cannot read the adapter folder {folder}: {_shared(said)}") from error
         raise EngineError(f"it cannot load adapters while it runs; {ENABLE}") from error
     except ServerFailed as error:
-        # Failing to load is a server error to vLLM (HTTP 500), but no other try will fix it.
+        # vLLM reports a failed load as a server error (HTTP 500), but a retry cannot fix it.
         if "HTTP 500" not in str(error):
             raise
         raise EngineError(f"it did not load the adapter {folder}: {_mend(str(error))}") from error
     except EngineError as error:
         if "already been loaded" in str(error):
-            return  # by a request whose reply was lost: the name is this run's own
+            return  # loaded by a request whose reply was lost: the name is unique to this run
         raise EngineError(f"it did not load the adapter {folder}: {_mend(str(error))}") from error
 
 
 async def unload_adapter(server: RemoteServer, name: str) -> None:
-    """Forget an adapter; a server that cannot is no worse for it."""
+    """Unload an adapter; ignore a failure, which has no effect on later requests."""
     with contextlib.suppress(EngineError):
         await server.tell("/v1/unload_lora_adapter", {"lora_name": name}, CONTROL_SECONDS)
 

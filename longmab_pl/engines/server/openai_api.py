@@ -1,6 +1,6 @@
-"""What goes over the wire to an OpenAI-compatible server, and what its answers mean: pure functions, no network.
+"""Bodies of requests to an OpenAI-compatible server, and parsers of its answers: pure functions, no network.
 
-Written against vLLM's server. Fields beyond OpenAI's own (token ids of the answers, sampling defaults that a model's
+Written for vLLM's server. Fields beyond OpenAI's own (token ids of the answers, sampling defaults that a model's
 `generation_config.json` would otherwise change, prompt log-probabilities) are sent to vLLM only.
 """
 
@@ -24,11 +24,11 @@ from longmab_pl.shown import shown
 
 
 class ServerFailed(EngineError):
-    """A server did not answer, or answered nonsense: another server, or this one later, may do better."""
+    """Error of a server that did not answer, or not validly; another server, or a later retry, may succeed."""
 
 
 class ServerBusy(ServerFailed):
-    """A server asks for a pause (HTTP 429, or 503 with Retry-After), of so many seconds if it says so."""
+    """Error of a server that asks for a pause (HTTP 429, or 503 with Retry-After), in seconds if it names them."""
 
     def __init__(self, message: str, retry_after: float | None) -> None:
         super().__init__(message)
@@ -36,7 +36,7 @@ class ServerBusy(ServerFailed):
 
 
 class NotServed(ServerFailed):
-    """The server does not know the model or adapter that was asked for (any more): it was restarted, for example."""
+    """Error of a server without the requested model or adapter, for example after a restart."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class ServedModel:
     """One entry of `GET /v1/models`.
 
     Args:
-        name: what requests must call it.
-        root: the folder or hub name that it was loaded from, if the server says.
-        parent: the base model's name where this is an adapter.
-        max_model_len: longest prompt plus response, in tokens, if the server says.
+        name: the model's name in requests.
+        root: the folder or hub name that it was loaded from, if the server reports it.
+        parent: the base model's name if this is an adapter.
+        max_model_len: longest prompt plus response, in tokens, if the server reports it.
         vllm: whether the server is vLLM.
     """
 
@@ -59,10 +59,10 @@ class ServedModel:
 
 
 def parse_json(path: str, text: str) -> Any:
-    """An answer's JSON.
+    """Return the JSON value of an answer.
 
     Raises:
-        ServerFailed: it is none, or nested too deeply.
+        ServerFailed: the text is not JSON, or is nested too deeply.
     """
     try:
         return json.loads(text)
@@ -71,7 +71,7 @@ def parse_json(path: str, text: str) -> Any:
 
 
 def parse_models(reply: Any) -> list[ServedModel]:
-    """The answer to `GET /v1/models`.
+    """Return the models in an answer to `GET /v1/models`.
 
     Raises:
         ServerFailed: it has another form.
@@ -90,13 +90,13 @@ def parse_models(reply: Any) -> list[ServedModel]:
 
 
 def parse_sleeping(reply: Any) -> bool:
-    """The answer to `GET /is_sleeping`. Raises `ServerFailed` if it has another form."""
+    """Return the value in an answer to `GET /is_sleeping`. Raises `ServerFailed` if it has another form."""
     with _form("/is_sleeping"):
         return _typed(reply["is_sleeping"], bool)
 
 
 def completion_body(request: Request, *, model: str, vllm: bool) -> dict[str, Any]:
-    """The body of `POST /v1/completions` for a request of token ids, with the seed to sample with."""
+    """Return the body of `POST /v1/completions` for a request of token ids with a sampling seed."""
     sampling = request.sampling
     body: dict[str, Any] = {
         "model": model,
@@ -111,20 +111,20 @@ def completion_body(request: Request, *, model: str, vllm: bool) -> dict[str, An
     if sampling.stop:
         body["stop"] = list(sampling.stop)
     if vllm:
-        # The model's generation_config must not add what was not asked for; the in-process engine does not read it.
+        # The model's generation_config must not change the sampling; the in-process engine does not read it.
         body |= {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "frequency_penalty": 0.0}
         body["return_token_ids"] = True
     return body
 
 
 def parse_completion(request: Request, reply: Any) -> Completion:
-    """The answer to a request. Nothing of it is believed that is not of the right type and in its range.
+    """Return the completion in an answer to a request; every field's type and range is checked.
 
-    A server that gives no token ids gives only the sum of the responses' lengths, which is then shared out by the
-    lengths of the texts.
+    A server that returns no token ids returns only the sum of the responses' lengths in tokens. It is then divided
+    among the responses in proportion to the lengths of their texts.
 
     Raises:
-        ServerFailed: it has another form, not the responses that were asked for, or one that is not whole.
+        ServerFailed: the answer has another form, a wrong number of responses, or an incomplete one.
     """
     with _form("its completion"):
         choices = sorted(_typed(reply["choices"], list), key=lambda choice: _typed(choice["index"], int))
@@ -157,14 +157,14 @@ def parse_completion(request: Request, reply: Any) -> Completion:
 
 
 def _token_ids(choices: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, ...], ...]:
-    """The tokens of each response; empty where the server does not say them of all."""
+    """Return the token ids of each response; empty if the server does not return them for all."""
     if any(choice.get("token_ids") is None for choice in choices):
         return ()
     return tuple(tuple(map(_count, _typed(choice["token_ids"], list))) for choice in choices)
 
 
 def _shared_out(total: Any, texts: Sequence[str]) -> tuple[int, ...]:
-    """The tokens of all responses shared out by the lengths of their texts."""
+    """Return a total number of tokens divided among the responses in proportion to the lengths of their texts."""
     total, characters = _count(total), sum(map(len, texts))
     if len(texts) == 1 or not characters:
         return (total,) + (0,) * (len(texts) - 1)
@@ -177,7 +177,7 @@ def _shared_out(total: Any, texts: Sequence[str]) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def _form(what: str) -> Iterator[None]:
-    """Turn whatever reading an answer's fields raises into `ServerFailed`."""
+    """Raise `ServerFailed` in place of any error from reading an answer's fields."""
     try:
         yield
     except (TypeError, KeyError, AttributeError, IndexError, ValueError, OverflowError) as error:
@@ -188,7 +188,7 @@ T = TypeVar("T")
 
 
 def _typed(value: Any, kind: type[T]) -> T:
-    """The value, which must be of this type (a bool is no int)."""
+    """Return the value if it is of this type (a bool is not an int)."""
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(f"{excerpt(repr(value))} where {kind.__name__} is meant")
     return value
@@ -205,16 +205,16 @@ def _count(value: Any) -> int:
 
 
 def score_body(prompt: Sequence[int], model: str) -> dict[str, Any]:
-    """The body of `POST /v1/completions` that asks vLLM for the prompt's own log-probabilities."""
+    """Return the body of `POST /v1/completions` that requests the prompt's log-probabilities from vLLM."""
     return {"model": model, "prompt": list(prompt), "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
 
 
 def parse_score(prompt: Sequence[int], reply: Any) -> list[float]:
-    """Natural-log probabilities of tokens 1..T-1 of a prompt of T tokens.
+    """Return the natural-log probabilities of tokens 1..T-1 of a prompt of T tokens.
 
     Raises:
-        EngineError: the server gives none.
-        ServerFailed: they are not those of this prompt, or no log-probabilities.
+        EngineError: the server returns none.
+        ServerFailed: they do not belong to this prompt, or are not log-probabilities.
     """
     with _form("its completion"):
         rows = _optional(reply["choices"][0].get("prompt_logprobs"), list)
@@ -232,16 +232,16 @@ def parse_score(prompt: Sequence[int], reply: Any) -> list[float]:
 
 
 LARGEST_LOGPROB = 1e-3
-"""Above 0 by rounding only."""
+"""Largest log-probability that is accepted, in nats: above 0 by rounding only."""
 
 
 def status_error(status: int, body: str, retry_after: str | None, api_key_env: str | None) -> EngineError:
-    """The error that an HTTP status means.
+    """Return the error for an HTTP status.
 
     Returns:
-        ServerBusy, ServerFailed or NotServed: another try may do better.
+        ServerBusy, ServerFailed or NotServed: a retry may succeed.
         PromptTooLong: the server says that the prompt exceeds the model's context.
-        EngineError: anything else, which asking again does not change.
+        EngineError: any other error, after which a retry cannot succeed.
     """
     said = error_message(body)
     if status == 429 or (status == 503 and retry_after is not None):
@@ -265,7 +265,7 @@ def status_error(status: int, body: str, retry_after: str | None, api_key_env: s
 
 
 def error_message(body: str) -> str:
-    """What a server says of an error, out of the usual JSON forms or plain text, cut to a line."""
+    """Return a server's error message, from the usual JSON forms or plain text, cut to one line."""
     try:
         reply = json.loads(body)
         for key in ("error", "message", "detail"):
@@ -280,13 +280,13 @@ def error_message(body: str) -> str:
 
 
 def excerpt(text: str, length: int = 300) -> str:
-    """The beginning of a text in one line, without control characters."""
+    """Return the beginning of a text as one line, without control characters."""
     line = shown(" ".join(text[: 4 * length].split()), 4 * length)
     return line if len(line) <= length else line[:length] + "..."
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """The Retry-After header, a number of seconds or a date; None: the backoff decides."""
+    """Return the seconds in a Retry-After header (a number or a date); None: the backoff decides."""
     if retry_after is None:
         return None
     try:

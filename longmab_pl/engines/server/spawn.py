@@ -1,4 +1,4 @@
-"""`vllm serve` processes of our own, on free loopback ports, gone when this process is."""
+"""`vllm serve` processes started by this process on free loopback ports; they end with it."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ from longmab_pl.engines.vllm_release import INSTALL, LORA_RANKS
 from longmab_pl.errors import ConfigError, EngineError
 
 KEY_VARIABLE = "VLLM_API_KEY"
-"""Where vLLM's server looks for the key that it asks clients for."""
+"""Environment variable from which vLLM's server reads its API key."""
 
 OURS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
-"""Variables of this process's own distributed training, which a server must not take for its own."""
+"""Environment variables of distributed training in this process, which a server must not inherit."""
 
 
 SHARED_GPU = 0.5
-"""Share of a GPU for servers that leave it to training while they sleep: the policy stays there."""
+"""Default share of a GPU's memory for servers that sleep during training: the policy stays on the GPU."""
 
 
 _KEY_ARGUMENT = re.compile(r"\s*--?(?:[\w.-]*[-_.])?(?:keys?|token|secret|password)(?:[=\s]|$)", re.IGNORECASE)
-"""An argument that takes a key: `--api-key`, `--hf-token=...`; not `--ssl-keyfile` or `--max-tokens-per-batch`."""
+"""Pattern of an argument with a key: `--api-key`, `--hf-token=...`; not `--ssl-keyfile`, `--max-tokens-per-batch`."""
 
 
 @dataclass(frozen=True)
 class LaunchServers:
-    """Servers that the engine starts itself.
+    """Settings of servers that the engine starts itself.
 
     Args:
-        servers: how many.
-        devices: CUDA_VISIBLE_DEVICES for each server, such as ["1", "2,3"]; none: all see what this process sees.
+        servers: number of servers.
+        devices: CUDA_VISIBLE_DEVICES for each server, such as ["1", "2,3"]; None: all see this process's GPUs.
         max_lora_rank: largest adapter rank, one of 1, 8, 16, 32, 64, 128, 256, 320, 512.
         dtype: as for `VLLMEngine`: "auto" is bfloat16 on GPU, float32 on CPU.
-        gpu_memory_utilization: share of its GPU's memory that each server may take; None: vLLM's own (most of it), or
-            0.5 where servers sleep while training uses the same GPU.
-        args: further arguments of `vllm serve`, which override those that the engine gives; never a key, which would
-            lie in the config and in the list of processes (`engine.api_key_env` names a variable that holds one).
-        startup_timeout_s: seconds until they must answer; large models take minutes.
-        log_folder: where each server's output goes; none: a temporary folder, kept only if something goes wrong.
+        gpu_memory_utilization: share of its GPU's memory that each server may take; None: vLLM's default (most of it),
+            or 0.5 if servers sleep while training uses the same GPU.
+        args: further arguments of `vllm serve`, which override the engine's own; never a key, which would be visible in
+            the config and in the list of processes (`engine.api_key_env` names a variable that holds one).
+        startup_timeout_s: seconds until the servers must answer; large models take minutes.
+        log_folder: folder of each server's output; None: a temporary folder, kept only if a server fails.
 
     Raises:
         ConfigError: a setting is out of range, or two contradict each other.
@@ -86,7 +86,7 @@ class LaunchServers:
         )
         positive("engine.launch.startup_timeout_s", self.startup_timeout_s)
         for arg in self.args or ():
-            # Not repeated: what follows it is the key.
+            # Not repeated in the message: the next argument is the key.
             if _KEY_ARGUMENT.match(arg):
                 raise ConfigError(
                     "engine.launch.args gives a key, which would lie in config.yaml, in the list of processes and in "
@@ -96,7 +96,7 @@ class LaunchServers:
     def command(
         self, model: str, port: int, *, concurrency: int, max_model_len: int | None, sleep: bool, on_gpu: bool
     ) -> list[str]:
-        """The command line of one server: what `vllm serve` runs, which the CPU build has no working command for."""
+        """Return one server's command line: the module behind `vllm serve`, whose command fails in the CPU build."""
         dtype = self.dtype if self.dtype != "auto" else ("bfloat16" if on_gpu else "float32")
         command = [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server", "--model", model]
         command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", dtype]
@@ -111,13 +111,13 @@ class LaunchServers:
             if share is not None:
                 command += ["--gpu-memory-utilization", str(share)]
         else:
-            # A partial prefill rewinds the request's random generator, which the CPU's cannot do.
+            # A partial prefill rewinds the request's random generator, which the CPU generator cannot do.
             command += ["--no-enable-chunked-prefill", "--enforce-eager"]
         return command + list(self.args or ())
 
 
 def server_environment(key: str, device: str | None, on_gpu: bool, sleep: bool) -> dict[str, str]:
-    """The environment of a server: this process's, without what belongs to its own training."""
+    """Return the environment of a server: this process's, without the variables of its distributed training."""
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -130,7 +130,7 @@ def server_environment(key: str, device: str | None, on_gpu: bool, sleep: bool) 
         environment["CUDA_VISIBLE_DEVICES"] = device
     if not on_gpu:
         environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")  # GiB
-        # Each server would bind its threads to the same cores, all but one, whoever else uses them.
+        # Otherwise each server would bind its threads to the same cores (all but one), whatever else uses them.
         environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     return environment
 
@@ -139,12 +139,12 @@ class ChildServers:
     """The running servers of a `LaunchServers`.
 
     Args:
-        settings: how many, and how.
+        settings: number and settings of the servers.
         model: folder or hub name.
-        key: an API key for them; "" makes a random one, so that nobody else on the machine can use them.
-        concurrency: responses at once, each server.
-        max_model_len: longest prompt plus response; None: the model's own limit.
-        sleep: make them able to sleep.
+        key: an API key for them; "" makes a random one, so that other users of the machine cannot use them.
+        concurrency: number of responses that each server generates at once.
+        max_model_len: longest prompt plus response, in tokens; None: the model's own limit.
+        sleep: enable vLLM's sleep mode.
 
     Raises:
         EngineError: vLLM is not installed, or a server ended or did not answer in time, with the end of its log.
@@ -192,13 +192,13 @@ class ChildServers:
         return self.logs / f"server-{index}.log"
 
     def ended(self) -> str:
-        """Why none of them can answer any more, or ""."""
+        """Return why none of the servers can answer any more, or ""."""
         if all(process.poll() is not None for process in self.processes):
             return "; ".join(self._end_of(index) for index in range(len(self.processes)))
         return ""
 
     def stop(self, keep_logs: bool = False) -> None:
-        """End them all. Safe to call twice. The logs stay if one of them had ended before."""
+        """Stop all servers. Safe to call twice. The logs stay if one of them had ended before."""
         keep_logs = keep_logs or any(process.poll() is not None for process in self.processes)
         for process in self.processes:
             if process.poll() is None:
@@ -235,8 +235,8 @@ class ChildServers:
 
 
 def start_supervised(command: Sequence[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a server with its output in a file, in a session of its own: a Ctrl-C in the terminal is for the training,
-    which then stops its servers itself."""
+    """Start a server with its output in a file. It has its own session: a Ctrl-C in the terminal reaches only the
+    training process, which then stops its servers itself."""
     with log.open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-P", supervisor.__file__, str(os.getpid()), *command],
@@ -249,7 +249,7 @@ def start_supervised(command: Sequence[str], environment: dict[str, str], log: P
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on now."""
+    """Return loopback ports that are free now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -261,7 +261,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def is_up(url: str) -> bool:
-    """Whether a server's engine is ready."""
+    """Return whether a server's engine is ready."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback: never through a proxy
     try:
         with opener.open(f"{url}/health", timeout=2) as response:
@@ -271,7 +271,7 @@ def is_up(url: str) -> bool:
 
 
 def tail(log: Path, lines: int = 4) -> str:
-    """The last lines of a log that say what went wrong, else its last lines, with where the rest is."""
+    """Return the last lines of a log that name an error, otherwise its last lines, and the log's path."""
     text = log.read_text(errors="replace").splitlines() if log.is_file() else []
     telling = [line.strip() for line in text if "Error" in line or "error:" in line]
     end = "".join(f"\n    {line}" for line in (telling or text)[-lines:])

@@ -1,8 +1,8 @@
-"""A small process between the training process and a server that it started: when the former ends, so does the latter.
+"""A small process that stops a server when the training process that started it ends.
 
-Run as a script: `python supervisor.py PARENT_PID COMMAND...`. It needs nothing but the standard library. However the
-parent ends (also by kill -9), this process notices that it has become an orphan and stops the server's whole process
-group, workers included.
+Run as a script: `python supervisor.py PARENT_PID COMMAND...`. It needs only the standard library. However the parent
+ends (also by kill -9), this process detects that it has become an orphan and stops the server's whole process group,
+workers included.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import sys
 import time
 
 LOOK_SECONDS = 0.5
-"""Between two looks at parent and server."""
+"""Seconds between two checks of parent and server."""
 
 GRACE_SECONDS = 15.0
-"""For the server to end by itself after SIGTERM, before SIGKILL."""
+"""Seconds for the server to end after SIGTERM, before SIGKILL."""
 
 
 class _Stop(Exception):
-    """Somebody asks this process to end."""
+    """Request to end this process."""
 
 
 def _asked_to_stop(number: int, frame: object) -> None:
@@ -30,7 +30,7 @@ def _asked_to_stop(number: int, frame: object) -> None:
 
 
 def supervise(parent: int, command: list[str]) -> int:
-    """Run a command until it ends, `parent` ends, or this process is told to (SIGTERM, SIGINT).
+    """Run a command until it ends, `parent` ends, or this process gets SIGTERM or SIGINT.
 
     Returns:
         the command's exit status.
@@ -54,11 +54,11 @@ def supervise(parent: int, command: list[str]) -> int:
 
 
 def _stop_group(server: subprocess.Popen[bytes]) -> None:
-    """End everything that the server started, which may outlive the server itself."""
+    """Stop all processes that the server started, which may outlive the server itself."""
     _signal_group(server.pid, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS
     while time.monotonic() < deadline:
-        server.poll()  # reaps it, so that an empty group is seen as empty
+        server.poll()  # reaps it, so that its group can become empty
         if not _signal_group(server.pid, 0):
             return
         time.sleep(0.1)
@@ -67,7 +67,7 @@ def _stop_group(server: subprocess.Popen[bytes]) -> None:
 
 
 def _signal_group(group: int, number: int) -> bool:
-    """Whether there was anybody to signal."""
+    """Send a signal to a process group, and return whether the group existed."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
         return True

@@ -1,4 +1,4 @@
-"""One batch of Transformers' `generate` in which each row has its own sampling settings, seed and end."""
+"""One batch of Transformers' `generate` in which each row has its own sampling settings, seed and stop conditions."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from longmab_pl.engines.protocol import Request, Sampling
 
 
 class RowSampler(LogitsProcessor):
-    """Turns each row's logits into scores whose largest is a sample, so that greedy decoding samples.
+    """A logits processor that makes greedy decoding sample: the largest of each row's scores is a sample.
 
-    By the Gumbel-max trick: argmax(log p - log E) with E ~ Exp(1) independent over the vocabulary is distributed as p.
+    It uses the Gumbel-max trick: argmax(log p - log E) with E ~ Exp(1) independent over the vocabulary is distributed
+    as p.
     Every row draws E from a generator of its own, so its random numbers do not depend on what else is in the batch.
     The order is vLLM's: presence penalty (over generated tokens), temperature, top-p.
 
     Args:
         sampling: settings of each row.
-        seeds: in [0, 2^63), of each row.
-        prompt_length: width of the (left-padded) prompts.
-        device: of the logits; random numbers are drawn there.
+        seeds: seed of each row, in [0, 2^63).
+        prompt_length: width of the (left-padded) prompts, in tokens.
+        device: device of the logits; random numbers are drawn there.
     """
 
     def __init__(
@@ -38,14 +39,14 @@ class RowSampler(LogitsProcessor):
         self._prompt_length = prompt_length
         self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
         self._penalties = torch.tensor([each.presence_penalty for each in sampling], device=device)[:, None]  # [B, 1]
-        # Rows whose logits a nucleus cuts, by its mass.
+        # Rows with top-p sampling, by top_p.
         self._nuclei: dict[float, list[int]] = {}
         for row, each in enumerate(sampling):
             if each.temperature > 0 and each.top_p < 1:
                 self._nuclei.setdefault(each.top_p, []).append(row)
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        """Scores [B, V] of the next token, given all tokens so far [B, T]."""
+        """Return the scores [B, V] of the next token, given all tokens so far [B, T]."""
         result: Any = scores.float()
         generated = input_ids[:, self._prompt_length :]
         if generated.shape[1] and bool(self._penalties.any()):
@@ -63,12 +64,12 @@ class RowSampler(LogitsProcessor):
 
 
 class RowEnd(StoppingCriteria):
-    """Ends a row at its own `max_tokens`, or when one of its stop strings has appeared in its response.
+    """A stopping criterion: a row ends at its own `max_tokens`, or when its response contains one of its stop strings.
 
     Args:
         sampling: settings of each row.
-        prompt_length: width of the (left-padded) prompts.
-        tokenizer: of the model.
+        prompt_length: width of the (left-padded) prompts, in tokens.
+        tokenizer: the model's tokenizer.
     """
 
     def __init__(self, sampling: Sequence[Sampling], prompt_length: int, tokenizer: Any) -> None:
@@ -78,12 +79,12 @@ class RowEnd(StoppingCriteria):
         self._limits = torch.tensor([each.max_tokens for each in sampling])
 
     def __call__(self, input_ids: torch.LongTensor, scores: Any, **_: Any) -> Any:
-        """Which rows [B] are done, given all tokens so far [B, T]."""
+        """Return which rows [B] are done, given all tokens so far [B, T]."""
         generated = input_ids[:, self._prompt_length :]
         done = generated.shape[1] >= self._limits.to(input_ids.device)
         for row, each in enumerate(self._sampling):
             if each.stop and not done[row]:
-                # A stop string that the last token completed lies within so many tokens, each of a byte or more.
+                # A stop string that the last token completed spans at most this many tokens: each has at least a byte.
                 window = max(len(stop.encode()) for stop in each.stop) + 8
                 text = self._tokenizer.decode(generated[row, -window:], skip_special_tokens=True)
                 done[row] = any(stop in text for stop in each.stop)
@@ -91,7 +92,7 @@ class RowEnd(StoppingCriteria):
 
 
 def response_text(tokenizer: Any, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> str:
-    """The text of a response, as it continues its prompt: some tokenizers drop a space at the start of a text."""
+    """Return the text of a response as it continues its prompt: some tokenizers drop a space at the start of a text."""
     before = list(prompt_ids[-8:])
     start = tokenizer.decode(before, skip_special_tokens=True)
     whole = tokenizer.decode([*before, *response_ids], skip_special_tokens=True)
@@ -104,16 +105,16 @@ def response_text(tokenizer: Any, prompt_ids: Sequence[int], response_ids: Seque
 def answer_rows(
     model: Any, tokenizer: Any, ends: Collection[int], rows: Sequence[tuple[Request, int]]
 ) -> list[tuple[str, str, tuple[int, ...]]]:
-    """One response to each row.
+    """Generate one response for each row.
 
     Args:
         model: a Transformers causal language model, or a PEFT model around one, whose generation config is plain.
-        tokenizer: of the model.
+        tokenizer: the model's tokenizer.
         ends: token ids that end a response.
-        rows: requests with the seed of this response; a request with n responses stands here n times.
+        rows: requests with the seed of this response; a request with n responses is listed n times.
 
     Returns:
-        text, reason of its end ("stop" or "length") and tokens (a sampled end token or stop string included).
+        text, finish reason ("stop" or "length") and tokens (including a sampled end token or stop string).
     """
     width = max(len(request.prompt_ids) for request, _ in rows)
     ids = torch.zeros(len(rows), width, dtype=torch.long)  # [B, T], prompts at the right
@@ -129,7 +130,7 @@ def answer_rows(
         max_new_tokens=max(each.max_tokens for each in sampling),
         logits_processor=LogitsProcessorList([sampler]),
         stopping_criteria=StoppingCriteriaList([RowEnd(sampling, width, tokenizer)]),
-    )  # [B, T + new], with padding after a row's end
+    )  # [B, T + new], padded after a row's end
     return [
         _finished(tokenizer, request, tokens[: request.sampling.max_tokens], ends)
         for (request, _), tokens in zip(rows, output[:, width:].tolist(), strict=True)

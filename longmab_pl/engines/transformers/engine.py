@@ -1,7 +1,7 @@
 """Transformers' `generate` in this process: the engine for machines where vLLM cannot be installed.
 
-It needs nothing that training does not need, works in every process of a distributed run, and is slow: a batch is
-worked on until its longest answer ends, and no prompt's beginning is shared.
+It needs nothing that training does not need and works in every process of a distributed run. It is slow: a batch runs
+until its longest answer ends, and there is no prefix cache.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from longmab_pl.models.hub import nf4_config
 from longmab_pl.models.tokenizer import position_limit
 
 SCORE_ROWS = 512
-"""Positions whose log-probabilities over the vocabulary are held at once."""
+"""Number of positions whose log-probabilities over the vocabulary are in memory at once."""
 
 
 class TransformersEngine:
-    """An `Engine` that runs Transformers' `generate`, a batch for each `poll`.
+    """An `Engine` that runs Transformers' `generate`, one batch per `poll`.
 
-    Requests of similar prompt lengths, whatever their sampling settings, make a batch: the one that has waited longest
-    and those nearest to it in length.
+    A batch holds the request that has waited longest and those nearest to it in prompt length, whatever their sampling
+    settings.
 
-    A request's seed fixes its random numbers whatever else is in the batch (`hf_batch.RowSampler`), so results
-    depend on scheduling only where two tokens are so close that rounding in another batch composition decides. They are
-    not the numbers that vLLM draws: with temperature 0 both engines answer the same, otherwise only in distribution.
+    A request's seed fixes its random numbers whatever else is in the batch (`batch.RowSampler`). Results depend on
+    scheduling only where two tokens are so close that rounding in another batch composition decides. vLLM draws other
+    numbers: with temperature 0 both engines answer the same, otherwise they agree only in distribution.
 
     Args:
-        concurrency: responses in a batch, at most.
-        max_model_len: longest prompt plus response, in tokens; none: the model's own limit.
+        concurrency: maximum number of responses in a batch.
+        max_model_len: longest prompt plus response, in tokens; None: the model's own limit.
         dtype: dtype of the weights; "auto" is bfloat16 on GPU and float32 on CPU.
-        quantization: "nf4" loads the base model in 4 bits (adapters stay apart from it: nothing is ever merged).
+        quantization: "nf4" loads the base model in 4 bits (adapters are never merged into it).
         device: "auto" is the current GPU if there is one.
-        attention: Transformers' name of an attention implementation; none: its own choice.
-        seed: for requests without a seed of their own.
+        attention: Transformers' name of an attention implementation; None: its default.
+        seed: seed for requests without one.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -91,17 +91,17 @@ class TransformersEngine:
 
     @property
     def weight_format(self) -> str:
-        """Transformers, dtype and quantization as configured."""
+        """Engine name, dtype and quantization as configured."""
         return ", ".join(part for part in ("Transformers", self._dtype, self._quantization) if part)
 
     @property
     def concurrency(self) -> int:
-        """How many responses make a batch."""
+        """Maximum number of responses in a batch."""
         return self._concurrency
 
     @property
     def max_model_len(self) -> int:
-        """Longest prompt plus response, in tokens. Before `start`: as configured, 0 where the model's limit counts."""
+        """Longest prompt plus response, in tokens. Before `start`: as configured, 0 if the model's limit applies."""
         return self._max_model_len or self._configured_len or 0
 
     @property
@@ -109,10 +109,10 @@ class TransformersEngine:
         return self._state.started
 
     def start(self, model: str) -> None:
-        """Load `model` (a local folder or hub name); does nothing if it is loaded.
+        """Load `model` (a local folder or hub name); do nothing if it is loaded.
 
         Raises:
-            EngineError: it cannot be loaded, or `max_model_len` exceeds what it can take.
+            EngineError: the model cannot be loaded, or `max_model_len` exceeds its limit.
         """
         if self._state.runs(model):
             return
@@ -138,7 +138,7 @@ class TransformersEngine:
         ends = loaded.generation_config.eos_token_id
         ends = frozenset([ends] if isinstance(ends, int) else ends or ()) | {tokenizer.eos_token_id} - {None}
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0)
-        # What the checkpoint would sample with by default must not add itself to what is asked for.
+        # The checkpoint's default sampling settings must not be added to those of the request.
         loaded.generation_config = GenerationConfig(
             do_sample=False, eos_token_id=sorted(ends) or None, pad_token_id=pad
         )
@@ -173,7 +173,7 @@ class TransformersEngine:
         self.close()
 
     def sleep(self) -> None:
-        """Give the GPU's memory to training: the weights move to host memory. Nothing on CPU.
+        """Free GPU memory for training: move the weights to host memory. Do nothing on CPU.
 
         Raises:
             EngineError: requests are in flight.
@@ -185,7 +185,7 @@ class TransformersEngine:
             self._state.asleep = True
 
     def wake(self) -> None:
-        """Undo `sleep`."""
+        """Move the weights back after `sleep`."""
         self._state.check_running()
         if self._state.asleep:
             self._model.to(self._device)
@@ -194,17 +194,17 @@ class TransformersEngine:
     # ------------------------------------------------------------------ requests
 
     def submit(self, request: Request) -> None:
-        """Queue a request; it is answered by the adapter that is in use.
+        """Queue a request; the current adapter answers it.
 
         Raises:
             PromptTooLong: prompt + max_tokens exceeds `max_model_len`; nothing was queued.
             EngineError: the id is in flight already, the prompt is empty or holds a token outside the vocabulary, or
-                the engine does not run.
+                the engine is not running.
         """
         self._state.admit(request, self._max_model_len, self._vocabulary)
 
     def poll(self) -> list[Completion]:
-        """Answer one batch of what is queued.
+        """Answer one batch of the queued requests.
 
         Raises:
             EngineError: `generate` failed (out of memory: lower `concurrency`); the requests stay queued.
@@ -242,7 +242,7 @@ class TransformersEngine:
         return completions
 
     def _next_batch(self) -> list[Request]:
-        """The request that has waited longest, and those nearest to it in length that fill the batch."""
+        """Return the request that has waited longest, and those nearest to it in length that fill the batch."""
         if not self._state.in_flight:
             return []
         first, *others = self._state.in_flight.values()
@@ -260,7 +260,7 @@ class TransformersEngine:
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Natural-log probabilities of each prompt's tokens 1..T-1 given those before, under the adapter in use.
+        """Return natural-log probabilities of each prompt's tokens 1..T-1 given those before, with the current adapter.
 
         Args:
             prompts: token ids, each of length T >= 2.
@@ -289,10 +289,10 @@ class TransformersEngine:
     # ------------------------------------------------------------------ adapter
 
     def sync(self, adapter: Path | None) -> None:
-        """Answer with this PEFT adapter folder from now on (None: the base model). It stays apart from the weights.
+        """Use this PEFT adapter folder from now on (None: the base model), without merging it into the weights.
 
         Raises:
-            EngineError: requests are in flight, or the folder holds no adapter that fits the model.
+            EngineError: requests are in flight, or the folder has no adapter that fits the model.
         """
         self._state.check_idle("sync")
         self._state.check_awake()
@@ -313,6 +313,6 @@ class TransformersEngine:
                 raise ValueError(f"{len(lost)} weights are missing in it, {len(result.unexpected_keys)} have no place")
         except (RuntimeError, ValueError, KeyError, OSError) as error:
             name = self._state.model
-            self.close()  # the base model may be left half adapted
+            self.close()  # the adapter may be partly loaded
             raise EngineError(f"the adapter {adapter} does not fit the model {name!r}: {error}") from error
         self._model = attached.eval()

@@ -1,4 +1,4 @@
-"""Adapters into a vLLM engine in this process: merged into its weights, or through its LoRA kernels."""
+"""Loading of adapters into a vLLM engine in this process: merged into its weights, or through its LoRA kernels."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from longmab_pl.models.adapter_files import check_adapter, uses_dora
 
 
 class AdapterSlot:
-    """The one adapter that a running vLLM answers with.
+    """The adapter that a running vLLM engine uses.
 
-    vLLM recognizes adapters, and prompts cached under them, by path: every adapter needs a folder of its own.
+    vLLM identifies adapters, and prompts cached with them, by path: every adapter needs its own folder.
 
     Args:
         llm: a `vllm.LLMEngine`.
         model: folder or hub name of its base model.
-        merge_dtype: dtype of weights with the adapter merged into them, or None: LoRA kernels, nothing is merged.
-        max_lora_rank: what vLLM was started with, for errors.
+        merge_dtype: dtype of the merged weights, or None: LoRA kernels, nothing is merged.
+        max_lora_rank: the rank that vLLM was started with, for errors.
     """
 
     def __init__(self, llm: Any, model: str, merge_dtype: str | None, max_lora_rank: int) -> None:
@@ -33,7 +33,7 @@ class AdapterSlot:
         self._seen: dict[Path, str] = {}  # adapter folder -> digest of its content when it was synced
         self._ids = itertools.count(1)  # an id that was used before would silently keep the old adapter
         self.lora: Any = None
-        """What requests carry: a vLLM LoRARequest, or None for the weights as they are."""
+        """The vLLM LoRARequest of every request, or None for the weights as they are."""
 
     def sync(self, adapter: Path | None) -> None:
         """Use this PEFT adapter folder from now on (None: the base model), with an empty prefix cache.

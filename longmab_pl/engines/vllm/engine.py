@@ -1,8 +1,8 @@
 """vLLM inside this process: the default engine, on GPU and on CPU.
 
-One process means no orphan can be left behind, weights can be handed over in memory, and `poll` is a plain loop over
-vLLM's own step. The price is that vLLM shares the process's state, so this module keeps vLLM's hands off it: the
-random generators, the environment and the log output are put back as they were.
+With one process, no orphan can be left behind, weights can be passed in memory, and `poll` is a plain loop over vLLM's
+own step. But vLLM shares the process's state, so this module restores what vLLM changes: the random generators, the
+environment and the log output.
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ from longmab_pl.engines.vllm.launch import LaunchSettings, Running, launch, refu
 from longmab_pl.errors import EngineError
 
 POLL_SECONDS = 0.5
-"""`poll` returns after the step that passes this, even with nothing finished: the caller may want to draw a bar."""
+"""Seconds after which `poll` returns even with nothing finished, so that the caller can update its progress bar."""
 
 
 class VLLMEngine:
     """An `Engine` that runs vLLM in this process, stepping it from `poll`.
 
-    Sampling with seeds: a request's `seed` fixes its random numbers whatever else is in flight, and a request without
-    one gets a seed from the engine's own `seed` and the order of submission; the process's random generators are never
-    touched. Equal random numbers give equal texts unless two tokens are so close that the rounding of bf16 in another
-    batch composition changes which is drawn: submitted in the opposite order, 94 of 96 short texts were the same.
+    A request's `seed` fixes its random numbers whatever else is in flight. A request without one gets a seed from the
+    engine's own `seed` and the order of submission. The process's random generators are never used. Equal random
+    numbers give equal texts unless two tokens are so close that the rounding of bf16 in another batch composition
+    changes which is drawn: submitted in the opposite order, 94 of 96 short texts were the same.
 
     On the CPU build chunked prefill is off: vLLM rewinds a request's random generator after a partial prefill, which
     the CPU generator cannot do ("CPU Generator does not use offset").
 
-    On CPU, when other processes want the cores too, set OMP_WAIT_POLICY=passive before Python starts: threads that
-    spin at every barrier made decoding 18 times slower on a crowded 2-core machine.
+    On CPU, if other processes use the cores too, set OMP_WAIT_POLICY=passive before Python starts: threads that spin at
+    every barrier made decoding 18 times slower on a busy 2-core machine.
 
     Args:
-        concurrency: how many responses are worked on at once (vLLM's max_num_seqs).
+        concurrency: number of responses generated at once (vLLM's max_num_seqs).
         max_model_len: longest prompt plus response, in tokens; None takes the model's own limit.
         kv_cache_gb: memory for the KV cache on CPU, in GiB.
         gpu_memory_utilization: share of the GPU's memory that vLLM may take; leave room for training.
         dtype: dtype of weights and activations; "auto" is bfloat16 on GPU and float32 on CPU, where many processors
-            have no bf16 instructions and a young adapter merged into bf16 weights is partly rounded away.
+            have no bf16 instructions and a small adapter merged into bf16 weights is partly lost to rounding.
         quantization: vLLM's name of a weight quantization of the base model, e.g. "fp8", made while the weights load.
-        enable_prefix_caching: reuse the KV cache of shared prompt beginnings.
-        kv_block_size: tokens in a block of the KV cache; beginnings are shared in whole blocks. None is 32 on CPU
-            (vLLM's own 128 there would share nothing shorter) and vLLM's choice on GPU.
+        enable_prefix_caching: reuse the KV cache of shared prompt prefixes.
+        kv_block_size: tokens in a block of the KV cache; prefixes are shared in whole blocks. None is 32 on CPU
+            (vLLM's default of 128 would share no shorter prefix) and vLLM's choice on GPU.
         max_lora_rank: largest adapter rank (GPU), one of 1, 8, 16, 32, 64, 128, 256, 320, 512.
-        adapter_sync: "merge" puts adapter and base together and reloads the weights in place; "lora" hands the adapter
-            to vLLM's LoRA kernels. "auto" is merge on CPU, where those kernels are 4-11 times slower than the base
-            model, and lora on GPU.
+        adapter_sync: "merge" merges the adapter into the base model and reloads the weights in place; "lora" passes the
+            adapter to vLLM's LoRA kernels. "auto" is merge on CPU, where those kernels are 4-11 times slower than the
+            base model, and lora on GPU.
         enforce_eager: run the model without compilation or CUDA graphs; None does so on CPU only.
-        seed: for requests without a seed of their own.
+        seed: seed for requests without one.
         verbose: show vLLM's own log.
 
     Raises:
@@ -101,7 +101,7 @@ class VLLMEngine:
         self._reset()
 
     def _reset(self) -> None:
-        """Forget everything that belongs to one run of the engine."""
+        """Clear everything that belongs to one run of the engine."""
         self._state = EngineState(self._settings.seed)
         self._run: Running | None = None
         self._adapter: AdapterSlot | None = None
@@ -112,24 +112,24 @@ class VLLMEngine:
 
     @property
     def settings(self) -> LaunchSettings:
-        """What vLLM is started with; what memory it will take can be worked out from that."""
+        """The settings that vLLM is started with; its memory use follows from them."""
         return self._settings
 
     @property
     def concurrency(self) -> int:
-        """How many responses vLLM works on at once."""
+        """Number of responses that vLLM generates at once."""
         return self._settings.concurrency
 
     @property
     def max_model_len(self) -> int:
-        """Longest prompt plus response, in tokens. Before `start`: as configured, 0 where the model's limit counts."""
+        """Longest prompt plus response, in tokens. Before `start`: as configured, 0 if the model's limit applies."""
         if self._run is None:
             return self._settings.max_model_len or 0
         return int(self._run.llm.model_config.max_model_len)
 
     @property
     def weight_format(self) -> str:
-        """As configured: dtype, quantization and how adapters get in, as far as they are not left to the engine."""
+        """The configured dtype, quantization and way of loading adapters, except those left to the engine."""
         s = self._settings
         sync = None if s.adapter_sync == "auto" else s.adapter_sync
         return ", ".join(part for part in (s.dtype, s.quantization, sync) if part)
@@ -139,7 +139,7 @@ class VLLMEngine:
         return self._state.started
 
     def start(self, model: str) -> None:
-        """Load `model` (a local folder or hub name); does nothing if it already runs, and restarts a broken engine.
+        """Load `model` (a local folder or hub name); do nothing if it is running, and restart a broken engine.
 
         Raises:
             EngineError: vLLM is not installed, the model cannot be loaded, or it does not fit; with the likely fix. Or
@@ -172,7 +172,7 @@ class VLLMEngine:
         self.close()
 
     def sleep(self) -> None:
-        """Give the GPU's memory to training: weights move to host memory, the KV cache is dropped. Nothing on CPU.
+        """Free GPU memory for training: move weights to host memory and drop the KV cache. Do nothing on CPU.
 
         Raises:
             EngineError: requests are in flight, or the memory was not freed.
@@ -189,7 +189,7 @@ class VLLMEngine:
             check_freed(run.held, before, free_memory())
 
     def wake(self) -> None:
-        """Take the memory back after `sleep`."""
+        """Move the weights back to the GPU after `sleep`."""
         run = self._running()
         if self._state.asleep:
             with self._failures("woken (is there enough free GPU memory?)"):
@@ -199,12 +199,12 @@ class VLLMEngine:
     # ------------------------------------------------------------------ requests
 
     def submit(self, request: Request) -> None:
-        """Queue a request; it is answered by the adapter that is in use now.
+        """Queue a request; the current adapter answers it.
 
         Raises:
             PromptTooLong: prompt + max_tokens exceeds `max_model_len`; nothing was queued.
             EngineError: the id is in flight already, the prompt is empty or holds a token outside the vocabulary, or
-                the engine does not run.
+                the engine is not running.
         """
         from vllm.sampling_params import RequestOutputKind, SamplingParams
 
@@ -239,10 +239,10 @@ class VLLMEngine:
             raise EngineError(f"vLLM refused request {name!r}: {error}") from error
 
     def poll(self) -> list[Completion]:
-        """Step vLLM until something finishes or half a second has passed; returns what has finished.
+        """Step vLLM until something finishes or half a second has passed, and return the finished completions.
 
         Raises:
-            EngineError: vLLM failed; the engine must be closed and started again, as also after a Ctrl-C in here.
+            EngineError: vLLM failed; the engine must be closed and started again, also after a Ctrl-C during `poll`.
         """
         self._state.check_awake()
         llm = self._running().llm
@@ -253,7 +253,7 @@ class VLLMEngine:
         return finished
 
     def _step(self, llm: Any) -> list[Any]:
-        """One engine step: at most one new token for every running response, or a prefill."""
+        """Run one engine step: at most one new token for every running response, or a prefill."""
         with self._failures("stepped"), isolated_rng():
             return list(llm.step())
 
@@ -270,16 +270,16 @@ class VLLMEngine:
         )
 
     def abort(self) -> None:
-        """Drop every unfinished request. Does nothing when the engine does not run."""
+        """Drop every unfinished request. Do nothing if the engine is not running."""
         if self._run is not None and self._state.in_flight and not self._state.broken:
             with self._failures("asked to drop its requests"):
                 self._run.llm.abort_request(list(self._state.in_flight))
         self._state.in_flight.clear()
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Natural-log probabilities of each prompt's tokens 1..T-1 given those before, under the adapter in use.
+        """Return natural-log probabilities of each prompt's tokens 1..T-1 given those before, with the current adapter.
 
-        Computed afresh: vLLM does not read its prefix cache for these.
+        vLLM does not use its prefix cache for these.
 
         Args:
             prompts: token ids, each of length T >= 2.
@@ -326,9 +326,9 @@ class VLLMEngine:
     # ------------------------------------------------------------------ adapter
 
     def sync(self, adapter: Path | None) -> None:
-        """Answer with this PEFT adapter folder from now on (None: the base model), with an empty prefix cache.
+        """Use this PEFT adapter folder from now on (None: the base model), with an empty prefix cache.
 
-        Every adapter needs a folder of its own: vLLM recognizes adapters and their cached prompts by path.
+        Every adapter needs its own folder: vLLM identifies adapters and their cached prompts by path.
 
         Raises:
             EngineError: requests are in flight, the folder holds no adapter, it was synced before with other content,
@@ -349,7 +349,7 @@ class VLLMEngine:
 
     @contextlib.contextmanager
     def _failures(self, what: str) -> Iterator[None]:
-        """vLLM's state after an exception half-way through is unknown, so the engine counts as broken."""
+        """Mark the engine as broken after an exception in the block: vLLM's state is then unknown."""
         try:
             yield
         except EngineError:

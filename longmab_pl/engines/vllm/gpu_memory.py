@@ -1,4 +1,4 @@
-"""Whether an engine that was put to sleep has really given its GPU memory back."""
+"""The check that a sleeping engine has really freed its GPU memory."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import torch
 from longmab_pl.errors import EngineError
 
 LEAST_FREED = 0.7
-"""Share of what the engine took at its start that sleeping must free: weights and KV cache go, CUDA graphs and kernel
-workspaces stay (about a gigabyte, more than a tenth only of a very small share of a GPU)."""
+"""Share of the engine's memory that sleeping must free. Weights and KV cache are freed; CUDA graphs and kernel
+workspaces stay: about a gigabyte, which is more than a tenth only if the engine has a very small share of a GPU."""
 
 
 def free_memory() -> int:
-    """Bytes that nobody holds on the current GPU, torch's own unused blocks given back first."""
+    """Return the free bytes on the current GPU, after releasing torch's own unused blocks."""
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     return int(torch.cuda.mem_get_info()[0])
 
 
 def check_freed(held: int, free_before: int, free_after: int) -> None:
-    """Compare figures in bytes, taken around falling asleep.
+    """Raise an error if sleeping freed too little memory; all figures are in bytes.
 
     Args:
-        held: what the engine took when it started.
-        free_before: free memory before.
-        free_after: free memory after.
+        held: memory that the engine took when it started.
+        free_before: free memory before sleeping.
+        free_after: free memory after it.
 
     Raises:
-        EngineError: less than `LEAST_FREED` of what the engine holds was freed; training would run out of memory later,
-            at some step that has nothing to do with the cause.
+        EngineError: less than `LEAST_FREED` of the engine's memory was freed; training would run out of memory later,
+            at an unrelated step.
     """
     freed = free_after - free_before
     if freed < LEAST_FREED * held:

@@ -1,4 +1,4 @@
-"""Keeping a library that runs in this process from changing the process: environment and output."""
+"""Isolation of this process's environment and output from a library that runs in it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def isolated_environment() -> Iterator[None]:
-    """Undo changes to the environment other than vLLM's own `VLLM_*` variables, which it reads again later.
+    """Undo changes to the environment at the end of the block, except vLLM's `VLLM_*` variables, which it reads later.
 
-    vLLM sets LD_PRELOAD, LOCAL_WORLD_SIZE and others: meant for its workers, wrong for every other child process.
+    vLLM sets LD_PRELOAD, LOCAL_WORLD_SIZE and others for its workers; they are wrong for every other child process.
     """
     before = dict(os.environ)
     try:
@@ -30,9 +30,9 @@ def isolated_environment() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_output(verbose: bool) -> Iterator[Path | None]:
-    """Send what is written to standard output and error, also by C++ code, to a file that is yielded.
+    """Redirect standard output and error, also of C++ code, to a file, and yield its path.
 
-    The file is there inside the block only. With `verbose` nothing is redirected and None is yielded.
+    The file exists inside the block only. With `verbose` nothing is redirected and None is yielded.
     """
     if verbose:
         yield None

@@ -1,4 +1,4 @@
-"""Starting and stopping vLLM inside this process, and what to do when it does not start."""
+"""Starting and stopping of vLLM inside this process, with the likely fix if it does not start."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from longmab_pl.errors import ConfigError, EngineError
 
 @dataclass(frozen=True)
 class LaunchSettings:
-    """What vLLM is started with; the fields are the arguments of `VLLMEngine`.
+    """The settings that vLLM is started with; the fields are the arguments of `VLLMEngine`.
 
     Raises:
         ConfigError: a setting is out of range, or two contradict each other.
@@ -62,20 +62,20 @@ class LaunchSettings:
         not_negative("engine.seed", self.seed, "it must not be negative")
 
     def weights_dtype(self, on_cpu: bool) -> str:
-        """The dtype that `auto` stands for on this platform."""
+        """Return the dtype of the weights on this platform, with `auto` resolved."""
         if self.dtype != "auto":
             return self.dtype
         return "float32" if on_cpu else "bfloat16"
 
     def merges(self, on_cpu: bool, quantized: str | None = None) -> bool:
-        """Whether adapters are merged into the weights on this platform (else: vLLM's LoRA kernels).
+        """Return whether adapters are merged into the weights on this platform (otherwise: vLLM's LoRA kernels).
 
         Args:
-            on_cpu: the platform.
-            quantized: how the checkpoint itself is quantized, if it is.
+            on_cpu: whether the platform is CPU.
+            quantized: the checkpoint's own quantization, if any.
 
         Raises:
-            ConfigError: a merge is asked for, and the checkpoint is quantized.
+            ConfigError: merging is requested, and the checkpoint is quantized.
         """
         if quantized is not None and self.adapter_sync == "merge":
             raise ConfigError(
@@ -87,7 +87,7 @@ class LaunchSettings:
         return on_cpu and self.quantization is None and quantized is None
 
     def engine_args(self, model: str, on_cpu: bool, merges: bool) -> dict[str, Any]:
-        """Keyword arguments of `vllm.EngineArgs`."""
+        """Return the keyword arguments of `vllm.EngineArgs`."""
         args: dict[str, Any] = {
             "model": model,
             "dtype": self.weights_dtype(on_cpu),
@@ -104,11 +104,11 @@ class LaunchSettings:
         if self.kv_block_size is not None:
             args["block_size"] = self.kv_block_size
         if on_cpu:
-            # Only whole blocks are shared, and vLLM's own 128 tokens on CPU are longer than many a shared beginning.
+            # Only whole blocks are shared, and vLLM's default of 128 tokens on CPU exceeds many shared prefixes.
             args.setdefault("block_size", 32)
             args["kv_cache_memory_bytes"] = int(self.kv_cache_gb * 2**30)
-            # A partial prefill rewinds the request's random generator, which the CPU's cannot do. Without chunked
-            # prefill vLLM raises the token budget of a step to max_model_len by itself.
+            # A partial prefill rewinds the request's random generator, which the CPU generator cannot do. Without
+            # chunked prefill vLLM raises the token budget of a step to max_model_len by itself.
             args["enable_chunked_prefill"] = False
         else:
             args["enable_sleep_mode"] = True
@@ -119,13 +119,13 @@ class LaunchSettings:
 
 @dataclass(frozen=True)
 class Running:
-    """vLLM in this process.
+    """A running vLLM in this process.
 
     Args:
         llm: the `vllm.LLMEngine`.
-        on_cpu: the platform.
-        merge_dtype: dtype of weights with an adapter merged into them; None: adapters go to the LoRA kernels.
-        held: bytes of GPU memory that it took when it started; 0 on CPU.
+        on_cpu: whether it runs on CPU.
+        merge_dtype: dtype of the merged weights; None: adapters use the LoRA kernels.
+        held: bytes of GPU memory taken at the start; 0 on CPU.
         stop: frees everything.
     """
 
@@ -137,16 +137,16 @@ class Running:
 
 
 def launch(model: str, settings: LaunchSettings) -> Running:
-    """Start vLLM in this process, leaving random states and environment as they were.
+    """Start vLLM in this process without changing random states or environment.
 
     Raises:
-        ConfigError: adapters are to be merged into a quantized model.
-        EngineError: vLLM is not installed, the model cannot be loaded or does not fit; with the likely fix.
+        ConfigError: adapters would be merged into a quantized model.
+        EngineError: vLLM is not installed, or the model cannot be loaded or does not fit; with the likely fix.
     """
     if (os.path.isabs(model) or model.startswith(".")) and not Path(model, "config.json").is_file():
         raise EngineError(f"the model folder {model!r} does not exist or holds no config.json; check the path")
     level = "INFO" if settings.verbose else "ERROR"
-    # vLLM reads its variables whenever it likes, so they stay set.
+    # vLLM reads its variables at any time, so they stay set.
     os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_NO_USAGE_STATS="1", VLLM_LOGGING_LEVEL=level)
     set_num_threads = torch.set_num_threads  # vLLM's CPU worker replaces it: its threads are bound while it runs
     quantized = checkpoint_quantization(model)
@@ -157,7 +157,7 @@ def launch(model: str, settings: LaunchSettings) -> Running:
             from vllm import EngineArgs, LLMEngine
             from vllm.platforms import current_platform
 
-            logging.getLogger("vllm").setLevel(level)  # the variable counts at the first import only
+            logging.getLogger("vllm").setLevel(level)  # the variable is read at the first import only
             on_cpu = current_platform.is_cpu()
             merges = settings.merges(on_cpu, quantized)
             free_before = 0 if on_cpu else free_memory()
@@ -174,7 +174,7 @@ def launch(model: str, settings: LaunchSettings) -> Running:
             raise EngineError(_failure(model, error, on_cpu, captured)) from error
 
     def stop() -> None:
-        """Free model and KV cache, and close the one-rank process group that vLLM opened."""
+        """Free the model and the KV cache, and close the one-rank process group that vLLM opened."""
         nonlocal llm
         with isolated_rng(), quiet_output(settings.verbose):
             with contextlib.suppress(Exception):
@@ -188,7 +188,7 @@ def launch(model: str, settings: LaunchSettings) -> Running:
 
 
 def refuse_process_group() -> None:
-    """Refuse to run vLLM inside one of several training processes.
+    """Raise an error if this is one of several training processes.
 
     Raises:
         EngineError: torch.distributed is initialized with more than one process.
@@ -204,10 +204,10 @@ def refuse_process_group() -> None:
 
 
 def refuse_other_gpu() -> None:
-    """Refuse to run vLLM beside a policy that is not on the first GPU.
+    """Raise an error if the policy is not on the first GPU.
 
     Raises:
-        EngineError: torch's current GPU is another.
+        EngineError: torch's current GPU is another one.
     """
     if torch.cuda.is_available() and torch.cuda.is_initialized() and (gpu := torch.cuda.current_device()) != 0:
         raise EngineError(
@@ -217,12 +217,12 @@ def refuse_other_gpu() -> None:
 
 
 def checkpoint_quantization(model: str) -> str | None:
-    """How a checkpoint's own weights are quantized ("bitsandbytes", "awq", ...), or None."""
+    """Return the quantization of a checkpoint's own weights ("bitsandbytes", "awq", ...), or None."""
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(model)
-    except Exception:  # whatever is wrong with it, loading the model will say so
+    except Exception:  # loading the model will report the error
         return None
     found = getattr(config, "quantization_config", None)
     if found is None:
@@ -240,7 +240,7 @@ def _undo_failed_launch(set_num_threads: Callable[[int], None]) -> None:
 
 
 def _failure(model: str, error: Exception, on_cpu: bool, captured: Path | None) -> str:
-    """What went wrong and the likely fix, from vLLM's own words."""
+    """Return the cause and the likely fix, from vLLM's own message."""
     said = str(error).strip() or type(error).__name__
     lower = said.lower()
     room = "kv_cache_gb" if on_cpu else "gpu_memory_utilization"

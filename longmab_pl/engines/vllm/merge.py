@@ -1,4 +1,4 @@
-"""A PEFT adapter folder and its base model put together into plain weights."""
+"""Merging of a PEFT adapter folder into its base model's weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from longmab_pl.errors import EngineError
 
 
 def merged_weights(model: str, adapter: Path, dtype: str) -> dict[str, torch.Tensor]:
-    """The base model's state dict with the adapter added, computed in float32 and rounded once to `dtype`.
+    """Return the base model's state dict with the adapter merged, computed in float32 and rounded once to `dtype`.
 
     Args:
         model: folder or hub name of the base model.
