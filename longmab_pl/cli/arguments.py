@@ -1,4 +1,4 @@
-"""Commands whose options are the parameters of one function."""
+"""Parsing of commands whose options are the parameters of one function."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def call(function: Callable[..., Any], args: Sequence[str]) -> None:
     """Parse a command's arguments by the function's signature and docstring, and call it.
 
     Args:
-        function: what the command does.
+        function: function that runs the command.
         args: the command's name and its arguments.
     """
     from jsonargparse import auto_cli

@@ -1,4 +1,4 @@
-"""`longmab compare`: evaluation results side by side, with confidence intervals and the paired test."""
+"""`longmab compare`: evaluation results side by side, with confidence intervals and a paired test."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def compare(results: list[str], metric: str | None = None, out: str | None = Non
 
     Raises:
         ConfigError: fewer than two results, or two have no task, metric and record in common.
-        DataError: a file is missing or is no evaluation result.
+        DataError: a file is missing or is not an evaluation result.
     """
     if len(results) < 2:
         raise ConfigError(f"compare needs at least two results and was given {len(results)}")
@@ -65,7 +65,7 @@ def run(args: Sequence[str]) -> None:
 
 
 def paths_as_list(args: Sequence[str]) -> list[str]:
-    """`a b --metric f1` as jsonargparse wants a positional list: `["a", "b"] --metric f1`."""
+    """Return arguments with a positional list for jsonargparse: `a b --metric f1` as `["a", "b"] --metric f1`."""
     end = next((i for i, arg in enumerate(args) if arg.startswith("-")), len(args))
     paths, rest = list(args[:end]), list(args[end:])
     if not paths or paths[0].startswith("["):
@@ -74,7 +74,7 @@ def paths_as_list(args: Sequence[str]) -> list[str]:
 
 
 def _console(table: Table) -> Console:
-    """The terminal, or where the output goes to a file one that is as wide as the table."""
+    """Return a console on the terminal, or as wide as the table if the output goes to a file."""
     from rich.measure import Measurement
 
     console = wide_console()
@@ -96,7 +96,7 @@ def _result_file(name: str) -> Path:
 
 
 def _labeled(files: Sequence[Path]) -> list[EvaluationResult]:
-    """The results, each with a label of its own: where two have the same, the folders that differ are added."""
+    """Return the results with unique labels: equal labels get the folder names that differ."""
     found = [EvaluationResult.load(file) for file in files]
     labels = [result.model for result in found]
     if len(set(labels)) == len(labels):
@@ -110,7 +110,7 @@ def _labeled(files: Sequence[Path]) -> list[EvaluationResult]:
 
 
 def _differing_names(files: Sequence[Path]) -> list[str]:
-    """The last part of each path that is not the same in all of them."""
+    """Return the last part of each path that differs between the paths."""
     reversed_parts = [file.parts[::-1] for file in files]
     for parts in zip(*reversed_parts, strict=False):
         if len(set(parts)) > 1:
@@ -119,7 +119,7 @@ def _differing_names(files: Sequence[Path]) -> list[str]:
 
 
 def _asked_differently(first: EvaluationResult, other: EvaluationResult) -> list[str]:
-    """Tasks that both have, asked with another prompt, sampling or cut."""
+    """Return the tasks of both results that differ in prompt, sampling or truncation."""
     shared = first.settings.keys() & other.settings.keys()
     return [name for name in first.settings if name in shared and first.settings[name] != other.settings[name]]
 

@@ -1,4 +1,4 @@
-"""What is wrong with a command line or config file, in one sentence, out of what jsonargparse says of it."""
+"""One-sentence error messages for a command line or config file, made from jsonargparse's messages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STEP = re.compile(
     |Expected\ a\ (?P<type>[^\n]+)\.\ Got\ value:\ (?P<value>[^\n]*)""",
     re.VERBOSE,
 )
-"""A step of a message on its way from the outermost section to the mistake."""
+"""Pattern of one step of a message, from the outermost section to the mistake."""
 
 _NOISE = re.compile(
     r"^\s*(?:- )?(?:Does not validate against any|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|"
@@ -37,17 +37,17 @@ _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false",
 
 
 class OneErrorParser(ArgumentParser):
-    """A parser whose errors fit on a screen, and that takes no abbreviated options: they hide mistakes."""
+    """A parser with short errors and without abbreviated options, which hide mistakes."""
 
     files: ClassVar[Sequence[str]] = ()
-    """Config files of the command, to find the line of a mistake in."""
+    """Config files of the command, in which the line of a mistake is searched."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     @classmethod
     def for_files(cls, files: Sequence[str]) -> type[Self]:
-        """Return this parser for a command with these config files."""
+        """Return a subclass of this parser for a command with these config files."""
         return type(cls.__name__, (cls,), {"files": tuple(files)})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -58,10 +58,10 @@ class OneErrorParser(ArgumentParser):
 
 
 def summary(message: str, own: Collection[str], files: Sequence[str] = ()) -> str:
-    """Return the point of a jsonargparse message: where, what, and the nearest known name.
+    """Return a short form of a jsonargparse message: where, what, and the nearest known name.
 
     Args:
-        message: what jsonargparse says, which repeats the whole configuration for every level of nesting.
+        message: jsonargparse's message, which repeats the whole configuration for every level of nesting.
         own: names of the parser's own options.
         files: config files that may hold the mistake.
     """
@@ -92,7 +92,7 @@ def _no_option(step: re.Match[str], place: list[str], cls: str, own: Collection[
         wrong = names[0].rpartition(".")[2] if names else ""
     else:
         wrong = (step["option"] or step["member"]).rpartition(".")[2]
-        # A subcommand's own name is no part of a setting's.
+        # A subcommand's name is not part of a setting's name.
         group = "" if step.group().startswith("Subcommand") else step["group"]
         what = ".".join(filter(None, (group, step["option"] or step["member"])))
     where = ".".join([*place, what])
@@ -102,7 +102,7 @@ def _no_option(step: re.Match[str], place: list[str], cls: str, own: Collection[
 
 
 def _nearest_option(wrong: str, cls: str, nested: bool, own: Collection[str]) -> str:
-    """The option that is meant: by its earlier name, or the nearest one of the class, the parser, or any class."""
+    """Return the intended option: by its earlier name, or the nearest one of the class, the parser, or any class."""
     names = options_of(_imported(cls)) if cls and not nested else () if nested else own
     if RENAMED.get(wrong) in names:
         return RENAMED[wrong]
@@ -114,7 +114,7 @@ def _nearest_option(wrong: str, cls: str, nested: bool, own: Collection[str]) ->
 
 
 def _near(wrong: str, names: Iterable[str]) -> str:
-    """The nearest name, of options named by sections the last part."""
+    """Return the nearest name; of options with sections, the last part."""
     found = difflib.get_close_matches(wrong, sorted({n.rpartition(".")[2] for n in names} - {wrong}), n=1, cutoff=0.7)
     return found[0] if found else ""
 
@@ -136,7 +136,7 @@ def _is_ours(path: str) -> bool:
 
 
 def _imported(path: str) -> Any:
-    """A class of this package by its path, or None."""
+    """Return a class of this package by its path, or None."""
     module, _, name = path.rpartition(".")
     try:
         return getattr(import_module(module), name)
@@ -145,7 +145,7 @@ def _imported(path: str) -> Any:
 
 
 def _kind(type_name: str) -> str:
-    """A type in words: `<class 'int'>` is a whole number, `typing.Literal['a', 'b']` is a or b."""
+    """Return a type in words: `<class 'int'>` is a whole number, `typing.Literal['a', 'b']` is a or b."""
     name = type_name.removeprefix("<class '").removesuffix("'>")
     if name.startswith("typing.Literal["):
         return " or ".join(re.findall(r"'([^']*)'", name))
@@ -161,17 +161,17 @@ def _own_options(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _key(name: str) -> str:
-    """The pattern of a key in YAML."""
+    """Return the pattern of a key in YAML."""
     return rf"(?:^|[\s{{,]){re.escape(name)}\s*:"
 
 
 def _pair(name: str, value: str) -> str:
-    """The pattern of a key with this value."""
+    """Return the pattern of a key with this value in YAML."""
     return rf"{_key(name.rpartition('.')[2])}\s*[\"']?{re.escape(value)}[\"']?\s*(?:$|[,}}#])"
 
 
 def _line_of(pattern: str, place: Sequence[str], files: Iterable[str]) -> str:
-    """`FILE:LINE: ` of the pattern's first match within a section, or nothing where no config file has one."""
+    """Return `FILE:LINE: ` of the pattern's first match within a section, or "" if no config file has one."""
     for name in files:
         path = Path(name)
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
@@ -183,7 +183,7 @@ def _line_of(pattern: str, place: Sequence[str], files: Iterable[str]) -> str:
 
 
 def _start_of(place: Sequence[str], text: str) -> int:
-    """The line, from 0, on which the innermost section of a place begins in YAML."""
+    """Return the line, from 0, on which the innermost section of a place begins in YAML."""
     import yaml
 
     try:
@@ -200,13 +200,13 @@ def _start_of(place: Sequence[str], text: str) -> int:
 
 
 def _member(node: Any, key: str) -> Any:
-    """The value of a key in a YAML mapping, or None."""
+    """Return the value of a key in a YAML mapping, or None."""
     pairs = node.value if node is not None and node.id == "mapping" else ()
     return next((value for name, value in pairs if name.value == key), None)
 
 
 def _as_said(message: str, files: Sequence[str]) -> str:
-    """The message without what it repeats."""
+    """Return the message without its repetitions."""
     if len(files) == 1:
         message = message.replace('"<unicode string>"', files[0])
     kept = [line.strip() for line in message.splitlines() if line.strip() and not _NOISE.match(line)]

@@ -1,4 +1,4 @@
-"""Config files of a command: those that come with the package are found by name."""
+"""Config files of a command; those shipped with the package are found by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from longmab_pl.errors import ConfigError
 
 
 def shipped_config(name: str) -> str:
-    """Return the path of a config: a file as it is, or `demo` / `demo.yaml` among those that come with the package.
+    """Return the path of a config: an existing file, or one shipped with the package by name (`demo`, `demo.yaml`).
 
     Raises:
         ConfigError: there is no such file.
@@ -26,10 +26,10 @@ def shipped_config(name: str) -> str:
 
 
 def resolve_configs(args: Sequence[str]) -> list[str]:
-    """Return the arguments with the path of each config in place of its name.
+    """Return the arguments with each config's name replaced by its path.
 
     Raises:
-        ConfigError: a config is not there.
+        ConfigError: a config does not exist.
     """
     resolved: list[str] = []
     for arg in args:

@@ -1,5 +1,5 @@
-"""`longmab doctor`: will this configuration run on this machine? Looks at everything that can be seen without loading
-weights, and works out the memory of each phase."""
+"""`longmab doctor`: check whether a configuration runs on this machine, without loading weights, and compute the
+memory of each phase."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def diagnose(args: Sequence[str]) -> int:
             instead of this machine.
 
     Returns:
-        the exit status: 0, or 1 if something will fail.
+        the exit status: 0, or 1 if a check fails.
     """
-    # The hub client announces every attempt to reach a hub; whether it was reached is said below.
+    # The hub client logs every attempt to reach a hub; the report says whether it was reached.
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     cli = ParseOnlyCLI([*args, "--seed_everything=false"], _add_arguments, "Exit status 1 if the run will fail.")
     config = cli.config

@@ -1,4 +1,4 @@
-"""`longmab evaluate`: an evaluation of any model on its own."""
+"""`longmab evaluate`: an evaluation of any model, without training."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def evaluate(
 ) -> dict[str, EvaluationResult]:
     """Evaluate a model, with or without an adapter, and print tables with confidence intervals.
 
-    A run that was cut off continues when the same command is given again: finished predictions are kept and not asked
-    for again, and where all are there the model is not even loaded.
+    An interrupted run continues when the same command is given again: finished predictions are kept and not asked
+    again. If all are there, the model is not loaded.
 
     Args:
         model: a local folder, a hub name, or bundled:smollm2-135m-instruct.
-        suite: what to ask, a class path with its settings: longmab_pl.evaluation.QASuite, LongBenchSuite,
+        suite: the tasks, a class path with its settings: longmab_pl.evaluation.QASuite, LongBenchSuite,
             LongBenchV2Suite, LongBenchProSuite, RULERSuite, NeedleSuite, InfiniteBenchSuite, InfiniteBenchTasksSuite,
             MRCRSuite or NoLiMaSuite (`--suite.help CLASS` shows the settings), or one of your own. Several suites, with
             different names, are given as a list.
@@ -57,21 +57,21 @@ def evaluate(
         train: training records; warns where evaluation questions or contexts occur in them.
         out: folder for predictions and results, a folder for each suite in it; the folder of one of a run's evaluations
             (RUN/evaluations/after-round-2) reuses its predictions. Default: runs/evaluations/, named after the model.
-        overwrite: throw away predictions in that folder that were made with other settings.
-        engine: another engine than vLLM in this process, or that one with further settings; the five settings below
-            are then not used.
-        dtype: of the weights; auto is float32 on CPU, bfloat16 on GPU.
-        concurrency: answers worked on at once.
+        overwrite: delete predictions in that folder that were made with other settings.
+        engine: another engine than vLLM in this process, or vLLM with further settings; the five settings below are
+            then not used.
+        dtype: dtype of the weights; auto is float32 on CPU, bfloat16 on GPU.
+        concurrency: number of answers generated at once.
         max_model_len: longest prompt and answer together, in tokens. Default: the model's own limit.
-        kv_cache_gb: on CPU: memory for the KV cache, in GiB.
-        gpu_memory_utilization: on GPU: share of its memory that vLLM may take.
+        kv_cache_gb: memory for the KV cache on CPU, in GiB.
+        gpu_memory_utilization: share of the GPU's memory that vLLM may take.
 
     Returns:
         The results by suite name, which are also in `<out>/<suite>/result.json`.
 
     Raises:
-        ConfigError, DataError: a setting, the data or the adapter cannot be used; said before the model is loaded.
-        EngineError: the engine cannot start, or failed; what had finished is on disk.
+        ConfigError, DataError: a setting, the data or the adapter cannot be used; raised before the model is loaded.
+        EngineError: the engine cannot start, or failed; finished predictions are on disk.
     """
     suites = suite if isinstance(suite, list) else [suite]
     _check_names(suites)
@@ -116,7 +116,7 @@ def run(args: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class _Evaluator:
-    """Gets results from what is on disk and, where that is not all, from the engine."""
+    """An evaluator that takes predictions from disk, and asks the engine only for the missing ones."""
 
     candidate: EvaluatedModel
     engine: Engine
@@ -145,7 +145,7 @@ class _Evaluator:
         }
 
     def _options(self, name: str) -> dict[str, Any]:
-        # Predictions are found again under this, so it names the weights too, not only the folder.
+        # Predictions are stored under this name, so it identifies the weights too, not only the folder.
         model = self.candidate.identity(self.engine.weight_format)
         return {"model": model, "predictions": self.folder / name, "overwrite": self.overwrite}
 
@@ -165,12 +165,12 @@ class _Evaluator:
 
 
 def _with_costs_of(file: Path, result: EvaluationResult) -> EvaluationResult:
-    """The result with the time and tokens of the run that made its predictions, if that run wrote them down."""
+    """Return the result with the time and tokens of the run that made its predictions, if that run recorded them."""
     try:
         earlier = EvaluationResult.load(file)
     except DataError:
         return result
-    written = json.loads(json.dumps(result.settings))  # as the file's are: lists where there were tuples
+    written = json.loads(json.dumps(result.settings))  # as in the file: lists in place of tuples
     if earlier.settings != written or _asked(earlier) != _asked(result):
         return result
     costs = ("seconds", "prompt_tokens", "cached_tokens", "completion_tokens")

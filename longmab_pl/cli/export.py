@@ -1,4 +1,4 @@
-"""`longmab export`: a trained adapter as other programs load it."""
+"""`longmab export`: a trained adapter in the formats of other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`longmab inspect`: what of a data set will be trained or asked, token by token."""
+"""`longmab inspect`: the tokens of a data set that will be trained or asked."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ def inspect(
     Args:
         source: preference pairs or question-answering records: a file, a folder or a hub data set.
         model: the model whose tokenizer and chat template are used.
-        rows: how many rows; null: all.
-        json: one JSON object a row in place of colored text.
-        split: of a folder or a data set.
+        rows: number of rows; null: all.
+        json: print one JSON object per row in place of colored text.
+        split: split of a folder or a data set.
         columns: of preference pairs, the data's names: {question: ask, chosen: good, rejected: bad}.
         fields: of records, the data's names: {question: ask, context: body}.
         template_arguments: further variables of the chat template: {enable_thinking: false}.
-        max_length: most tokens of a pair's prompt and longer answer. Default: what the model takes.
-        chunk_size: tokens of a record's chunk.
-        max_tokens: tokens that are kept free for the answer to a record.
-        prompt_format: of records, reason (then answer) or direct.
+        max_length: maximum tokens of a pair's prompt and longer answer. Default: the model's limit.
+        chunk_size: tokens in a chunk of a record.
+        max_tokens: tokens reserved for the answer to a record.
+        prompt_format: prompt format of records, reason (then answer) or direct.
 
     Raises:
         ConfigError, DataError: there is no such model or source.

@@ -1,4 +1,4 @@
-"""Rows of a data set as they will be trained or asked, token by token."""
+"""Rows of a data set, token by token, as they will be trained or asked."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class InspectedPair:
     """A preference row as it will be trained.
 
     Args:
-        line: its line in the file (row number where there are none).
+        line: line in the file (row number if there are no lines).
         kind: `preference`.
         prompt: the prompt as the model reads it, control tokens included; None for a row that is left out.
-        prompt_ids: its token ids.
-        chosen: the better answer's text.
-        chosen_ids: its token ids, its end token included.
+        prompt_ids: token ids of the prompt.
+        chosen: text of the better answer.
+        chosen_ids: token ids of the better answer, with its end token.
         chosen_tokens: the same tokens as text.
-        chosen_compared: which of them are compared; the others are only read.
-        rejected, rejected_ids, rejected_tokens, rejected_compared: likewise of the worse answer.
-        skipped: why the row is left out; None where it is trained on.
+        chosen_compared: which of them the loss compares; the others are context only.
+        rejected, rejected_ids, rejected_tokens, rejected_compared: the same for the worse answer.
+        skipped: why the row is left out; None if it is trained on.
     """
 
     line: int
@@ -64,15 +64,15 @@ class InspectedRecord:
     """A question-answering record as it will be asked.
 
     Args:
-        line: its line in the file (row number where there are none).
+        line: line in the file (row number if there are no lines).
         kind: `record`.
         prompt: the whole context with the question as the model reads it; None for a record that is left out.
-        prompt_ids: its token ids.
+        prompt_ids: token ids of the prompt.
         answers: the gold answers.
         chunks: the arms of the bandit: index, characters [start, end), tokens and text of each.
-        cut_tokens: tokens that are cut from the middle of the context so that prompt and answer fit the model.
+        cut_tokens: number of tokens cut from the middle of the context so that prompt and answer fit the model.
         chosen, chosen_ids, chosen_tokens, rejected, rejected_ids, rejected_tokens: None; a record has no answers yet.
-        skipped: why the record is left out; None where it is asked.
+        skipped: why the record is left out; None if it is asked.
     """
 
     line: int
@@ -92,7 +92,7 @@ class InspectedRecord:
 
 
 def kind_of(source: str, split: str = "train", columns: Mapping[str, str] | None = None) -> Kind:
-    """Whether a source holds preference pairs or records, by its first row that is an object."""
+    """Return whether a source holds preference pairs or records, by its first row that is an object."""
     mapping = check_columns(columns)
     for row in itertools.islice(open_source(source, split), 100):
         if isinstance(row.value, dict):
@@ -112,15 +112,15 @@ def inspected_pairs(
     split: str = "train",
     columns: Mapping[str, str] | None = None,
 ) -> Iterator[InspectedPair]:
-    """Yield every preference row as it will be trained, and those that will not be with the reason.
+    """Yield every preference row as it will be trained, or with the reason why it is left out.
 
     Args:
-        source: as of `pairs.readers.read_preferences`.
-        tokenizer: the policy's.
-        max_length: most tokens of prompt and longer answer; None: no limit.
+        source: as for `pairs.readers.read_preferences`.
+        tokenizer: the policy's tokenizer.
+        max_length: maximum tokens of prompt and longer answer; None: no limit.
         arguments: further variables of the chat template.
-        split: of a folder or a data set.
-        columns: the data's names where they are others.
+        split: split of a folder or a data set.
+        columns: the data's column names, if they differ.
     """
     for row in read_preferences(source, split, columns):
         if isinstance(row, BadRecord):
@@ -164,17 +164,17 @@ def inspected_records(
     split: str = "train",
     fields: Mapping[str, str] | None = None,
 ) -> Iterator[InspectedRecord]:
-    """Yield every record as it will be asked, and those that will not be with the reason.
+    """Yield every record as it will be asked, or with the reason why it is left out.
 
     Args:
-        source: as of `data.readers.read_records`.
-        tokenizer: the model's.
-        limit: tokens that the model takes; None: as many as there are.
+        source: as for `data.readers.read_records`.
+        tokenizer: the model's tokenizer.
+        limit: the model's limit in tokens; None: no limit.
         prompt_format: how context and question become a prompt.
-        max_tokens: tokens that are kept free for the answer.
-        chunk_size: tokens of a chunk.
-        split: of a folder or a data set.
-        fields: the data's names where they are others.
+        max_tokens: tokens reserved for the answer.
+        chunk_size: tokens in a chunk.
+        split: split of a folder or a data set.
+        fields: the data's field names, if they differ.
     """
     for line, record in checked_records(source, split, fields):
         if isinstance(record, BadRecord):
@@ -209,17 +209,17 @@ def _record(
 
 
 def as_json(row: InspectedPair | InspectedRecord) -> str:
-    """One line of JSON."""
+    """Return a row as one line of JSON."""
     return json.dumps(asdict(row), ensure_ascii=True)
 
 
 def decoded(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    """Token ids as text, control tokens included."""
+    """Return token ids as text, control tokens included."""
     return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
-    """Each token as text; one that is only a part of a character by its name in the vocabulary."""
+    """Return each token as text; a token that is only a part of a character as its name in the vocabulary."""
     texts = [decoded(tokenizer, [number]) for number in ids]
     names = tokenizer.convert_ids_to_tokens(list(ids))
     return [str(name) if "\ufffd" in text or not text else text for text, name in zip(texts, names, strict=True)]

@@ -1,4 +1,4 @@
-"""Inspected rows for a person at a terminal."""
+"""Printing of inspected rows on a terminal."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _SHOWN_OF_A_PROMPT = 400
-"""Tokens of a prompt that are shown, half from each end."""
+"""Number of shown tokens of a prompt, half from each end."""
 
 _SHOWN_TOKENS = 400
-"""Tokens of an answer that are shown."""
+"""Number of shown tokens of an answer."""
 
 
 def show(row: InspectedPair | InspectedRecord, tokenizer: PreTrainedTokenizerBase, console: Console) -> None:
-    """Print a row: control tokens stand out, compared tokens are green and red, all others are dim.
+    """Print a row: control tokens are highlighted, compared tokens are green and red, all others are dim.
 
     Args:
-        row: what will be trained or asked.
-        tokenizer: knows its control tokens.
-        console: to print on.
+        row: the row to print.
+        tokenizer: tokenizer of the row, for its control tokens.
+        console: console to print on.
     """
     console.print(Text(f"line {row.line}  {row.kind}", style="bold"))
     if row.skipped is not None:
@@ -65,7 +65,7 @@ def _show_record(row: InspectedRecord, console: Console) -> None:
 
 
 def _prompt(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> Text:
-    """A prompt's both ends, in which what is a control token, and not only spelled like one, stands out."""
+    """Return both ends of a prompt, with real control tokens highlighted (not texts spelled like them)."""
     control = set(control_tokens(tokenizer).ids.values())
     half = _SHOWN_OF_A_PROMPT // 2
     parts = [ids] if len(ids) <= _SHOWN_OF_A_PROMPT else [ids[:half], ids[-half:]]
@@ -81,7 +81,7 @@ def _prompt(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> Text:
 
 
 def _answer(tokens: Sequence[str], compared: Sequence[bool], color: str) -> Text:
-    """Tokens with a thin bar between them; those that are only read are dim."""
+    """Return tokens with a thin bar between them; tokens that the loss does not compare are dim."""
     text = Text()
     for place, (token, counts) in enumerate(zip(tokens[:_SHOWN_TOKENS], compared, strict=False)):
         text.append("|" if place else "", style="dim")

@@ -1,4 +1,4 @@
-"""`longmab fit` and `longmab validate` under LightningCLI, and the same config parsed without a Trainer."""
+"""`longmab fit` and `longmab validate` with LightningCLI, and parsing of the same config without a Trainer."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ AddArguments = Callable[[LightningArgumentParser], None]
 
 
 class ConfigParser(OneErrorParser, LightningArgumentParser):
-    """LightningCLI's parser, with errors that fit on a screen and no abbreviated options."""
+    """LightningCLI's parser with short errors and without abbreviated options."""
 
 
 class LongMabCLI(LightningCLI):
-    """LightningCLI for `DPOModule` and a data module of pairs."""
+    """The LightningCLI for `DPOModule` and a data module of pairs."""
 
     def __init__(self, args: Sequence[str], **settings: Any) -> None:
         super().__init__(
@@ -67,7 +67,7 @@ class LongMabCLI(LightningCLI):
             config.ckpt_path = checkpoint_to_resume(config.ckpt_path, run_folder(config), config.checkpoint.dirpath)
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Hold the run folder for the whole of `fit`: two runs in one would overwrite each other's files."""
+        """Lock the run folder during `fit`: two runs in one folder would overwrite each other's files."""
         held: AbstractContextManager[None] = nullcontext()
         if subcommand == "fit" and _is_first_process():
             held = folder_lock(run_folder(self.config[subcommand]), "a training run")
@@ -84,12 +84,12 @@ class LongMabCLI(LightningCLI):
 
 
 class ParseOnlyCLI(LongMabCLI):
-    """The sections of `fit`, parsed for another command; no Trainer is made.
+    """A parser of the sections of `fit` for another command; no Trainer is made.
 
     Args:
-        args: of the command, its name first.
+        args: arguments of the command, its name first.
         add_arguments: adds the command's own options.
-        description: what the command does.
+        description: description of the command.
     """
 
     def __init__(self, args: Sequence[str], add_arguments: AddArguments, description: str) -> None:
@@ -107,7 +107,7 @@ class ParseOnlyCLI(LongMabCLI):
 
 
 def _is_first_process() -> bool:
-    """Return whether this process is the first of a run's: launchers number the others."""
+    """Return whether this process is the first of a run; launchers number the others."""
     return all(environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
 
@@ -117,15 +117,15 @@ def run_folder(config: Any) -> Path:
 
 
 def checkpoint_to_resume(asked: Any, run: Path, folder: str | None = None) -> str | None:
-    """Return the path of the checkpoint to go on from, None for a new run.
+    """Return the path of the checkpoint to resume from, or None for a new run.
 
     Args:
-        asked: `--ckpt_path`: a file, or `last` or `best` for the run's own.
+        asked: value of `--ckpt_path`: a file, or `last` or `best` for the run's own.
         run: the run folder.
-        folder: of its checkpoints, if not the usual one.
+        folder: folder of its checkpoints, if not the usual one.
 
     Raises:
-        ConfigError: there is no such checkpoint; names those that are there.
+        ConfigError: there is no such checkpoint; the message names the existing ones.
     """
     if asked is None:
         return None
@@ -139,15 +139,15 @@ def checkpoint_to_resume(asked: Any, run: Path, folder: str | None = None) -> st
 
 
 def total_epochs(data: LightningDataModule, model: DPOModule, asked: int | None) -> int | None:
-    """Return how many epochs a run has.
+    """Return the number of epochs of a run.
 
     Args:
-        data: the data module, which counts them if it is one of this package's.
-        model: its phases say how many epochs a round has, if they say it.
-        asked: `trainer.max_epochs`.
+        data: the data module, which sets the number if it is one of this package's.
+        model: the module, whose phases may set the epochs of a round.
+        asked: value of `trainer.max_epochs`.
 
     Raises:
-        ConfigError: two of them say it, and not the same.
+        ConfigError: two of them set different numbers.
     """
     if not isinstance(data, PairDataModule):
         return asked
@@ -161,7 +161,7 @@ def total_epochs(data: LightningDataModule, model: DPOModule, asked: int | None)
 
 
 def run(args: Sequence[str]) -> None:
-    """Run `fit` or `validate`, whichever the first argument names."""
+    """Run `fit` or `validate`, as named by the first argument."""
     quiet_lightning()
     parser_kwargs = {name: {"default_env": False} for name in LongMabCLI.subcommands()}
     LongMabCLI(resolve_configs(args), seed_everything_default=0, parser_kwargs=parser_kwargs)

@@ -16,7 +16,7 @@ from longmab_pl.shown import printable, quoted, shown
 
 @dataclass(frozen=True)
 class Command:
-    """A command: its name, what it does in one line, and the module whose `run` takes its name and arguments."""
+    """A command: its name, a one-line description, and the module whose `run` takes its name and arguments."""
 
     name: str
     help: str
@@ -79,7 +79,7 @@ _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run one command; an error that a person can act on is printed without a traceback, with exit status 2.
+    """Run one command; an error that the user can fix is printed without a traceback, with exit status 2.
 
     Args:
         args: the command's name and its arguments; None: those of this process.
@@ -96,7 +96,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def overview() -> str:
-    """Return the names of all commands and what each does, a line each."""
+    """Return the names and descriptions of all commands, one per line."""
     lines = ["usage: longmab COMMAND [options]     (longmab COMMAND --help says more, longmab --version which)", ""]
     return "\n".join(lines + [f"  {command.name:<12}{command.help}" for command in COMMANDS])
 
@@ -122,7 +122,7 @@ def _unknown(name: str) -> str:
 
 
 def _actionable(error: BaseException | None) -> str | None:
-    """What the package itself, or the disk, says behind what a library made of it."""
+    """Return the message of the package's or the disk's error that caused this one, or None."""
     while error is not None:
         if isinstance(error, LongMabError):
             return str(error)

@@ -1,4 +1,4 @@
-"""`longmab pairs`: a round's pairs again, by another rule."""
+"""`longmab pairs`: the pairs of finished rounds, made again by another rule."""
 
 from __future__ import annotations
 
@@ -48,23 +48,23 @@ def pairs(
 ) -> None:
     """Make the preference pairs of rounds again, by another rule or in another form, without asking the model.
 
-    Of a round that is not finished, the finished records count. Every setting that is left out is the round's own.
+    Of an unfinished round, the finished records are used. The default of every setting is the round's own value.
 
     Args:
         source: a run folder (trainer.default_root_dir; all its rounds) or one round's folder in it.
         output: the file to write, .jsonl or .parquet; datasets.load_dataset reads it and TRL's DPOTrainer takes it.
-        format: jsonl or parquet. Default: by the file's name.
+        format: jsonl or parquet. Default: from the file's name.
         style: conversational (messages) or plain (texts, with the chat template written out in the prompt).
-        max_prompt_length: tokens for prompt and longest answer together; the context is cut in the middle.
-        by: name of the reward that is compared, of those that the round stored.
-        min_margin: the least difference of the two values.
-        pairs_per_record: at most so many pairs of a record.
-        max_length_ratio: the longer answer has at most so many times the tokens of the shorter.
-        max_length_difference: the answers differ by at most so many tokens.
+        max_prompt_length: maximum tokens of prompt and longest answer together; the context is cut in the middle.
+        by: name of the compared reward, one of those that the round stored.
+        min_margin: minimum difference of the two values.
+        pairs_per_record: maximum number of pairs of a record.
+        max_length_ratio: maximum ratio of the longer answer's tokens to the shorter one's.
+        max_length_difference: maximum difference of the answers' lengths, in tokens.
         distinct: pairs count as the same with similar text or with equal answer on both sides.
         max_similarity: texts are similar above this share of common words.
-        train: the training records, if they are no longer where they were.
-        model: the model whose tokenizer counts, if it is no longer where it was.
+        train: the training records, if they have moved.
+        model: the model whose tokenizer counts tokens, if it has moved.
 
     Raises:
         ConfigError, DataError: no such rounds, changed records, or a setting out of range.
@@ -147,7 +147,7 @@ def _write_round(
 
 
 def _rounds(source: Path) -> Iterator[RoundFolder]:
-    """The rounds of a run folder in their order, or the one of a round's folder."""
+    """Yield the rounds of a run folder in order, or the one round of a round's folder."""
     folder = source / ROUNDS
     if not folder.is_dir():
         if not source.is_dir():
@@ -170,10 +170,10 @@ def _rounds(source: Path) -> Iterator[RoundFolder]:
 
 
 def _records(train: str, digests: dict[str, str], fields: dict[str, str] | None, split: str) -> dict[str, QARecord]:
-    """A round's records by id, in the round's order.
+    """Return a round's records by id, in the round's order.
 
     Raises:
-        DataError: the source is not there, or holds other records by now.
+        DataError: the source does not exist, or its records have changed.
     """
     try:
         read = read_records(train, on_bad_record="skip", split=split, fields=fields)
@@ -199,11 +199,11 @@ def _tokenizer(model: str) -> Any:
 
 
 def _changed(described: Any, given: dict[str, Any]) -> PairRule:
-    """Return a round's pair rule with the settings that the command line gives.
+    """Return a round's pair rule with the settings of the command line.
 
     Raises:
         ConfigError: the rule has no such setting.
-        DataError: it is none of the package's rules.
+        DataError: the rule is not one of the package's.
     """
     rule: Any = rebuild(described, PairRule)  # type: ignore[type-abstract]
     unknown = set(given) - {field.name for field in fields(rule)}

@@ -1,4 +1,4 @@
-"""Libraries' own bars, tips and notices about their internals, silenced: what a person can act on stays."""
+"""Silencing of libraries' progress bars, tips and internal notices; messages that a user can act on stay."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import warnings
 
 
 def quiet_transformers() -> None:
-    """Hide the bars over weights that are loaded."""
+    """Hide the progress bars of loading weights."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
 
 
 def quiet_lightning() -> None:
-    """Hide what Lightning says about this package's own settings, for commands that use its Trainer or parser."""
+    """Hide Lightning's notices about this package's own settings, for commands that use its Trainer or parser."""
     quiet_transformers()
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_NoAdvertising())
     for message in (
         "LightningCLI's args parameter is intended",  # `main(args)` is called from Python in tests and notebooks
         ".*isinstance\\(treespec, LeafSpec\\).*",
-        # vLLM opens a process group of one rank; evaluation scores are the same on every rank anyway.
+        # vLLM opens a process group of one rank; evaluation scores are the same on every rank.
         r"It is recommended to use `self.log\('eval/",
-        "Checkpoint directory .* exists and is not empty",  # so it is on every resume
+        "Checkpoint directory .* exists and is not empty",  # true on every resume
         "The .*dataloader.* does not have many workers",  # pairs are tokenized already
         "Be aware that when using `ckpt_path`",
     ):

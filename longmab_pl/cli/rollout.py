@@ -25,17 +25,17 @@ from longmab_pl.sigterm import sigterm_interrupts
 def roll_out_round(
     data: RolloutDataModule, model: str, run: Path, *, adapter: str | None = None, number: int = 1
 ) -> Path:
-    """Make one round with a model as it is, without training, and print what it gave.
+    """Make one round with a model without training, and print its metrics.
 
-    The round has the records, seeds and folder that `fit` would give it, so a `fit` with the same settings in the same
-    run folder begins with a first round that was rolled out by the base model here.
+    The round has the records, seeds and folder that it would have in `fit`. So a `fit` with the same settings in the
+    same run folder reuses a first round that was rolled out by the base model here.
 
     Args:
         data: the settings of the rollout.
-        model: as in `DPOModule`.
+        model: the base model, as in `DPOModule`.
         run: the run folder.
-        adapter: a PEFT folder to answer with; None: the base model.
-        number: which round, from 1.
+        adapter: folder of the PEFT adapter that answers; None: the base model.
+        number: number of the round, from 1.
 
     Returns:
         The round's folder.

@@ -10,10 +10,10 @@ from longmab_pl.data.synthesis import write_dataset
 
 
 def synthesize(folder: str, train: int = 240, eval: int = 100, passages: int = 6, seed: int = 0) -> None:
-    """Write a synthetic multi-passage QA set (train.jsonl, eval.jsonl) whose answers stand in invented documents.
+    """Write a synthetic multi-passage QA set (train.jsonl, eval.jsonl) whose answers are in invented documents.
 
     Args:
-        folder: where to write.
+        folder: folder to write to.
         train: number of training records.
         eval: number of evaluation records (no entity of theirs occurs in training).
         passages: passages per context; about 50 tokens each, so 300 make 15k tokens.

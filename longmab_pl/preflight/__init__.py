@@ -1,1 +1,1 @@
-"""Checks before a run: versions, hardware, inputs, and the memory of each phase."""
+"""Preflight checks: versions, hardware, inputs, and the memory of each phase."""

@@ -1,4 +1,4 @@
-"""Whether a run's memory budget fits, and which setting to change to what where it does not."""
+"""Advice on a run's memory budget: which phases do not fit, and which setting to change."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from longmab_pl.training.module import DPOModule
 
 @dataclass(frozen=True)
 class Finding:
-    """What one look at the configuration found: `level` is "ok", "warn" or "fail"."""
+    """The result of one check of the configuration: `level` is "ok", "warn" or "fail"."""
 
     level: Literal["ok", "warn", "fail"]
     text: str
 
 
 def judge(budget: Budget, model: DPOModule, data: Any) -> list[Finding]:
-    """Which phases do not fit, and which setting to change to what.
+    """Return the phases that do not fit, and for each the setting to change and its new value.
 
     Args:
-        budget: of the run.
+        budget: memory budget of the run.
         model: the module.
         data: the data module.
     """
@@ -67,7 +67,7 @@ def _judge_engine(budget: Budget) -> list[Finding]:
 
 
 def _fix(phase: int, budget: Budget, model: DPOModule, data: Any) -> str:
-    """The change that brings one phase below the margin."""
+    """Return the change that brings one phase below the margin."""
     over = budget.totals[phase] - budget.capacity * (1 - MARGIN)
     if budget.device != "GPU" and (smaller := _smaller_cache(budget, over)) is not None:
         return smaller
@@ -84,7 +84,7 @@ def _fix(phase: int, budget: Budget, model: DPOModule, data: Any) -> str:
 
 
 def _smaller_cache(budget: Budget, over: float) -> str | None:
-    """On a CPU the KV cache stays all the time, so it can give way in every phase, if one answer still fits."""
+    """Return a smaller KV cache that helps in every phase (a CPU engine never sleeps), if one answer still fits."""
     if budget.engine is None or budget.engine_settings is None:
         return None
     smaller = budget.engine.kv_cache - over
@@ -108,7 +108,7 @@ def _fix_rollout(budget: Budget, model: DPOModule, over: float) -> str:
 
 
 def _shorter(budget: Budget, data: Any) -> str | None:
-    """The change that makes batches short enough, or None if that would leave next to nothing of them."""
+    """Return the change that makes batches short enough, or None if they would be too short to be useful."""
     longest = budget.longest_batch
     if longest < 512:
         return None

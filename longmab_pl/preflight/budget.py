@@ -1,4 +1,4 @@
-"""The memory budget of a configured run: what its phases hold, side by side."""
+"""The memory budget of a configured run, by phase."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from longmab_pl.training.module import DPOModule
 from longmab_pl.training.reference import FROZEN_COPIES, WITHIN_POLICY
 
 MARGIN = 0.05
-"""Share of the memory that should stay free: fragmentation, and what the formulae do not see."""
+"""Share of the memory that should stay free, for fragmentation and for what the formulae leave out."""
 
 PHASES = ("rollout", "reference", "training")
-"""Rollout or evaluation (engine awake), the reference pass and the training step (engine asleep)."""
+"""Names of the phases: rollout or evaluation (engine awake), reference pass and training step (engine asleep)."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One thing in memory: bytes in each of `PHASES`, and the settings that decide them."""
+    """One item in memory: bytes in each of `PHASES`, and the settings that determine them."""
 
     name: str
     phases: tuple[float, float, float]
@@ -42,18 +42,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a device holds by phase.
+    """The memory use of a device by phase.
 
     Args:
         device: "GPU" or "host memory".
-        lines: what is in it.
+        lines: the items in memory.
         total: bytes of the device.
         capacity: of those, bytes that this run may use.
         engine: how vLLM divides its share, or None without an engine in this process.
-        engine_settings: what that was worked out from.
+        engine_settings: the settings from which `engine` was computed.
         training: the trainer's settings.
-        size: the model's.
-        host: bytes of host memory that a GPU run needs besides; 0 on a CPU.
+        size: size of the model.
+        host: additional bytes of host memory that a GPU run needs; 0 on a CPU.
     """
 
     device: str
@@ -68,12 +68,12 @@ class Budget:
 
     @property
     def totals(self) -> tuple[float, ...]:
-        """Bytes by phase."""
+        """Total bytes by phase."""
         return tuple(sum(line.phases[i] for line in self.lines) for i in range(len(PHASES)))
 
     @property
     def longest_batch(self) -> int:
-        """The most tokens of a packed batch with which the training step still fits, with the margin."""
+        """Maximum number of tokens of a packed batch with which the training step fits, with the margin."""
         others = self.totals[2] - trainer_memory(self.size, self.training).step
         room = self.capacity * (1 - MARGIN) - others
 
@@ -90,14 +90,14 @@ class Budget:
 
 
 def batch_tokens(data: Any, pair: int | None = None) -> int | None:
-    """Tokens of the largest packed batch that a data module's settings allow, or None where it does not say.
+    """Return the tokens of the largest packed batch that a data module's settings allow, or None if unknown.
 
-    A pair's prompt and its longer answer share `max_prompt_length` (`max_length` of pairs that are there already); the
-    other answer comes behind them. A pair over `max_tokens_per_batch` is a batch of its own.
+    A pair's prompt and its longer answer share `max_prompt_length` (`max_length` for existing pairs); the other answer
+    follows them. A pair over `max_tokens_per_batch` is a batch of its own.
 
     Args:
         data: the data module.
-        pair: tokens of the longest pair, where they are known or guessed.
+        pair: tokens of the longest pair, if known or estimated.
     """
     if pair is None:
         plan: Any = getattr(data, "plan", None)
@@ -111,7 +111,7 @@ def batch_tokens(data: Any, pair: int | None = None) -> int | None:
 
 
 def training_settings(model: DPOModule, size: ModelSize, tokens: int, on_gpu: bool) -> TrainingSettings:
-    """What of the module decides its memory. A separate reference model is taken to be as large as the policy."""
+    """Return the settings that determine the module's memory; a separate reference model has the policy's size."""
     nf4 = model.quantization == "nf4"
     dtype_bytes = 4 if model.dtype_name == "fp32" else 2
     separate = model.phases.needs_reference and model.reference not in WITHIN_POLICY
@@ -151,13 +151,13 @@ def _dtype_bytes(settings: Any, on_cpu: bool) -> int:
 def gpu_budget(
     model: DPOModule, engine: Any, size: ModelSize, tokens: int, total: float, capacity: float, embedder: float = 0.0
 ) -> Budget:
-    """The budget of one GPU that training shares with the engine, if that runs in this process.
+    """Return the budget of one GPU that training shares with the engine, if that runs in this process.
 
     Args:
         model: the module, not loaded.
-        engine: of the rollouts; None or one in other processes takes nothing here.
-        size: the model's.
-        tokens: of the largest packed batch.
+        engine: engine of the rollouts; None or one in other processes takes no memory here.
+        size: size of the model.
+        tokens: tokens of the largest packed batch.
         total: bytes of the GPU.
         capacity: of those, bytes that this run may use.
         embedder: bytes of the rollout's embedder on this GPU.
@@ -187,7 +187,7 @@ def gpu_budget(
 
 
 def cpu_budget(model: DPOModule, engine: Any, size: ModelSize, tokens: int, capacity: float, embedder: float) -> Budget:
-    """The budget of a run on a CPU, where the engine never sleeps: one memory holds everything."""
+    """Return the budget of a run on a CPU, where the engine never sleeps and all items share one memory."""
     training = training_settings(model, size, tokens, on_gpu=False)
     trainer = trainer_memory(size, training)
     inside: EngineMemory | None = None
@@ -199,7 +199,7 @@ def cpu_budget(model: DPOModule, engine: Any, size: ModelSize, tokens: int, capa
         kv_cache = engine.settings.kv_cache_gb * GIB
         settings = _engine_settings(engine, size, kv_cache, on_cpu=True)
         inside = replace(engine_memory(size, settings, model.lora.r), kv_cache=kv_cache)
-        # The merge builds the model in float32 beside the engine's own.
+        # The merge builds the model in float32 in addition to the engine's own.
         merge = weight_bytes(size, 32, 4) if settings.lora_rank == 0 else 0.0
         lines += [
             Line("engine: weights", (inside.weights + inside.adapter,) * 3, "engine.dtype"),

@@ -1,4 +1,4 @@
-"""Everything about a configured run that can be checked without loading weights."""
+"""All checks of a configured run that need no weights."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from longmab_pl.training.module import DPOModule
 
 
 class PreflightReport:
-    """What was found, in the order in which it is shown.
+    """The results of all preflight checks, in the order in which they are shown.
 
     Args:
         model: the module, not loaded.
         data: the data module, not set up.
         trainer: the trainer's settings.
         machine: this computer.
-        gpu_memory_gb: plan for a GPU with so many GiB; None: for this machine.
+        gpu_memory_gb: memory in GiB of the GPU to plan for; None: this machine.
 
     Attributes:
-        findings: of all checks.
-        versions: of the packages that matter.
-        budget: memory by phase, or None where the model's dimensions are not known.
+        findings: findings of all checks.
+        versions: versions of the packages that matter.
+        budget: memory by phase, or None if the model's dimensions are unknown.
         on_gpu: whether training is planned on a GPU.
     """
 
@@ -57,7 +57,7 @@ class PreflightReport:
         self.findings += map(self._here, self._disk())
 
     def _here(self, finding: Finding) -> Finding:
-        """A failure that belongs to this machine is a warning where the run is planned for another."""
+        """Return the finding, with a failure of this machine as a warning if the run is planned for another."""
         if self.elsewhere and finding.level == "fail":
             return Finding("warn", f"on this machine: {finding.text}")
         return finding
@@ -178,7 +178,7 @@ class PreflightReport:
                 yield Finding("fail", f"engine.max_model_len is {asked:,}, but the model takes {limit:,}; lower it")
 
     def _devices(self) -> list[int]:
-        """Indices of the GPUs that the trainer will take, or as many numbers as it starts processes on CPUs."""
+        """Return the indices of the GPUs that the trainer will use, or one number per process on CPUs."""
         devices = self.trainer.devices
         if isinstance(devices, str) and "," in devices:
             devices = [int(index) for index in devices.split(",") if index.strip()]
@@ -222,7 +222,7 @@ class PreflightReport:
             yield Finding("ok", f"training: batches of at most {tokens:,} tokens; up to about {longest:,} would fit")
 
     def _gpu_memory(self) -> tuple[float, float]:
-        """Bytes of the GPU, and what of it this run may use."""
+        """Return the bytes of the GPU, and how many of them this run may use."""
         if self.gpu_memory_gb is not None:
             return self.gpu_memory_gb * GIB, self.gpu_memory_gb * GIB
         chosen = [self.machine.gpus[i] for i in self._devices() if i < len(self.machine.gpus)]
@@ -230,7 +230,7 @@ class PreflightReport:
         return gpu.total, gpu.free
 
     def _embedder_bytes(self) -> tuple[float, str]:
-        """Memory of the rollout's embedder where training runs, and a remark if it is not known."""
+        """Return the bytes of the rollout's embedder on the training device, and a remark if they are unknown."""
         embedder = getattr(getattr(self.data, "plan", None), "embedder", None)
         if embedder is None or (self.on_gpu and embedder.device == "cpu"):
             return 0.0, ""
@@ -261,7 +261,7 @@ class PreflightReport:
             yield Finding("fail", f"trainer.default_root_dir: {place} cannot be written")
         if self.size is None:
             return
-        # Last and best checkpoint (adapter and optimizer), three handed-over adapters, the final and the best one.
+        # Last and best checkpoint (adapter and optimizer), three synced adapters, the final and the best one.
         needed = self.size.adapter * (2 * 12 + 5 * 4) + 0.2 * GIB
         yield Finding(
             "fail" if free < needed else "ok",

@@ -1,4 +1,4 @@
-"""What this machine has: GPUs, memory, cores, disk. Reads, never allocates."""
+"""The hardware of this machine: GPUs, memory, cores, disk. Reads only, without allocating GPU memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 _CGROUP = Path("/sys/fs/cgroup")
 
 _NO_LIMIT = 2**60
-"""Control groups without a limit name a number near 2^63."""
+"""Bytes above which a control group's limit means "no limit": unlimited groups report about 2^63."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Machine:
 
     Args:
         gpus: the CUDA devices that this process sees.
-        memory: bytes of host memory that this process may use in all (a container's limit counts).
+        memory: bytes of host memory that this process may use in total (within a container's limit).
         available: of those, bytes that are free now.
-        cores: that this process may run on.
-        bf16: whether the processor has bf16 instructions; None where that cannot be found out.
-        processor: its name.
+        cores: number of cores that this process may run on.
+        bf16: whether the processor has bf16 instructions; None if unknown.
+        processor: name of the processor.
     """
 
     gpus: tuple[GPU, ...]
@@ -46,7 +46,7 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Look at this computer."""
+    """Return a description of this computer."""
     memory, available = host_memory()
     flags, processor = _processor()
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
@@ -61,7 +61,7 @@ def this_machine() -> Machine:
 
 
 def host_memory() -> tuple[int, int]:
-    """Total and available host memory in bytes, within the limit of a container (control groups, version 2 or 1)."""
+    """Return total and available host memory in bytes, within a container's limit (control groups, version 2 or 1)."""
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
@@ -81,7 +81,7 @@ def host_memory() -> tuple[int, int]:
 
 
 def free_disk(folder: Path) -> int:
-    """Free bytes where `folder` is or will be."""
+    """Return the free bytes of the disk on which `folder` is or will be."""
     folder = folder.absolute()
     while not folder.exists():
         folder = folder.parent
@@ -102,7 +102,7 @@ def _gpus() -> tuple[GPU, ...]:
 
 
 def _processor() -> tuple[set[str] | None, str]:
-    """The processor's instruction flags and name, from Linux's own account."""
+    """Return the processor's instruction flags and name, as Linux reports them."""
     info = Path("/proc/cpuinfo")
     if not info.is_file():
         return None, platform.processor() or platform.machine()

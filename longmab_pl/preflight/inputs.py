@@ -1,4 +1,4 @@
-"""What a configured run reads, as far as a quick look goes: the model's config, tokenizer and weights, the data."""
+"""Quick checks of a configured run's inputs: the model's config, tokenizer and weights, and the data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from longmab_pl.models.hub import resolve_model
 from longmab_pl.preflight.advice import Finding
 
 CHECKED_RECORDS = 100
-"""Enough to find a wrong field name; a run reads all of them before it loads anything."""
+"""Number of records that are checked: enough to find a wrong field name. A run reads all before it loads a model."""
 
 PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     "meta-llama/Llama-3.1-8B-Instruct": (
@@ -40,11 +40,11 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-"""Published dimensions of the models that `configs/` is made for: their budget needs no hub."""
+"""Published dimensions of the models in `configs/`, so that their budget needs no hub."""
 
 
 def check_model(name: str) -> tuple[Any, list[Finding]]:
-    """The model's Transformers config (None: unknown), and whether config, tokenizer and weights are there."""
+    """Return the model's Transformers config (None: unknown), and findings on config, tokenizer and weights."""
     from transformers import AutoConfig
 
     from longmab_pl.models.tokenizer import context_limit, load_tokenizer
@@ -52,7 +52,7 @@ def check_model(name: str) -> tuple[Any, list[Finding]]:
     config: Any = None
     try:
         folder = resolve_model(name)
-        context_limit(folder)  # says in the package's own words what is wrong
+        context_limit(folder)  # raises the package's own error
         config = AutoConfig.from_pretrained(folder)
         tokenizer = load_tokenizer(folder)
     except LongMabError as error:
@@ -67,7 +67,7 @@ def check_model(name: str) -> tuple[Any, list[Finding]]:
 
 
 def _weights(folder: str) -> Iterator[Finding]:
-    """Whether the weights of a model are on this machine; its config and tokenizer are."""
+    """Yield a finding on whether a model's weights are on this machine, as its config and tokenizer are."""
     path = Path(folder)
     if path.is_dir():
         if not any(path.glob("*.safetensors")) and not any(path.glob("pytorch_model*.bin")):
@@ -81,7 +81,7 @@ def _weights(folder: str) -> Iterator[Finding]:
 
 
 def check_data(data: Any) -> Iterator[Finding]:
-    """Whether the training records or pairs of a data module can be read: the first of them."""
+    """Yield findings on whether the first training records or pairs of a data module can be read."""
     from longmab_pl.datamodules.preferences import PreferenceDataModule
     from longmab_pl.datamodules.rollouts import RolloutDataModule
 
@@ -125,7 +125,7 @@ def _pairs(source: str, limit: int | None) -> tuple[int, list[Any]]:
 
 
 def _on_hub(source: str) -> bool:
-    """Whether a data source can only be a hub data set, owner/name."""
+    """Return whether a data source can only be a hub data set, owner/name."""
     path = Path(source)
     local = path.exists() or path.parent.is_dir() or path.suffix in (".jsonl", ".json", ".gz", ".parquet")
     return not source.startswith("shipped:") and source.partition(":")[0].count("/") == 1 and not local

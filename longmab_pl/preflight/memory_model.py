@@ -1,7 +1,7 @@
-"""What one GPU (or a CPU's memory) must hold in each phase of a run, worked out before anything is loaded.
+"""The memory of one GPU (or a CPU's memory) in each phase of a run, computed before anything is loaded.
 
 Parameters and adapter are counted on the model itself, built without memory (torch's meta device) and wrapped by PEFT.
-Activations follow a formula per layer whose coefficients were read off the training step of this package, run on
+Activations follow a formula per layer. Its coefficients were measured on the training step of this package, run on
 shape-only tensors of Llama-3.1-8B and Qwen2.5-7B; `tests/preflight/test_memory_model.py` keeps it within 10% of those.
 """
 
@@ -39,33 +39,33 @@ fp8, mxfp8 and mxfp4 are made from the plain checkpoint while it loads, awq and 
 own."""
 
 CUDA_CONTEXT = 0.75 * GIB
-"""CUDA's own memory and the workspaces of cuBLAS and Triton, once per process (estimate)."""
+"""Bytes of CUDA's own memory and the workspaces of cuBLAS and Triton, once per process (estimate)."""
 
 CUDA_GRAPHS = 0.5 * GIB
-"""vLLM's captured graphs; they stay while it sleeps (estimate)."""
+"""Bytes of vLLM's captured graphs, which stay while it sleeps (estimate)."""
 
 ENGINE_STEP_TOKENS = 2048
 """vLLM's `max_num_batched_tokens` for an engine in this process: prompt tokens per step."""
 
 PROCESS = 2.5 * GIB
-"""Host memory of Python with torch, Transformers and vLLM imported (measured 2.2 GiB on a CPU)."""
+"""Bytes of host memory of Python with torch, Transformers and vLLM imported (measured 2.2 GiB on a CPU)."""
 
 
 @dataclass(frozen=True)
 class ModelSize:
-    """The numbers of a causal language model with a LoRA adapter that decide its memory.
+    """The dimensions of a causal language model with a LoRA adapter that determine its memory.
 
     Args:
-        parameters: of the base model, shared ones once.
-        linear: of those, the weights of linear layers without the output head: what quantization shrinks.
-        largest_linear: the largest such weight, in parameters.
-        adapter: trained parameters.
-        layers: decoder layers.
+        parameters: number of parameters of the base model, shared ones counted once.
+        linear: of those, the weights of linear layers without the output head, which quantization shrinks.
+        largest_linear: number of parameters of the largest such weight.
+        adapter: number of trained parameters.
+        layers: number of decoder layers.
         hidden: width H.
         intermediate: width I of the feed-forward layer.
-        kv_values: numbers that the KV cache keeps for a token, all layers together: 2 x layers x KV heads x head size.
-        vocabulary: rows of the output head.
-        context: tokens that the positions reach, or None.
+        kv_values: numbers in the KV cache per token, over all layers: 2 x layers x KV heads x head size.
+        vocabulary: number of rows of the output head.
+        context: maximum number of positions, in tokens, or None.
     """
 
     parameters: int
@@ -81,7 +81,7 @@ class ModelSize:
 
 
 def model_size(config: Any, lora: LoRASettings) -> ModelSize:
-    """Count a Transformers config's model with this adapter, without allocating its weights.
+    """Return the size of a Transformers config's model with this adapter, without allocating its weights.
 
     Raises:
         ValueError: the adapter's target modules fit none of its layers (PEFT's own message).
@@ -117,26 +117,26 @@ def model_size(config: Any, lora: LoRASettings) -> ModelSize:
 
 
 def weight_bytes(size: ModelSize, bits: float, other_bytes: int = 2) -> float:
-    """Memory of the base model: `bits` per weight of linear layers, `other_bytes` per parameter of all else
+    """Return the bytes of the base model: `bits` per weight of linear layers, `other_bytes` per other parameter
     (embeddings, output head, norms)."""
     return size.linear * bits / 8 + (size.parameters - size.linear) * other_bytes
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What of `DPOModule` and the data decides the trainer's memory.
+    """The settings of `DPOModule` and the data that determine the trainer's memory.
 
     Args:
-        tokens: T, of the largest packed batch.
-        nf4: base weights in NF4.
-        dtype_bytes: of base weights and activations: 2 (bf16) or 4 (fp32).
-        gradient_checkpointing: each layer is computed again in the backward pass.
-        offload: layer inputs wait for the backward pass in host memory.
-        paged_8bit: 8-bit AdamW states in place of float32 ones.
-        adapter_copies: 2 with a frozen adapter as reference, else 1.
-        separate_reference: parameters' bytes of a second model as reference.
-        chunk: rows that go through the output head at once.
-        dense_mask: attention needs a T x T mask in memory (neither FlexAttention nor attention by segments).
+        tokens: T, number of tokens of the largest packed batch.
+        nf4: whether base weights are in NF4.
+        dtype_bytes: bytes per base weight and activation: 2 (bf16) or 4 (fp32).
+        gradient_checkpointing: whether each layer is computed again in the backward pass.
+        offload: whether layer inputs are kept in host memory until the backward pass.
+        paged_8bit: whether AdamW states have 8 bits in place of float32.
+        adapter_copies: 2 with a frozen adapter as reference, otherwise 1.
+        separate_reference: bytes of the parameters of a second model as reference.
+        chunk: number of rows that go through the output head at once.
+        dense_mask: whether attention needs a T x T mask in memory (neither FlexAttention nor attention by segments).
     """
 
     tokens: int
@@ -153,7 +153,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class TrainerMemory:
-    """Bytes that the trainer holds: `weights` and `adapter` (with optimizer states) always, the rest in a step."""
+    """Bytes of the trainer's memory: `weights` and `adapter` (with optimizer states) always, the rest in a step."""
 
     weights: float
     adapter: float
@@ -166,17 +166,17 @@ class TrainerMemory:
 
     @property
     def resident(self) -> float:
-        """Between steps."""
+        """Bytes between steps."""
         return self.weights + self.adapter
 
     @property
     def step(self) -> float:
-        """At the peak of a training step, without what is resident: either a layer's backward pass or the head's."""
+        """Additional bytes at the peak of a training step: in the backward pass of either a layer or the head."""
         return self.gradients + self.layer_inputs + max(self.layer, self.head)
 
 
 def trainer_memory(size: ModelSize, run: TrainingSettings) -> TrainerMemory:
-    """The trainer's memory for batches of `run.tokens` tokens.
+    """Return the trainer's memory for batches of `run.tokens` tokens.
 
     Per token and layer, in bytes, with H and I the widths (bf16 base, float32 adapter on all linear layers): 40 H +
     10 I are kept for the backward pass, mostly each adapter's float32 input; recomputing and going back takes 48 H +
@@ -208,7 +208,7 @@ def trainer_memory(size: ModelSize, run: TrainingSettings) -> TrainerMemory:
 
 
 def _layer_bytes(size: ModelSize, dtype_bytes: int) -> tuple[float, float]:
-    """Bytes per token that one layer keeps for its backward pass, and that it takes at its peak."""
+    """Return the bytes per token that one layer keeps for its backward pass, and that it takes at its peak."""
     h, i = size.hidden, size.intermediate
     if dtype_bytes == 4:
         return 33 * h + 16 * i, 33 * h + 24 * i
@@ -217,17 +217,17 @@ def _layer_bytes(size: ModelSize, dtype_bytes: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What of `VLLMEngine` decides its memory.
+    """The settings of `VLLMEngine` that determine its memory.
 
     Args:
         share: bytes it may take (`gpu_memory_utilization` x the GPU's memory); on a CPU the KV cache alone.
-        bits: per weight of linear layers.
-        dtype_bytes: of all else.
-        kv_bytes: per number in the KV cache.
-        concurrency: responses at once.
-        max_model_len: longest prompt plus response.
-        lora_rank: the largest adapter rank; 0 where adapters are merged.
-        graphs: CUDA graphs are captured.
+        bits: bits per weight of linear layers.
+        dtype_bytes: bytes per other parameter and activation.
+        kv_bytes: bytes per number in the KV cache.
+        concurrency: number of responses generated at once.
+        max_model_len: longest prompt plus response, in tokens.
+        lora_rank: the largest adapter rank; 0 if adapters are merged.
+        graphs: whether CUDA graphs are captured.
     """
 
     share: float
@@ -242,7 +242,7 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class EngineMemory:
-    """Bytes inside the engine's share, and what its KV cache holds."""
+    """Bytes inside the engine's share, and the size of its KV cache."""
 
     weights: float
     adapter: float
@@ -253,15 +253,15 @@ class EngineMemory:
 
     @property
     def kv_tokens(self) -> int:
-        """Tokens whose keys and values fit at once."""
+        """Number of tokens whose keys and values fit at once."""
         return max(0, math.floor(self.kv_cache / self.kv_per_token))
 
 
 def engine_memory(size: ModelSize, run: EngineSettings, adapter_rank: int) -> EngineMemory:
-    """How vLLM divides its share: what weights, adapter slot, activations and graphs leave is the KV cache.
+    """Return how vLLM divides its share: the KV cache gets what weights, adapter slot, activations and graphs leave.
 
     Args:
-        size: of the model.
+        size: size of the model.
         run: the engine's settings.
         adapter_rank: the rank that `size.adapter` was counted with.
     """

@@ -1,4 +1,4 @@
-"""Which versions of the packages that matter are installed, beside those that this package asks for."""
+"""The installed versions of the packages that matter, and the versions that this package requires."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 PACKAGES = ("torch", "lightning", "transformers", "peft", "bitsandbytes", "sentence-transformers", "jsonargparse")
 
 VLLM = "0.32.0"
-"""The release whose CPU and GPU builds the package is tested with."""
+"""vLLM release whose CPU and GPU builds the package is tested with."""
 
 
 @dataclass(frozen=True)
 class VersionRow:
-    """A package: the version found (None: not installed), what is asked for, and how to get it."""
+    """A package: the installed version (None: not installed), the required one, and how to install it."""
 
     name: str
     found: str | None
@@ -24,11 +24,11 @@ class VersionRow:
 
 
 def version_rows(gpu: bool, vllm: bool) -> list[VersionRow]:
-    """The packages whose versions matter.
+    """Return the packages whose versions matter.
 
     Args:
-        gpu: this machine has a CUDA GPU, so that vLLM's GPU build is the right one.
-        vllm: the engine is vLLM.
+        gpu: whether this machine has a CUDA GPU, for which vLLM's GPU build is the right one.
+        vllm: whether the engine is vLLM.
     """
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
