@@ -59,7 +59,7 @@ class LongMabCLI(LightningCLI):
         }
 
     def _parse_ckpt_path(self) -> None:
-        """A checkpoint's hyperparameters are no settings: Lightning would import the classes that they name."""
+        """Ignore a checkpoint's hyperparameters: Lightning would import the classes that they name."""
 
     def before_instantiate_classes(self) -> None:
         if self.subcommand is not None:

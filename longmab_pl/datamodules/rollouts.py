@@ -48,7 +48,7 @@ class RolloutDataModule(PairDataModule):
         engine: answers the prompts.
         strategy: decides which prompts to ask (default: the paper's bandit).
         rewards: how responses are scored (default: `AnswerMatch`); strategies learn from the first one and pairs
-            compare it, the others are stored beside it.
+            compare it; the others are only stored.
         prompt_format: how a context and a question become a prompt.
         pairs: how responses become pairs (default: `BestWorst`, the paper's).
         embedder: for initial arm values and rewards that compare texts.

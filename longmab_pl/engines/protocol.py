@@ -157,4 +157,4 @@ class Engine(Protocol):
     def wake(self) -> None: ...
 
     def close(self) -> None:
-        """Stop the engine and free what it holds; safe to call twice and at any time."""
+        """Stop the engine and free its memory; safe to call twice and at any time."""

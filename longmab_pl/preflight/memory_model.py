@@ -186,7 +186,7 @@ def trainer_memory(size: ModelSize, run: TrainingSettings) -> TrainerMemory:
     t, b = run.tokens, run.dtype_bytes
     kept, peak = _layer_bytes(size, b)
     mask = t * t * (1 + b) if run.dense_mask else 0
-    # The final norm's float32 copy and the embeddings stay beside the layers' inputs.
+    # The final norm's float32 copy and the embeddings stay in memory with the layers' inputs.
     ends = t * size.hidden * (4 + 2 * b)
     inputs = size.layers * t * size.hidden * b if run.gradient_checkpointing else size.layers * t * kept
     layer = t * (peak if run.gradient_checkpointing else peak - kept)

@@ -103,7 +103,7 @@ class Scheduler:
     Args:
         engines: started engines by the names that requests use; `policy` is one of them.
         journal: known completions; new ones are written to it before they are used; None: no journal.
-        max_live: number of active records. The limit bounds memory and prevents that records evict each other's
+        max_live: number of active records. The limit bounds memory and keeps records from evicting each other's
             prefixes. None is twice as many as fill the policy's engine: one half is being answered, the other half has
             its first prompt ready. When the last records are admitted, that half still has all its steps left, which
             keeps the engine full to the end.

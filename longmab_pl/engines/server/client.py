@@ -56,7 +56,7 @@ def server_address(url: str) -> str:
 class Backoff:
     """The pause after failure k = 1, 2, ...: full jitter below `first * 2^(k-1)`, at most `longest` seconds.
 
-    The jitter prevents that all clients of a server that has recovered call it at the same moment.
+    The jitter keeps the clients of a recovered server from calling it all at the same moment.
     """
 
     first: float = 0.5

@@ -22,7 +22,7 @@ class RowSampler(LogitsProcessor):
 
     It uses the Gumbel-max trick: argmax(log p - log E) with E ~ Exp(1) independent over the vocabulary is distributed
     as p.
-    Every row draws E from a generator of its own, so its random numbers do not depend on what else is in the batch.
+    Every row draws E from its own generator, so its random numbers do not depend on the other rows of the batch.
     The order is vLLM's: presence penalty (over generated tokens), temperature, top-p.
 
     Args:

@@ -157,7 +157,7 @@ class VLLMEngine:
         self._finalizer = weakref.finalize(self, self._run.stop)
 
     def close(self) -> None:
-        """Stop vLLM and free what it holds. Safe to call twice, before `start`, and after an interrupt."""
+        """Stop vLLM and free its memory. Safe to call twice, before `start`, and after an interrupt."""
         finalizer, self._run, self._adapter = self._finalizer, None, None
         if finalizer is not None:
             finalizer()  # does its work once
