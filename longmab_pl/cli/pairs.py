@@ -1,4 +1,4 @@
-"""`longmab pairs`: the pairs of finished rounds, made again by another rule."""
+"""`longmab pairs`: the pairs of rounds, made again by another rule."""
 
 from __future__ import annotations
 
