@@ -27,7 +27,7 @@ class RolloutBar:
         self._before = 0  # responses of an earlier process
         self._rewards = [0.0, 0]
 
-    def let_in(self) -> None:
+    def admit(self) -> None:
         """Add one record to the expected total."""
         self.records += 1
         self._bar.total += self.expected

@@ -293,7 +293,7 @@ class Round:
                     return
                 yield None
             self._spare -= self._cost
-            bar.let_in()
+            bar.admit()
             if not self._known(record, log, bar):
                 self._at_work += 1
                 yield record

@@ -110,7 +110,7 @@ def test_the_demo_is_fine_here(capsys, monkeypatch):
     assert "none that torch can use" in report
 
 
-def test_the_mended_setting_mends(capsys, monkeypatch, published_model, records):
+def test_the_fixed_setting_fits(capsys, monkeypatch, published_model, records):
     """What the doctor says to change to is enough, and hardly more than enough."""
     pretend(monkeypatch)
     base = [

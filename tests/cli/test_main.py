@@ -1,4 +1,4 @@
-"""What a person sees when something in a command is wrong: one message that names it and the mend, and status 2."""
+"""What a person sees when something in a command is wrong: one message that names it and the fix, and status 2."""
 
 from __future__ import annotations
 

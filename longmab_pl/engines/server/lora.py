@@ -37,11 +37,11 @@ async def load_adapter(server: RemoteServer, name: str, folder: Path) -> None:
         # vLLM reports a failed load as a server error (HTTP 500), but a retry cannot fix it.
         if "HTTP 500" not in str(error):
             raise
-        raise EngineError(f"it did not load the adapter {folder}: {_mend(str(error))}") from error
+        raise EngineError(f"it did not load the adapter {folder}: {_fix(str(error))}") from error
     except EngineError as error:
         if "already been loaded" in str(error):
             return  # loaded by a request whose reply was lost: the name is unique to this run
-        raise EngineError(f"it did not load the adapter {folder}: {_mend(str(error))}") from error
+        raise EngineError(f"it did not load the adapter {folder}: {_fix(str(error))}") from error
 
 
 async def unload_adapter(server: RemoteServer, name: str) -> None:
@@ -50,7 +50,7 @@ async def unload_adapter(server: RemoteServer, name: str) -> None:
         await server.tell("/v1/unload_lora_adapter", {"lora_name": name}, CONTROL_SECONDS)
 
 
-def _mend(said: str) -> str:
+def _fix(said: str) -> str:
     lower = said.lower()
     if "rank" in lower:
         return f"{said}; restart it with a larger --max-lora-rank"
