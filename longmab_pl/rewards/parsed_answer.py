@@ -1,4 +1,4 @@
-"""The short answer that an output states, as HELMET reads it."""
+"""The short answer in an output, as parsed by HELMET."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _REPEATED = re.compile(r"^answer:", re.IGNORECASE)
 
 
 def parsed_answer(output: str) -> str:
-    """Return what an output states: the rest of the line behind its first `answer:`, or its first line.
+    """Return the answer in an output: the rest of the line after its first `answer:`, or its first line.
 
     Example:
         >>> parsed_answer("It was Paris.\\nAnswer: Lyon\\nSure."), parsed_answer("Lyon\\nSure.")

@@ -1,4 +1,4 @@
-"""The Porter stemmer with the extensions of NLTK, on which ROUGE's published numbers rest.
+"""The Porter stemmer with the extensions of NLTK, which ROUGE's published numbers use.
 
 Source: M. F. Porter, "An algorithm for suffix stripping", Program 14(3), 1980; the extensions as NLTK documents them.
 """
@@ -53,7 +53,7 @@ _DOUBLE_SUFFIXES = {
 }
 
 Rule = tuple[str, str, Callable[[str], bool]]
-"""A suffix, what replaces it, and the condition on the stem before it."""
+"""A suffix, its replacement, and the condition on the stem before it."""
 
 
 @lru_cache(maxsize=100_000)
@@ -82,7 +82,7 @@ def _consonants(word: str) -> list[bool]:
 
 
 def _measure(word: str) -> int:
-    """Number of vowel-consonant changes."""
+    """Return the number of vowel-consonant changes."""
     flags = _consonants(word)
     return sum(not a and b for a, b in pairwise(flags))
 
@@ -100,7 +100,7 @@ def _has_vowel(word: str) -> bool:
 
 
 def _ends_short(word: str) -> bool:
-    """Whether a word ends in consonant, vowel, consonant (not w, x, y), or is a vowel and a consonant."""
+    """Return whether a word ends in consonant, vowel, consonant (not w, x, y), or is a vowel and a consonant."""
     flags = _consonants(word)
     if len(word) >= 3 and flags[-3:] == [True, False, True]:
         return word[-1] not in "wxy"

@@ -1,4 +1,4 @@
-"""ROUGE-L of a text against references: by its longest common subsequence, over the whole text or line by line."""
+"""ROUGE-L of a text against references, by the longest common subsequence of the whole text or of lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOT_WORD = re.compile(r"[^a-z0-9]+")
 
 @dataclass(frozen=True)
 class Rouge:
-    """Overlap of a prediction with a reference, each from 0 to 1."""
+    """Overlap of a prediction with a reference; all values are in [0, 1]."""
 
     precision: float
     recall: float
@@ -27,7 +27,7 @@ def plain_words(text: str) -> list[str]:
 
 
 def rouge_words(text: str) -> list[str]:
-    """Return the words that ROUGE compares: lower case, ASCII letters and digits, stemmed beyond three characters."""
+    """Return the words that ROUGE compares: lower-case ASCII letters and digits, stemmed if over three characters."""
     return [stem(word) if len(word) > 3 else word for word in plain_words(text)]
 
 
@@ -50,8 +50,8 @@ def rouge_l_sum(prediction: str, reference: str, words: Callable[[str], list[str
     """Return ROUGE-Lsum: each line of the reference against all lines of the prediction, each word counted once.
 
     Args:
-        prediction, reference: texts; their lines are sentences.
-        words: cuts a line into words: `plain_words` without stemming.
+        prediction, reference: texts whose lines are sentences.
+        words: function that splits a line into words; `plain_words` does not stem.
 
     Example:
         >>> rouge_l_sum("Lyon\\nParis", "Paris").f1
@@ -63,7 +63,7 @@ def rouge_l_sum(prediction: str, reference: str, words: Callable[[str], list[str
     theirs = [words(line) for line in reference.split("\n") if line]
     left = Counter(word for line in ours for word in line)
     hits = 0
-    # A word of the reference is counted at most as often as it occurs in it: each of its places is visited once.
+    # Each position of the reference is visited once, so a word counts at most as often as it occurs there.
     for line in theirs:
         for place in sorted({place for other in ours for place in _common(line, other)}):
             if left[line[place]] > 0:
@@ -73,7 +73,7 @@ def rouge_l_sum(prediction: str, reference: str, words: Callable[[str], list[str
 
 
 def best_rouge_l_sum(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """Return the best ROUGE-Lsum F1 of any prediction against any reference; 0 without either."""
+    """Return the best ROUGE-Lsum F1 of any prediction against any reference; 0 if either is empty."""
     return max((rouge_l_sum(p, r).f1 for p in predictions for r in references), default=0.0)
 
 
@@ -85,8 +85,8 @@ def _rouge(hits: int, predicted: int, expected: int) -> Rouge:
 
 
 def _common(reference: list[str], prediction: list[str]) -> list[int]:
-    """Places in the reference of a longest common subsequence, ascending."""
-    # lengths[i][j]: of the first i words of the reference and the first j of the prediction.
+    """Return positions in the reference of a longest common subsequence, ascending."""
+    # lengths[i][j]: length for the first i words of the reference and the first j of the prediction.
     lengths = [[0] * (len(prediction) + 1) for _ in range(len(reference) + 1)]
     for i, word in enumerate(reference, 1):
         above, row = lengths[i - 1], lengths[i]

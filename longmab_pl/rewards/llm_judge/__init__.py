@@ -1,1 +1,1 @@
-"""Rewards by a judge model: what it is asked, how its replies are read, and how they become a score (LongReward)."""
+"""Rewards by a judge model: its questions, parsing of its replies, and the scores (LongReward)."""

@@ -1,4 +1,4 @@
-"""Many questions to a judge in flight together, each asked until its reply can be read."""
+"""Concurrent questions to a judge, each repeated until its reply can be parsed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ TOP_P = 1.0
 
 @dataclass(frozen=True)
 class Question:
-    """One thing to ask a judge.
+    """One question to a judge.
 
     Args:
-        name: unique in its call of `score`; ids of requests are made of it.
+        name: unique name in its call of `score`, used in request ids.
         prompt: the user's message; there is no system message.
-        parse: reads a reply; None means that it holds no verdict.
-        max_tokens: longest reply.
+        parse: function that reads a reply; None means that it has no verdict.
+        max_tokens: maximum length of the reply, in tokens.
     """
 
     name: str
@@ -36,16 +36,16 @@ class Question:
 def ask(
     questions: Sequence[Question], context: RewardContext, engine: str, temperatures: Sequence[float]
 ) -> RequestStream[list[Outcome[Any]]]:
-    """Ask an engine all questions at once, and those without a verdict again, until each has one or is given up.
+    """Send all questions to an engine at once, and repeat those without a verdict until the attempts are used up.
 
     Args:
-        questions: what is asked.
-        context: the reward's.
-        engine: name of the engine that is asked.
-        temperatures: one an attempt.
+        questions: the questions.
+        context: context of the reward.
+        engine: name of the engine.
+        temperatures: one sampling temperature per attempt.
 
     Returns:
-        A generator that ends with one outcome a question. A thought that a reply begins with is not read.
+        A generator that returns one outcome per question. A thought at the beginning of a reply is ignored.
     """
     asking: dict[int, Generator[float, str, Outcome[Any]]] = {}
     temperature: dict[int, float] = {}

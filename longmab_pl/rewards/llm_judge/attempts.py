@@ -1,4 +1,4 @@
-"""A judge's question asked until its reply can be read."""
+"""Repeated attempts at a judge's question until its reply can be parsed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 TEMPERATURES = (0.01, 0.95, 0.95, 0.95, 0.95)
-"""Sampling temperature of each attempt: nearly greedy first, then different enough to come out otherwise."""
+"""Sampling temperature of each attempt: nearly greedy first, then high enough for a different reply."""
 
 
 @dataclass(frozen=True)
 class Outcome(Generic[T]):
-    """What a question to the judge came to.
+    """Outcome of a question to the judge.
 
     Args:
-        value: the parsed verdict; None where no attempt gave one.
-        attempts: requests made.
+        value: the parsed verdict; None if no attempt gave one.
+        attempts: number of requests sent.
         reply: the last reply.
     """
 
@@ -30,14 +30,14 @@ class Outcome(Generic[T]):
 def attempts(
     parse: Callable[[str], T | None], temperatures: Sequence[float] = TEMPERATURES
 ) -> Generator[float, str, Outcome[T]]:
-    """Yield the temperature of each attempt, take its reply, and return the first that parses.
+    """Yield the temperature of each attempt, receive its reply, and return the first that parses.
 
-    A generator, so that whoever drives it decides how requests are made and how many are in flight. An empty reply
+    It is a generator, so that its caller decides how requests are sent and how many run concurrently. An empty reply
     counts as an attempt.
 
     Args:
-        parse: reads a reply; None means that it holds no verdict.
-        temperatures: one an attempt.
+        parse: function that reads a reply; None means that it has no verdict.
+        temperatures: one sampling temperature per attempt.
 
     Example:
         >>> asking = attempts(lambda reply: float(reply) if reply.isdigit() else None)

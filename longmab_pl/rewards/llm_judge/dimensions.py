@@ -1,4 +1,4 @@
-"""The four dimensions of LongReward as numbers, and the language that a chunk is read in."""
+"""The four dimensions of LongReward as numbers, and the language of a chunk's prompts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from longmab_pl.rewards.llm_judge.verdicts import MAX_SCORE
 DIMENSIONS = ("helpfulness", "logicality", "faithfulness", "completeness")
 
 FAITHFULNESS_WITHOUT_STATEMENTS = 0.0
-"""Faithfulness of an answer that states no fact (a refusal, an empty answer): it has brought nothing from the
-document, and must not win by that."""
+"""Faithfulness of an answer without factual statements (a refusal, an empty answer), so that it does not win by
+stating nothing."""
 
 _LATIN = re.compile(r"[A-Z\[\\\]^_`a-z]")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
@@ -23,7 +23,7 @@ def faithfulness(verdicts: Sequence[float]) -> float:
     """Return ten times the mean support of an answer's statements; a repeated statement counts each time.
 
     Args:
-        verdicts: 1, 0.5 or 0 a statement; empty gives `FAITHFULNESS_WITHOUT_STATEMENTS`.
+        verdicts: 1, 0.5 or 0 per statement; an empty sequence gives `FAITHFULNESS_WITHOUT_STATEMENTS`.
 
     Example:
         >>> faithfulness([1.0, 0.5, 0.0, 0.5])
@@ -46,7 +46,7 @@ def overall(scores: Mapping[str, float]) -> float:
         >>> overall({"helpfulness": 8, "logicality": 10, "faithfulness": 5, "completeness": 3})
         6.5
 
-    Source: LongReward, section 3 (the program stores the sum, which ranks the same).
+    Source: LongReward, section 3 (the program stores the sum, which gives the same ranking).
     """
     missing = [name for name in DIMENSIONS if name not in scores]
     if missing:
@@ -55,9 +55,9 @@ def overall(scores: Mapping[str, float]) -> float:
 
 
 def language(text: str) -> Literal["en", "zh"]:
-    """Return the language in which a chunk is read: English where it has more than four Latin characters a Han one.
+    """Return the language of a chunk's prompts: English if it has more than four Latin characters per Han character.
 
-    `[ \\ ] ^ _` and the backtick count as Latin, as in the original, and so an empty text is Chinese.
+    As in the original, `[ \\ ] ^ _` and the backtick count as Latin, and an empty text is Chinese.
 
     Example:
         >>> language("The 中 is here"), language("你好 abcdefgh")

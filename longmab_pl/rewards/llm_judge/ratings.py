@@ -1,4 +1,4 @@
-"""Ratings that a judge gives as one JSON object."""
+"""Parsing of ratings that a judge gives as one JSON object."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 _DECODER = json.JSONDecoder(strict=False)
 _SEPARATORS = re.compile(r"[\s_-]")
 _LONGEST = 200_000
-"""Characters of a reply that are looked at: a judge that writes megabytes has not given a verdict."""
+"""Maximum length of a reply that is parsed, in characters; a longer one has no verdict."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Ratings:
     """A judge's ratings.
 
     Args:
-        scores: by name, each on the scale.
-        analysis: what the judge wrote as its analysis, "" where it wrote none.
+        scores: name -> rating on the scale.
+        analysis: the judge's analysis, or "".
     """
 
     scores: dict[str, float]
@@ -33,16 +33,16 @@ class Ratings:
 
 
 def parse_ratings(reply: str, names: Sequence[str], lowest: float = 1.0, highest: float = 5.0) -> Ratings | None:
-    """Return the ratings in a reply, or None where it does not hold exactly one object with all of them.
+    """Return the ratings in a reply, or None unless it has exactly one object with all of them.
 
-    A rating is a number on the scale, as such or as text, or a list of weights over the points of the scale, which are
-    normalized: [0, 0, 1, 1, 0] is 3.5 of 1 to 5. Names are matched without regard to case, blanks, `_` and `-`. The
-    object may stand anywhere in the reply, but a second complete one (an answer that brings its own verdict along)
-    makes the reply ambiguous.
+    A rating is a number on the scale (also as text), or a list of weights over the points of the scale, which are
+    normalized: [0, 0, 1, 1, 0] is 3.5 of 1 to 5. Names are matched ignoring case, spaces, `_` and `-`. The object may
+    be anywhere in the reply, but a second complete one (such as a verdict quoted from an answer) makes the reply
+    ambiguous.
 
     Args:
         reply: the judge's whole reply.
-        names: what is rated.
+        names: names of the ratings.
         lowest: first point of the scale.
         highest: last point of the scale.
 
@@ -65,8 +65,8 @@ def parse_labels(reply: str, names: Sequence[str], labels: Mapping[str, float]) 
 
     Args:
         reply: the judge's whole reply.
-        names: what is labeled.
-        labels: the value of each label, lower-cased.
+        names: names of the labeled items.
+        labels: label in lower case -> value.
 
     Example:
         >>> parse_labels('{"a": "Fully", "b": "none"}', ["a", "b"], {"fully": 1.0, "none": 0.0})
@@ -91,7 +91,7 @@ def only_object(reply: str, names: Sequence[str]) -> dict[str, Any] | None:
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """The outermost JSON objects in a text, in order."""
+    """Yield the outermost JSON objects in a text, in order."""
     position = text.find("{")
     while position >= 0:
         try:
@@ -115,7 +115,7 @@ def _rating(value: Any, lowest: float, highest: float) -> float | None:
 
 
 def _expected(weights: list[Any], lowest: float, highest: float) -> float | None:
-    """The mean point of the scale under weights, one a point."""
+    """Return the mean point of the scale, given one weight per point."""
     numbers = [number for weight in weights if (number := _number(weight)) is not None and number >= 0]
     points = int(highest - lowest) + 1
     if len(numbers) != len(weights) or len(weights) != points or not 0 < sum(numbers) < float("inf"):

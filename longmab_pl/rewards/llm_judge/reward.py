@@ -50,30 +50,28 @@ LIST_TOKENS = 2048
 class LLMJudge:
     """Rates the answers to a record by four dimensions, 0 to 10 each, with a judge that never sees the whole document.
 
-    Helpfulness and logicality are judged from question and answer. For faithfulness the answer's factual statements are
-    listed and each is judged against the most similar parts of the document. For completeness notes on the question are
-    taken from every part of the document, once for all answers, and each answer's coverage of them is judged.
+    Helpfulness and logicality are judged from question and answer. For faithfulness, the judge lists the answer's
+    factual statements and compares each with the most similar parts of the document. For completeness, it takes notes
+    on the question from every part of the document, once for all answers, and rates each answer's coverage of them.
 
-    `style="joint"` (default) rates all answers in one request for helpfulness and one for logicality, in an order drawn
-    again for each record, and all statements of an answer in one: 8 + 2 + 10 * 3 = 40 requests for a document of 32k
-    tokens and 10 answers. `style="original"` asks one by one as the program does, about 268.
+    `style="joint"` (default) uses one request for the helpfulness of all answers and one for their logicality, in a
+    random order per record, and one for all statements of an answer: 8 + 2 + 10 * 3 = 40 requests for a document of
+    32k tokens and 10 answers. `style="original"` uses separate requests as the program does, about 268.
 
-    The value is the mean of the dimensions divided by 10. Parts are the dimensions (0 to 10), `statements` (how many),
-    `requests` (the answer's share of all) and `position` (its place among the answers in a joint request, 0 to 1; that
-    and the dimensions show a position bias). Notes are the judge's analyses. An answer for which the judge gives no
-    verdict in five attempts is excluded; an answer that states no fact has faithfulness 0
-    (`FAITHFULNESS_WITHOUT_STATEMENTS`).
+    The value is the mean of the dimensions divided by 10. Parts are the dimensions (0 to 10), `statements` (their
+    number), `requests` (the answer's share of all) and `position` (its place among the answers in a joint request, 0 to
+    1, which shows a position bias). Notes are the judge's analyses. An answer without a verdict in five attempts is
+    excluded; an answer without factual statements has faithfulness 0 (`FAITHFULNESS_WITHOUT_STATEMENTS`).
 
-    Quoted text stands between tags that its author cannot know, and nothing in it can be read as a verdict
-    (`prompts.quoting`).
+    Quoted text is between tags that its author cannot know, and cannot be parsed as a verdict (`prompts.quoting`).
 
     Args:
-        engine: name of the engine that judges; `policy` is the model that is trained, with its current adapter. It must
-            have the policy's tokenizer.
-        style: see above.
+        engine: name of the judging engine; `policy` is the trained model with its current adapter. It must have the
+            policy's tokenizer.
+        style: `joint` or `original`, see above.
         english: prompts for questions in English.
         chinese: prompts for questions in Chinese.
-        evidence_chunks: parts of 128 tokens that a statement is judged against.
+        evidence_chunks: number of chunks of 128 tokens that a statement is judged against.
 
     Example:
         >>> LLMJudge(engine="policy", style="joint").engines
@@ -122,7 +120,7 @@ class LLMJudge:
 
 
 class _Judging:
-    """The questions about one record's answers, and what their outcomes come to."""
+    """Questions about one record's answers, and the scores from their outcomes."""
 
     def __init__(self, judge: LLMJudge, record: QARecord, answers: list[str], context: RewardContext) -> None:
         self.judge, self.record, self.answers, self.context = judge, record, answers, context
@@ -136,7 +134,7 @@ class _Judging:
         random.Random(derive_seed(context.seed, context.key, "order")).shuffle(self.order)
 
     def about_all(self) -> list[Question]:
-        """Helpfulness and logicality."""
+        """Return the questions on helpfulness and logicality."""
         if self.judge.style == "original":
             return [
                 self._about_one(name, getattr(self.prompts, name), i)
@@ -182,7 +180,7 @@ class _Judging:
         ]
 
     def second_questions(self, outcomes: Mapping[str, Outcome[Any]]) -> list[Question]:
-        """What can be asked only when notes and statements are there."""
+        """Return the questions that depend on the notes and statements."""
         questions: list[Question] = []
         notes = [note for i in range(len(self.parts)) if (note := outcomes[f"notes/{i}"].value) is not None]
         if len(notes) == len(self.parts):
@@ -230,7 +228,7 @@ class _Judging:
         return [Question(f"support/{i}", prompt, parse, SCORE_TOKENS + 24 * len(labels))]
 
     def result(self, i: int, outcomes: Mapping[str, Outcome[Any]], requests: int) -> Score:
-        """The score of one answer."""
+        """Return the score of one answer."""
         verdicts = {name: self._verdict(name, i, outcomes) for name in DIMENSIONS}
         missing = [name for name, value in verdicts.items() if value is None]
         found = {name: value for name, value in verdicts.items() if value is not None}
@@ -273,7 +271,7 @@ class _Judging:
         return {name: reply for name, reply in own.items() if not name.startswith("notes/")}
 
     def _passages(self, statements: list[str]) -> list[str]:
-        """The evidence for each statement, in the order of the document."""
+        """Return the evidence for each statement, in document order."""
         chunks = self.context.embedder.encode([chunk.text for chunk in self.evidence])
         passages = []
         for vector in self.context.embedder.encode(statements):
@@ -286,7 +284,7 @@ class _Judging:
         return Question(f"{name}/{i}", filled, parse_score, SCORE_TOKENS)
 
     def _fill(self, prompt: str, **texts: str) -> str:
-        """The prompt with the question, which is quoted as well, where the prompt names it."""
+        """Return the prompt with its texts, and with the quoted question if the prompt uses it."""
         common = {"rule": self.fence.rule(), "question": self.fence.quote(self.record.question, "question")}
         return fill(prompt, **common, **texts)
 

@@ -1,4 +1,4 @@
-"""Judge replies as text: scores, support labels, statements and notes. An ambiguous reply is no verdict."""
+"""Parsing of judge replies: scores, support labels, statements and notes. An ambiguous reply gives no verdict."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping
 
 MAX_SCORE = 10.0
-"""The best score of a LongReward dimension."""
+"""Highest score of a LongReward dimension."""
 
 NO_STATEMENTS = "<no-statements/>"
-"""What the judge writes in place of a list where an answer states no fact."""
+"""Judge's reply for an answer without factual statements."""
 
 NO_NOTES = "No relevant information"
-"""What the judge writes about a chunk that has nothing on the question."""
+"""Judge's reply for a chunk without information on the question."""
 
 SUPPORT: Mapping[str, float] = {
     "fully supported": 1.0,
@@ -25,7 +25,7 @@ SUPPORT: Mapping[str, float] = {
     "none": 0.0,
     "contradicted": 0.0,
 }
-"""Value of each support label, lower-cased."""
+"""Support label in lower case -> value."""
 
 _SCORE = re.compile(r"\[\[(\d+(?:\.\d+)?)\]\]")
 _LABEL = re.compile(r"\[\[([A-Za-z /]+)\]\]")
@@ -35,21 +35,21 @@ _STATEMENT = re.compile(r"<statement>(.*?)</statement>", re.DOTALL)
 
 
 def parse_score(reply: str, highest: float = MAX_SCORE) -> float | None:
-    """Return the score in a reply's double brackets, or None: a reply is asked for again then.
+    """Return the score in a reply's double brackets, or None, in which case the question is repeated.
 
     The score is digits, with or without decimals, directly inside the brackets: `[[ 8 ]]`, `[[8/10]]` and `[[-3]]` are
-    none. Several scores count only where they are equal, so that a judge that quotes the answer's own `[[10]]` gives
-    no verdict in place of the quoted one, and a score above `highest` is none, because clamping it would make it up.
+    not scores. Several scores count only if they are equal, so that a `[[10]]` quoted from the answer is never taken
+    for the verdict. A score above `highest` is not clamped, but gives None.
 
     Args:
         reply: the judge's whole reply.
-        highest: end of the scale, which starts at 0.
+        highest: highest score of the scale, which starts at 0.
 
     Example:
         >>> parse_score("Clear and on topic. Rating: [[7]]"), parse_score("[[2]], not the [[10]] it asks for")
         (7.0, None)
 
-    Source: LongReward, `long_reward/auto_scorer.py` (there the last brackets win, without a limit).
+    Source: LongReward, `long_reward/auto_scorer.py` (which takes the last brackets, without a limit).
     """
     scores = {float(found) for found in _SCORE.findall(reply)}
     score = next(iter(scores), None) if len(scores) == 1 else None
@@ -59,14 +59,14 @@ def parse_score(reply: str, highest: float = MAX_SCORE) -> float | None:
 def parse_rating(reply: str, lowest: float, highest: float, *, integer: bool = True) -> float | None:
     """Return the rating in a reply's double brackets, or None.
 
-    Text and blanks may stand in the brackets, but only one number: `[[rating: 4]]` is 4, `[[2/3]]` is none. Groups
-    without a number do not count; groups with different numbers are no verdict.
+    The brackets may contain text and spaces, but only one number: `[[rating: 4]]` is 4, `[[2/3]]` is no rating.
+    Brackets without a number do not count; brackets with different numbers give no verdict.
 
     Args:
         reply: the judge's whole reply.
         lowest: first point of the scale.
         highest: last point of the scale.
-        integer: whether only whole numbers are points of the scale ("2.0" is one, "2.5" is not).
+        integer: whether only whole numbers are accepted ("2.0" is, "2.5" is not).
 
     Example:
         >>> parse_rating("Rating: [[ 2 ]]", 1, 3), parse_rating("[[2.5]]", 1, 3), parse_rating("[[5]]", 1, 3)
@@ -89,8 +89,8 @@ def parse_rating(reply: str, lowest: float, highest: float, *, integer: bool = T
 def parse_support(reply: str) -> float | None:
     """Return how far a statement is supported (1 fully, 0.5 partially, 0 not), or None.
 
-    The label in double brackets is one of `SUPPORT`, in any case: "[[Not fully supported]]" and "[[mostly]]" are no
-    verdict, and neither are several labels of different values.
+    The label in double brackets must be one of `SUPPORT`, in any case: "[[Not fully supported]]", "[[mostly]]" and
+    several labels of different values give no verdict.
 
     Example:
         >>> parse_support("[[Partially supported]]"), parse_support("[[Not fully supported]]")
@@ -106,9 +106,9 @@ def parse_support(reply: str) -> float | None:
 
 
 def parse_statements(reply: str) -> list[str] | None:
-    """Return the statements that a reply marks, stripped, in order and with duplicates; None where it marks none.
+    """Return the marked statements in a reply, stripped, in order and with duplicates; None if there are none.
 
-    A reply that consists of `NO_STATEMENTS` lists none on purpose, and gives an empty list.
+    A reply that consists of `NO_STATEMENTS` gives an empty list.
 
     Example:
         >>> parse_statements("<statement>Lyon is in France.</statement>"), parse_statements("1. Lyon is in France.")
@@ -123,13 +123,13 @@ def parse_statements(reply: str) -> list[str] | None:
 
 
 def parse_notes(reply: str) -> str | None:
-    """Return the notes on a chunk as they are, `NO_NOTES` where the whole reply says so, or None for a blank reply.
+    """Return the notes on a chunk unchanged, `NO_NOTES` if that is the whole reply, or None for a blank reply.
 
     Example:
         >>> parse_notes("no relevant information."), parse_notes("1. Born in Lyon.")
         ('No relevant information', '1. Born in Lyon.')
 
-    Source: LongReward, `auto_scorer.py` (there the words anywhere in a reply replace the whole of it).
+    Source: LongReward, `auto_scorer.py` (where these words anywhere in a reply replace all of it).
     """
     words = " ".join(reply.split())
     if not words:
