@@ -1,4 +1,4 @@
-"""Rollout strategies: each decides what to ask next about a record."""
+"""Rollout strategies: each decides which requests to send for a record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The socket for rollout strategies: one generator per record that asks engines and returns the record's responses."""
+"""The protocol for rollout strategies: a generator per record that yields requests and returns responses."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Response:
     """One sampled answer: a whole assistant turn, or one block that continues its parent's text.
 
     Args:
-        text: what the assistant said.
-        finished: the model ended it by itself (False: cut at `max_tokens`).
-        step: which step of the strategy it came from, from 0 (a pull of a bandit, a level of a tree).
-        read: what its prompt showed, as indices into what the strategy cut the context into (chunks); empty: all of it.
+        text: the assistant's text.
+        finished: whether the model ended it (False: cut at `max_tokens`).
+        step: step of the strategy that sampled it, from 0 (a pull of a bandit, a level of a tree).
+        read: indices of the parts of the context (chunks) in its prompt; empty: the whole context.
         parent: index of the response that it continues; None for a whole turn.
-        scores: its scores, by the rewards' names. Stored once; pair rules only read them.
-        token_ids: the sampled tokens, a sampled end token included; empty where the engine does not say them.
+        scores: reward name -> score. Scores are stored once; pair rules only read them.
+        token_ids: the sampled token ids, a sampled end token included; empty if the engine does not return them.
     """
 
     text: str
@@ -39,10 +39,10 @@ class Response:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Response:
-        """Return the response that `asdict` made this row of.
+        """Return the response of a row made by `asdict`.
 
         Raises:
-            KeyError, TypeError: it is not such a row.
+            KeyError, TypeError: the row is invalid.
         """
         return cls(
             text=row["text"],
@@ -57,16 +57,16 @@ class Response:
 
 @dataclass(frozen=True)
 class RecordRollout:
-    """All that a strategy got for one record; the same for every method.
+    """Result of a strategy for one record, in a form common to all strategies.
 
     Args:
-        record_id: the record's.
+        record_id: id of the record.
         status: `ok`, or why there are no responses (`probe_rejected`).
-        responses: in the order of the steps.
-        stopped: why it ended before its budget was spent: `separated`, `no_signal`, or "" where it did not.
-        asked: responses that were asked of the policy in all, those that are no answers (a probe) included. The
-            machinery counts them.
-        trace: what is the method's own, as JSON values (arms, pulls and values of a bandit, the nodes of a tree).
+        responses: the responses in the order of the steps.
+        stopped: why it stopped before its budget was used: `separated`, `no_signal`, or "" if it did not.
+        asked: total number of responses requested from the policy, including those that are not answers (a probe). The
+            scheduler sets it.
+        trace: data of the particular strategy as JSON values (arms, pulls and values of a bandit, nodes of a tree).
     """
 
     record_id: str
@@ -77,15 +77,15 @@ class RecordRollout:
     trace: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON values, texts included: a line of `rollouts.jsonl`."""
+        """Return the rollout as JSON values, texts included: a line of `rollouts.jsonl`."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> RecordRollout:
-        """Return the rollout that `to_json` made this row of.
+        """Return the rollout of a row made by `to_json`.
 
         Raises:
-            KeyError, TypeError: it is not such a row.
+            KeyError, TypeError: the row is invalid.
         """
         return cls(
             record_id=row["record_id"],
@@ -99,15 +99,16 @@ class RecordRollout:
 
 @dataclass(frozen=True)
 class StrategyContext:
-    """What strategies work with.
+    """Inputs of strategies beside the record.
 
     Args:
-        tokenizer: the policy's.
-        prompt_format: how a context and a question become a prompt.
-        embedder: loaded if the strategy or a reward says `needs_embedder`.
-        max_model_len: longest prompt plus response that the policy's engine takes, in tokens.
-        seed: contains the round, so that rounds sample differently.
-        rewards: score every response; the first one is the primary: strategies learn from it, pair rules compare it.
+        tokenizer: the policy's tokenizer.
+        prompt_format: format of prompts.
+        embedder: the embedder, loaded if `needs_embedder` of the strategy or of a reward is true.
+        max_model_len: maximum length of prompt plus response for the policy's engine, in tokens.
+        seed: seed that depends on the round, so that rounds sample differently.
+        rewards: rewards that score every response. The first is the primary: strategies learn from it, and pair rules
+            compare it by default.
     """
 
     tokenizer: Any
@@ -128,10 +129,10 @@ class StrategyContext:
         Args:
             record: the record.
             texts: the assistant's whole turns.
-            key: unique for this call among the strategy's ids of requests.
+            key: unique key of this call, used in request ids.
 
         Returns:
-            A generator that ends with the scores of each response by the rewards' names.
+            A generator that returns, for each response, reward name -> score.
         """
         scores: list[dict[str, Score]] = [{} for _ in texts]
         for reward in self.rewards:
@@ -143,18 +144,18 @@ class StrategyContext:
     def respond(
         self, record: QARecord, completion: Completion, step: int, read: Sequence[int] = (), stop: Sequence[str] = ()
     ) -> RequestStream[list[Response]]:
-        """Make scored responses of a completion.
+        """Make scored responses from a completion.
 
         Args:
             record: the record.
-            completion: the engine's answer to a request of this step; scores' requests are named after its id.
+            completion: the engine's completion of a request of this step; its id prefixes the ids of reward requests.
             step: as in `Response`.
             read: as in `Response`.
-            stop: the stop strings of the request. What was sampled may then hold one that the text does not, so the
-                ids are not kept, and a pair's text is tokenized.
+            stop: the stop strings of the request. The sampled ids may then contain a stop string that the text lacks,
+                so the ids are dropped, and the text of a pair is tokenized.
 
         Returns:
-            A generator that ends with one response per text of the completion.
+            A generator that returns one response per text of the completion.
         """
         texts = [self.prompt_format.response(text) for text in completion.texts]
         scores = yield from self.score(record, texts, completion.request_id)
@@ -167,19 +168,19 @@ class StrategyContext:
 
 
 class Strategy(Protocol):
-    """Decides what to ask next. Deterministic given the record, the seed and the completions.
+    """Decides which requests to send for a record. Deterministic given the record, the seed and the completions.
 
-    Implementations are frozen dataclasses (their settings are written down with a round): `BanditRollout` and
-    `BestOfN`. Everything that the machinery needs to know of a strategy is here.
+    Implementations are frozen dataclasses, whose settings are saved with a round: `BanditRollout` and `BestOfN`. The
+    rollout uses only the members below.
     """
 
     @property
     def budget(self) -> Budget:
-        """`adaptive` if records may stop early and leave their responses to further records of the file."""
+        """`adaptive` if records may stop early and leave their remaining responses to further records; else `fixed`."""
 
     @property
     def engines(self) -> tuple[str, ...]:
-        """Names of the engines that it asks beside the policy; empty for none. Rewards say their own."""
+        """Names of the engines that it uses beside the policy; empty for none. Rewards list theirs separately."""
 
     @property
     def needs_embedder(self) -> bool:
@@ -187,25 +188,25 @@ class Strategy(Protocol):
 
     @property
     def expected_responses(self) -> int:
-        """Most responses that one record asks of the policy, for progress and budgets."""
+        """Maximum number of responses per record from the policy, for progress and budgets."""
 
     @property
     def needed_model_len(self) -> int:
-        """Tokens of the longest prompt of its usual kind plus its response; a model that takes fewer cannot be used."""
+        """Minimum context length of the model: the longest usual prompt plus its response, in tokens."""
 
     def roll(self, record: QARecord, context: StrategyContext) -> RequestStream[RecordRollout]:
-        """Work on one record.
+        """Run the strategy on one record.
 
         Returns:
-            A generator that yields lists of requests, receives their completions in the same order, and returns what
-            it got. Ids of requests begin with `<record id>/`.
+            A generator that yields lists of requests, receives their completions in the same order, and returns the
+            rollout. Request ids begin with `<record id>/`.
 
         Raises:
-            DataError: the record cannot be used; it costs no other record.
+            DataError: the record cannot be used; other records are unaffected.
         """
 
     def describe(self, rollout: RecordRollout) -> Mapping[str, float]:
-        """Return what a report says of one record's trace, as numbers whose means over records are metrics.
+        """Return numbers from one record's trace whose means over records are the report's metrics.
 
-        Keys are metric names (`bandit/pull_entropy`); a key that is left out does not count in its mean.
+        Keys are metric names (`bandit/pull_entropy`); records without a key are left out of its mean.
         """

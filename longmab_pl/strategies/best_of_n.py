@@ -1,4 +1,4 @@
-"""Best of n: several answers over the whole context, from one prefill. The baseline without a choice of chunks."""
+"""Best of n: several answers over the whole context, from one prefill; the baseline without chunks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from longmab_pl.strategies.base import Budget, RecordRollout, StrategyContext
 
 @dataclass(frozen=True)
 class BestOfN:
-    """Sample `n` answers over the whole context; rewards say which are best and worst.
+    """Samples `n` answers over the whole context; rewards determine the best and worst.
 
     Args:
         n: answers per record.
-        sampling: how they are sampled.
-        max_context_tokens: a longer context is cut in the middle to this many tokens; null: to what the engine takes.
+        sampling: sampling parameters.
+        max_context_tokens: longer contexts are cut in the middle to this many tokens; null: to the engine's limit.
 
     Example:
         >>> BestOfN(n=8, sampling=Sampling(temperature=0.7, max_tokens=256)).expected_responses
@@ -56,7 +56,7 @@ class BestOfN:
 
     @property
     def needed_model_len(self) -> int:
-        # Contexts are cut to what the engine takes, so only a limit that was asked for must fit.
+        # Contexts are cut to the engine's limit, so only an explicit limit must fit.
         return (self.max_context_tokens or 0) + self.sampling.max_tokens
 
     def roll(self, record: QARecord, context: StrategyContext) -> RequestStream[RecordRollout]:

@@ -1,1 +1,1 @@
-"""LongMab-PO's strategy: a bandit picks the chunks that the model reads."""
+"""LongMab-PO's strategy: a bandit chooses the chunks in the prompt."""

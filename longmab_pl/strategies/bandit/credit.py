@@ -1,7 +1,7 @@
-"""Credit by arm: how much of a response each chunk that was read supports, and so how much of its reward each gets.
+"""Credit by arm: each chunk of a prompt receives reward according to how much of the response it supports.
 
-The paper copies a pull's one reward to all k chunks. With credit by arm the bandit has semi-bandit feedback (one
-observation for each played arm: Chen, Wang and Yuan 2013; Kveton et al. 2015), made from the texts.
+The paper gives a pull's one reward to all k chunks. With credit by arm the bandit has semi-bandit feedback (one
+observation for each played arm: Chen, Wang and Yuan 2013; Kveton et al. 2015), computed from the texts.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from longmab_pl.models.embedder import Embedder, Embeddings
 
 Credit = Literal["shared", "lexical", "embedding"]
 
-# Scripts without spaces are compared character by character, all others word by word.
+# Scripts without spaces are compared by characters, all others by words.
 _UNSPACED = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 
 
 class Support(Protocol):
-    """Measures how much of a response stands in each of a record's chunks."""
+    """Measures how much each of a record's chunks supports a response: `LexicalSupport`, `EmbeddingSupport`."""
 
     def of(self, response: str, arms: Sequence[int]) -> NDArray[np.float64]:
-        """Support by each chunk of `arms`, >= 0 in any unit, [len(arms)]."""
+        """Return the support by each chunk of `arms`, >= 0 in any unit, [len(arms)]."""
 
 
 class LexicalSupport:
-    """The words of the response that a chunk contains, each weighted by how few of the record's chunks contain it.
+    """Support by shared words, with a larger weight for words that fewer of the record's chunks contain.
 
     `support_i = sum over distinct words w of the response of ln(arms / df_w) [w in chunk i]`, df_w the number of the
-    record's chunks with w (inverse document frequency: Sparck Jones 1972). A word of every chunk says nothing about
-    where the answer came from, and weighs nothing.
+    record's chunks with w (inverse document frequency: Sparck Jones 1972). A word in every chunk does not show
+    where the answer came from, and has weight 0.
 
     Args:
         chunks: all the record's chunks, overlap included.
@@ -47,19 +47,19 @@ class LexicalSupport:
         self._weight = {word: float(np.log(len(chunks) / n)) for word, n in found.items()}
 
     def of(self, response: str, arms: Sequence[int]) -> NDArray[np.float64]:
-        # Sorted: a sum over a set would follow the process's hash seed in its last bit.
+        # Sorted: the last bit of a sum over a set would depend on the process's hash seed.
         said = sorted(set(words(response)) & self._weight.keys())
         return np.array([sum(self._weight[w] for w in said if w in self._words[arm]) for arm in arms], dtype=np.float64)
 
 
 class EmbeddingSupport:
-    """Cosine between response and chunk, above the mean over the record's chunks; below it there is no support.
+    """Support by cosine between response and chunk, minus the mean over the record's chunks, at least 0.
 
-    Chunks of one document are all somewhat like any answer about it: what they have in common is taken off.
+    All chunks of a document are somewhat similar to any answer about it; subtracting the mean removes that.
 
     Args:
         vectors: unit embeddings of all the record's chunks, [arms, dimension].
-        embedder: what they were made with.
+        embedder: the embedder that made them.
     """
 
     def __init__(self, vectors: Embeddings, embedder: Embedder) -> None:
@@ -73,20 +73,20 @@ class EmbeddingSupport:
 
 
 def words(text: str) -> list[str]:
-    """Lower-cased words of a text in order; of Chinese and Japanese, characters."""
+    """Return the lower-case words of a text in order; for Chinese and Japanese, the characters."""
     return _WORD.findall(text.lower())
 
 
 def credited(reward: float, support: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The reward of each chunk that was read, [k]: `reward * support_i / max support`.
+    """Return the reward of each chunk in the prompt, [k]: `reward * support_i / max support`.
 
-    Divided by the largest support and not by the sum, so that values stay in the unit of rewards, whatever k: the
-    chunk with most of the support gets the reward that the paper gives to all, and equal support is the paper's rule.
-    Without any support there is nothing to tell the chunks apart by, and all get the reward. A reward of 0 stays 0.
+    The divisor is the largest support, not the sum, so that values are in units of rewards for any k. The chunk of
+    largest support gets the reward that the paper gives to all; equal support gives the paper's rule. Without any
+    support, all chunks get the reward.
 
     Args:
-        reward: of the response, in [0, 1].
-        support: of each chunk that was read, >= 0, [k].
+        reward: reward of the response, in [0, 1].
+        support: support by each chunk in the prompt, >= 0, [k].
     """
     most = support.max(initial=0.0)
     if most <= 0:

@@ -1,4 +1,4 @@
-"""When a record has what it can give: the rest of its pulls are of more use elsewhere."""
+"""Early stopping of a record, which frees its remaining pulls for other records."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ StopReason = Literal["", "separated", "no_signal"]
 class EarlyStopping:
     """When a record of `budget: adaptive` stops before its `pulls` are over.
 
-    Pairs are decided by the pair reward (`longmab_pl.rewards.pair_reward`), so that is what is looked at, never the
-    reward that the bandit learns from. The rule is the marginal value theorem's (Charnov 1976): leave a patch when
-    another one gives more per unit of time. After t equal rewards the next differs with probability at most about
-    1 / (t + 2) (Laplace's rule of succession), and then a fresh record is the better use of a response.
+    The decision uses the pair reward (`longmab_pl.rewards.pair_reward`), which pairs are chosen by, not the reward that
+    the bandit learns from. It follows the marginal value theorem (Charnov 1976): leave a patch when another one yields
+    more per unit of time. After t equal rewards the next differs with probability at most about 1 / (t + 2) (Laplace's
+    rule of succession), and a response for a new record is then more useful.
 
     Args:
-        margin: a record is separated when its best and worst answers differ by this much; 1 is the most there is.
-        pairs: how many pairs of different answers must differ so; ask for as many as the pair rule makes of a record.
-        patience: a record has no signal when all its answers have the same reward after this many pulls; None: never.
+        margin: a record is separated if its best and worst answers differ by this much; the maximum is 1.
+        pairs: number of pairs of different answers that must differ so; use the pair rule's pairs per record.
+        patience: a record has no signal if all its answers have the same reward after this many pulls; None: never.
     """
 
     margin: float = 1.0
@@ -37,12 +37,12 @@ class EarlyStopping:
         at_least("strategy.early_stopping.patience", self.patience, 1, or_null=True)
 
     def reason(self, rewards: Iterable[float], pulls: int) -> StopReason:
-        """Why a record should stop now, or "".
+        """Return why a record should stop now, or "".
 
         Args:
-            rewards: pair rewards of its different responses so far, in any order; without empty responses, of which
-                no pair is made.
-            pulls: how many pulls they came from.
+            rewards: pair rewards of its different responses so far, in any order, without empty responses, which are
+                not used in pairs.
+            pulls: number of pulls so far.
         """
         ranked = sorted(rewards)
         if len(ranked) >= 2 * self.pairs and ranked[-self.pairs] - ranked[self.pairs - 1] >= self.margin - ROUNDING:

@@ -1,4 +1,4 @@
-"""The probe: a chain of thought written with the gold answer in view, whose similarity to the chunks starts the bandit.
+"""The probe: a chain of thought for the known gold answer; its similarity to the chunks gives the initial values.
 
 LongMab-PO, section 3.1. The prompt wording is ours.
 """
@@ -30,7 +30,7 @@ class Probe:
     """How probes are sampled and what happens to a record whose probe does not arrive at the gold answer.
 
     Args:
-        sampling: one response per record.
+        sampling: sampling parameters; each record has one probe.
         on_reject: `drop` the record (the paper), or start its bandit from the `query` similarity instead.
     """
 
@@ -39,13 +39,16 @@ class Probe:
 
 
 def probe_messages(context: str, question: str, answer: str) -> list[Message]:
-    """The probe's conversation."""
+    """Return the probe's conversation."""
     return [{"role": "user", "content": _PROBE.format(context=context, question=question, answer=answer)}]
 
 
 def probe_accepted(text: str, answers: Iterable[str]) -> bool:
-    """Whether a probe arrives at a gold answer: what follows the first "the answer is", to the end of the line,
-    contains the normalized answer or is contained in it. Nothing after the mark is not an answer."""
+    """Return whether a probe states a gold answer.
+
+    The text from the first "the answer is" to the end of the line must contain the normalized gold answer or be
+    contained in it. An empty text is not an answer.
+    """
     _, mark, rest = text.lower().partition(_MARK)
     if not mark:
         return False

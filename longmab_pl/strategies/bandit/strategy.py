@@ -1,7 +1,7 @@
-"""LongMab-PO's rollout: the chunks of a context are the arms; the bandit picks which ones the model reads.
+"""LongMab-PO's rollout: the chunks of a context are the arms, and the bandit chooses those in the prompt.
 
 Paper: arXiv 2508.13993, section 3. Per record: probe -> initial values -> (pick arms, answer, score, update) x pulls.
-Beyond it: credit by arm (`credit.py`) and stopping early (`early_stopping.py`).
+Extensions: credit by arm (`credit.py`) and early stopping (`early_stopping.py`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Chunking:
     Args:
         chunk_size: tokens per chunk.
         overlap: sentences that a chunk repeats from the one before.
-        min_sentences: a shorter last chunk joins the one before.
+        min_sentences: minimum sentences of the last chunk; a shorter one is merged into the one before.
         style: `linear` (true sentence ends, nothing dropped, one tokenization) or `paper` (the original's, exact).
     """
 
@@ -58,16 +58,16 @@ class BanditRollout:
         top_k: chunks per pull.
         samples_per_pull: responses per pull from one prefill; their mean reward updates the arms.
         learn_from: the part of the primary reward's score that updates the arms (`rollout` of `AnswerMatch` is the
-            paper's); where a score has no such part, its value.
+            paper's); if a score has no such part, its value does.
         init: initial arm values: similarity of the chunks to the `probe`, to the `query`, or `uniform` random.
-        probe: how probes are made (used by `init: probe`).
+        probe: settings of the probe (used by `init: probe`).
         chunking: how contexts become arms.
-        bandit: the policy that picks arms.
+        bandit: the policy that chooses arms.
         sampling: how responses are sampled.
-        credit: what a played arm learns of a response's reward: all of it (`shared`, the paper), or as much as its
-            chunk supports of the response, by `lexical` overlap or by `embedding`.
-        budget: `fixed` plays all pulls (the paper); `adaptive` stops a record by `early_stopping`, and what it
-            leaves of its pulls lets in further records of the file, as long as there are any.
+        credit: share of a response's reward that a played arm receives: all of it (`shared`, the paper), or according
+            to its chunk's support of the response, by `lexical` overlap or by `embedding`.
+        budget: `fixed` plays all pulls (the paper); `adaptive` stops a record by `early_stopping` and uses its
+            remaining pulls for further records of the file, if there are any.
         early_stopping: when a record of an adaptive budget stops.
     """
 
@@ -120,7 +120,7 @@ class BanditRollout:
         policy = self.bandit.start(values, self.top_k, derive_seed(context.seed, record.id, "bandit"))
         support = self._support(chunks, context)
         responses: list[Response] = []
-        compared: dict[str, float] = {}  # what pairs will compare of each different response
+        compared: dict[str, float] = {}  # response -> value that pairs compare
         stopped: StopReason = ""
         for pull in range(self.pulls):
             arms = policy.select()
@@ -155,7 +155,7 @@ class BanditRollout:
                 "init": source,
                 "pulls": [int(n) for n in policy.pulls],
                 "values": [float(v) for v in policy.values],
-                # Of chunks that contain a gold answer verbatim: for reports only, no policy sees it.
+                # Chunks that contain a gold answer verbatim: for reports only, never shown to a policy.
                 "evidence": [int(any(answer in chunk for answer in record.answers)) for chunk in chunks],
             },
         )
@@ -169,7 +169,7 @@ class BanditRollout:
     def _feedback(
         self, scored: Sequence[tuple[str, Score]], arms: Sequence[int], support: Support | None
     ) -> float | list[float]:
-        """Return what the played arms learn of a pull's responses: one mean reward, or one for each arm."""
+        """Return the reward of a pull's responses for the played arms: one mean reward, or one for each arm."""
         learned = [score.parts.get(self.learn_from, score.value) for _, score in scored]
         if support is None:
             return sum(learned) / len(learned)
@@ -177,7 +177,7 @@ class BanditRollout:
         return np.mean(by_arm, axis=0).tolist()  # type: ignore[no-any-return]
 
     def _support(self, chunks: Sequence[str], context: StrategyContext) -> Support | None:
-        """Return what credits the arms, or None where all share one reward."""
+        """Return the support measure for credit by arm, or None if all arms share one reward."""
         if self.credit == "lexical":
             return LexicalSupport(chunks)
         if self.credit == "embedding":
@@ -187,7 +187,7 @@ class BanditRollout:
     def _initial_values(
         self, record: QARecord, chunks: Sequence[str], context: StrategyContext
     ) -> RequestStream[tuple[Any, str]]:
-        """Return initial arm values, [arms] (None: the probe was rejected), and what they were made from."""
+        """Return initial arm values, [arms] (None: the probe was rejected), and their source."""
         source: Init = self.init
         probe_text = ""
         if source == "probe":

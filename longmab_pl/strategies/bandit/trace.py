@@ -1,4 +1,4 @@
-"""What reports say of a bandit's trace."""
+"""Metrics of a bandit's trace, for reports."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 
 def pull_entropy(pulls: Sequence[int]) -> float:
-    """Return the entropy of how the pulls were spread over the arms, as a share of its maximum, in [0, 1].
+    """Return the entropy of the distribution of pulls over the arms, as a share of its maximum, in [0, 1].
 
     Args:
-        pulls: how often each arm was played, [arms].
+        pulls: number of plays of each arm, [arms].
 
     Returns:
-        1 for an even spread, 0 for a single arm, fewer than two arms or no pull.
+        1 for a uniform distribution, 0 if one arm has all pulls, or with fewer than two arms or no pulls.
     """
     total = sum(pulls)
     if total == 0 or len(pulls) < 2:

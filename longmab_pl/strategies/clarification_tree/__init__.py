@@ -1,1 +1,1 @@
-"""A tree of clarification rounds (AgenticLU): ask, point back to paragraphs, answer the own question, then answer."""
+"""A tree of clarification rounds (AgenticLU): ask a clarifying question, select paragraphs, answer it, then answer."""

@@ -1,4 +1,4 @@
-"""The conversations of a clarification tree: what is asked at each step, and what is trained on."""
+"""The conversations of a clarification tree: the requests of each step, and the training text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from longmab_pl.prompts import clarification as say
 
 Message = dict[str, str]
-"""`role` and `content`."""
+"""A message with `role` and `content`."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Round:
 
     Args:
         clarification: the model's clarifying question.
-        marks: opening tags of the paragraphs that it pointed back to, joined by blanks.
-        context: their text, which is shown when it answers and left out of what is trained.
+        marks: opening tags of the selected paragraphs, joined by spaces.
+        context: text of these paragraphs, included in the answer's prompt but not in training.
         answer: its answer to its own question.
         final: its final answer after this round.
     """
@@ -41,7 +41,7 @@ def root(marked_context: str, question: str, answer: str) -> list[Message]:
 
 
 def history(rounds: Sequence[Round], question: str) -> list[Message]:
-    """Return the messages of finished rounds, eight a round: paragraphs stand in them by their marks alone."""
+    """Return the messages of finished rounds, eight per round; paragraphs are given by their marks only."""
     messages: list[Message] = []
     for done in rounds:
         messages += [
@@ -58,7 +58,7 @@ def history(rounds: Sequence[Round], question: str) -> list[Message]:
 
 
 def trace(marked_context: str, question: str, first_answer: str, rounds: Sequence[Round]) -> list[Message]:
-    """Return the whole conversation of a node, as it is trained on: 3 + 8 messages a round.
+    """Return the whole conversation of a node for training: 3 messages and 8 per round.
 
     Source: AgenticLU, section 3.3.
     """
@@ -66,7 +66,7 @@ def trace(marked_context: str, question: str, first_answer: str, rounds: Sequenc
 
 
 def clarification_request(rounds: Sequence[Round], local_context: str, question: str) -> list[Message]:
-    """Return the request for clarifying questions, of which several are sampled.
+    """Return the request for clarifying questions; several are sampled.
 
     Args:
         rounds: the node's finished rounds.
@@ -82,7 +82,7 @@ def relevance_request(paragraph: str, question: str) -> list[Message]:
 
 
 def answer_request(rounds: Sequence[Round], question: str, clarification: str, context: str) -> list[Message]:
-    """Return the request to answer one's own question from the kept paragraphs."""
+    """Return the request to answer the clarifying question from the kept paragraphs."""
     asked = [_user(say.clarify(question)), _assistant(clarification)]
     return [system(), *history(rounds, question), *asked, _user(say.answer_own_question(context))]
 
@@ -98,7 +98,7 @@ def final_request(
 def check_request(
     rounds: Sequence[Round], question: str, clarification: str, context: str, answer: str, final: str
 ) -> list[Message]:
-    """Return the request to judge one's own final answer."""
+    """Return the request that lets the model judge its final answer."""
     before = final_request(rounds, question, clarification, context, answer)
     return [*before, _assistant(final), _user(say.CHECK)]
 

@@ -1,4 +1,4 @@
-"""The marked paragraphs of a document, and which of them help with a question."""
+"""The marked paragraphs of a document, and the selection of those relevant to a question."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _VERDICT = re.compile(r"(?<![^\W_])(yes|maybe|no|not|none)(?![^\W_])")
 
 
 def mark_paragraphs(pieces: Sequence[str]) -> str:
-    """Return the pieces of a document, each between tags with its number, from 0, and without anything in between.
+    """Return the pieces of a document, each between tags with its number from 0, without separators.
 
     Example:
         >>> mark_paragraphs(["First.", "Second."])
@@ -24,7 +24,7 @@ def mark_paragraphs(pieces: Sequence[str]) -> str:
 
 
 def paragraph_marks(kept: Sequence[int]) -> str:
-    """Return the opening tags of the kept paragraphs, joined by blanks.
+    """Return the opening tags of the kept paragraphs, joined by spaces.
 
     Example:
         >>> paragraph_marks([1, 5])
@@ -44,10 +44,10 @@ def join_paragraphs(pieces: Sequence[str], kept: Sequence[int]) -> str:
 
 
 def is_relevant(reply: str) -> bool:
-    """Whether a verdict on a paragraph keeps it: anything but a no, for a lost paragraph costs more than one too many.
+    """Return whether a verdict keeps a paragraph: all but a no do, because losing one costs more than an extra one.
 
-    The verdict is the first of the words yes, maybe, no, not and none behind the last `Answer:`, or in the whole reply
-    where that is missing. A reply without a verdict keeps the paragraph.
+    The verdict is the first of the words yes, maybe, no, not and none after the last `Answer:`, or in the whole reply
+    without it. A reply without a verdict keeps the paragraph.
 
     Example:
         >>> is_relevant("It dates the event. Answer: maybe, I know little"), is_relevant("Answer: no")
@@ -60,5 +60,5 @@ def is_relevant(reply: str) -> bool:
 
 
 def kept_paragraphs(replies: Sequence[str]) -> list[int]:
-    """Return the numbers of the paragraphs that the verdicts keep, one reply a paragraph."""
+    """Return the numbers of the paragraphs that the verdicts keep, given one reply per paragraph."""
     return [i for i, reply in enumerate(replies) if is_relevant(reply)]

@@ -1,4 +1,4 @@
-"""The shape of a clarification tree: its nodes, what they cost, their scores, and which two are compared."""
+"""The clarification tree: its nodes, their requests and scores, and the choice of the compared nodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TreeNode:
 
     Args:
         parent: index of its parent; None for the root.
-        depth: rounds that lead to it.
+        depth: number of rounds before it.
     """
 
     parent: int | None
@@ -25,14 +25,14 @@ class TreeNode:
 
 @dataclass(frozen=True)
 class ExpansionRequests:
-    """Requests that the expansion of one node makes.
+    """Number of requests for the expansion of one node, by purpose.
 
     Args:
-        clarify: for clarifying questions; one that samples all of them.
-        relevance: for verdicts on paragraphs.
-        answer: for answers to the clarifying questions.
-        final: for final answers.
-        check: for the model's opinion on its final answers.
+        clarify: requests for clarifying questions; one request samples all of them.
+        relevance: requests for verdicts on paragraphs.
+        answer: requests for answers to the clarifying questions.
+        final: requests for final answers.
+        check: requests for the model's verdict on its final answers.
     """
 
     clarify: int
@@ -43,7 +43,7 @@ class ExpansionRequests:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Total number of requests."""
         return self.clarify + self.relevance + self.answer + self.final + self.check
 
 
@@ -64,7 +64,7 @@ def breadth_first(branching: int, rounds: int) -> list[TreeNode]:
 
 
 def separate_requests(branching: int, paragraphs: int) -> ExpansionRequests:
-    """Return the requests of an expansion in which every question is asked of every paragraph by itself.
+    """Return the requests of an expansion with one relevance request per question and paragraph.
 
     Example:
         >>> separate_requests(branching=8, paragraphs=256).total
@@ -76,8 +76,9 @@ def separate_requests(branching: int, paragraphs: int) -> ExpansionRequests:
 
 
 def joint_requests(branching: int, paragraphs: int) -> ExpansionRequests:
-    """Return the requests of an expansion in which a paragraph is judged for all questions at once, without the check
-    that nothing depends on.
+    """Return the requests of an expansion with one relevance request per paragraph for all questions.
+
+    The check of final answers is left out, because nothing uses its result.
 
     Example:
         >>> joint_requests(branching=8, paragraphs=256).total
@@ -87,15 +88,15 @@ def joint_requests(branching: int, paragraphs: int) -> ExpansionRequests:
 
 
 def agreement(reply: str) -> float | None:
-    """Return 1 where a judge says that an answer agrees with the truth, 0 where it says no, else None.
+    """Return 1 if a judge says that an answer agrees with the gold answer, 0 if it says no, else None.
 
-    The first of the words yes and no decides.
+    The first occurrence of yes or no decides.
 
     Example:
         >>> agreement("Yes."), agreement("No, not yes"), agreement("Correct")
         (1.0, 0.0, None)
 
-    Source: AgenticLU, section 3.2 (the program wants "yes" between blanks, so that "Yes." is a no).
+    Source: AgenticLU, section 3.2 (the program requires "yes" between spaces, so that "Yes." is a no).
     """
     verdict = re.search(r"\b(yes|no)\b", reply.lower())
     return None if verdict is None else float(verdict[1] == "yes")
@@ -105,7 +106,7 @@ def node_score(final: str, references: Sequence[str], agrees: float) -> float:
     """Return a node's score, 0 to 2: ROUGE-Lsum F1 of its final answer plus the judge's agreement.
 
     Args:
-        final: the final answer; the better of the whole text and the stated answer in it counts.
+        final: the final answer; the better of its whole text and its stated answer counts.
         references: gold answers, of which the best counts.
         agrees: 1 or 0 (see `agreement`), or an answer-match reward in its place.
 
@@ -122,8 +123,8 @@ def best_and_worst_nodes(scores: Sequence[float], margin: float = 0.0) -> tuple[
     """Return the first of the best and the first of the worst nodes below the root, or None.
 
     Args:
-        scores: of the nodes below the root, in breadth-first order.
-        margin: the best is better than the worst by more than this, so that the two are never the same node.
+        scores: scores of the nodes below the root, in breadth-first order.
+        margin: the best must exceed the worst by more than this, so that they are never the same node.
 
     Example:
         >>> best_and_worst_nodes([1.0, 0.0, 2.0, 0.0]), best_and_worst_nodes([2.0, 2.0])

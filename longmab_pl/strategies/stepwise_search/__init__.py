@@ -1,1 +1,1 @@
-"""Search over blocks of a long answer (LongDPO): propose, judge, keep the facts consistent, and compare blocks."""
+"""Search over blocks of a long answer (LongDPO): propose and judge blocks, check facts, and compare blocks."""

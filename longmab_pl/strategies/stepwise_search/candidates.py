@@ -1,4 +1,4 @@
-"""The candidate blocks of a step: which count, how likely they are, and which one the search follows."""
+"""The candidate blocks of a step: distinct blocks, their probabilities, and the choice of the search."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Candidate:
 
     Args:
         text: the block.
-        prior: its probability among the candidates, by the mean log-probability of its tokens.
-        finish_reason: why the engine ended it: "stop" or "length".
+        prior: its probability among the candidates, from the mean log-probability of its tokens.
+        finish_reason: why generation ended: "stop" or "length".
         terminal: whether it ends the answer.
     """
 
@@ -30,16 +30,16 @@ class Candidate:
 def distinct_candidates(
     texts: Sequence[str], mean_logprobs: Sequence[float], finish_reasons: Sequence[str], end: str
 ) -> list[Candidate]:
-    """Return the blocks that are not blank, each text once (its first sample counts), with their priors.
+    """Return the non-blank blocks without duplicates (the first sample of a text counts), with their priors.
 
     Args:
         texts: the sampled blocks.
         mean_logprobs: mean log-probability of each block's tokens.
-        finish_reasons: one a block.
+        finish_reasons: one per block.
         end: the text of the token that ends an answer.
 
     Returns:
-        Empty where all blocks are blank.
+        The candidates; empty if all blocks are blank.
 
     Example:
         >>> [c.prior for c in distinct_candidates(["a", "b", "a", " "], [-1, -1, 0, 0], ["length"] * 4, "<end>")]
@@ -71,11 +71,11 @@ def puct(
 
     Args:
         prior: the child's probability.
-        parent_visits: visits of its parent.
-        visits: its own visits.
+        parent_visits: number of visits of its parent.
+        visits: number of its visits.
         value_sum: sum of the values of its visits.
         initial_value: its value before the first visit.
-        base: the bonus grows with parent visits of this order.
+        base: number of parent visits from which the bonus's weight grows.
         init: weight of the bonus.
 
     Example:
@@ -90,15 +90,16 @@ def puct(
 
 
 def block_values(judged: Sequence[Sequence[float]]) -> list[float]:
-    """Return each candidate's value: the last of the values of its own answer, one a block.
+    """Return each candidate's value: the last of the values of its answer's blocks.
 
     Args:
-        judged: for each candidate, the values of the answer's blocks that end with it.
+        judged: for each candidate, the values of the blocks of the answer that ends with it.
 
     Example:
         >>> block_values([[2.0, 3.0], [2.0, 4.0]])
         [3.0, 4.0]
 
-    Source: LongDPO, `tree.py` (which shifts the values from the second step on, so that most children get another's).
+    Source: LongDPO, `tree.py` (which shifts the values from the second step on, so that most children get the
+    value of another child).
     """
     return [values[-1] for values in judged]

@@ -1,4 +1,4 @@
-"""The facts that a long answer has stated, and the blocks that contradict them."""
+"""The facts stated by a long answer, and the check of blocks against them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 FACTS_PER_STEP = 2
-"""Facts of an accepted block that are remembered."""
+"""Maximum number of facts remembered per accepted block."""
 
 
 @dataclass(frozen=True)
 class GatedStep:
-    """What the gate decided about a step.
+    """Decision of the fact check for a step.
 
     Args:
         chosen: index of the candidate that continues the answer.
-        consistent: whether it agrees with the facts; False where no candidate does.
+        consistent: whether it agrees with the facts; False if no candidate does.
     """
 
     chosen: int
@@ -23,10 +23,10 @@ class GatedStep:
 
 
 def gate(scores: Sequence[float], contradicting: Collection[int]) -> GatedStep:
-    """Return the best candidate that contradicts no remembered fact; the best of all where each does.
+    """Return the best candidate that contradicts no remembered fact, or the best of all if each does.
 
     Args:
-        scores: one a candidate; of equal ones the first is tried first.
+        scores: one per candidate; of equal ones the first is tried first.
         contradicting: indices of the candidates that contradict a fact.
 
     Example:
@@ -42,7 +42,7 @@ def gate(scores: Sequence[float], contradicting: Collection[int]) -> GatedStep:
 
 
 def remembered(facts: Sequence[str], step: GatedStep) -> list[str]:
-    """Return the facts of the chosen block that enter the memory: its first two, none of an inconsistent block's.
+    """Return the facts of the chosen block to remember: the first two, or none if the block is inconsistent.
 
     Example:
         >>> remembered(["a", "b", "c"], GatedStep(chosen=0, consistent=True))

@@ -8,7 +8,7 @@ BEGIN, END = "[INST]", "[/INST]"
 
 
 def written_part(state: str) -> str:
-    """Return what was written after the instruction; the whole text where no instruction ends.
+    """Return the text after the instruction, or the whole text if no instruction ends in it.
 
     Example:
         >>> written_part("[INST]Write.[/INST]Once upon")
@@ -22,9 +22,9 @@ def written_part(state: str) -> str:
 def state_with_suggestions(state: str, suggestions: list[str]) -> str:
     """Return a state whose instruction is followed by suggestions (see `with_suggestions`).
 
-    A state without both marks has no instruction to add to, and stays as it is.
+    A state without both marks has no instruction and is unchanged.
 
-    Source: LongDPO, `refine.py` (which writes into the middle of such a text).
+    Source: LongDPO, `refine.py` (which inserts them into the middle of such a text).
     """
     before, begin, rest = state.partition(BEGIN)
     instruction, end, written = rest.partition(END)
@@ -34,7 +34,7 @@ def state_with_suggestions(state: str, suggestions: list[str]) -> str:
 
 
 def state_in_chatml(state: str) -> str:
-    """Return a state with the turn tokens of Qwen in place of its marks.
+    """Return a state with its marks replaced by the turn tokens of Qwen.
 
     Source: LongDPO, `post_process_mcts.py`.
     """

@@ -1,4 +1,4 @@
-"""Weak chosen blocks, and the suggestions by which they are written again."""
+"""Refinement of weak chosen blocks with a judge's suggestions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from longmab_pl.prompts.blocks import SUGGESTIONS_FOLLOW
 from longmab_pl.rewards.llm_judge.ratings import Ratings, parse_ratings
 
 PRINCIPLES = tuple(f"principle{i}" for i in range(1, 8))
-"""What a block is judged by: free of factual errors; meets purpose and needs; harmless; sound in form and logic; varied
-and comprehensive; pleasant to read; insightful."""
+"""Criteria for a block: free of factual errors; meets purpose and needs; harmless; sound in form and logic; varied and
+comprehensive; pleasant to read; insightful."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class Suggestion:
     """A judge's advice on one block.
 
     Args:
-        group: the prompt.
+        group: index of the prompt.
         depth: the step, from 1.
         text: one or two sentences.
-        confidence: 1 to 5; 0 where the judge gave none.
+        confidence: 1 to 5; 0 if the judge gave none.
     """
 
     group: int
@@ -35,9 +35,9 @@ class ChosenBlock:
     """The chosen block of a step.
 
     Args:
-        group: the prompt.
+        group: index of the prompt.
         depth: the step, from 1.
-        instruction: what it answers; never with suggestions.
+        instruction: the instruction that it answers, without suggestions.
         text: the block.
     """
 
@@ -54,7 +54,7 @@ def parse_principles(reply: str) -> Ratings | None:
         >>> parse_principles("{" + ", ".join(f'"Principle{i}": 4' for i in range(1, 8)) + "}").mean
         4.0
 
-    Source: LongDPO, `reason/inference/value.py` (which reads the vectors that it asks for as 2.5 each) and `refine.py`.
+    Source: LongDPO, `reason/inference/value.py` (which reads the requested vectors as 2.5 each) and `refine.py`.
     """
     return parse_ratings(reply, PRINCIPLES)
 
@@ -72,13 +72,13 @@ def better_principles(chosen: Mapping[str, float], candidate: Mapping[str, float
 
 
 def needs_refinement(score: float | None, threshold: float) -> bool:
-    """Whether a chosen block is weak enough to be written again: its score is below the threshold.
+    """Return whether a chosen block needs refinement: its score is below the threshold.
 
     Args:
-        score: its mean rating, or its best value; None (no verdict) is no reason to refine.
-        threshold: 2.5 in the paper, on the mean rating.
+        score: its mean rating, or its best value; None (no verdict) gives False.
+        threshold: 2.5 in the paper, for the mean rating.
 
-    Source: LongDPO, `MCTS/filter.py` (which looks for the score under a name that nothing writes).
+    Source: LongDPO, `MCTS/filter.py` (which reads the score under a name that is never written).
     """
     return score is not None and score < threshold
 
@@ -97,7 +97,7 @@ def pick_suggestions(suggestions: Iterable[Suggestion], group: int, depth: int, 
 
 
 def with_suggestions(instruction: str, suggestions: Sequence[str]) -> str:
-    """Return an instruction with suggestions behind it, after a short lead-in; unchanged without any.
+    """Return an instruction followed by a short introduction and suggestions; unchanged without suggestions.
 
     Example:
         >>> with_suggestions("Write a story.", [" Vary words. ", "Add detail."])
@@ -114,9 +114,9 @@ def with_suggestions(instruction: str, suggestions: Sequence[str]) -> str:
 
 
 def merge_refined(blocks: Sequence[ChosenBlock], refined: Iterable[ChosenBlock]) -> list[ChosenBlock]:
-    """Return the chosen blocks, each replaced by the last refined one of its prompt and step.
+    """Return the chosen blocks, each replaced by the last refined block of its prompt and step.
 
-    The instruction stays that of the block: suggestions are not trained on.
+    The block's own instruction is kept, because suggestions are not trained on.
 
     Source: LongDPO, `refine.py`.
     """
