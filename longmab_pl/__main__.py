@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def main() -> None:
+    """Run the `longmab` command."""
     from longmab_pl.cli.main import main as run
 
     run()

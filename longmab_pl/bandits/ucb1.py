@@ -34,5 +34,6 @@ class UCB1(IndexPolicy):
         super().__init__(initial_scores, top_k, prior_weight=1.0)
 
     def index(self) -> npt.NDArray[np.float64]:
+        """Return the upper bounds of round `self.round`, shape [arms]."""
         bonus: npt.NDArray[np.float64] = np.sqrt(2 * np.log(self.round) / (self._pulls + _EPSILON))
         return self._values + bonus

@@ -28,4 +28,5 @@ class Uniform(IndexPolicy):
         self._random = np.random.default_rng(seed)
 
     def index(self) -> npt.NDArray[np.float64]:
+        """Return random numbers, shape [arms]."""
         return self._random.random(self._values.size)

@@ -30,6 +30,7 @@ class QARecord:
 
 
 def records_digest(records: Sequence[QARecord]) -> str:
+    """Return 16 hexadecimal digits that change with any field of the records or with their order."""
     h = hashlib.blake2b(digest_size=8)
     for r in records:
         h.update("\x1f".join([r.id, r.question, *r.answers, r.context]).encode("utf-8", "surrogatepass"))

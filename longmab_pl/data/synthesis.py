@@ -37,6 +37,7 @@ class SyntheticRecord:
     evidence: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values: a line of its file."""
         return {**asdict(self), "evidence": list(self.evidence)}
 
 

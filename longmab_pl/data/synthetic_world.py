@@ -214,6 +214,7 @@ class Names:
             syllables += 1
 
     def person(self) -> str:
+        """Return a new name of two words."""
         return f"{self.word()} {self.word()}"
 
 

@@ -16,7 +16,7 @@ Embeddings = NDArray[np.float32]
 
 
 class Embedder:
-    """A sentence-transformers model behind a cache.
+    """A sentence-transformers model with a cache.
 
     A text longer than the model's limit is cut into windows of that many tokens; their normalized embeddings are
     averaged, weighted by their tokens, and normalized again.

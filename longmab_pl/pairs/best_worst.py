@@ -84,10 +84,12 @@ class BestWorst:
 
     @property
     def reads(self) -> tuple[str, ...]:
+        """Names of the rewards that it reads; empty for the primary only."""
         return () if self.by is None else (self.by,)
 
     @property
     def controls_length(self) -> bool:
+        """Whether the rule limits the difference of the answers' lengths."""
         return self.max_length_ratio is not None or self.max_length_difference is not None
 
     def length_matched(self, a: int, b: int) -> bool:

@@ -64,6 +64,11 @@ class PairWriter:
         return self
 
     def write(self, pair: PreferencePair) -> None:
+        """Write one pair.
+
+        Raises:
+            DataError: the pair is not from a rollout.
+        """
         row = pair_to_row(pair)
         if self.style == "plain":
             assert not isinstance(pair.prompt, str)

@@ -63,7 +63,7 @@ class EncodedText:
         if begin and tuple(before) != self.ids[len(self.ids) - len(before) :]:
             begin, before = 0, list(self.ids[len(self.start) :])
         whole = self.text[begin:] + answer
-        # Half a name before the seam and half behind it are text, as each of them is.
+        # Halves of a control token's name on both sides of the boundary are ordinary text.
         if (
             known is not None
             and not self.marked

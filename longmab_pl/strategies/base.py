@@ -65,7 +65,7 @@ class RecordRollout:
         responses: the responses in the order of the steps.
         stopped: why it stopped before its budget was used: `separated`, `no_signal`, or "" if it did not.
         asked: total number of responses requested from the policy, including those that are not answers (a probe). The
-            scheduler sets it.
+            rollout sets it.
         trace: data of the particular strategy as JSON values (arms, pulls and values of a bandit, nodes of a tree).
     """
 

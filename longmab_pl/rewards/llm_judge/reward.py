@@ -158,6 +158,7 @@ class _Judging:
         ]
 
     def note_questions(self) -> list[Question]:
+        """Return the questions that take notes, one per part of the document."""
         return [
             Question(
                 f"notes/{i}",
@@ -169,6 +170,7 @@ class _Judging:
         ]
 
     def statement_questions(self) -> list[Question]:
+        """Return the questions that list statements, one per answer."""
         return [
             Question(
                 f"statements/{i}",

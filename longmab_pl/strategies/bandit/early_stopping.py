@@ -14,7 +14,7 @@ StopReason = Literal["", "separated", "no_signal"]
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """When a record of `budget: adaptive` stops before its `pulls` are over.
+    """The rule that stops a record of `budget: adaptive` before its `pulls` are used up.
 
     The decision uses the pair reward (`longmab_pl.rewards.pair_reward`), which pairs are chosen by, not the reward that
     the bandit learns from. It follows the marginal value theorem (Charnov 1976): leave a patch when another one yields

@@ -27,7 +27,7 @@ _MARK = "the answer is"
 
 @dataclass(frozen=True)
 class Probe:
-    """How probes are sampled and what happens to a record whose probe does not arrive at the gold answer.
+    """Settings of the probe: sampling, and the handling of records whose probe does not state the gold answer.
 
     Args:
         sampling: sampling parameters; each record has one probe.

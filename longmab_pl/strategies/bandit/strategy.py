@@ -34,7 +34,7 @@ Init = Literal["probe", "query", "uniform"]
 
 @dataclasses.dataclass(frozen=True)
 class Chunking:
-    """How contexts become arms.
+    """Settings for cutting contexts into arms.
 
     Args:
         chunk_size: tokens per chunk.
@@ -61,9 +61,9 @@ class BanditRollout:
             paper's); if a score has no such part, its value does.
         init: initial arm values: similarity of the chunks to the `probe`, to the `query`, or `uniform` random.
         probe: settings of the probe (used by `init: probe`).
-        chunking: how contexts become arms.
+        chunking: settings for cutting contexts into arms.
         bandit: the policy that chooses arms.
-        sampling: how responses are sampled.
+        sampling: sampling parameters of responses.
         credit: share of a response's reward that a played arm receives: all of it (`shared`, the paper), or according
             to its chunk's support of the response, by `lexical` overlap or by `embedding`.
         budget: `fixed` plays all pulls (the paper); `adaptive` stops a record by `early_stopping` and uses its
