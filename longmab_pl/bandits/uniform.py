@@ -28,5 +28,5 @@ class Uniform(IndexPolicy):
         self._random = np.random.default_rng(seed)
 
     def index(self) -> npt.NDArray[np.float64]:
-        """Return random numbers, shape [arms]."""
+        """Return a random number in [0, 1) per arm, shape [arms]."""
         return self._random.random(self._values.size)

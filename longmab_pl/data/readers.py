@@ -73,8 +73,8 @@ def read_records(
     Fields: `id` or `_id` (string or integer; missing: the record's number from 1, as the authors' evaluator does),
     the question in `input` or `question`, gold answers in `answer` and/or `answers` (a string, a number or a list;
     both: all of them, `answer` first), and `context` (a text or a list of passages). Null, "" and [] beside a filled
-    name mean "unused". SQuAD, HotpotQA, 2WikiMultihopQA, MuSiQue and LongBench are read as they are
-    (`data.qa_fields`). Other fields are ignored.
+    name mean "unused". SQuAD, HotpotQA, 2WikiMultihopQA, MuSiQue and LongBench are read without
+    conversion (`data.qa_fields`). Other fields are ignored.
 
     Args:
         source: a `.jsonl`, `.json` (a list, or SQuAD's form), `.csv`, `.tsv` (each also `.gz`) or `.parquet` file; a

@@ -54,7 +54,7 @@ def synthesize(
 ) -> SyntheticSet:
     """Return a training and an evaluation set. The same arguments give the same records on every machine.
 
-    Every context holds distractors: passages on other entities of the same kind that state the same relation with
+    Every context has distractors: passages on other entities of the same kind that state the same relation with
     another value (for two hops: whole parallel chains), so that guessing from the question's form fails.
 
     Args:

@@ -98,7 +98,7 @@ _LORA_WEIGHT = re.compile(r"\.(lora_A\.weight|lora_B\.weight|lora_magnitude_vect
 
 
 def check_plain_lora(adapter: Path) -> None:
-    """Refuse an adapter folder that holds more than LoRA and DoRA matrices of linear layers.
+    """Refuse an adapter folder that contains more than LoRA and DoRA matrices of linear layers.
 
     Whole layers (`modules_to_save`, a resized vocabulary), biases, single tokens and embeddings are stored and merged
     differently, and vLLM does not serve them.

@@ -84,7 +84,7 @@ class Reward(Protocol):
         """Score responses to a record.
 
         Args:
-            record: the question with its context and, where there are any, gold answers.
+            record: the question with its context and, if any, gold answers.
             responses: the assistant's whole turns.
             context: tokenizer, embedder, seed, and the key that request ids begin with.
 

@@ -25,7 +25,7 @@ def folder_lock(folder: Path, at_work: str) -> Iterator[None]:
         at_work: what another process is doing there, for the message, such as `a training run`.
 
     Raises:
-        ConfigError: another process holds the folder.
+        ConfigError: another process has locked the folder.
         LongMabError: the folder cannot be written.
     """
     try:

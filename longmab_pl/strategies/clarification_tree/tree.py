@@ -130,8 +130,8 @@ def best_and_worst_nodes(scores: Sequence[float], margin: float = 0.0) -> tuple[
         >>> best_and_worst_nodes([1.0, 0.0, 2.0, 0.0]), best_and_worst_nodes([2.0, 2.0])
         ((2, 1), None)
 
-    Source: AgenticLU, section 3.3 (the program pairs a node with itself where all scores are equal, and with an empty
-    conversation where all are 2).
+    Source: AgenticLU, section 3.3 (the program pairs a node with itself if all scores are equal, and with an empty
+    conversation if all are 2).
     """
     if not scores:
         return None
