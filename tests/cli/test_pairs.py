@@ -6,46 +6,16 @@ import json
 import shutil
 
 import pytest
+from small_config import write_config
 
 from longmab_pl.cli.main import main
 from longmab_pl.pairs.readers import read_round_pairs
 from longmab_pl.storage.checked_json import read_checked_json, write_checked_json
 
-CONFIG = """
-trainer: {{accelerator: cpu, default_root_dir: {run}, logger: false, enable_progress_bar: false}}
-report: {{picture: false}}
-model: {{model: {model}, dtype: fp32, gradient_checkpointing: false, learning_rate: 1.0e-2, lora: {{r: 2, alpha: 4}}}}
-data:
-  class_path: longmab_pl.RolloutDataModule
-  init_args:
-    train: {train}
-    rounds: 1
-    verify_sync: false
-    engine: {{class_path: longmab_pl.engines.ScriptedEngine, init_args: {{answer: scripted_answers.numbered}}}}
-    prompt_format: longmab_pl.prompts.DirectAnswer
-    strategy:
-      class_path: longmab_pl.strategies.BanditRollout
-      init_args:
-        pulls: 4
-        top_k: 2
-        init: uniform
-        chunking: {{chunk_size: 60, overlap: 0, min_sentences: 1}}
-        sampling: {{max_tokens: 16, presence_penalty: 0.0}}
-    pairs: {{class_path: longmab_pl.pairs.BestWorst, init_args: {{max_prompt_length: 500}}}}
-"""
-
 
 @pytest.fixture
 def config(tmp_path, tiny_model):
-    train = tmp_path / "qa.jsonl"
-    with train.open("w") as f:
-        for i in range(6):
-            context = " ".join(f"Place {j} lies on river number {i * 10 + j}." for j in range(8))
-            row = {"id": i, "input": f"Which river at {i}?", "answer": f"number {i * 10}", "context": context}
-            f.write(json.dumps(row) + "\n")
-    path = tmp_path / "config.yaml"
-    path.write_text(CONFIG.format(run=tmp_path / "run", model=tiny_model, train=train))
-    return path
+    return write_config(tmp_path, tiny_model)
 
 
 def error_of(capsys, args) -> str:

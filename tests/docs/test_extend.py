@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_config import write_config
 
 from longmab_pl.cli.main import main
 
@@ -15,41 +16,11 @@ PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text(encoding="ut
 EXAMPLES = dict(re.findall(r"```python (\S+)\n(.*?)```\n\n```yaml\n.*?```", PAGE, re.DOTALL))
 FRAGMENTS = dict(re.findall(r"```python (\S+)\n.*?```\n\n```yaml\n(.*?)```", PAGE, re.DOTALL))
 
-CONFIG = """
-trainer: {{accelerator: cpu, default_root_dir: {run}, logger: false, enable_progress_bar: false}}
-report: {{picture: false}}
-model: {{model: {model}, dtype: fp32, gradient_checkpointing: false, learning_rate: 1.0e-2, lora: {{r: 2, alpha: 4}}}}
-data:
-  class_path: longmab_pl.RolloutDataModule
-  init_args:
-    train: {train}
-    rounds: 1
-    verify_sync: false
-    engine: {{class_path: longmab_pl.engines.ScriptedEngine, init_args: {{answer: scripted_answers.numbered}}}}
-    prompt_format: longmab_pl.prompts.DirectAnswer
-    strategy:
-      class_path: longmab_pl.strategies.BanditRollout
-      init_args:
-        pulls: 4
-        top_k: 2
-        init: uniform
-        chunking: {{chunk_size: 60, overlap: 0, min_sentences: 1}}
-        sampling: {{max_tokens: 16, presence_penalty: 0.0}}
-    pairs: {{class_path: longmab_pl.pairs.BestWorst, init_args: {{max_prompt_length: 500}}}}
-"""
-
 
 @pytest.fixture
 def fit(tmp_path, tiny_model, monkeypatch):
     """Run `fit` with one example; the run folder."""
-    train = tmp_path / "qa.jsonl"
-    with train.open("w") as f:
-        for i in range(4):
-            context = " ".join(f"Place {j} lies on river number {i * 10 + j}." for j in range(8))
-            row = {"id": i, "input": f"Which river at {i}?", "answer": f"number {i * 10}", "context": context}
-            f.write(json.dumps(row) + "\n")
-    config = tmp_path / "config.yaml"
-    config.write_text(CONFIG.format(run=tmp_path / "run", model=tiny_model, train=train))
+    config = write_config(tmp_path, tiny_model, records=4)
     monkeypatch.syspath_prepend(tmp_path)
 
     def run(name: str, *options: str) -> Path:
