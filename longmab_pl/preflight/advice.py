@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from longmab_pl.datamodules.base import PairDataModule
+from longmab_pl.datamodules.rollouts import RolloutDataModule
 from longmab_pl.preflight.budget import MARGIN, PHASES, Budget
 from longmab_pl.preflight.memory_model import GIB
 from longmab_pl.training.module import DPOModule
@@ -19,7 +21,7 @@ class Finding:
     text: str
 
 
-def judge(budget: Budget, model: DPOModule, data: Any) -> list[Finding]:
+def judge(budget: Budget, model: DPOModule, data: PairDataModule) -> list[Finding]:
     """Return the phases that do not fit, and for each the setting to change and its new value.
 
     Args:
@@ -66,7 +68,7 @@ def _judge_engine(budget: Budget) -> list[Finding]:
     return [Finding("ok", f"{text} (engine.concurrency {settings.concurrency} where prompts are shorter)")]
 
 
-def _fix(phase: int, budget: Budget, model: DPOModule, data: Any) -> str:
+def _fix(phase: int, budget: Budget, model: DPOModule, data: PairDataModule) -> str:
     """Return the change that brings one phase below the margin."""
     over = budget.totals[phase] - budget.capacity * (1 - MARGIN)
     if budget.device != "GPU" and (smaller := _smaller_cache(budget, over)) is not None:
@@ -107,18 +109,18 @@ def _fix_rollout(budget: Budget, model: DPOModule, over: float) -> str:
     return f"use {' and '.join(changes)}, then lower engine.gpu_memory_utilization"
 
 
-def _shorter(budget: Budget, data: Any) -> str | None:
+def _shorter(budget: Budget, data: PairDataModule) -> str | None:
     """Return the change that makes batches short enough, or None if they would be too short to be useful."""
     longest = budget.longest_batch
     if longest < 512:
         return None
     fits = f"(batches of {longest:,} tokens fit)"
-    packed = getattr(data, "max_tokens_per_batch", None)
+    packed = data.max_tokens_per_batch
     if packed is not None and packed >= budget.training.tokens:
         return f"lower data.max_tokens_per_batch to {longest // 256 * 256:,}"
     if packed is None and data.batch_size > 1:
         return f"lower data.batch_size and raise trainer.accumulate_grad_batches {fits}"
-    name = "pairs.max_prompt_length" if hasattr(data, "plan") else "max_length"
+    name = "pairs.max_prompt_length" if isinstance(data, RolloutDataModule) else "max_length"
     return f"lower data.{name} by {math.ceil((budget.training.tokens - longest) / 256) * 256:,} tokens {fits}"
 
 

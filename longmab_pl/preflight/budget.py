@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from longmab_pl.datamodules.base import PairDataModule
+from longmab_pl.datamodules.preferences import PreferenceDataModule
+from longmab_pl.datamodules.rollouts import RolloutDataModule
 from longmab_pl.engines.vllm.engine import VLLMEngine
 from longmab_pl.preflight.memory_model import (
     CUDA_CONTEXT,
@@ -89,7 +92,7 @@ class Budget:
         return low
 
 
-def batch_tokens(data: Any, pair: int | None = None) -> int | None:
+def batch_tokens(data: PairDataModule, pair: int | None = None) -> int | None:
     """Return the tokens of the largest packed batch that a data module's settings allow, or None if unknown.
 
     A pair's prompt and its longer answer share `max_prompt_length` (`max_length` for existing pairs); the other answer
@@ -100,12 +103,12 @@ def batch_tokens(data: Any, pair: int | None = None) -> int | None:
         pair: tokens of the longest pair, if known or estimated.
     """
     if pair is None:
-        plan: Any = getattr(data, "plan", None)
-        longest = getattr(getattr(plan, "pairs", None), "max_prompt_length", None) or getattr(data, "max_length", None)
-        if longest is None:
+        if isinstance(data, RolloutDataModule):
+            pair = data.plan.pairs.max_prompt_length + data.plan.strategy.max_response_tokens
+        elif isinstance(data, PreferenceDataModule) and data.max_length is not None:
+            pair = data.max_length + min(1024, data.max_length)
+        else:
             return None
-        sampling = getattr(getattr(plan, "strategy", None), "sampling", None)
-        pair = int(longest) + (sampling.max_tokens if sampling is not None else min(1024, int(longest)))
     packed = data.max_tokens_per_batch
     return max(pair, packed) if packed is not None else pair * int(data.batch_size)
 

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from longmab_pl.datamodules.base import PairDataModule
+from longmab_pl.datamodules.preferences import PreferenceDataModule
+from longmab_pl.datamodules.rollouts import RolloutDataModule
+from longmab_pl.engines.protocol import Engine
 from longmab_pl.engines.vllm.engine import VLLMEngine
 from longmab_pl.errors import LongMabError
 from longmab_pl.models.hub import resolve_embedder
@@ -37,14 +41,16 @@ class PreflightReport:
     """
 
     def __init__(
-        self, model: DPOModule, data: Any, trainer: Any, machine: Machine, gpu_memory_gb: float | None
+        self, model: DPOModule, data: PairDataModule, trainer: Any, machine: Machine, gpu_memory_gb: float | None
     ) -> None:
         self.model = model
         self.data = data
         self.trainer = trainer
         self.machine = machine
         self.gpu_memory_gb = gpu_memory_gb
-        self.engine: Any = getattr(data, "engine", None)
+        self.engine: Engine | None = None
+        if isinstance(data, RolloutDataModule | PreferenceDataModule):
+            self.engine = data.engine
         self.run_folder = Path(trainer.default_root_dir or ".")
         self.elsewhere = gpu_memory_gb is not None
         self.on_gpu = self.elsewhere or (bool(machine.gpus) and trainer.accelerator in ("auto", "gpu", "cuda"))
@@ -153,14 +159,14 @@ class PreflightReport:
 
     def _lengths(self) -> Iterator[Finding]:
         limit = self.size.context if self.size else None
-        plan = getattr(self.data, "plan", None)
-        if plan is not None and limit is not None:
+        if isinstance(self.data, RolloutDataModule) and limit is not None:
+            plan = self.data.plan
             longest = plan.pairs.max_prompt_length
             if longest > limit:
                 yield Finding(
                     "fail", f"data.pairs.max_prompt_length is {longest:,}, but the model takes {limit:,}; lower it"
                 )
-            served = min(getattr(self.engine, "max_model_len", 0) or limit, limit)
+            served = min(self.data.engine.max_model_len or limit, limit)
             needed = plan.strategy.needed_model_len
             if needed > served:
                 yield Finding(
@@ -231,7 +237,7 @@ class PreflightReport:
 
     def _embedder_bytes(self) -> tuple[float, str]:
         """Return the bytes of the rollout's embedder on the training device, and a remark if they are unknown."""
-        embedder = getattr(getattr(self.data, "plan", None), "embedder", None)
+        embedder = self.data.plan.embedder if isinstance(self.data, RolloutDataModule) else None
         if embedder is None or (self.on_gpu and embedder.device == "cpu"):
             return 0.0, ""
         name = embedder.model

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from longmab_pl.datamodules.base import PairDataModule
 from longmab_pl.errors import LongMabError
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.preflight.advice import Finding
@@ -80,7 +81,7 @@ def _weights(folder: str) -> Iterator[Finding]:
         yield Finding("warn", f"the weights of {folder} are not on this machine yet; they are downloaded at the start")
 
 
-def check_data(data: Any) -> Iterator[Finding]:
+def check_data(data: PairDataModule) -> Iterator[Finding]:
     """Yield findings on whether the first training records or pairs of a data module can be read."""
     from longmab_pl.datamodules.preferences import PreferenceDataModule
     from longmab_pl.datamodules.rollouts import RolloutDataModule

@@ -194,6 +194,10 @@ class Strategy(Protocol):
     def needed_model_len(self) -> int:
         """Minimum context length of the model: the longest usual prompt plus its response, in tokens."""
 
+    @property
+    def max_response_tokens(self) -> int:
+        """Most tokens of a response, for the memory that training pairs need."""
+
     def roll(self, record: QARecord, context: StrategyContext) -> RequestStream[RecordRollout]:
         """Run the strategy on one record.
 

@@ -59,6 +59,10 @@ class BestOfN:
         # Contexts are cut to the engine's limit, so only an explicit limit must fit.
         return (self.max_context_tokens or 0) + self.sampling.max_tokens
 
+    @property
+    def max_response_tokens(self) -> int:
+        return self.sampling.max_tokens
+
     def roll(self, record: QARecord, context: StrategyContext) -> RequestStream[RecordRollout]:
         tokenizer, prompt_format = context.tokenizer, context.prompt_format
         overhead = prompt_format.prompt_overhead(tokenizer, record.question)

@@ -165,6 +165,7 @@ class StopsEarly:
     needs_embedder = False
     expected_responses = 8
     needed_model_len = 100
+    max_response_tokens = 4
 
     def roll(self, record, context):
         responses = []

@@ -106,6 +106,10 @@ class BanditRollout:
     def needed_model_len(self) -> int:
         return self.top_k * self.chunking.chunk_size + self.sampling.max_tokens
 
+    @property
+    def max_response_tokens(self) -> int:
+        return self.sampling.max_tokens
+
     def roll(self, record: QARecord, context: StrategyContext) -> RequestStream[RecordRollout]:
         c = self.chunking
         spans = chunk_spans(record.context, context.tokenizer, c.chunk_size, c.overlap, c.min_sentences, c.style)
