@@ -19,7 +19,7 @@ from longmab_pl.pairs.layouts import LayoutError, canonical, check_columns
 from longmab_pl.pairs.readers import read_preferences
 from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.prompts.formats import PromptFormat
-from longmab_pl.training.tokenization import tokenize
+from longmab_pl.training.tokenization import tokenize, with_believed_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -134,6 +134,7 @@ def _pair(
 ) -> InspectedPair:
     line = int(pair.where.rpartition(":")[2])
     try:
+        pair = with_believed_ids(pair, tokenizer)
         example = tokenize(pair, tokenizer, max_length=max_length, arguments=arguments)
     except (DataError, ConfigError) as error:
         return InspectedPair(line, chosen=pair.chosen, rejected=pair.rejected, skipped=str(error))

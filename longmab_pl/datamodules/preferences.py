@@ -24,6 +24,7 @@ from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
 from longmab_pl.shown import tell
 from longmab_pl.training.batch import PreferenceExample
+from longmab_pl.training.tokenization import with_believed_ids
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +198,7 @@ class PreferenceDataModule(PairDataModule):
                 if isinstance(row, BadRecord):
                     bad.append(row)
                 else:
-                    yield row
+                    yield with_believed_ids(row, self.tokenizer)
 
         pairs = TokenizedPairs(self.tokenizer, max_length, self.template_arguments)
         yield from pairs.examples(itertools.islice(well_formed(), limit))

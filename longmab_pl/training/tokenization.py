@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -125,6 +125,35 @@ def tokenize(
     )
 
 
+def with_believed_ids(pair: PreferencePair, tokenizer: PreTrainedTokenizerBase) -> PreferencePair:
+    """Return a pair of a file without token ids that do not spell its texts.
+
+    A round's own pairs are trained on the ids that were sampled. A file from elsewhere may hold any numbers: they count
+    only if they spell the answer, with no control token but one at its end.
+
+    Args:
+        pair: a pair that was read from a file.
+        tokenizer: the policy's tokenizer.
+    """
+    chosen, rejected = pair.chosen_ids, pair.rejected_ids
+    if chosen is not None and not _says(tokenizer, chosen, pair.chosen):
+        chosen = None
+    if rejected is not None and not _says(tokenizer, rejected, pair.rejected):
+        rejected = None
+    return replace(pair, chosen_ids=chosen, rejected_ids=rejected)
+
+
+def _says(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], text: str) -> bool:
+    """Return whether token ids spell a text, with no control token but one at their end.
+
+    White space does not count (tokenizers add and drop it), and neither does a text with a character that is cut.
+    """
+    if any(_is_control(tokenizer, token) for token in ids[:-1]):
+        return False
+    said = tokenizer.decode(list(ids), skip_special_tokens=True)
+    return "\ufffd" in said or "".join(said.split()) == "".join(text.split())
+
+
 @dataclass(frozen=True)
 class _Side:
     """An answer: its text without the end token, whether it ended, what was sampled, what is compared."""
@@ -156,20 +185,7 @@ def _without_end(pair: PreferencePair, name: str, tokenizer: PreTrainedTokenizer
             f"pair {pair.name!r}: characters {compared[0]} to {compared[1]} are to be compared in an answer "
             f"of {len(text)}",
         )
-    if ids is not None and not _says(tokenizer, ids, text):
-        ids = None  # a file's numbers are not believed over its text
     return _Side(text, ended, ids, compared)
-
-
-def _says(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], text: str) -> bool:
-    """Return whether token ids spell a text, with no control token but one at their end.
-
-    White space does not count (tokenizers add and drop it), and neither does a text with a character that is cut.
-    """
-    if any(_is_control(tokenizer, token) for token in ids[:-1]):
-        return False
-    said = tokenizer.decode(list(ids), skip_special_tokens=True)
-    return "\ufffd" in said or "".join(said.split()) == "".join(text.split())
 
 
 def _prompt(

@@ -10,7 +10,7 @@ from longmab_pl.errors import DataError
 from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.prompts.encoding import chat
 from longmab_pl.training.batch import PreferenceExample
-from longmab_pl.training.tokenization import end_of_turn_id, tokenize
+from longmab_pl.training.tokenization import end_of_turn_id, tokenize, with_believed_ids
 
 WORDS = [
     "[UNK]",
@@ -173,7 +173,8 @@ def test_a_block_that_is_not_there(compared: tuple[int, int]) -> None:
     ],
 )
 def test_a_files_token_ids_are_believed_only_if_they_spell_its_text(ids: tuple[int, ...], believed: bool) -> None:
-    example = tokenized(tokenizer(LLAMA_LIKE), chosen="Paris", rejected="London", chosen_ids=ids)
-    assert example.chosen_ids == (ID["Paris"], ID["<eot>"])
-    other = tokenized(tokenizer(LLAMA_LIKE), chosen="Paris", rejected="London", chosen_ids=ids, chosen_ended=False)
-    assert other.chosen_ids == (ids if believed else (ID["Paris"],))
+    made = tokenizer(LLAMA_LIKE)
+    pair = PreferencePair("q", MESSAGES, "Paris", "London", chosen_ids=ids, chosen_ended=False)
+    checked = with_believed_ids(pair, made)
+    assert checked.chosen_ids == (ids if believed else None)
+    assert tokenize(checked, made).chosen_ids == (ids if believed else (ID["Paris"],))
