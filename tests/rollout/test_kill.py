@@ -252,7 +252,8 @@ def test_the_command_killed_at_random_moments_ends_as_if_nothing_had_happened(tm
     again.mkdir(parents=True)
     shutil.copy(journal(), again)
     silent = {"class_path": "longmab_pl.engines.ScriptedEngine", "init_args": {"answer": "scripted_answers.numbered"}}
-    silent["init_args"] |= {"max_model_len": 512, "fail_after": 0}
+    weight_format = json.loads((folder / "settings.json").read_text())["weight_format"]  # other weights: another round
+    silent["init_args"] |= {"max_model_len": 512, "fail_after": 0, "weight_format": weight_format}
     main([*command("whole")[3:], "--data.init_args.engine", json.dumps(silent)])
     for name in ("pairs.jsonl", "rollouts.jsonl"):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
