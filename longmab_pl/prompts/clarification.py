@@ -21,11 +21,6 @@ def base_request(marked_context: str, question: str) -> str:
     return f"{marked_context}\n\n{question}"
 
 
-def short_base_request(kept_context: str, question: str) -> str:
-    """Return the request for the first answer, with the paragraphs kept for the question."""
-    return f"{kept_context}\n{question}"
-
-
 def clarify(question: str) -> str:
     """Return the request for one clarifying question."""
     return (
