@@ -92,7 +92,7 @@ class Dispatcher:
 
     def no_server(self) -> str:
         """Return the message that no server can answer, with the likely fix."""
-        why = self._ended() or f"no server could be used for {self._retry.patience:.0f} s (engine.patience_s)"
+        why = self._ended() or f"no server could be used for {self._retry.patience:g} s (engine.patience_s)"
         lines = "".join(f"\n  {server.url}: {server.trouble or 'did not answer'}" for server in self.servers)
         return f"{why}; start the servers again and repeat the command: finished answers are kept{lines}"
 
@@ -129,13 +129,20 @@ class Dispatcher:
             busy = any(server.tasks or server.checking for server in self.servers)
             if any(server.admitted and not server.trouble for server in self.servers):
                 self._well_at = now
-            elif waiting and not busy and (now - self._well_at > self._retry.patience or self._ended()):
+            elif waiting and not busy and (self._ended() or self._known_lost(now)):
                 self._give_up(EngineError(self.no_server()))
             for server in self.servers:
                 if waiting and not server.admitted and not server.checking and now >= server.resume_at:
                     self._spawn(self._readmit(server))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), TICK_SECONDS if waiting or busy else None)
+
+    def _known_lost(self, now: float) -> bool:
+        """Return whether patience is over and each server has failed since its last answer, so the error can say how.
+
+        A late answer clears what is known of a server; it is checked once more before it is given up.
+        """
+        return now - self._well_at > self._retry.patience and all(server.trouble for server in self.servers)
 
     def _give_up(self, error: EngineError) -> None:
         if self._over:
