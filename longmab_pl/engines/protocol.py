@@ -50,6 +50,8 @@ class Request:
         n: number of responses to this prompt (one prefill).
         seed: per-request seed, or None for the engine's own randomness.
         to: name of the engine that answers: `policy`, or another one of the run, such as `judge`.
+        progress: how many units of the strategy's progress its completion is (`Strategy.progress_unit`); None: `n` for
+            the policy, 0 for other engines.
     """
 
     id: str
@@ -58,6 +60,17 @@ class Request:
     n: int = 1
     seed: int | None = None
     to: str = POLICY
+    progress: int | None = None
+
+    @property
+    def responses(self) -> int:
+        """Number of the policy's responses that it asks for."""
+        return self.n if self.to == POLICY else 0
+
+    @property
+    def units(self) -> int:
+        """Units of progress that its completion is."""
+        return self.responses if self.progress is None else self.progress
 
 
 @dataclass(frozen=True)

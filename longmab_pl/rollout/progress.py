@@ -1,4 +1,4 @@
-"""The rollout's progress bar: answers, speed, finished records and the mean reward so far."""
+"""The rollout's progress bar: answers (or nodes, or blocks), speed, finished records and the mean reward so far."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ class RolloutBar:
     Args:
         title: text before the bar.
         records: number of records.
-        expected: maximum number of responses that one record requests.
+        expected: maximum number of units of one record.
         primary: name of the reward whose mean is shown.
+        unit: what is counted, `Strategy.progress_unit`.
     """
 
-    def __init__(self, title: str, records: int, expected: int, primary: str) -> None:
+    def __init__(self, title: str, records: int, expected: int, primary: str, unit: str = "answers") -> None:
         self.primary = primary
         self.records = records
         self.expected = expected
-        self._bar = tqdm(total=records * expected, desc=title, unit="resp", dynamic_ncols=True)
+        self._bar = tqdm(total=records * expected, desc=title, unit=f" {unit}", dynamic_ncols=True)
         self._done = 0
-        self._before = 0  # responses of an earlier process
+        self._before = 0  # units of an earlier process
         self._rewards = [0.0, 0]
 
     def admit(self) -> None:
@@ -32,24 +33,24 @@ class RolloutBar:
         self.records += 1
         self._bar.total += self.expected
 
-    def finished(self, rollout: RecordRollout | None, asked: int) -> None:
-        """Count a finished record (None: it failed) with `asked` responses; the bar no longer expects the rest."""
+    def finished(self, rollout: RecordRollout | None) -> None:
+        """Count a finished record (None: it failed); the bar no longer expects the rest of its units."""
         self._done += 1
-        self._bar.total -= self.expected - asked
+        self._bar.total -= self.expected - (0 if rollout is None else rollout.units)
         if rollout is not None:
             scores = [r.scores[self.primary] for r in rollout.responses if self.primary in r.scores]
             values = [score.value for score in scores if score.excluded is None]
             self._rewards[0] += sum(values)
             self._rewards[1] += len(values)
 
-    def skip(self, responses: int) -> None:
-        """Count responses that are known already and not requested again."""
-        self._before += responses
-        self._bar.update(responses)
+    def skip(self, units: int) -> None:
+        """Count units that are known already and not requested again."""
+        self._before += units
+        self._bar.update(units)
 
     def show(self, progress: Progress) -> None:
         """Show the scheduler's current state."""
-        self._bar.update(self._before + progress.responses - self._bar.n)
+        self._bar.update(self._before + progress.units - self._bar.n)
         total, count = self._rewards
         mean = f"{total / count:.3f}" if count else "-"
         self._bar.set_postfix_str(
@@ -57,7 +58,7 @@ class RolloutBar:
         )
 
     def complete(self) -> None:
-        """Fill the bar at the end, also if records requested fewer responses than expected."""
+        """Fill the bar at the end, also if records took fewer units than expected."""
         self._bar.total = self._bar.n
         self._bar.refresh()
 

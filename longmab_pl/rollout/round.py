@@ -251,7 +251,7 @@ class Round:
         limits = {name: engine.max_model_len for name, engine in engines.items()}
         try:
             self.store.write_settings({**self.origin, "max_model_len": limits, "record_digests": digests})
-            bar = RolloutBar(title, len(self.records), self._cost, self.plan.primary)
+            bar = RolloutBar(title, len(self.records), self._cost, self.plan.primary, strategy.progress_unit)
         except BaseException:
             journal.close()
             raise
@@ -268,7 +268,7 @@ class Round:
                     self._at_work -= 1
                     if isinstance(result, LongMabError):
                         self.failures[key] = str(result)
-                        bar.finished(None, 0)
+                        bar.finished(None)
                     else:
                         log.add(result)
                         self._finished(result, bar)
@@ -301,17 +301,18 @@ class Round:
     def _known(self, record: QARecord, log: RolloutLog, bar: RolloutBar) -> bool:
         if record.id not in log:
             return False
-        bar.skip(self._finished(log.read(record.id), bar))
+        rollout = log.read(record.id)
+        self._finished(rollout, bar)
+        bar.skip(rollout.units)
         return True
 
-    def _finished(self, rollout: RecordRollout, bar: RolloutBar) -> int:
-        """Count a finished record, and return the number of responses that it requested."""
+    def _finished(self, rollout: RecordRollout, bar: RolloutBar) -> None:
+        """Count a finished record."""
         if rollout.stopped:
             # At least 0: a reward that asks the policy can use more than the strategy's own responses, and the
             # reserve records would then depend on the order in which records finish.
             self._spare += max(0, self._cost - rollout.asked)
-        bar.finished(rollout, rollout.asked)
-        return rollout.asked
+        bar.finished(rollout)
 
     @property
     def seed(self) -> int:
@@ -380,12 +381,14 @@ class Round:
 
 
 def _counted(stream: RequestStream[RecordRollout]) -> RequestStream[RecordRollout]:
-    """Run a strategy's generator, and add to its result the number of responses requested from the policy."""
-    asked, answers = 0, None
+    """Run a strategy's generator, and add to its result the number of responses requested from the policy, and the
+    units of progress."""
+    asked, units, answers = 0, 0, None
     while True:
         try:
             requests = next(stream) if answers is None else stream.send(answers)
         except StopIteration as stop:
-            return replace(stop.value, asked=asked)
-        asked += sum(request.n for request in requests if request.to == POLICY)
+            return replace(stop.value, asked=asked, units=units)
+        asked += sum(request.responses for request in requests)
+        units += sum(request.units for request in requests)
         answers = yield requests

@@ -20,9 +20,11 @@ from longmab_pl.rollout.worker_thread import WorkerThread
 
 @dataclass
 class Progress:
-    """Values for a progress display, updated in place by the scheduler. `responses` counts the policy's only."""
+    """Values for a progress display, updated in place by the scheduler. `responses` counts the policy's only, `units`
+    are those of the strategy (`Request.progress`)."""
 
     responses: int = 0
+    units: int = 0
     replayed: int = 0
     tokens: int = 0
     prompt_tokens: int = 0
@@ -81,6 +83,7 @@ class _Resumed:
     ended: bool = False
     result: Any = None
     replayed: int = 0
+    units: int = 0
 
 
 _ANSWERED, _FRESH = 0, 1
@@ -300,7 +303,8 @@ class Scheduler:
             record, request = self._in_flight.pop(completion.request_id)
             lane.in_flight -= request.n
             answered.append((record, request, completion))
-            self.progress.responses += request.n if request.to == POLICY else 0
+            self.progress.responses += request.responses
+            self.progress.units += request.units
             self.progress.tokens += sum(completion.completion_tokens)
             self.progress.prompt_tokens += completion.prompt_tokens
             self.progress.cached_tokens += completion.cached_tokens
@@ -347,7 +351,8 @@ class Scheduler:
                     step.asked.append(request)
                 else:
                     record.answers[request.id] = known
-                    step.replayed += request.n if request.to == POLICY else 0
+                    step.replayed += request.responses
+                    step.units += request.units
             if step.asked:
                 return step
             answers = [record.answers[i] for i in record.awaited]
@@ -373,6 +378,7 @@ class Scheduler:
         while step is not None:
             self.progress.responses += step.replayed
             self.progress.replayed += step.replayed
+            self.progress.units += step.units
             for request in step.asked:
                 self._enqueue(step.record, request)
             if step.ended:

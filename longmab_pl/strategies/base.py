@@ -66,6 +66,7 @@ class RecordRollout:
         stopped: why it stopped before its budget was used: `separated`, `no_signal`, or "" if it did not.
         asked: total number of responses requested from the policy, including those that are not answers (a probe). The
             rollout sets it.
+        units: units of progress (`Strategy.progress_unit`) that it took. The rollout sets it.
         trace: data of the particular strategy as JSON values (arms, pulls and values of a bandit, nodes of a tree).
     """
 
@@ -74,6 +75,7 @@ class RecordRollout:
     responses: tuple[Response, ...] = ()
     stopped: str = ""
     asked: int = 0
+    units: int = 0
     trace: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -93,6 +95,7 @@ class RecordRollout:
             responses=tuple(map(Response.from_json, row["responses"])),
             stopped=row["stopped"],
             asked=row["asked"],
+            units=row["units"],
             trace=row["trace"],
         )
 
@@ -188,7 +191,11 @@ class Strategy(Protocol):
 
     @property
     def expected_responses(self) -> int:
-        """Maximum number of responses per record from the policy, for progress and budgets."""
+        """Maximum units of progress per record, for progress and budgets; usually responses of the policy."""
+
+    @property
+    def progress_unit(self) -> str:
+        """Plural of what the progress bar counts: `answers`, or `nodes` of a tree; see `Request.progress`."""
 
     @property
     def needed_model_len(self) -> int:

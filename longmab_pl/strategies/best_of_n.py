@@ -55,6 +55,10 @@ class BestOfN:
         return self.n
 
     @property
+    def progress_unit(self) -> str:
+        return "answers"
+
+    @property
     def needed_model_len(self) -> int:
         # Contexts are cut to the engine's limit, so only an explicit limit must fit.
         return (self.max_context_tokens or 0) + self.sampling.max_tokens

@@ -164,6 +164,7 @@ class StopsEarly:
     engines = ()
     needs_embedder = False
     expected_responses = 8
+    progress_unit = "answers"
     needed_model_len = 100
     max_response_tokens = 4
 

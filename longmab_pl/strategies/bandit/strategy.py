@@ -103,6 +103,10 @@ class BanditRollout:
         return self.pulls * self.samples_per_pull + int(self.init == "probe")
 
     @property
+    def progress_unit(self) -> str:
+        return "answers"
+
+    @property
     def needed_model_len(self) -> int:
         return self.top_k * self.chunking.chunk_size + self.sampling.max_tokens
 
