@@ -119,7 +119,7 @@ def _write_round(
     records = _records(train, settings["record_digests"], names, split)
     number = settings["round"]
     seed = derive_seed(settings["seed"], "round", number)
-    context = PairContext(tokenizer, prompt_format, settings["primary"], seed, number)
+    context = PairContext(tokenizer, prompt_format, settings["primary"], seed, number, statistics.skip)
     damage = store.damage() if store.complete else None
     if damage is not None:
         raise DataError(f"{damage}. The same `longmab rollout` (or fit) makes it again from {store.journal}.")

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from longmab_pl.checks import at_least, between, not_negative, one_of, unit_interval
 from longmab_pl.data.records import QARecord
-from longmab_pl.errors import ConfigError
 from longmab_pl.pairs.build import build_pairs
 from longmab_pl.pairs.rule import PairContext
+from longmab_pl.pairs.scores import compared_values
+from longmab_pl.pairs.similarity import Similarity
 from longmab_pl.pairs.types import PreferencePair
-from longmab_pl.rewards.answer_match import ROUNDING, extract_answer, normalize_answer
+from longmab_pl.rewards.answer_match import ROUNDING
 from longmab_pl.seeding import derive_seed
-from longmab_pl.shown import quoted
 from longmab_pl.strategies.base import RecordRollout
 
 
@@ -70,12 +69,7 @@ class BestWorst:
 
     def pairs(self, record: QARecord, rollout: RecordRollout, context: PairContext) -> list[PreferencePair]:
         responses = rollout.responses
-        # An empty response cannot be trained on, neither as chosen nor as rejected.
-        if responses and self.by is not None and not any(self.by in r.scores for r in responses):
-            known = ", ".join(sorted(responses[0].scores))
-            raise ConfigError(f"pairs.by is {quoted(self.by)}; the responses are scored by: {known}")
-        scored = [r.scores.get(self.by or context.primary) if r.text.strip() else None for r in responses]
-        values = [None if score is None or score.excluded is not None else score.value for score in scored]
+        values = compared_values(responses, self.by, context.primary)
         lengths = [context.count(r.text) for r in responses] if self.controls_length else [0] * len(responses)
         indices = choose_pairs(
             [r.text for r in responses], values, lengths, self, derive_seed(context.seed, record.id, "pair")
@@ -145,7 +139,7 @@ def choose_pairs(
         if not rule.controls_length or rule.length_matched(lengths[i], lengths[j])
     ]
     random.Random(derive_seed(seed, "further")).shuffle(candidates)
-    similar = _Similarity(texts, rule)
+    similar = Similarity(texts, rule.max_similarity, by_answer=rule.distinct == "answer")
 
     def rank(candidate: tuple[int, int]) -> tuple[float, int, int]:
         i, j = candidate
@@ -161,28 +155,3 @@ def choose_pairs(
             break
         pairs.append(min(candidates, key=rank))
     return pairs
-
-
-class _Similarity:
-    """Similarity of a record's responses, by the rule's `distinct`."""
-
-    def __init__(self, texts: Sequence[str], rule: BestWorst) -> None:
-        self.known: dict[tuple[int, int], bool] = {}
-        self.limit = rule.max_similarity
-        self.words = [Counter(normalize_answer(text).split()) for text in texts]
-        stated = [extract_answer(text) if rule.distinct == "answer" else None for text in texts]
-        self.answers = [None if answer is None else normalize_answer(answer) for answer in stated]
-
-    def __call__(self, i: int, j: int) -> bool:
-        pair = min(i, j), max(i, j)
-        if pair not in self.known:
-            self.known[pair] = self._compare(*pair)
-        return self.known[pair]
-
-    def _compare(self, i: int, j: int) -> bool:
-        if i == j:
-            return True
-        if self.answers[i] is not None and self.answers[j] is not None:
-            return self.answers[i] == self.answers[j]
-        a, b = self.words[i], self.words[j]
-        return a == b or 2 * (a & b).total() > self.limit * (a.total() + b.total())

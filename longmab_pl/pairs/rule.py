@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,6 +11,10 @@ from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.prompts import encoding
 from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.strategies.base import RecordRollout
+
+
+def _ignore(reason: str) -> None:
+    """Ignore why a record has no pair."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,8 @@ class PairContext:
         primary: name of the run's first reward.
         seed: seed that depends on the round, so that rounds choose differently between equal responses.
         round: the on-policy round, from 0.
+        skip: function that a rule calls with the reason why a record has no pair (`same_answer`), if it counts them:
+            the round's metric `pairs/skipped_<reason>`.
     """
 
     tokenizer: Any
@@ -29,6 +36,7 @@ class PairContext:
     primary: str
     seed: int
     round: int
+    skip: Callable[[str], None] = _ignore
 
     def count(self, text: str) -> int:
         """Return the number of tokens of a text, without those that the tokenizer adds."""

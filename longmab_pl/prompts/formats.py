@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from longmab_pl.prompts import encoding
+from longmab_pl.prompts.reasoning import INSTRUCTIONS, reasoning_prompt
 
 Message = dict[str, str]
 
@@ -35,7 +36,8 @@ Question: {question}"""
 
 @runtime_checkable
 class PromptFormat(Protocol):
-    """Format of prompts and responses. Implementations are frozen dataclasses: `ReasonThenAnswer`, `DirectAnswer`."""
+    """Format of prompts and responses. Implementations are frozen dataclasses: `ReasonThenAnswer`, `PlanAndSolve`,
+    `DirectAnswer`."""
 
     @property
     def template_arguments(self) -> Mapping[str, Any]:
@@ -78,6 +80,44 @@ class ReasonThenAnswer:
 
     def messages(self, context: str, question: str) -> list[Message]:
         return [{"role": "user", "content": fill(self.template, context, question)}]
+
+    def prompt_ids(self, tokenizer: Any, context: str, question: str) -> tuple[int, ...]:
+        return encoding.chat(tokenizer, self.messages(context, question), arguments=self.template_arguments).ids
+
+    def response(self, text: str) -> str:
+        return text
+
+    def response_ids(self, tokenizer: Any, ids: Sequence[int]) -> tuple[int, ...]:
+        return tuple(ids)
+
+    def prompt_overhead(self, tokenizer: Any, question: str) -> int:
+        return len(self.prompt_ids(tokenizer, "", question))
+
+
+@dataclass(frozen=True)
+class PlanAndSolve:
+    """SeaLong's prompt: the passages, the question, and the instruction to make a plan and follow it.
+
+    Args:
+        instruction: text after the question. Other ways to reason are in `longmab_pl.prompts.reasoning.INSTRUCTIONS`.
+        ending: text after the instruction, which makes the final answer readable; empty, as in the original program,
+            leaves its place to the model, and SubEM of the whole response is then the metric to use.
+        template_arguments: as for `ReasonThenAnswer`.
+
+    Example:
+        >>> PlanAndSolve(ending="").messages("Passage 1:\\nLyon is in France.", "Where is Lyon?")[0]["content"][:33]
+        '\\nPassage 1:\\nLyon is in France.\\n\\n'
+
+    Source: SeaLong (arXiv:2411.08147), section 2, and `synthesize.py`.
+    """
+
+    instruction: str = INSTRUCTIONS["plan_and_solve"]
+    ending: str = 'End with one line of the form "Answer: <your answer, as short as possible>".'
+    template_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def messages(self, context: str, question: str) -> list[Message]:
+        text = reasoning_prompt(context, question, f"{self.instruction} {self.ending}".strip())
+        return [{"role": "user", "content": text}]
 
     def prompt_ids(self, tokenizer: Any, context: str, question: str) -> tuple[int, ...]:
         return encoding.chat(tokenizer, self.messages(context, question), arguments=self.template_arguments).ids

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import RequestStream
@@ -92,3 +92,15 @@ class Reward(Protocol):
             A generator that yields lists of requests, receives their completions in the same order, and returns one
             score per response.
         """
+
+
+@runtime_checkable
+class ComparingReward(Protocol):
+    """A reward that compares responses with one another, and so needs several in one call of `score`.
+
+    A run whose strategy scores fewer responses together is refused before anything is asked.
+    """
+
+    @property
+    def fewest_together(self) -> int:
+        """Minimum number of responses in one call of `score`."""

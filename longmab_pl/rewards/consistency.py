@@ -41,6 +41,7 @@ class Consistency:
 
     name: ClassVar[str] = "consistency"
     engines: ClassVar[tuple[str, ...]] = ()
+    fewest_together: ClassVar[int] = 2
 
     similarity: Similarity = "embedding"
     style: ConsistencyStyle = "siblings"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from longmab_pl.pairs.types import PreferencePair
@@ -21,6 +21,7 @@ class RoundMetrics:
         self._primary = primary
         self._describe = describe
         self._sums: defaultdict[str, float] = defaultdict(float)
+        self._skipped: Counter[str] = Counter()
         self._described: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])  # sum, count
 
     def add(self, rollout: RecordRollout, pairs: Sequence[PreferencePair]) -> None:
@@ -60,6 +61,10 @@ class RoundMetrics:
         self._described[name][0] += value
         self._described[name][1] += 1
 
+    def skip(self, reason: str) -> None:
+        """Count a record from which the pair rule made no pair, by reason."""
+        self._skipped[reason] += 1
+
     def add_failures(self, count: int) -> None:
         """Add a number of failed records."""
         self._sums["failed"] += count
@@ -68,8 +73,8 @@ class RoundMetrics:
         """Return the round's metrics by their logged names (rates and rewards in 0..1).
 
         `rollout/responses` counts answers, `rollout/asked` all requested responses of the policy (probes too). Then
-        follow, by name, the means of the strategy's described values and of every reward's parts
-        (`reward/<name>/<part>`).
+        follow the records that the pair rule skipped, by reason (`pairs/skipped_<reason>`), and, by name, the means of
+        the strategy's described values and of every reward's parts (`reward/<name>/<part>`).
         """
         sums = self._sums
         records = sums["records"] + sums["failed"]
@@ -93,5 +98,6 @@ class RoundMetrics:
             "pairs/chosen_reward": mean("chosen_reward", "pairs"),
             "pairs/rejected_reward": mean("rejected_reward", "pairs"),
             "pairs/margin": mean("margin", "pairs"),
+            **{f"pairs/skipped_{reason}": float(count) for reason, count in sorted(self._skipped.items())},
             **{name: total / count for name, (total, count) in sorted(self._described.items())},
         }

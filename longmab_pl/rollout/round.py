@@ -17,7 +17,7 @@ from longmab_pl.models.embedder import Embedder
 from longmab_pl.pairs.files import PairWriter
 from longmab_pl.pairs.rule import PairContext, PairRule
 from longmab_pl.prompts.formats import PromptFormat
-from longmab_pl.rewards.base import Reward
+from longmab_pl.rewards.base import ComparingReward, Reward
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.metrics import RoundMetrics
 from longmab_pl.rollout.progress import RolloutBar
@@ -60,6 +60,13 @@ class RoundPlan:
             raise ConfigError(f"data.rewards has two rewards of the name {twice[0]!r}; names must be unique")
         if unknown := sorted(set(self.pairs.reads) - set(names)):
             raise ConfigError(f"data.pairs compares {unknown[0]!r}; the rewards of this run are: {', '.join(names)}")
+        for reward in self.rewards:
+            if isinstance(reward, ComparingReward) and self.strategy.scored_together < reward.fewest_together:
+                raise ConfigError(
+                    f"data.strategy scores {self.strategy.scored_together} response at a time, but the reward "
+                    f"{reward.name!r} compares at least {reward.fewest_together}; raise strategy.samples_per_pull, or "
+                    "use longmab_pl.strategies.BestOfN"
+                )
         if self.strategy.budget == "adaptive" and self.pairs.reads and self.primary not in self.pairs.reads:
             raise ConfigError(
                 f"data.strategy stops records by {self.primary!r}, but data.pairs compares "
@@ -329,7 +336,7 @@ class Round:
             LongMabError: every record failed, or the disk is full; the round is not complete then.
         """
         statistics = RoundMetrics(self.plan.primary, self.plan.strategy.describe)
-        context = self.plan.pair_context(self.tokenizer, self.store.number)
+        context = replace(self.plan.pair_context(self.tokenizer, self.store.number), skip=statistics.skip)
         everyone = [*self.records, *self.reserve]
         with (
             self._some_finished(RolloutLog(self.store.rollout_log, self.store.fingerprint)) as log,

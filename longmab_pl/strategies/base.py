@@ -198,6 +198,11 @@ class Strategy(Protocol):
         """Plural of what the progress bar counts: `answers`, or `nodes` of a tree; see `Request.progress`."""
 
     @property
+    def scored_together(self) -> int:
+        """Number of responses that rewards score in one call, so that a reward that compares responses can be refused
+        where there are too few."""
+
+    @property
     def needed_model_len(self) -> int:
         """Minimum context length of the model: the longest usual prompt plus its response, in tokens."""
 

@@ -59,6 +59,10 @@ class BestOfN:
         return "answers"
 
     @property
+    def scored_together(self) -> int:
+        return self.n
+
+    @property
     def needed_model_len(self) -> int:
         # Contexts are cut to the engine's limit, so only an explicit limit must fit.
         return (self.max_context_tokens or 0) + self.sampling.max_tokens

@@ -13,16 +13,19 @@ from longmab_pl.engines import ScriptedEngine
 from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.errors import ConfigError, EngineError, LongMabError
 from longmab_pl.models.embedder import Embedder
+from longmab_pl.pairs.best_lower_half import BestLowerHalf
 from longmab_pl.pairs.best_worst import BestWorst
 from longmab_pl.pairs.readers import read_round_pairs
 from longmab_pl.prompts.formats import DirectAnswer
 from longmab_pl.rewards.answer_match import AnswerMatch
 from longmab_pl.rewards.base import Score
+from longmab_pl.rewards.consistency import Consistency
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder
 from longmab_pl.storage.fingerprint import digest
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
 from longmab_pl.strategies.base import RecordRollout, RequestStream, Response, StrategyContext
+from longmab_pl.strategies.best_of_n import BestOfN
 
 RECORDS = [
     QARecord(f"r{i}", f"Which river at {i}?", (f"number {i}",), f"Place {i} lies on river number {i}. " * 5)
@@ -165,6 +168,7 @@ class StopsEarly:
     needs_embedder = False
     expected_responses = 8
     progress_unit = "answers"
+    scored_together = 1
     needed_model_len = 100
     max_response_tokens = 4
 
@@ -232,3 +236,26 @@ def test_the_fingerprint_covers_the_records_that_an_adaptive_budget_may_let_in()
     adaptive = replace(STRATEGY, budget="adaptive")
     assert fingerprint(STRATEGY, RECORDS[4:8]) == fingerprint(STRATEGY, RECORDS[8:])
     assert fingerprint(adaptive, RECORDS[4:8]) != fingerprint(adaptive, RECORDS[8:])
+
+
+def test_a_reward_that_compares_answers_is_refused_where_they_are_scored_one_by_one():
+    def plan(strategy):
+        return RoundPlan(strategy, (AnswerMatch(), Consistency("rouge")), DirectAnswer(), BestWorst(), Embedder())
+
+    with pytest.raises(ConfigError, match=r"'consistency' compares at least 2; raise strategy\.samples_per_pull"):
+        plan(STRATEGY)
+    plan(replace(STRATEGY, samples_per_pull=2))
+    plan(BestOfN(2))
+
+
+def test_records_that_the_pair_rule_skips_are_counted_in_the_rounds_statistics(tmp_path, byte_tokenizer):
+    plan = RoundPlan(BestOfN(3), (Consistency("rouge"),), DirectAnswer(), BestLowerHalf(600), Embedder())
+    making = Round(plan, RoundFolder(tmp_path, 0, "f"), RECORDS, byte_tokenizer, plan.settings(0, RECORDS, "t", "b"))
+
+    def differing(request: Request, i: int) -> str:
+        return " same" if int(request.id[1]) % 2 else f" is {i}" * (i + 1)
+
+    making.roll_out({"policy": ScriptedEngine(differing)})
+    statistics = making.finish("base")["statistics"]
+    assert statistics["pairs/skipped_same_score"] == 7  # r1, r3, r5, r7, r9, and r10 and r11
+    assert statistics["pairs/count"] == 5

@@ -107,6 +107,10 @@ class BanditRollout:
         return "answers"
 
     @property
+    def scored_together(self) -> int:
+        return self.samples_per_pull
+
+    @property
     def needed_model_len(self) -> int:
         return self.top_k * self.chunking.chunk_size + self.sampling.max_tokens
 
