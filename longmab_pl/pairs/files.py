@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Literal
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.pairs.types import PairFormat, PreferencePair
 from longmab_pl.prompts import encoding
+from longmab_pl.prompts.transcript import Turn
 from longmab_pl.storage.files import atomic_write_binary
 
 Style = Literal["conversational", "plain"]
@@ -37,6 +39,8 @@ class PairWriter:
     Raises:
         LongMabError: the disk is full or the file cannot be written.
         ConfigError: `plain` without a tokenizer.
+
+    A pair of conversations has more than one message in `chosen` and `rejected`.
     """
 
     def __init__(
@@ -68,8 +72,14 @@ class PairWriter:
 
         Raises:
             DataError: the pair is not from a rollout.
+        ConfigError: style `plain` for a pair of conversations.
         """
         row = pair_to_row(pair)
+        if self.style == "plain" and pair.chosen_turns:
+            raise ConfigError(
+                f"pair {pair.name!r} compares conversations, and style plain holds one answer each; use style "
+                "conversational"
+            )
         if self.style == "plain":
             assert not isinstance(pair.prompt, str)
             prompt = encoding.written_out(self.tokenizer, pair.prompt)
@@ -117,8 +127,8 @@ def pair_to_row(pair: PreferencePair) -> dict[str, Any]:
         "id": pair.id,
         **{name: origin[name] for name in ("pair", "input", "answer")},
         "prompt": [dict(message) for message in pair.prompt],
-        "chosen": [{"role": "assistant", "content": pair.chosen}],
-        "rejected": [{"role": "assistant", "content": pair.rejected}],
+        "chosen": _answer(pair.chosen, pair.chosen_turns),
+        "rejected": _answer(pair.rejected, pair.rejected_turns),
         "chosen_reward": pair.chosen_reward,
         "rejected_reward": pair.rejected_reward,
         **{f"{side}_{name}": origin[f"{side}_{name}"] for name in _ORIGIN_OF_A_SIDE for side in ("chosen", "rejected")},
@@ -132,7 +142,23 @@ def pair_to_row(pair: PreferencePair) -> dict[str, Any]:
         "chosen_token_ids": pair.chosen_ids,
         "rejected_token_ids": pair.rejected_ids,
     }
-    return row | {name: list(value) for name, value in optional.items() if value is not None}
+    row |= {name: list(value) for name, value in optional.items() if value is not None}
+    return row | _conversation_columns(pair)
+
+
+def _answer(text: str, turns: Sequence[Turn]) -> list[dict[str, str]]:
+    return [turn.message for turn in turns] or [{"role": "assistant", "content": text}]
+
+
+def _conversation_columns(pair: PreferencePair) -> dict[str, Any]:
+    """Return what the messages of conversations do not say: the sampled ids, and which turns are only context."""
+    if not pair.chosen_turns:
+        return {}
+    columns: dict[str, Any] = {"shared_turns": pair.shared_turns, "imitated": pair.imitated}
+    for side, turns in (("chosen", pair.chosen_turns), ("rejected", pair.rejected_turns)):
+        columns[f"{side}_turn_ids"] = [list(turn.token_ids) for turn in turns]
+        columns[f"{side}_turn_ended"] = [turn.ended for turn in turns]
+    return columns
 
 
 _ORIGIN_OF_A_SIDE = ("index", "step", "read")
@@ -158,5 +184,9 @@ def _schema(style: Style) -> Any:
         (pa.int64(), ("pair", "chosen_index", "rejected_index", "chosen_step", "rejected_step", "round")),
         (numbers, ("chosen_read", "rejected_read", "chosen_mask", "rejected_mask")),
         (numbers, ("chosen_token_ids", "rejected_token_ids")),
+        (pa.list_(numbers), ("chosen_turn_ids", "rejected_turn_ids")),
+        (pa.list_(pa.bool_()), ("chosen_turn_ended", "rejected_turn_ended")),
+        (pa.int64(), ("shared_turns",)),
+        (pa.bool_(), ("imitated",)),
     ]
     return pa.schema([(name, kind) for kind, names in kinds for name in names])

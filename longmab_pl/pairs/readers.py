@@ -15,6 +15,7 @@ from longmab_pl.errors import DataError
 from longmab_pl.pairs.conversations import ConversationError, Turn, check_roles, joined
 from longmab_pl.pairs.layouts import LayoutError, canonical, check_columns, looks_like_a_question
 from longmab_pl.pairs.types import PairOrigin, PreferencePair, Span
+from longmab_pl.prompts.transcript import Turn as SampledTurn
 from longmab_pl.shown import quoted, shown
 
 
@@ -83,6 +84,8 @@ def _pair(row: RawRow, number: int, columns: Mapping[str, str]) -> PreferencePai
         raise _FieldError(
             "", f"the row is a {type(row.value).__name__}; it must be an object with prompt, chosen, rejected"
         )
+    if row.value.get("chosen_turn_ids") is not None:
+        return _conversations(row, row.value, number)
     fields, read = canonical(row.value, columns)
     chosen, rejected = _side(fields, "chosen", row.value), _side(fields, "rejected", row.value)
     prompt = _side(fields, "prompt", row.value) if "prompt" in fields else None
@@ -117,6 +120,49 @@ def _pair(row: RawRow, number: int, columns: Mapping[str, str]) -> PreferencePai
         origin=origin,
         where=f"{row.file}:{row.line}",
     )
+
+
+def _conversations(row: RawRow, value: Mapping[str, Any], number: int) -> PreferencePair:
+    """Return the pair of a row of our own files that compares conversations."""
+    prompt = _messages(value.get("prompt"), "prompt")
+    check_roles(prompt)
+    sides = [_sampled_turns(value, side) for side in ("chosen", "rejected")]
+    (shared,) = _numbers({"shared_turns": [value.get("shared_turns")]}, "shared_turns") or (0,)
+    if shared >= min(map(len, sides)) or sides[0][:shared] != sides[1][:shared]:
+        raise _FieldError("shared_turns", f"is {shared}; both conversations must begin with as many equal turns")
+    return PreferencePair.of_conversations(
+        _name(value, "id") or str(number),
+        tuple(prompt),
+        *sides,
+        chosen_reward=_reward(value, "chosen_reward"),
+        rejected_reward=_reward(value, "rejected_reward"),
+        shared_turns=shared,
+        imitated=_flag(value, "imitated"),
+        origin=_origin(value),
+        where=f"{row.file}:{row.line}",
+    )
+
+
+def _sampled_turns(row: Mapping[str, Any], side: str) -> list[SampledTurn]:
+    messages = _messages(row.get(side), side)
+    ids, ended = row.get(f"{side}_turn_ids"), row.get(f"{side}_turn_ended")
+    for name, column in ((f"{side}_turn_ids", ids), (f"{side}_turn_ended", ended)):
+        if not isinstance(column, list) or len(column) != len(messages):
+            raise _FieldError(name, f"is {quoted(column)}; give a list with one value for each turn of {side}")
+    assert ids is not None
+    assert ended is not None
+    turns = []
+    for place, message in enumerate(messages):
+        role = "user" if place % 2 else "assistant"
+        if message["role"] != role:
+            raise _FieldError(f"{side}[{place}].role", f"is {shown(message['role'], 20)}; it must be {role}")
+        own = _numbers({"turn": ids[place]}, "turn") if ids[place] else ()
+        if own and max(own) >= 2**31:
+            raise _FieldError(f"{side}_turn_ids[{place}]", "has a number that is no token id")
+        turns.append(SampledTurn(role, message["content"], own or (), _flag({"turn": ended[place]}, "turn")))
+    if len(turns) % 2 == 0:
+        raise _FieldError(side, "ends with a user's turn; it must end with the assistant's")
+    return turns
 
 
 # the prompt of a row

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from longmab_pl.prompts.transcript import ASSISTANT, Turn
 
 Message = Mapping[str, Any]
 Span = tuple[int, int]
@@ -64,6 +66,12 @@ class PreferencePair:
         chosen_ids: the sampled token ids of `chosen`, after the chat template's last header, with any prefill of the
             assistant's turn and possibly an end token. None: `chosen` is tokenized.
         rejected_ids: the same for `rejected`.
+        chosen_turns: where the answer is the rest of a conversation, its turns from the assistant's first to the
+            assistant's last; `chosen` is then the assistant's texts, and the ids are those of the turns. Empty: one
+            turn, `chosen`.
+        rejected_turns: the same for `rejected`.
+        shared_turns: number of turns that both conversations begin with and that are only context.
+        imitated: whether supervised fine-tuning imitates the chosen answer.
         tools: functions that the chat template describes to the model, as JSON schemas.
         prompt_id: id of the prompt, if the data has one; validation is split by it.
         origin: origin in a rollout; None for other pairs.
@@ -86,12 +94,51 @@ class PreferencePair:
     rejected_mask: Span | None = None
     chosen_ids: tuple[int, ...] | None = None
     rejected_ids: tuple[int, ...] | None = None
+    chosen_turns: tuple[Turn, ...] = ()
+    rejected_turns: tuple[Turn, ...] = ()
+    shared_turns: int = 0
+    imitated: bool = True
     tools: tuple[Mapping[str, Any], ...] = ()
     prompt_id: str = ""
     origin: PairOrigin | None = None
     where: str = field(default="", compare=False)
 
+    @classmethod
+    def of_conversations(
+        cls,
+        id: str,
+        prompt: tuple[Message, ...],
+        chosen: Sequence[Turn],
+        rejected: Sequence[Turn],
+        **rest: Any,
+    ) -> PreferencePair:
+        """Return a pair of two conversations after one prompt, see `chosen_turns`.
+
+        Args:
+            id: id of the record or row.
+            prompt: messages up to the assistant's first turn.
+            chosen: turns of the better conversation.
+            rejected: turns of the worse one.
+            rest: other fields.
+        """
+        return cls(
+            id,
+            prompt,
+            _said(chosen),
+            _said(rejected),
+            chosen_ended=chosen[-1].ended,
+            rejected_ended=rejected[-1].ended,
+            chosen_turns=tuple(chosen),
+            rejected_turns=tuple(rejected),
+            **rest,
+        )
+
     @property
     def name(self) -> str:
         """Name that is unique in the round: the record's id, with the pair's number for further pairs."""
         return f"{self.id}#{self.origin.pair}" if self.origin is not None and self.origin.pair else self.id
+
+
+def _said(turns: Sequence[Turn]) -> str:
+    """Return the texts of the assistant's turns, with blank lines between them."""
+    return "\n\n".join(turn.text for turn in turns if turn.role == ASSISTANT)

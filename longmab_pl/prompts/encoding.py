@@ -158,6 +158,57 @@ def chat(
     return EncodedText(tokenizer, marked, tuple(_encode(tokenizer, known, marked, marked=True)), marked=True)
 
 
+@dataclass(frozen=True)
+class Gap:
+    """What a chat template writes between two turns of the assistant.
+
+    Args:
+        end: the control token that closes a turn; None if the template writes none.
+        rest: the token ids after it, up to the end of the next turn's header.
+    """
+
+    end: int | None
+    rest: tuple[int, ...]
+
+
+def after_turn(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]], arguments: Arguments | None = None
+) -> Gap:
+    """Return the token ids that follow an assistant's turn.
+
+    Args:
+        tokenizer: a tokenizer with a chat template.
+        messages: those before the assistant's next turn; empty: what closes the conversation.
+        arguments: as for `chat`.
+
+    Raises:
+        TemplateError: the template refuses the conversation.
+        DataError: a text has an unpaired surrogate.
+    """
+    # Letters only, so that no template trims it and no tokenizer treats it as special.
+    marker = "xTURNx"
+    before = [{"role": "user", "content": "?"}, {"role": "assistant", "content": marker}]
+    known = control_tokens_of(tokenizer)
+    closing = _apply(tokenizer, [*before], [], arguments, generation=False).partition(marker)[2]
+    closes = known is not None and known.in_text(closing)
+    if not messages:
+        text, marked = closing, False
+    else:
+        encoded = chat(tokenizer, [*before, *messages], arguments=arguments)
+        text, marked = encoded.text.partition(marker)[2], encoded.marked
+    ids = _encode(tokenizer, known, text, marked)
+    if not closes:
+        return Gap(None, tuple(ids))
+    place = next(i for i, token in enumerate(ids) if is_control(tokenizer, token))
+    return Gap(ids[place], tuple(ids[place + 1 :]))
+
+
+def is_control(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
+    """Return whether a sampled token is a control token: models may have several that end a turn."""
+    known = control_tokens_of(tokenizer)
+    return known is not None and token in known.ids.values()
+
+
 def written_out(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]], arguments: Arguments | None = None
 ) -> str:

@@ -39,6 +39,7 @@ class PreferenceExample:
         chosen_mask: completion mask of the chosen completion: which tokens count (step-wise DPO, arXiv:2502.02095);
             None: all.
         rejected_mask: likewise of the rejected one.
+        imitated: whether supervised fine-tuning imitates the chosen completion.
 
     Raises:
         DataError: an empty prompt or completion, identical completions, or a mask of another length or without a
@@ -55,6 +56,7 @@ class PreferenceExample:
     reference_rejected_logp: float | None = None
     chosen_mask: tuple[bool, ...] | None = None
     rejected_mask: tuple[bool, ...] | None = None
+    imitated: bool = True
 
     def __post_init__(self) -> None:
         parts = {"prompt_ids": self.prompt_ids, "chosen_ids": self.chosen_ids, "rejected_ids": self.rejected_ids}
@@ -119,11 +121,11 @@ Example = PreferenceExample | SFTExample
 
 
 def sft_examples(pairs: Iterable[PreferenceExample]) -> Iterator[SFTExample]:
-    """Yield the chosen completions of the pairs, each distinct one once, in the order of the pairs."""
+    """Yield the chosen completions to imitate, each distinct one once, in the order of the pairs."""
     seen = set()
     for pair in pairs:
         key = pair.prompt_ids, pair.chosen_ids, pair.chosen_mask
-        if key not in seen:
+        if pair.imitated and key not in seen:
             seen.add(key)
             yield SFTExample(pair.id, *key)
 

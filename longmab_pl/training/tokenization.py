@@ -12,6 +12,7 @@ from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.pairs.types import PreferencePair, Span
 from longmab_pl.prompts import encoding
 from longmab_pl.prompts.encoding import Arguments, EncodedText
+from longmab_pl.prompts.transcript import Transcript, Turn, transcript
 from longmab_pl.training.batch import PreferenceExample
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def tokenize(
     """Tokenize one preference pair.
 
     Answers are tokenized together with the prompt and split off where both have the prompt's tokens in common; sampled
-    answers keep their sampled ids. An answer that ended by itself learns one end token: that of
+    answers keep their sampled ids. Of conversations, only the assistant's turns after the shared ones are compared, and
+    the shared ones belong to the prompt. An answer that ended by itself learns one end token: that of
     the chat template, or of the sequence behind a plain text. An end token that its text already ends with is not
     learned twice.
 
@@ -80,6 +82,8 @@ def tokenize(
             refuses or leaves a part of out, or compared characters that are not there; the message names the pair.
         ConfigError: messages without a chat template, or compared characters with a slow tokenizer.
     """
+    if pair.chosen_turns:
+        return _tokenize_conversations(pair, tokenizer, max_length, arguments)
     facts = template_facts(tokenizer, arguments)
     sides = [_without_end(pair, side, tokenizer, facts) for side in ("chosen", "rejected")]
     if not pair.prompt:
@@ -125,6 +129,56 @@ def tokenize(
     )
 
 
+def _tokenize_conversations(
+    pair: PreferencePair, tokenizer: PreTrainedTokenizerBase, max_length: int | None, arguments: Arguments | None
+) -> PreferenceExample:
+    """Tokenize a pair of conversations; the ids of every turn are those that were sampled."""
+    assert not isinstance(pair.prompt, str)
+    before = [Turn(message["role"], message["content"]) for message in pair.prompt]
+    try:
+        chosen, rejected = (
+            transcript(tokenizer, [*before, *turns], arguments) for turns in (pair.chosen_turns, pair.rejected_turns)
+        )
+    except encoding.TemplateError as error:
+        raise LeftOut("that the chat template refuses", f"pair {pair.name!r}: {error}") from error
+    except DataError as error:
+        raise LeftOut("with an empty answer", f"pair {pair.name!r}: {error}") from error
+    if chosen.ids == rejected.ids:
+        raise LeftOut(
+            "with equal answers", f"pair {pair.name!r}: chosen and rejected are the same tokens; leave the pair out"
+        )
+    longest = max(len(chosen.ids), len(rejected.ids))
+    if max_length is not None and longest > max_length:
+        raise LeftOut(
+            f"longer than {max_length} tokens",
+            f"pair {pair.name!r}: the longer conversation takes {longest} tokens, more than {max_length}; lower "
+            "pairs.max_prompt_length or raise the limit",
+        )
+    # Assistant's turns have even places, so the first that is compared comes after half of the shared turns.
+    first = pair.shared_turns // 2
+    start = chosen.spans[first][0]
+    masks = [_mask(side, first, start) for side in (chosen, rejected)]
+    return PreferenceExample(
+        id=pair.name,
+        prompt_ids=chosen.ids[:start],
+        chosen_ids=chosen.ids[start:],
+        rejected_ids=rejected.ids[start:],
+        chosen_reward=pair.chosen_reward,
+        rejected_reward=pair.rejected_reward,
+        chosen_mask=masks[0],
+        rejected_mask=masks[1],
+        imitated=pair.imitated,
+    )
+
+
+def _mask(side: Transcript, first: int, start: int) -> tuple[bool, ...]:
+    """Return which tokens from `start` on belong to the assistant's turns from number `first` on."""
+    mask = [False] * (len(side.ids) - start)
+    for begin, end in side.spans[first:]:
+        mask[begin - start : end - start] = [True] * (end - begin)
+    return tuple(mask)
+
+
 def with_believed_ids(pair: PreferencePair, tokenizer: PreTrainedTokenizerBase) -> PreferencePair:
     """Return a pair of a file without token ids that do not spell its texts.
 
@@ -140,7 +194,11 @@ def with_believed_ids(pair: PreferencePair, tokenizer: PreTrainedTokenizerBase) 
         chosen = None
     if rejected is not None and not _says(tokenizer, rejected, pair.rejected):
         rejected = None
-    return replace(pair, chosen_ids=chosen, rejected_ids=rejected)
+    sides = [
+        tuple(turn if _says(tokenizer, turn.token_ids, turn.text) else replace(turn, token_ids=()) for turn in turns)
+        for turns in (pair.chosen_turns, pair.rejected_turns)
+    ]
+    return replace(pair, chosen_ids=chosen, rejected_ids=rejected, chosen_turns=sides[0], rejected_turns=sides[1])
 
 
 def _says(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], text: str) -> bool:
@@ -148,7 +206,7 @@ def _says(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], text: str) -> 
 
     White space does not count (tokenizers add and drop it), and neither does a text with a character that is cut.
     """
-    if any(_is_control(tokenizer, token) for token in ids[:-1]):
+    if any(encoding.is_control(tokenizer, token) for token in ids[:-1]):
         return False
     said = tokenizer.decode(list(ids), skip_special_tokens=True)
     return "\ufffd" in said or "".join(said.split()) == "".join(text.split())
@@ -298,7 +356,9 @@ def _answers(
         else:
             assert continuation is not None
             kept, answer = continuation.kept, continuation.ids
-        ended = bool(answer) and (answer[-1] in ends or (side.ids is not None and _is_control(tokenizer, answer[-1])))
+        ended = bool(answer) and (
+            answer[-1] in ends or (side.ids is not None and encoding.is_control(tokenizer, answer[-1]))
+        )
         closing = (end_id,) if side.ended and end_id is not None and answer and not ended else ()
         mask: tuple[bool, ...] | None = None
         if side.compared is not None:
@@ -316,12 +376,6 @@ def _answers(
         ids.append(_Ids(kept, (*answer, *closing)))
         masks.append(mask)
     return ids, masks
-
-
-def _is_control(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
-    """Return whether a sampled token is a control token: models may have several that end an answer."""
-    known = tokenizer.added_tokens_decoder.get(token)
-    return known is not None and known.special
 
 
 def _spans_of_sampled(

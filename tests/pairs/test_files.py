@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 from tokenizers_like import chatml_like
 
-from longmab_pl.errors import DataError
-from longmab_pl.pairs.files import PairWriter
+from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.pairs.files import PairWriter, pair_to_row
 from longmab_pl.pairs.readers import read_round_pairs
 from longmab_pl.pairs.types import PairOrigin, PreferencePair
+from longmab_pl.prompts.transcript import assistant, user
 
 PAIR = PreferencePair(
     id="q1",
@@ -51,6 +52,51 @@ def test_written_pairs_are_read_back(tmp_path, format, n):
     pairs = write(path, format, n=n)
     assert list(read_round_pairs(path)) == pairs
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+CONVERSATIONS = PreferencePair.of_conversations(
+    "tree",
+    PAIR.prompt,
+    [assistant("When?", (5, 6, 0)), user("Go on."), assistant("In 1800.", (7,), ended=False)],
+    [assistant("Why?")],
+    chosen_reward=2.0,
+    imitated=False,
+    origin=PAIR.origin,
+)
+
+
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_conversations_are_read_back_beside_single_answers(tmp_path, format):
+    pairs = [PAIR, CONVERSATIONS, replace(CONVERSATIONS, id="again", shared_turns=0, imitated=True)]
+    with PairWriter(tmp_path / f"p.{format}", format) as writer:
+        for pair in pairs:
+            writer.write(pair)
+    assert list(read_round_pairs(writer.path)) == pairs
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"chosen_turn_ids": [[1]]}, "chosen_turn_ids"),
+        ({"chosen_turn_ended": None}, "chosen_turn_ended"),
+        ({"chosen_turn_ids": [[], [], [2**31]]}, "no token id"),
+        ({"shared_turns": 1}, "shared_turns"),
+        ({"chosen": [{"role": "user", "content": "a"}] * 3}, "role"),
+    ],
+)
+def test_a_conversation_with_a_bad_column_is_named(tmp_path, change, message):
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps(pair_to_row(CONVERSATIONS) | change) + "\n")
+    with pytest.raises(DataError, match=message):
+        list(read_round_pairs(path))
+
+
+def test_conversations_have_no_plain_style(tmp_path):
+    with (
+        pytest.raises(ConfigError, match="conversational"),
+        PairWriter(tmp_path / "p.jsonl", style="plain", tokenizer=chatml_like()) as writer,
+    ):
+        writer.write(CONVERSATIONS)
 
 
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])
