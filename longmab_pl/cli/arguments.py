@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from longmab_pl.cli.config_errors import OneErrorParser
 
 
-def call(function: Callable[..., Any], args: Sequence[str]) -> None:
+def call(function: Callable[..., Any], args: Sequence[str], epilog: str | None = None) -> None:
     """Parse a command's arguments by the function's signature and docstring, and call it.
 
     Args:
         function: function that runs the command.
         args: the command's name and its arguments.
+        epilog: text at the end of the help, printed as it is.
     """
-    from jsonargparse import auto_cli
+    from jsonargparse import DefaultHelpFormatter, auto_cli
 
-    auto_cli(function, args=list(args[1:]), parser_class=OneErrorParser, prog=f"longmab {args[0]}")
+    class Help(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+        """The usual format of options, with descriptions as they are written."""
+
+    auto_cli(
+        function,
+        args=list(args[1:]),
+        parser_class=OneErrorParser,
+        prog=f"longmab {args[0]}",
+        epilog=epilog,
+        formatter_class=Help,
+    )

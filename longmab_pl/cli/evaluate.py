@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import Any
 
 from longmab_pl.cli.arguments import call
 from longmab_pl.cli.quiet import quiet_transformers
+from longmab_pl.cli.suite_options import chosen_suites, with_class_paths
 from longmab_pl.data.readers import read_records
 from longmab_pl.engines.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError
@@ -17,6 +19,7 @@ from longmab_pl.evaluation import runner
 from longmab_pl.evaluation.contamination import find_contamination
 from longmab_pl.evaluation.model import EvaluatedModel, evaluated_model, evaluation_tokenizer, vllm_engine
 from longmab_pl.evaluation.results import EvaluationResult
+from longmab_pl.evaluation.short_names import list_of_suites
 from longmab_pl.evaluation.suite import Suite, SuiteContext
 from longmab_pl.evaluation.tables import notes
 from longmab_pl.evaluation.task import EvaluationTask
@@ -25,6 +28,9 @@ from longmab_pl.reporting.console import wide_console
 from longmab_pl.shown import tell
 from longmab_pl.sigterm import sigterm_interrupts
 from longmab_pl.storage.locks import folder_lock
+
+EPILOG = """suites (--suite NAME[,NAME]; `--suite NAME --help` shows the settings):
+"""
 
 
 def evaluate(
@@ -49,10 +55,9 @@ def evaluate(
 
     Args:
         model: a local folder, a hub name, or bundled:smollm2-135m-instruct.
-        suite: the tasks, a class path with its settings: longmab_pl.evaluation.QASuite, LongBenchSuite,
-            LongBenchV2Suite, LongBenchProSuite, RULERSuite, NeedleSuite, InfiniteBenchSuite, InfiniteBenchTasksSuite,
-            MRCRSuite or NoLiMaSuite (`--suite.help CLASS` shows the settings), or one of your own. Several suites, with
-            different names, are given as a list.
+        suite: names of suites, with commas between (the list is below), or the class path of one of your own. The
+            settings of a suite are options too: `--suite ruler --lengths 4k,8k`; with several suites an option goes to
+            all that take it, and `--ruler.lengths` to one. `longmab evaluate --suite NAME --help` shows the settings.
         adapter: a PEFT LoRA folder; it is checked to fit the model before anything is loaded.
         train: training records; warns where evaluation questions or contexts occur in them.
         out: folder for predictions and results, a folder for each suite in it; the folder of one of a run's evaluations
@@ -111,7 +116,14 @@ def _warn_of_contamination(train: str, tasks: Mapping[str, Sequence[EvaluationTa
 def run(args: Sequence[str]) -> None:
     """Run the command."""
     quiet_transformers()
-    call(evaluate, args)
+    own = set(inspect.signature(evaluate).parameters) | {"config", "print_config", "help"}
+    given = list(args[1:])
+    if {"-h", "--help"} & set(given):
+        suites = chosen_suites(given)
+        for suite in suites[:1]:
+            call(evaluate, [args[0], "--suite.help", suite.path])
+        call(evaluate, [args[0], "--help"], epilog=EPILOG + list_of_suites())
+    call(evaluate, [args[0], *with_class_paths(given, own)])
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def test_help_and_what_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     assert stopped.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "a local folder, a hub name" in shown
-    assert "a class path with its settings" in shown
+    assert "the class path of one of your own" in shown
     with pytest.raises(SystemExit) as stopped:
         auto_cli(evaluate, args=["--suite.help", "longmab_pl.evaluation.LongBenchSuite"], prog="longmab evaluate")
     assert stopped.value.code == 0
