@@ -121,8 +121,23 @@ def load_base(
         )
     if implementation == "sdpa":
         use_segments(base)
+    if quantization == "nf4":
+        _keep_differentiable(base)
     base.config.use_cache = False
     return base.requires_grad_(False).eval()
+
+
+def _keep_differentiable(base: PreTrainedModel) -> None:
+    """Keep bitsandbytes from packing 4-bit weights for a CPU with bf16 instructions.
+
+    It packs them at the first pass in eval mode, for a kernel without a backward pass, and uses that kernel in training
+    too: gradients would not reach the layers below.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for layer in base.modules():
+        if isinstance(layer, Linear4bit):
+            layer.support_avx512bf16_for_cpu = False
 
 
 def _refuse_embeddings(policy: PeftModel, embeddings: torch.nn.Module, head: torch.nn.Module | None) -> None:

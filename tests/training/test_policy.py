@@ -116,3 +116,27 @@ def test_nf4_trains_on_this_machine(tiny_model: TinyModel, checkpointing: bool) 
         assert all(p.grad is not None for p in policy.parameters() if p.requires_grad)
         optimizer.step()
     assert margins[-1] > margins[0] + 1
+
+
+def test_gradients_under_nf4_are_the_same_after_a_pass_in_eval_mode(tiny_model: TinyModel) -> None:
+    """bitsandbytes packs weights in eval mode on CPUs with bf16 instructions, for a kernel without a backward pass."""
+    from longmab_pl.training.batch import PreferenceExample, collate
+    from longmab_pl.training.logprobs import check_packing, completion_logps
+
+    folder = tiny_model("llama", num_hidden_layers=2)
+    batch = collate([PreferenceExample("a", tuple(range(10, 40)), tuple(range(40, 50)), tuple(range(50, 60)))])
+    found = []
+    for evaluated in (False, True):
+        policy = load_policy(folder, LoRASettings(r=2), "nf4", "bf16", gradient_checkpointing=False)
+        torch.manual_seed(0)
+        for parameter in policy.parameters():
+            if parameter.requires_grad:
+                torch.nn.init.normal_(parameter, std=0.05)
+        if evaluated:
+            check_packing(policy)
+        logps = completion_logps(policy, batch)
+        (logps.chosen - logps.rejected).sum().backward()
+        found.append([p.grad for p in policy.parameters() if p.requires_grad])
+    for first, second in zip(*found, strict=True):
+        assert first is not None and second is not None
+        torch.testing.assert_close(first, second)
