@@ -17,8 +17,9 @@ that is set already: MALLOC_MMAP_THRESHOLD_=33554432 in front of the command mea
 
 `bound` is what sharing the prompt can give where every token costs the same: 2 (P + C) / (P + 2 C).
 
-Cases already in the `--out` file are kept, so a table can be measured in pieces. The models `random-1b` and `random-8b`
-have the shapes of Llama 3.2 1B and Llama 3.1 8B and random weights: no download, made once in `--workdir`.
+Cases already in the `--out` file are kept, so a table can be measured in pieces. The models `random-1b`, `random-8b`
+and `random-qwen-7b` have the shapes of Llama 3.2 1B, Llama 3.1 8B and Qwen 2.5 7B and random weights: no download, made
+once in `--workdir`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ import json
 import os
 import random
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -41,6 +41,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from random_models import SHAPES, random_model
 
 from longmab_pl.models.hub import nf4_config, resolve_model
 from longmab_pl.training.batch import PreferenceExample, collate
@@ -53,10 +54,6 @@ if TYPE_CHECKING:
 
 SYSTEMS = ("packed", "concatenated", "trl")
 BUNDLED = "bundled:smollm2-135m-instruct"
-SHAPES = {
-    "random-1b": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "tie_word_embeddings": True},
-    "random-8b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32},
-}
 LORA = LoRASettings(r=16, alpha=32)
 BETA = 0.1
 LEARNING_RATE = 1e-6
@@ -327,33 +324,7 @@ def run_trl(case: Case, folder: str, pairs: Sequence[PreferenceExample], meter: 
 
 def model_folder(model: str, workdir: Path) -> str:
     """Folder or hub name of the model; random weights are written into `workdir` on first use."""
-    if model not in SHAPES:
-        return resolve_model(model)
-    folder = workdir / model
-    if not (folder / "config.json").is_file():
-        from transformers import AutoModelForCausalLM, LlamaConfig
-
-        config = LlamaConfig(
-            vocab_size=128_256,
-            num_attention_heads=32,
-            num_key_value_heads=8,
-            max_position_embeddings=131_072,
-            rope_theta=500_000.0,
-            **SHAPES[model],
-        )
-        print(f"writing {model} with random weights into {folder}", flush=True)
-        torch.manual_seed(0)
-        with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-            weights = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-        unfinished = folder.with_name(f"{folder.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        weights.save_pretrained(unfinished)
-        unfinished.rename(folder)
-        del weights
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # the cases run in other processes
-    return str(folder)
+    return str(random_model(model, workdir)) if model in SHAPES else resolve_model(model)
 
 
 def measure(case: Case, folder: str) -> dict[str, Any]:

@@ -138,5 +138,6 @@ def test_gradients_under_nf4_are_the_same_after_a_pass_in_eval_mode(tiny_model: 
         (logps.chosen - logps.rejected).sum().backward()
         found.append([p.grad for p in policy.parameters() if p.requires_grad])
     for first, second in zip(*found, strict=True):
-        assert first is not None and second is not None
+        assert first is not None
+        assert second is not None
         torch.testing.assert_close(first, second)
