@@ -23,5 +23,9 @@ class EngineError(LongMabError):
     """The inference engine failed, refused a request, or does not use the adapter it was given."""
 
 
+class BudgetUsedUp(LongMabError):
+    """Requests would exceed the budget of their engine; none of them was sent. Raised inside the strategy or reward."""
+
+
 class PromptTooLong(EngineError):
     """One request does not fit the engine's context window; other requests are unaffected."""

@@ -61,7 +61,7 @@ def roll_out_round(
                 data.engine.start(folder)
                 data.engine.wake()
                 data.engine.sync(None if info is None else info.folder)
-                session.roll_out(making, f"round {number} rollout")
+                session.roll_out(making, f"round {number} rollout", adapter=None if info is None else info.folder)
         finally:
             session.close()
         summary = making.finish(name)

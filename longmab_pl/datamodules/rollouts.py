@@ -273,14 +273,19 @@ class RolloutDataModule(PairDataModule):
         damage = store.damage()
         if damage is not None:
             records, following = self.plan.records_of(self.records, store.number, self.session.selection.per_round)
-            making = Round(self.plan, store, records, self.tokenizer, store.read_settings(), reserve=following)
+            chats = self.session.chats
+            making = Round(
+                self.plan, store, records, self.tokenizer, store.read_settings(), reserve=following, chats=chats
+            )
             repair(making, damage, store.folder.name)
 
     def _make(self, making: Round) -> None:
         assert self.served is not None
         version = self.policy_version()
         with self.served.awake(self.policy, version):
-            self.session.roll_out(making, f"round {making.store.number + 1}/{self.rounds} rollout")
+            assert self.served.last_sync is not None
+            title = f"round {making.store.number + 1}/{self.rounds} rollout"
+            self.session.roll_out(making, title, adapter=self.served.last_sync.folder)
         making.finish(version)
 
     def _load_pairs(self, store: RoundFolder) -> None:

@@ -52,6 +52,7 @@ class Request:
         to: name of the engine that answers: `policy`, or another one of the run, such as `judge`.
         progress: how many units of the strategy's progress its completion is (`Strategy.progress_unit`); None: `n` for
             the policy, 0 for other engines.
+        schema: JSON schema of the response, as text; only for engines with `structured_output`.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Request:
     seed: int | None = None
     to: str = POLICY
     progress: int | None = None
+    schema: str | None = None
 
     @property
     def responses(self) -> int:
@@ -142,6 +144,10 @@ class Engine(Protocol):
     def weight_format(self) -> str:
         """Kind of engine, dtype and quantization of the weights, as far as the settings say. Answers on disk are reused
         only with the same weight format."""
+
+    @property
+    def structured_output(self) -> bool:
+        """Whether responses follow `Request.schema`. Valid after `start`; without it, such requests are refused."""
 
     @property
     def started(self) -> bool: ...

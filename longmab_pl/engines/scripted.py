@@ -34,6 +34,7 @@ class ScriptedEngine:
         fail_after: the poll that would exceed this number of answered requests fails; None: no poll fails.
         weight_format: value of the `weight_format` property.
         vocabulary: number of token ids; larger ids are refused.
+        structured_output: whether requests may have a JSON schema; the function must follow it.
         seed: seed of the order of answers, and of requests without a seed.
 
     Raises:
@@ -57,6 +58,7 @@ class ScriptedEngine:
         fail_after: int | None = None,
         weight_format: str = "scripted",
         vocabulary: int = sys.maxunicode + 1,
+        structured_output: bool = False,
         seed: int = 0,
     ) -> None:
         at_least("engine.concurrency", concurrency, 1)
@@ -66,6 +68,7 @@ class ScriptedEngine:
         self.jitter = jitter
         self.fail_after = fail_after
         self.weight_format = weight_format
+        self.structured_output = structured_output
         self.asked: list[Request] = []
         self.occupancy: list[int] = []
         self.synced: list[Path | None] = []
@@ -115,7 +118,7 @@ class ScriptedEngine:
                 is asleep.
         """
         self._begin()
-        self._state.admit(request, self._max_model_len, self._vocabulary)
+        self._state.admit(request, self._max_model_len, self._vocabulary, structured_output=self.structured_output)
         self.asked.append(request)
         wait = random.Random(f"{self._seed} {request.id}").randint(1, self.jitter)
         self._responses += request.n

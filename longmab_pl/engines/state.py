@@ -63,21 +63,27 @@ class EngineState:
         if self.in_flight:
             raise EngineError(f"{what}: {len(self.in_flight)} requests are in flight; finish or abort them first")
 
-    def admit(self, request: Request, max_model_len: int, vocabulary: int) -> Request:
+    def admit(self, request: Request, max_model_len: int, vocabulary: int, *, structured_output: bool) -> Request:
         """Add a request to `in_flight`, and return it with its sampling seed.
 
         Args:
             request: the request to queue.
             max_model_len: longest prompt plus response, in tokens.
             vocabulary: number of token ids of the model.
+            structured_output: whether the engine's responses can follow a schema.
 
         Raises:
             PromptTooLong: prompt + max_tokens exceeds `max_model_len`.
-            EngineError: the engine is not ready, the id is in flight already, n is below 1, or the prompt is empty or
-                holds a token outside the vocabulary.
+            EngineError: the engine is not ready, the id is in flight already, n is below 1, the prompt is empty or
+                holds a token outside the vocabulary, or there is a schema that the engine does not support.
         """
         self.check_awake()
         check_request(request, self.in_flight, max_model_len, vocabulary)
+        if request.schema is not None and not structured_output:
+            raise EngineError(
+                f"request {request.id!r} has a JSON schema, which this engine does not support; ask for text, or use "
+                "VLLMEngine or a vLLM server"
+            )
         admitted = replace(request, seed=self._seeds.of(request))
         self.in_flight[request.id] = admitted
         return admitted

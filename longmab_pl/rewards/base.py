@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 from longmab_pl.data.records import QARecord
+from longmab_pl.engines.addressee import Addressee
 from longmab_pl.engines.protocol import RequestStream
+from longmab_pl.errors import ConfigError
 from longmab_pl.models.embedder import Embedder
 
 
@@ -33,16 +35,29 @@ class RewardContext:
     """Inputs of rewards beside the record and its responses.
 
     Args:
-        tokenizer: the policy's tokenizer.
+        tokenizer: the policy's tokenizer; those of other engines are in `addressees`.
         embedder: the embedder, loaded if the reward's `needs_embedder` is true.
         seed: seed that depends on the round, so that rounds sample differently.
         key: unique key of this call of `score`; request ids begin with it.
+        addressees: the run's engines by name, as requests see them.
     """
 
     tokenizer: Any
     embedder: Embedder
     seed: int
     key: str
+    addressees: Mapping[str, Addressee] = field(default_factory=dict)
+
+    def addressee(self, engine: str) -> Addressee:
+        """Return chat format and limits of an engine of the run.
+
+        Raises:
+            ConfigError: the run has no engine of this name.
+        """
+        if engine not in self.addressees:
+            known = ", ".join(self.addressees) or "none"
+            raise ConfigError(f"the run has no engine named {engine!r} (it has {known}); add it to data.engines")
+        return self.addressees[engine]
 
     def under(self, name: str) -> RewardContext:
         """Return the context for a part of the reward, with separate request ids."""

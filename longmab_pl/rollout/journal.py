@@ -121,8 +121,11 @@ class Journal:
 
 
 def prompt_digest(request: Request) -> str:
-    """Return a short digest of the prompt tokens: an answer in the journal is used only for its own prompt."""
-    return hashlib.blake2b(array("I", request.prompt_ids).tobytes(), digest_size=8).hexdigest()
+    """Return a short digest of the prompt tokens and the schema: an answer in the journal is used only for its own
+    prompt."""
+    digest = hashlib.blake2b(array("I", request.prompt_ids).tobytes(), digest_size=8)
+    digest.update((request.schema or "").encode())
+    return digest.hexdigest()
 
 
 def _key(request_id: str) -> int:

@@ -19,14 +19,16 @@ class JournalOnly:
 
     Args:
         max_model_len: limit of the engine that answered, in tokens: the same prompts are too long.
+        structured_output: whether that engine followed JSON schemas: the same prompts are made.
     """
 
     concurrency = 64
     weight_format = "journal"
     started = True
 
-    def __init__(self, max_model_len: int) -> None:
+    def __init__(self, max_model_len: int, structured_output: bool) -> None:
         self.max_model_len = max_model_len
+        self.structured_output = structured_output
 
     def submit(self, request: Request) -> None:
         if len(request.prompt_ids) + request.sampling.max_tokens > self.max_model_len:
@@ -66,8 +68,11 @@ def repair(making: Round, damage: str, policy: str) -> None:
     """
     store = making.store
     limits: dict[str, int] = {}
+    structured: dict[str, bool] = {}
     with contextlib.suppress(DataError):
-        limits = store.read_settings().get("max_model_len") or limits
+        settings = store.read_settings()
+        limits = settings.get("max_model_len") or limits
+        structured = settings.get("structured_output") or structured
         policy = store.read_summary()["policy"]
     with RolloutLog(store.rollout_log, store.fingerprint) as log, contextlib.suppress(FileNotFoundError):
         whole = RolloutFile(store.rollouts)
@@ -76,7 +81,9 @@ def repair(making: Round, damage: str, policy: str) -> None:
                 log.add(whole.read(record_id))
     try:
         names = [POLICY, *making.plan.engines]
-        silent = {name: JournalOnly(int(limits.get(name, sys.maxsize))) for name in names}
+        silent = {
+            name: JournalOnly(int(limits.get(name, sys.maxsize)), bool(structured.get(name, False))) for name in names
+        }
         making.roll_out(silent, title="from the journal")
     except EngineError as error:
         raise DataError(

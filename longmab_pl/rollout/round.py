@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from longmab_pl.data.records import QARecord, records_digest
+from longmab_pl.engines.addressee import Addressee, ChatFormat
 from longmab_pl.engines.protocol import POLICY, Engine, RequestStream
 from longmab_pl.errors import ConfigError, DataError, LongMabError
 from longmab_pl.models.embedder import Embedder
@@ -194,6 +195,7 @@ class Round:
             again by another rule.
         reserve: further records. If the strategy has an adaptive budget, they are added one by one to use the responses
             that stopped records did not request. The choice does not depend on the order in which records finish.
+        chats: chat formats of further engines by name; an engine that is not among them has the policy's.
     """
 
     def __init__(
@@ -204,6 +206,7 @@ class Round:
         tokenizer: Any,
         origin: dict[str, Any],
         reserve: Sequence[QARecord] = (),
+        chats: Mapping[str, ChatFormat] | None = None,
     ) -> None:
         self.plan = plan
         self.store = store
@@ -211,6 +214,7 @@ class Round:
         self.tokenizer = tokenizer
         self.origin = origin
         self.reserve = plan.reserve_of(reserve)
+        self.chats = dict(chats or {})
         self.failures: dict[str, str] = {}
         self._spare = 0  # responses that stopped records did not request
         self._at_work = 0  # active records
@@ -249,6 +253,7 @@ class Round:
             max_model_len=engines[POLICY].max_model_len,
             seed=self.seed,
             rewards=self.plan.rewards,
+            addressees=self._addressees(engines),
         )
         self.failures.clear()
         self._spare = self._at_work = 0
@@ -256,8 +261,16 @@ class Round:
         everyone = [*self.records, *self.reserve]
         digests = {r.id: records_digest([r]) for r in everyone}
         limits = {name: engine.max_model_len for name, engine in engines.items()}
+        structured = {name: engine.structured_output for name, engine in engines.items()}
         try:
-            self.store.write_settings({**self.origin, "max_model_len": limits, "record_digests": digests})
+            self.store.write_settings(
+                {
+                    **self.origin,
+                    "max_model_len": limits,
+                    "structured_output": structured,
+                    "record_digests": digests,
+                }
+            )
             bar = RolloutBar(title, len(self.records), self._cost, self.plan.primary, strategy.progress_unit)
         except BaseException:
             journal.close()
@@ -286,6 +299,13 @@ class Round:
             journal.close()
         if journal.resumed:
             tell(f"continued from {journal.resumed} journalled completions in {journal.path}")
+
+    def _addressees(self, engines: Mapping[str, Engine]) -> dict[str, Addressee]:
+        policy = ChatFormat(self.tokenizer, self.plan.prompt_format.template_arguments)
+        return {
+            name: Addressee(self.chats.get(name, policy), engine.max_model_len, engine.structured_output)
+            for name, engine in engines.items()
+        }
 
     def _waiting(self, log: RolloutLog, bar: RolloutBar) -> Iterator[QARecord | None]:
         """Yield records to roll out: the round's that are not in the rollout log yet, then reserve records for the

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from longmab_pl.checks import at_least
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
+from longmab_pl.engines.adapter_turns import AdapterView
+from longmab_pl.engines.addressee import ChatFormat
 from longmab_pl.engines.protocol import POLICY, Engine
 from longmab_pl.errors import ConfigError
 from longmab_pl.models.hub import resolve_model
@@ -28,18 +30,32 @@ class NamedEngine:
     """A further engine, which a strategy or a reward uses by name.
 
     Args:
-        engine: answers the requests that are addressed to it.
-        model: its model, as in `DPOModule` (`bundled:` name, folder, hub name).
+        engine: answers the requests that are addressed to it; None: the policy's engine with its adapter off, which
+            takes turns with the policy and needs no further weights.
+        model: its model, as in `DPOModule` (`bundled:` name, folder, hub name); None: the policy's base model. Prompts
+            are made with this model's own tokenizer and chat template.
         shares_device: whether it shares the policy engine's device: one of the two is awake at a time.
+        template_arguments: further variables of its chat template, such as `enable_thinking: false`.
+
+    Raises:
+        ConfigError: a model is given without an engine.
 
     Example:
         >>> judge = NamedEngine(VLLMEngine(concurrency=32), "Qwen/Qwen2.5-7B-Instruct", shares_device=True)
         >>> RolloutDataModule(engine, rewards=[LLMJudge()], engines={"judge": judge})
     """
 
-    engine: Engine
-    model: str
+    engine: Engine | None = None
+    model: str | None = None
     shares_device: bool = False
+    template_arguments: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.engine is None and self.model is not None:
+            raise ConfigError(
+                f"an engine of data.engines has the model {self.model!r} and no engine; give its engine too, or leave "
+                "out the model: it is then the policy's model with the adapter off"
+            )
 
 
 @dataclass(frozen=True)
@@ -85,6 +101,7 @@ class RolloutSession:
         records: all records of the selection, once `load` has run.
         tokenizer: the policy's tokenizer, likewise.
         context_limit: the model's limit in tokens (None: unknown), likewise.
+        chats: chat formats of the further engines by name, likewise.
 
     Example:
         >>> session = RolloutSession(plan, RecordSelection("qa.jsonl"), engine)
@@ -121,6 +138,7 @@ class RolloutSession:
         self.pair_format: PairFormat = pair_format
         self.records: list[QARecord] = []
         self.context_limit: int | None = None
+        self.chats: dict[str, ChatFormat] = {}
 
     def load(self, model: str, show: bool = True) -> None:
         """Read records and tokenizer and check that the settings fit the model; no engine is started.
@@ -146,6 +164,10 @@ class RolloutSession:
         folder = resolve_model(model)
         self.tokenizer = load_tokenizer(folder)
         self.context_limit = context_limit(folder)
+        for name in self.plan.engines:
+            other = self.others[name]
+            own = self.tokenizer if other.model in (None, model) else load_tokenizer(resolve_model(other.model or ""))
+            self.chats[name] = ChatFormat(own, other.template_arguments)
         spelled = sum(
             encoding.spells_control_tokens(self.tokenizer, [r.context, r.question, *r.answers]) for r in self.records
         )
@@ -170,55 +192,68 @@ class RolloutSession:
         settings = self.plan.settings(number, records, model, policy, following)
         settings["weight_format"] = self.engine.weight_format
         if asked := self.plan.engines:
-            settings["engines"] = {
-                name: {"model": self.others[name].model, "weight_format": self.others[name].engine.weight_format}
-                for name in asked
-            }
+            settings["engines"] = {name: self._identity(self.others[name], model) for name in asked}
         store = RoundFolder(run_folder, number, digest(settings), self.pair_format)
         source = Path(self.selection.source).expanduser()
         origin = {**settings, "train": str(source.resolve()) if source.exists() else self.selection.source}
         if self.selection.fields or self.selection.split != "train":
             origin |= {"fields": dict(self.selection.fields or {}), "split": self.selection.split}
-        return Round(self.plan, store, records, self.tokenizer, origin, reserve=following)
+        return Round(self.plan, store, records, self.tokenizer, origin, reserve=following, chats=self.chats)
 
-    def roll_out(self, making: Round, title: str) -> None:
+    def _identity(self, other: NamedEngine, model: str) -> dict[str, Any]:
+        """Return what an engine's answers depend on beside the request, given the policy's base model."""
+        engine = other.engine or self.engine
+        found: dict[str, Any] = {"model": other.model or model, "weight_format": engine.weight_format}
+        return found | ({"template_arguments": other.template_arguments} if other.template_arguments else {})
+
+    def roll_out(self, making: Round, title: str, *, adapter: Path | None) -> None:
         """Roll out a round with the policy's engine, which is started, awake and has the policy's adapter.
 
         Args:
             making: a round, as returned by `new_round`.
             title: title of the progress bar.
+            adapter: PEFT folder that the engine has (None: the base model). Engines without the adapter take turns
+                with it, and it is there again afterwards.
 
         Raises:
             LongMabError: an engine or the disk failed; call it again to continue.
         """
-        engines = {POLICY: self.engine}
-        shared = [name for name in self.plan.engines if self.others[name].shares_device]
-        for name in self.plan.engines:
-            self._start(self.others[name])
-            engines[name] = self.others[name].engine
+        others = {name: self.others[name] for name in self.plan.engines}
+        own = {name: other.engine for name, other in others.items() if other.engine is not None}
+        shared = [name for name in own if others[name].shares_device]
+        base = [name for name in others if name not in own]
+        for name, engine in own.items():
+            self._start(engine, others[name].model or making.origin["model"], others[name].shares_device)
+        engines: dict[str, Engine] = {POLICY: self.engine, **own}
+        if base:
+            engines[POLICY] = AdapterView(self.engine, adapter, frees_device=bool(shared))
+            engines |= {name: AdapterView(self.engine, None, frees_device=bool(shared)) for name in base}
         making.roll_out(
             engines,
             max_live=self.max_live,
-            taking_turns=[POLICY, *shared] if shared else (),
+            taking_turns=[POLICY, *base, *shared] if base or shared else (),
             title=title,
         )
-        for name in self.plan.engines:
-            self.others[name].engine.sleep()
+        if base:
+            engines[POLICY].wake()
+        for engine in own.values():
+            engine.sleep()
 
-    def _start(self, other: NamedEngine) -> None:
+    def _start(self, engine: Engine, model: str, shares_device: bool) -> None:
         """Start an engine: awake if it has its own device, asleep if it shares one."""
-        if not other.engine.started:
-            if other.shares_device:
+        if not engine.started:
+            if shares_device:
                 self.engine.sleep()
-            other.engine.start(resolve_model(other.model))
-            if other.shares_device:
-                other.engine.sleep()
+            engine.start(resolve_model(model))
+            if shares_device:
+                engine.sleep()
                 self.engine.wake()
-        if not other.shares_device:
-            other.engine.wake()
+        if not shares_device:
+            engine.wake()
 
     def close(self) -> None:
         """Stop all engines; safe to call twice and at any time."""
         with ExitStack() as closing:  # closes all of them, also if one fails to close
             for engine in (self.engine, *(other.engine for other in self.others.values())):
-                closing.callback(engine.close)
+                if engine is not None:
+                    closing.callback(engine.close)

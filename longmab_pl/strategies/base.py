@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from longmab_pl.data.records import QARecord
+from longmab_pl.engines.addressee import Addressee
 from longmab_pl.engines.protocol import Completion, RequestStream
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.prompts.formats import PromptFormat
@@ -112,6 +113,7 @@ class StrategyContext:
         seed: seed that depends on the round, so that rounds sample differently.
         rewards: rewards that score every response. The first is the primary: strategies learn from it, and pair rules
             compare it by default.
+        addressees: the run's engines by name, with the chat format and limits of each.
     """
 
     tokenizer: Any
@@ -120,6 +122,7 @@ class StrategyContext:
     max_model_len: int
     seed: int
     rewards: tuple[Reward, ...]
+    addressees: Mapping[str, Addressee] = field(default_factory=dict)
 
     @property
     def primary(self) -> str:
@@ -139,7 +142,7 @@ class StrategyContext:
         """
         scores: list[dict[str, Score]] = [{} for _ in texts]
         for reward in self.rewards:
-            context = RewardContext(self.tokenizer, self.embedder, self.seed, f"{key}/{reward.name}")
+            context = RewardContext(self.tokenizer, self.embedder, self.seed, f"{key}/{reward.name}", self.addressees)
             for found, score in zip(scores, (yield from reward.score(record, texts, context)), strict=True):
                 found[reward.name] = score
         return scores

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -92,7 +95,7 @@ def rolled(made, tmp_path, model):
     made.load(model)
     making = made.new_round(tmp_path / "run", 0, model, "base")
     made.engine.start(model)
-    made.roll_out(making, "round 1")
+    made.roll_out(making, "round 1", adapter=None)
     return making, making.finish("base")
 
 
@@ -139,6 +142,62 @@ def test_engines_on_one_device_are_never_awake_together(tmp_path, tiny_model):
         assert len(awake) <= 1, log
     assert len(judge.asked) == 30
     assert not awake - {"policy"}, "the judge sleeps while the policy trains"
+
+
+class Adapted(ScriptedEngine):
+    """Keeps the adapter that each request was submitted under."""
+
+    def __init__(self):
+        super().__init__(lambda request, i: judge_of(request, i) if request.to == "judge" else answer(request, i))
+        self.under: list[tuple[str, Path | None]] = []
+
+    def submit(self, request):
+        self.under.append((request.to, self.synced[-1] if self.synced else None))
+        super().submit(request)
+
+
+def test_the_policys_own_weights_judge_with_the_adapter_off(tmp_path, tiny_model):
+    engine, adapter = Adapted(), tmp_path / "adapter"
+    made = session(tmp_path, NamedEngine(), engine)
+    made.load(tiny_model)
+    making = made.new_round(tmp_path / "run", 0, tiny_model, "step-1")
+    engine.start(tiny_model)
+    engine.sync(adapter)
+    made.roll_out(making, "round 1", adapter=adapter)
+    assert set(engine.under) == {("policy", adapter), ("judge", None)}
+    assert len(engine.under) == 6 + 30
+    assert engine.synced[-1] == adapter, "the policy answers evaluations after the round"
+    assert engine.slept == 0
+    assert making.origin["engines"]["judge"] == {"model": tiny_model, "weight_format": "scripted"}
+
+
+def test_a_model_without_an_engine_is_refused():
+    with pytest.raises(ConfigError, match="has the model 'a/b' and no engine"):
+        NamedEngine(model="a/b")
+
+
+@dataclass(frozen=True)
+class InItsOwnWords(Verdicts):
+    """Asks the judge in its own chat format."""
+
+    def score(self, record, responses, context):
+        judge = context.addressee("judge")
+        ids = judge.chat.prompt_ids([{"role": "user", "content": "1"}])
+        assert judge.max_model_len == 777
+        assert judge.structured_output
+        yield [Request(f"{context.key}/0", ids, Sampling(max_tokens=4), to="judge", schema="{}")]
+        return [Score(0.0) for _ in responses]
+
+
+def test_a_judge_is_asked_by_its_own_tokenizer_and_template(tmp_path, tiny_model, byte_tokenizer):
+    other = copy.deepcopy(byte_tokenizer)
+    other.chat_template = "{{ messages[0].content }}{% if loud %}!{% endif %}"
+    other.save_pretrained(tmp_path / "other")
+    shutil.copy(Path(tiny_model) / "config.json", tmp_path / "other")
+    judge = ScriptedEngine(lambda request, i: "7", max_model_len=777, structured_output=True)
+    named = NamedEngine(judge, str(tmp_path / "other"), template_arguments={"loud": True})
+    rolled(session(tmp_path, named, rewards=(InItsOwnWords(),)), tmp_path, tiny_model)
+    assert {byte_tokenizer.decode(request.prompt_ids) for request in judge.asked} == {"1!"}
 
 
 def test_another_judge_makes_another_round(tmp_path, tiny_model):

@@ -6,8 +6,10 @@ and with the base model.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,14 @@ from longmab_pl.engines.protocol import Completion, Engine, Request, Sampling
 from longmab_pl.errors import EngineError, PromptTooLong
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_tokens=6)
+SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {"n": {"type": "integer", "minimum": 0, "maximum": 10}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
+)
 WARM = Sampling(temperature=1.0, presence_penalty=0.0, max_tokens=6)
 
 
@@ -152,6 +162,18 @@ class EngineContract:
         engine.abort()
         other = Request("other", self.prompt(), GREEDY)
         assert list(answers(engine, [other])) == ["other"]
+
+    def test_a_json_schema_is_followed_or_refused(self, engine: Engine) -> None:
+        request = Request("json", self.prompt(), replace(WARM, max_tokens=40), seed=1, schema=SCHEMA)
+        if engine.structured_output:
+            found = json.loads(answers(engine, [request])["json"].texts[0])
+            assert found.keys() == {"n"}
+            assert 0 <= found["n"] <= 10
+        else:
+            with pytest.raises(EngineError, match="JSON schema"):
+                engine.submit(request)
+            plain = replace(request, schema=None)
+            assert answers(engine, [plain])["json"].request_id == "json"
 
     def _in_order(self, engine: Engine, asked: Sequence[Request]) -> list[Completion]:
         done = answers(engine, asked)

@@ -9,11 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from longmab_pl.engines.addressee import Addressee, ChatFormat
 from longmab_pl.engines.protocol import Completion, Request
 from longmab_pl.prompts.judge import ENGLISH
 from longmab_pl.rewards.llm_judge.verdicts import NO_NOTES, NO_STATEMENTS
 
-FIRST_LINES = {getattr(ENGLISH, name).split("\n")[0]: name for name in ENGLISH.__dataclass_fields__}
+FIRST_LINES = {
+    getattr(ENGLISH, name).split("\n")[0]: name
+    for name in ENGLISH.__dataclass_fields__
+    if not name.startswith("reply_")
+}
 
 
 def drive(stream: Any, judge: Callable[[str], str], tokenizer: Any) -> tuple[Any, list[Request]]:
@@ -34,20 +39,31 @@ def drive(stream: Any, judge: Callable[[str], str], tokenizer: Any) -> tuple[Any
         return end.value, asked
 
 
+def judged_by(tokenizer: Any, max_model_len: int = 1_000_000, structured_output: bool = False) -> dict[str, Addressee]:
+    """A run with one judge."""
+    return {"judge": Addressee(ChatFormat(tokenizer), max_model_len, structured_output)}
+
+
 def kind(prompt: str) -> str:
     """Which of the judge's prompts this is."""
     return next(name for line, name in FIRST_LINES.items() if line in prompt)
 
 
+JSON_FORM = "in the form: "
+"""What the prompt says before the form of a reply under a JSON schema."""
+
+
 def names(prompt: str) -> list[str]:
     """The names under which a joint verdict is to be given."""
-    form = prompt.rpartition("exactly as in: ")[2]
-    return re.findall(r'"([^".]+)":', form)
+    form = prompt.rpartition(JSON_FORM if JSON_FORM in prompt else "exactly as in: ")[2]
+    return [name for name in re.findall(r'"([^".]+)":', form) if name != "analysis"]
 
 
 def verdict(prompt: str, score: float = 3, support: str = "none", statement: str = "Lima is in Peru.") -> str:
     """What an unmoved judge ends its reply with."""
     asked = kind(prompt)
+    if JSON_FORM in prompt:
+        return json.dumps(fields(asked, names(prompt), score, support, statement))
     if asked.endswith("_of_all"):
         value: Any = support if asked == "support_of_all" else score
         return json.dumps(dict.fromkeys(names(prompt), value))
@@ -58,6 +74,15 @@ def verdict(prompt: str, score: float = 3, support: str = "none", statement: str
             support
         ]
     return NO_NOTES if asked == "notes" else f"Rating: [[{score}]]"
+
+
+def fields(asked: str, verdicts: list[str], score: float, support: str, statement: str) -> dict[str, Any]:
+    """What it fills a JSON object with."""
+    if asked == "statements":
+        return {"statements": [statement] if statement else []}
+    if asked == "notes":
+        return {"notes": []}
+    return {"analysis": "", **dict.fromkeys(verdicts, support if asked.startswith("support") else score)}
 
 
 class WordEmbedder:

@@ -65,6 +65,7 @@ class ServerEngine:
         served_model: the servers' name of the policy's model, if it is not the folder or hub name
             (--served-model-name).
         api_key_env: name of the environment variable that holds the servers' API key; None: no key.
+        structured_output: whether the servers follow JSON schemas (`response_format`); None: if they are vLLM's.
         sleep: put the servers to sleep during training, to share a GPU with them. They need VLLM_SERVER_DEV_MODE=1 and
             --enable-sleep-mode (`launch` sets both), and no other users.
         request_timeout_s: seconds for one answer.
@@ -84,6 +85,7 @@ class ServerEngine:
         max_model_len: int | None = None,
         served_model: str | None = None,
         api_key_env: str | None = None,
+        structured_output: bool | None = None,
         sleep: bool = False,
         request_timeout_s: float = 1800.0,
         patience_s: float = 120.0,
@@ -112,6 +114,7 @@ class ServerEngine:
         self._configured_len = max_model_len
         self._served_model = served_model
         self._api_key_env = api_key_env
+        self._structured_output = structured_output
         self._sleeps = sleep
         self._request_timeout = request_timeout_s
         self._patience = patience_s
@@ -155,6 +158,14 @@ class ServerEngine:
         if self._launch is None:
             return f"servers, {self._served_model}" if self._served_model else "servers"
         return " ".join(["servers,", self._launch.dtype, *(self._launch.args or ())])
+
+    @property
+    def structured_output(self) -> bool:
+        """Whether the servers follow JSON schemas: as configured, or whether all that are known are vLLM's."""
+        if self._structured_output is not None:
+            return self._structured_output
+        known = [server.model for server in self._fleet.servers if server.model] if self._fleet is not None else []
+        return bool(known) and all(model.vllm for model in known)
 
     @property
     def started(self) -> bool:
@@ -318,7 +329,9 @@ class ServerEngine:
                 the engine is not running or can no longer be used.
         """
         background, fleet = self._running()
-        admitted = self._state.admit(request, self.max_model_len, self._vocabulary)
+        admitted = self._state.admit(
+            request, self.max_model_len, self._vocabulary, structured_output=self.structured_output
+        )
         background.call(fleet.dispatcher.submit, Job(admitted))
 
     def poll(self) -> list[Completion]:

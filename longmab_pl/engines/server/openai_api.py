@@ -110,6 +110,15 @@ def completion_body(request: Request, *, model: str, vllm: bool) -> dict[str, An
     }
     if sampling.stop:
         body["stop"] = list(sampling.stop)
+    if request.schema is not None:
+        schema = json.loads(request.schema)
+        if vllm:
+            body["structured_outputs"] = {"json": schema, "disable_any_whitespace": True}
+        else:
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "reply", "schema": schema, "strict": True},
+            }
     if vllm:
         # The model's generation_config must not change the sampling; the in-process engine does not read it.
         body |= {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "frequency_penalty": 0.0}

@@ -105,6 +105,11 @@ class TransformersEngine:
         return self._max_model_len or self._configured_len or 0
 
     @property
+    def structured_output(self) -> bool:
+        """False: `generate` does not follow a JSON schema."""
+        return False
+
+    @property
     def started(self) -> bool:
         return self._state.started
 
@@ -201,7 +206,7 @@ class TransformersEngine:
             EngineError: the id is in flight already, the prompt is empty or holds a token outside the vocabulary, or
                 the engine is not running.
         """
-        self._state.admit(request, self._max_model_len, self._vocabulary)
+        self._state.admit(request, self._max_model_len, self._vocabulary, structured_output=False)
 
     def poll(self) -> list[Completion]:
         """Answer one batch of the queued requests.

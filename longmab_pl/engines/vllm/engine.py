@@ -135,6 +135,11 @@ class VLLMEngine:
         return ", ".join(part for part in (s.dtype, s.quantization, sync) if part)
 
     @property
+    def structured_output(self) -> bool:
+        """True: vLLM constrains responses to a JSON schema."""
+        return True
+
+    @property
     def started(self) -> bool:
         return self._state.started
 
@@ -206,10 +211,10 @@ class VLLMEngine:
             EngineError: the id is in flight already, the prompt is empty or holds a token outside the vocabulary, or
                 the engine is not running.
         """
-        from vllm.sampling_params import RequestOutputKind, SamplingParams
+        from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
         llm = self._running().llm
-        admitted = self._state.admit(request, self.max_model_len, self._vocabulary(llm))
+        admitted = self._state.admit(request, self.max_model_len, self._vocabulary(llm), structured_output=True)
         wanted = request.sampling
         params = SamplingParams(
             n=request.n,
@@ -219,6 +224,9 @@ class VLLMEngine:
             max_tokens=wanted.max_tokens,
             stop=list(wanted.stop) or None,
             seed=admitted.seed,
+            structured_outputs=None
+            if request.schema is None
+            else StructuredOutputsParams(json=request.schema, disable_any_whitespace=True),
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         try:

@@ -20,11 +20,15 @@ class Outcome(Generic[T]):
         value: the parsed verdict; None if no attempt gave one.
         attempts: number of requests sent.
         reply: the last reply.
+        missing: why there is no value; empty if there is one.
+        tokens: tokens of all its prompts and replies.
     """
 
     value: T | None
     attempts: int
     reply: str
+    missing: str = ""
+    tokens: int = 0
 
 
 def attempts(

@@ -13,6 +13,9 @@ _SEPARATORS = re.compile(r"[\s_-]")
 _LONGEST = 200_000
 """Maximum length of a reply that is parsed, in characters; a longer one has no verdict."""
 
+_MOST_FAILURES = 2_000
+"""Number of braces without an object after which the rest of a reply is not searched."""
+
 
 @dataclass(frozen=True)
 class Ratings:
@@ -93,10 +96,12 @@ def only_object(reply: str, names: Sequence[str]) -> dict[str, Any] | None:
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     """Yield the outermost JSON objects in a text, in order."""
     position = text.find("{")
-    while position >= 0:
+    failures = 0
+    while position >= 0 and failures < _MOST_FAILURES:
         try:
             found, end = _DECODER.raw_decode(text, position)
         except (ValueError, RecursionError):
+            failures += 1
             end = position + 1
         else:
             yield found

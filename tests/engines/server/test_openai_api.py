@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -53,6 +54,14 @@ def test_foreign_servers_get_openais_own_fields_only() -> None:
     more = completion_body(REQUEST, model="m", vllm=True)
     assert more["return_token_ids"] is True
     assert more["top_k"] == 0
+
+
+def test_a_schema_is_sent_as_each_kind_of_server_takes_it() -> None:
+    request = replace(REQUEST, schema='{"type": "object"}')
+    assert completion_body(request, model="m", vllm=True)["structured_outputs"]["json"] == {"type": "object"}
+    body = completion_body(request, model="m", vllm=False)
+    assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    assert "structured_outputs" not in body
 
 
 def test_responses_come_in_order_with_their_lengths() -> None:

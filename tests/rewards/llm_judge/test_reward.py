@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
 import re
+import statistics
 
 import pytest
-from judging import WordEmbedder, drive, kind, verdict
+from evaluation_fixtures import CharacterTokenizer
+from judging import WordEmbedder, drive, judged_by, kind, names, verdict
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines import ScriptedEngine
@@ -16,12 +19,24 @@ from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.strategies.base import StrategyContext
 from longmab_pl.strategies.best_of_n import BestOfN
 
+
+class OtherTokenizer(CharacterTokenizer):
+    """Another model's tokenizer."""
+
+    def encode(self, text, **_):
+        return super().encode(text)
+
+    def decode(self, ids, **_):
+        return super().decode(ids)
+
+
 RECORD = QARecord("r", "Where is Lima?", ("Peru",), "Lima is the capital of Peru. " * 40)
 ANSWERS = ["Lima is in Peru.", "In Chile.", "I do not know."]
 
 
-def score(tokenizer, judge, *, style="joint", answers=ANSWERS, record=RECORD):
-    context = RewardContext(tokenizer, WordEmbedder(), seed=0, key="r/0/llm_judge")
+def score(tokenizer, judge, *, style="joint", answers=ANSWERS, record=RECORD, **judge_engine):
+    addressees = judged_by(tokenizer, **judge_engine)
+    context = RewardContext(tokenizer, WordEmbedder(), 0, "r/0/llm_judge", addressees)
     return drive(LLMJudge(style=style).score(record, answers, context), judge, tokenizer)
 
 
@@ -76,7 +91,7 @@ def test_requests_go_to_the_judge_with_ids_of_their_own(byte_tokenizer):
     assert {request.to for request in asked} == {"judge"}
     assert len({request.id for request in asked}) == len(asked)
     assert all(request.id.startswith("r/0/llm_judge/") for request in asked)
-    assert len({request.seed for request in asked}) == len(asked)
+    assert len({request.seed for request in asked}) == len({request.prompt_ids for request in asked})
 
 
 def test_a_question_is_asked_again_warmer_and_then_given_up(byte_tokenizer):
@@ -86,7 +101,7 @@ def test_a_question_is_asked_again_warmer_and_then_given_up(byte_tokenizer):
     scores, asked = score(byte_tokenizer, judge, answers=ANSWERS[:1])
     again = [request.sampling.temperature for request in asked if "/completeness/" in request.id]
     assert again == [0.01, 0.95, 0.95, 0.95, 0.95]
-    assert scores[0].excluded == "the judge gave no verdict on completeness"
+    assert scores[0].excluded == "no verdict: completeness"
     assert scores[0].parts["helpfulness"] == 3.0
 
 
@@ -95,7 +110,8 @@ def test_a_question_is_asked_again_warmer_and_then_given_up(byte_tokenizer):
 )
 def test_a_judge_that_says_nothing_useful_excludes_answers(byte_tokenizer, reply):
     scores, _ = score(byte_tokenizer, lambda prompt: reply, answers=ANSWERS[:1])
-    assert scores[0].excluded.startswith("the judge gave no verdict on helpfulness, logicality")
+    assert scores[0].excluded.startswith("no verdict: ")
+    assert {"helpfulness", "logicality", "faithfulness", "completeness"}.isdisjoint(scores[0].parts)
 
 
 def test_an_answer_without_statements_has_faithfulness_zero(byte_tokenizer):
@@ -147,6 +163,98 @@ def test_a_question_in_chinese_is_judged_in_chinese(byte_tokenizer):
     assert all("问题" in prompt or "陈述" in prompt for prompt in prompts)
 
 
+@pytest.mark.parametrize("style", ["joint", "original"])
+def test_an_engine_that_keeps_to_a_schema_is_asked_for_json(byte_tokenizer, style):
+    scores, asked = score(
+        byte_tokenizer, lambda prompt: verdict(prompt, 6, "partially"), style=style, structured_output=True
+    )
+    assert [each.value for each in scores] == pytest.approx([(6 + 6 + 5 + 6) / 40] * 3)
+    for request in asked:
+        schema = json.loads(request.schema)
+        assert set(schema["required"]) == set(schema["properties"])
+        assert next(iter(schema["properties"])) in ("analysis", "statements", "notes")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["", "7", "[]", "null", "{}", '{"verdict": 7}', '{"analysis": "", "verdict": true}', '{"analysis": "x', "[" * 9999],
+)
+def test_a_reply_that_is_not_the_json_object_is_no_verdict(byte_tokenizer, reply):
+    scores, asked = score(
+        byte_tokenizer, lambda prompt: reply, style="original", answers=ANSWERS[:1], structured_output=True
+    )
+    assert scores[0].excluded == "no verdict: completeness, faithfulness, helpfulness, logicality"
+    assert max(int(request.id.rpartition("/")[2]) for request in asked) == 4
+
+
+def test_a_question_that_is_too_long_is_divided_or_excludes_its_answer_only(byte_tokenizer):
+    answers = [*ANSWERS, "Lima is in Peru. " * 400]
+    scores, asked = score(byte_tokenizer, verdict, answers=answers, max_model_len=6000)
+    assert [each.excluded for each in scores[:3]] == [None] * 3
+    assert scores[3].excluded == "too long for the judge: completeness, faithfulness, helpfulness, logicality"
+    assert scores[0].parts["helpfulness"] == 3.0
+    assert all(len(request.prompt_ids) + request.sampling.max_tokens <= 6000 for request in asked)
+
+
+def test_many_statements_are_divided_among_questions_that_fit(byte_tokenizer):
+    def judge(prompt):
+        if kind(prompt) == "statements":
+            return "".join(f"<statement>Lima {i} is in Peru.</statement>" for i in range(22))
+        return verdict(prompt, support="fully")
+
+    (one,), asked = score(byte_tokenizer, judge, answers=["Long."], max_model_len=6000)
+    assert one.excluded is None
+    assert one.parts["faithfulness"] == 10.0
+    assert one.parts["statements"] == 22.0
+    assert 1 < sum("/support/" in request.id for request in asked) < 22
+
+
+def test_equal_answers_are_judged_once(byte_tokenizer):
+    scores, asked = score(byte_tokenizer, verdict, answers=[ANSWERS[0], ANSWERS[1], ANSWERS[0]])
+    once, _ = score(byte_tokenizer, verdict, answers=ANSWERS[:2])
+    assert sum("/statements/" in request.id for request in asked) == 2
+    assert scores[0] == scores[2]
+    assert scores[0].value == once[0].value
+
+
+def test_a_judge_that_prefers_the_first_place_shows_in_the_bias(byte_tokenizer):
+    answers = [f"Answer {i}." for i in range(5)]
+
+    def judge(prompt):
+        if kind(prompt) != "helpfulness_of_all":
+            return verdict(prompt)
+        return json.dumps({name: 10 - 2 * place for place, name in enumerate(names(prompt))})
+
+    scores, _ = score(byte_tokenizer, judge, answers=answers)
+    assert statistics.mean(each.parts["helpfulness_bias"] for each in scores) == pytest.approx(-8)
+    assert statistics.mean(each.parts["logicality_bias"] for each in scores) == pytest.approx(0)
+    assert sorted(each.parts["helpfulness"] for each in scores) == [2, 4, 6, 8, 10]
+    assert [each.parts["helpfulness"] for each in scores] != [10, 8, 6, 4, 2]  # their order was shuffled
+
+
+def test_the_same_question_is_the_same_request_in_every_round(byte_tokenizer):
+    def asked(key):
+        context = RewardContext(byte_tokenizer, WordEmbedder(), hash(key), key, judged_by(byte_tokenizer))
+        _, requests = drive(LLMJudge().score(RECORD, ANSWERS, context), verdict, byte_tokenizer)
+        return [(request.prompt_ids, request.sampling, request.seed) for request in requests]
+
+    assert asked("r/0/llm_judge") == asked("r/7/llm_judge")
+
+
+def test_the_judge_is_asked_in_its_own_chat_format(byte_tokenizer):
+    own = OtherTokenizer()
+    context = RewardContext(byte_tokenizer, WordEmbedder(), 0, "r/0/llm_judge", judged_by(own))
+    scores, asked = drive(LLMJudge().score(RECORD, ANSWERS, context), verdict, own)
+    assert all(each.excluded is None for each in scores)
+    assert all(own.decode(request.prompt_ids).startswith("<u>") for request in asked)
+
+
+def test_an_engine_that_the_run_does_not_have_is_named(byte_tokenizer):
+    context = RewardContext(byte_tokenizer, WordEmbedder(), 0, "r/0/llm_judge", {})
+    with pytest.raises(ConfigError, match="no engine named 'judge'"):
+        drive(LLMJudge().score(RECORD, ANSWERS, context), verdict, byte_tokenizer)
+
+
 def test_an_unknown_style_is_refused():
     with pytest.raises(ConfigError, match="style"):
         LLMJudge(style="fast")
@@ -157,12 +265,14 @@ def test_judge_and_consistency_score_the_answers_of_a_strategy_beside_the_policy
     policy = ScriptedEngine(lambda request, i: f" land {request.id}" if i < 3 else " nowhere")
     judge = ScriptedEngine(lambda request, i: verdict(byte_tokenizer.decode(list(request.prompt_ids)), 8), jitter=9)
     rewards = (LLMJudge(), Consistency(similarity="rouge"))
-    context = StrategyContext(byte_tokenizer, DirectAnswer(), WordEmbedder(), 4096, 0, rewards)
+    context = StrategyContext(
+        byte_tokenizer, DirectAnswer(), WordEmbedder(), 4096, 0, rewards, judged_by(byte_tokenizer)
+    )
     strategy = BestOfN(4, Sampling(max_tokens=16))
     scheduler = Scheduler({"policy": policy, "judge": judge})
     rolled = dict(scheduler.run((record.id, strategy.roll(record, context)) for record in records))
     assert len(policy.asked) == 6
-    assert len(judge.asked) == 6 * (1 + 2 + 4 * 3)
+    assert len(judge.asked) == 6 * (1 + 2 + 2 * 3)  # two different answers
     assert max(judge.occupancy) == judge.concurrency
     for rollout in rolled.values():
         assert [each.scores["llm_judge"].value for each in rollout.responses] == pytest.approx([24 / 40] * 4)

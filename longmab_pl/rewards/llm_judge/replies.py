@@ -1,0 +1,245 @@
+"""Forms of a judge's replies: what the prompt says about them, their JSON schema, and their parser.
+
+`TextReplies` reads verdicts in free text. `JSONReplies` is used where the engine keeps replies to a JSON schema: a
+reply is then one object and nothing else, in which quoted text can only be part of the analysis.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from longmab_pl.prompts.judge import JudgePrompts, fill
+from longmab_pl.rewards.llm_judge.ratings import parse_labels, parse_ratings
+from longmab_pl.rewards.llm_judge.verdicts import (
+    MAX_SCORE,
+    NO_NOTES,
+    NO_STATEMENTS,
+    SUPPORT,
+    parse_notes,
+    parse_score,
+    parse_statements,
+    parse_support,
+)
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+SCORE_TOKENS = 512
+"""Maximum length of an analysis with its verdict, in tokens."""
+
+NOTE_TOKENS = 1024
+"""Maximum length of the notes on one part of a document, in tokens."""
+
+LIST_TOKENS = 2048
+"""Maximum length of a list of statements, in tokens."""
+
+NAME_TOKENS = 24
+"""Tokens for each further verdict of a joint reply."""
+
+ANALYSIS_CHARACTERS = 600
+"""Maximum length of an analysis under a schema, so that the verdict after it is never cut off."""
+
+ITEM_CHARACTERS = 400
+"""Maximum length of one listed statement or note under a schema."""
+
+MAX_ITEMS = 40
+"""Maximum number of listed statements or notes under a schema."""
+
+
+@dataclass(frozen=True)
+class ReplyForm(Generic[T_co]):
+    """The form of a reply.
+
+    Args:
+        told: the end of the prompt, which describes the form.
+        parse: function that reads a reply; None means that it has no verdict.
+        max_tokens: maximum length of the reply, in tokens.
+        schema: JSON schema of the reply, as text; None: free text.
+    """
+
+    told: str
+    parse: Callable[[str], T_co | None]
+    max_tokens: int
+    schema: str | None = None
+
+
+class Replies(Protocol):
+    """The forms of all replies that LongReward needs."""
+
+    def rating(self) -> ReplyForm[float]:
+        """Return the form of a rating from 0 to 10."""
+
+    def ratings(self, names: Sequence[str]) -> ReplyForm[list[float]]:
+        """Return the form of one rating for each name, in order."""
+
+    def statements(self) -> ReplyForm[list[str]]:
+        """Return the form of a list of statements, which may be empty."""
+
+    def support(self) -> ReplyForm[float]:
+        """Return the form of a support label: 1 fully, 0.5 partially, 0 not."""
+
+    def supports(self, names: Sequence[str]) -> ReplyForm[list[float]]:
+        """Return the form of one support label for each name, in order."""
+
+    def notes(self) -> ReplyForm[str]:
+        """Return the form of notes; `NO_NOTES` if there is nothing to note."""
+
+
+@dataclass(frozen=True)
+class TextReplies:
+    """Replies in free text that ends with the verdict."""
+
+    prompts: JudgePrompts
+
+    def rating(self) -> ReplyForm[float]:
+        return ReplyForm(self.prompts.reply_rating, parse_score, SCORE_TOKENS)
+
+    def ratings(self, names: Sequence[str]) -> ReplyForm[list[float]]:
+        def parse(reply: str) -> list[float] | None:
+            found = parse_ratings(reply, names, 0.0, MAX_SCORE)
+            return None if found is None else [found.scores[name] for name in names]
+
+        told = fill(self.prompts.reply_ratings, form=_form(dict.fromkeys(names, "n")))
+        return ReplyForm(told, parse, SCORE_TOKENS + NAME_TOKENS * len(names))
+
+    def statements(self) -> ReplyForm[list[str]]:
+        return ReplyForm(fill(self.prompts.reply_statements, nothing=NO_STATEMENTS), parse_statements, LIST_TOKENS)
+
+    def support(self) -> ReplyForm[float]:
+        return ReplyForm(self.prompts.reply_support, parse_support, SCORE_TOKENS)
+
+    def supports(self, names: Sequence[str]) -> ReplyForm[list[float]]:
+        def parse(reply: str) -> list[float] | None:
+            found = parse_labels(reply, names, SUPPORT)
+            return None if found is None else [found[name] for name in names]
+
+        told = fill(self.prompts.reply_supports, form=_form(dict.fromkeys(names, '"..."')))
+        return ReplyForm(told, parse, SCORE_TOKENS + NAME_TOKENS * len(names))
+
+    def notes(self) -> ReplyForm[str]:
+        return ReplyForm(fill(self.prompts.reply_notes, nothing=NO_NOTES), parse_notes, NOTE_TOKENS)
+
+
+_LABELS: Mapping[str, float] = {"fully": 1.0, "partially": 0.5, "none": 0.0}
+_RATING = {"type": "integer", "minimum": 0, "maximum": int(MAX_SCORE)}
+_LABEL = {"enum": list(_LABELS)}
+_LIST = {"type": "array", "items": {"type": "string", "maxLength": ITEM_CHARACTERS}, "maxItems": MAX_ITEMS}
+
+
+@dataclass(frozen=True)
+class JSONReplies:
+    """Replies that the engine keeps to a JSON schema.
+
+    Joint verdicts are named `1`, `2`, ...: the last part of the names in the prompt, which are longer to write.
+    """
+
+    prompts: JudgePrompts
+
+    def rating(self) -> ReplyForm[float]:
+        return self._verdict(_RATING, _rating, "0 to 10", "n")
+
+    def ratings(self, names: Sequence[str]) -> ReplyForm[list[float]]:
+        return self._verdicts(len(names), _RATING, _rating, "0 to 10", "n")
+
+    def support(self) -> ReplyForm[float]:
+        return self._verdict(_LABEL, _label, "fully, partially, none", '"..."')
+
+    def supports(self, names: Sequence[str]) -> ReplyForm[list[float]]:
+        return self._verdicts(len(names), _LABEL, _label, "fully, partially, none", '"..."')
+
+    def statements(self) -> ReplyForm[list[str]]:
+        def parse(reply: str) -> list[str] | None:
+            return _texts(_read(reply, ["statements"]), "statements")
+
+        return self._listed("statements", parse, LIST_TOKENS)
+
+    def notes(self) -> ReplyForm[str]:
+        def parse(reply: str) -> str | None:
+            notes = _texts(_read(reply, ["notes"]), "notes")
+            if notes is None:
+                return None
+            return "\n".join(f"{n}. {note}" for n, note in enumerate(notes, 1)) or NO_NOTES
+
+        return self._listed("notes", parse, NOTE_TOKENS)
+
+    def _verdict(
+        self, schema: Mapping[str, Any], value: Callable[[Any], float | None], scale: str, example: str
+    ) -> ReplyForm[float]:
+        def parse(reply: str) -> float | None:
+            found = _read(reply, ["analysis", "verdict"])
+            return None if found is None else value(found["verdict"])
+
+        return self._analyzed({"verdict": schema}, parse, scale, example)
+
+    def _verdicts(
+        self, count: int, schema: Mapping[str, Any], value: Callable[[Any], float | None], scale: str, example: str
+    ) -> ReplyForm[list[float]]:
+        names = [str(n) for n in range(1, count + 1)]
+
+        def parse(reply: str) -> list[float] | None:
+            found = _read(reply, ["analysis", *names])
+            values = [] if found is None else [v for name in names if (v := value(found[name])) is not None]
+            return values if len(values) == count else None
+
+        return self._analyzed(dict.fromkeys(names, schema), parse, scale, example)
+
+    def _analyzed(
+        self, verdicts: Mapping[str, Any], parse: Callable[[str], T | None], scale: str, example: str
+    ) -> ReplyForm[T]:
+        form = _form({"analysis": '"..."', **dict.fromkeys(verdicts, example)})
+        told = fill(self.prompts.reply_json, scale=scale, form=form)
+        schema = _schema({"analysis": {"type": "string", "maxLength": ANALYSIS_CHARACTERS}, **verdicts})
+        return ReplyForm(told, parse, SCORE_TOKENS + NAME_TOKENS * len(verdicts), schema)
+
+    def _listed(self, name: str, parse: Callable[[str], T | None], max_tokens: int) -> ReplyForm[T]:
+        told = fill(self.prompts.reply_json_list, form=_form({name: '["...", "..."]'}))
+        return ReplyForm(told, parse, max_tokens, _schema({name: _LIST}))
+
+
+def _form(values: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f'"{name}": {value}' for name, value in values.items()) + "}"
+
+
+def _schema(properties: Mapping[str, Any]) -> str:
+    return json.dumps(
+        {
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
+    )
+
+
+def _read(reply: str, names: Sequence[str]) -> dict[str, Any] | None:
+    """Return a reply that is one JSON object with exactly these names, each once; otherwise None."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({name for name, _ in pairs}) < len(pairs):
+            raise ValueError("a name twice")
+        return dict(pairs)
+
+    try:
+        found = json.loads(reply, object_pairs_hook=unique)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and set(found) == set(names) else None
+
+
+def _rating(value: Any) -> float | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if number and 0 <= value <= MAX_SCORE else None
+
+
+def _label(value: Any) -> float | None:
+    return _LABELS.get(value) if isinstance(value, str) else None
+
+
+def _texts(found: Mapping[str, Any] | None, name: str) -> list[str] | None:
+    """Return the texts of a list, stripped and without empty ones; None if it is no list of texts."""
+    if found is None or not isinstance(found[name], list) or not all(isinstance(item, str) for item in found[name]):
+        return None
+    return [text for item in found[name] if (text := item.strip())]
