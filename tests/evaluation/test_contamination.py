@@ -99,9 +99,9 @@ def test_time_grows_with_the_number_of_words_only() -> None:
 
     def seconds(n: int) -> float:
         training = [record(f"t{i}", context=text(i, 2000)) for i in range(n)]
-        started = time.perf_counter()
+        started = time.process_time()
         assert not find_contamination(training, evaluation)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     small = min(seconds(20) for _ in range(3))
     assert min(seconds(160) for _ in range(2)) < 8 * 2.5 * small

@@ -55,10 +55,16 @@ def answer(request, i):
 
 
 class SlowEngine(ScriptedEngine):
-    """Takes a millisecond or two a poll, so that there is something to kill."""
+    """Takes a millisecond or two a poll, and stops at a size of the journal, so that there is something to kill."""
+
+    def __init__(self, answer, journal, most):
+        super().__init__(answer)
+        self.journal, self.most = journal, most
 
     def poll(self):
         time.sleep(0.0015)
+        while self.journal.stat().st_size > self.most:
+            time.sleep(1)
         return super().poll()
 
 
@@ -119,15 +125,15 @@ def test_ten_kills_at_random_moments_cost_and_change_nothing(tmp_path, byte_toke
 
     def work():
         round = new_round(tmp_path, byte_tokenizer)
-        round.roll_out({"policy": SlowEngine(answer)})
+        round.roll_out({"policy": SlowEngine(answer, store.journal, goal + 2500)})
         round.finish("base")
 
     kills = 0
     while not store.complete:
-        pid = in_child(work)
         # The moment is a size of the journal, and a bit later: it falls anywhere between two of its writes.
         size = store.journal.stat().st_size if store.journal.exists() else 0
         goal = size + rng.randrange(2500) if kills < KILLS else float("inf")
+        pid = in_child(work)
         while os.waitpid(pid, os.WNOHANG) == (0, 0):
             if store.journal.exists() and store.journal.stat().st_size > goal:
                 time.sleep(rng.random() * 0.004)

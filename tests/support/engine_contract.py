@@ -110,9 +110,12 @@ class EngineContract:
                 engine.score([self.prompt(), prompt])
         with pytest.raises(PromptTooLong):
             engine.score([self.prompt(), (5,) * engine.max_model_len])
-        start = time.monotonic()
-        assert engine.poll() == []
-        assert time.monotonic() - start < 0.4, "an idle engine has nothing to wait for"
+        waits = []
+        for _ in range(5):  # a busy machine delays one of them, not all
+            start = time.monotonic()
+            assert engine.poll() == []
+            waits.append(time.monotonic() - start)
+        assert min(waits) < 0.4, "an idle engine has nothing to wait for"
         for request, _, _ in refusals:  # what was refused does not hold its id
             good = Request(request.id, self.prompt(), GREEDY)
             assert answers(engine, [good])[request.id].request_id == request.id

@@ -38,6 +38,14 @@ class ScriptedServer:
         self.trouble: str | Trouble | None = None
         """None, or what to do to completions: a status as "429", "bad json", "wrong form", "abort", "hang", or a
         function that answers in its place."""
+        self.trouble_left: int | None = None
+        """The number of completions that `trouble` still meets, the others are answered; None: all."""
+        self.answers_left: int | None = None
+        """The number of completions that are still answered, the others wait without end; None: all."""
+        self.used_up = threading.Event()
+        """Whether a completion came for which no answer was left."""
+        self.together = 1
+        """The first answer waits until this number of responses is asked for at once."""
         self.healthy = True
         self.dynamic_lora = True
         self.can_sleep = False
@@ -102,6 +110,18 @@ class ScriptedServer:
                 connection.transport.abort()
         await self._runner.cleanup()
 
+    def kill_after(self, answers: int) -> threading.Thread:
+        """Answer this many completions, and be killed when the next is asked for; returns the thread that does it."""
+        self.answers_left = answers
+
+        def wait_and_kill() -> None:
+            self.used_up.wait()
+            self.kill()
+
+        thread = threading.Thread(target=wait_and_kill, daemon=True)
+        thread.start()
+        return thread
+
     # endpoints
 
     def _refused(self, request: web.Request) -> web.Response | None:
@@ -130,6 +150,8 @@ class ScriptedServer:
             self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             await asyncio.sleep(self.delay)
+            while self.most_at_once < self.together:
+                await asyncio.sleep(0.001)
             return await self._answer(body, request)
         finally:
             with self.lock:
@@ -137,6 +159,16 @@ class ScriptedServer:
 
     async def _answer(self, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
         trouble = self.trouble
+        if trouble is not None and self.trouble_left is not None:
+            if self.trouble_left == 0:
+                trouble = None
+            else:
+                self.trouble_left -= 1
+        if self.answers_left == 0:
+            self.used_up.set()
+            await asyncio.sleep(600)
+        elif self.answers_left is not None:
+            self.answers_left -= 1
         if callable(trouble):
             return await trouble(body, request)
         if trouble == "hang":

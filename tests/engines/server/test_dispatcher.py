@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -53,10 +54,27 @@ class TimedServer(RemoteServer):
         return self.healthy
 
 
+class SlowClient(HTTPClient):
+    """The real client's place under a real `RemoteServer`: every answer takes `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.asked = 0
+
+    async def request(self, method: str, url: str, body: dict[str, Any] | None, authorization: str) -> str:
+        if url.endswith("/health"):
+            return ""
+        self.asked += 1
+        await asyncio.sleep(self.seconds)
+        choice = {"index": 0, "text": url, "finish_reason": "stop", "token_ids": [1]}
+        return json.dumps({"choices": [choice], "usage": {"completion_tokens": 1}})
+
+
 class Run:
     """A dispatcher at work: what it delivers, and when."""
 
-    def __init__(self, servers: list[TimedServer], patience: float, max_attempts: int = 6) -> None:
+    def __init__(self, servers: Sequence[RemoteServer], patience: float, max_attempts: int = 6) -> None:
         self.delivered: list[tuple[float, Completion | EngineError]] = []
         self.something = asyncio.Event()
         retry = RetryPolicy(patience, max_attempts, 1800.0, BACKOFF)
@@ -64,8 +82,7 @@ class Run:
         self.dispatcher.start()
 
     async def admit(self, server: RemoteServer) -> None:
-        assert isinstance(server, TimedServer)
-        if server.up(now()):
+        if not isinstance(server, TimedServer) or server.up(now()):
             server.admitted = True
         else:
             server.failed(ServerFailed("no connection"), now(), now(), BACKOFF)
@@ -140,3 +157,25 @@ def test_a_silent_servers_requests_move_after_three_health_checks() -> None:
     assert isinstance(delivered, Completion)
     assert delivered.texts == ("other",)
     assert UNWELL * HEALTH_SECONDS <= at < (UNWELL + 1) * HEALTH_SECONDS
+
+
+def test_an_answer_that_takes_too_long_is_asked_elsewhere() -> None:
+    """Not before `request_timeout`, and the other server, which is as slow as is allowed, is believed."""
+
+    async def main() -> tuple[float, Completion | EngineError, int, int]:
+        clients = SlowClient(1801.0), SlowClient(1799.0)
+        slow, other = (
+            RemoteServer(url, capacity, Credentials("", None), client)
+            for url, capacity, client in zip(("http://slow", "http://other"), (1, 2), clients, strict=True)
+        )
+        slow.model = other.model = ServedModel("m", None, None, 100, vllm=True)
+        slow.admitted = True  # so that the first request goes there
+        run = Run([slow, other], patience=1e6)
+        run.ask()
+        return *await run.first(), clients[0].asked, clients[1].asked
+
+    at, delivered, *asked = virtual_time.run(main())
+    assert isinstance(delivered, Completion)
+    assert delivered.texts == ("http://other/v1/completions",)
+    assert 1800.0 + 1799.0 <= at < 1800.0 + 1799.0 + 1.0
+    assert asked[1] == 1

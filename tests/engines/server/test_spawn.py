@@ -18,10 +18,10 @@ from longmab_pl.errors import ConfigError
 SERVER = """
 import subprocess, sys, time
 worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-print(worker.pid, flush=True)
 if "stubborn" in sys.argv:
     import signal
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(worker.pid, flush=True)
 if "failing" in sys.argv:
     sys.exit(3)
 time.sleep(600)
@@ -120,7 +120,6 @@ def test_a_server_is_stopped_with_its_workers(tmp_path: Path, manner: str, monke
     command = [sys.executable, "-c", SERVER, manner]
     process = start_supervised(command, dict(os.environ), log)
     worker = worker_of(log)
-    time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
     process.wait(30)
     assert ended(worker)
