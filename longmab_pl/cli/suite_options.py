@@ -119,7 +119,7 @@ def with_class_paths(args: Sequence[str], own: Collection[str]) -> list[str]:
     for option, value, words in _options(args):
         if option in ("suite", "suite+"):
             continue
-        if option is None or option.partition(".")[0] in own and not option.startswith("suite."):
+        if option is None or (option.partition(".")[0] in own and not option.startswith("suite.")):
             kept += words
         elif value is None:
             raise ConfigError(f"--{option} has no value")

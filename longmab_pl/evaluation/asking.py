@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from longmab_pl.errors import PromptTooLong
-from longmab_pl.evaluation.middle_cut import cut_text
+from longmab_pl.evaluation.middle_cut import cut_text, surely_longer
 from longmab_pl.evaluation.task import Prompt
 from longmab_pl.prompts import encoding
 
@@ -52,8 +52,10 @@ class Asking:
         arguments: Mapping[str, Any] = {} if self.enable_thinking is None else {"enable_thinking": self.enable_thinking}
         return encoding.chat(tokenizer, messages, prefill=prefix.lstrip(), arguments=arguments).ids
 
-    def cut(self, tokenizer: Any, text: str, *, room: int, limit: int | None, what: str) -> Prompt:
+    def cut(self, tokenizer: Any, text: str, *, room: int, limit: int | None, what: str, prefix: str = "") -> Prompt:
         """Return the prompt of a text, with the middle cut out if it is too long.
+
+        A text that fits is tokenized once.
 
         Args:
             tokenizer: a Hugging Face tokenizer.
@@ -61,16 +63,21 @@ class Asking:
             room: tokens available for the whole prompt.
             limit: tokens of the text alone that are kept at most, before the chat template; None: only `room` cuts.
             what: name of the record in the error.
+            prefix: start of the answer.
 
         Raises:
             PromptTooLong: the chat template leaves no room.
         """
-        template = len(self.ids(tokenizer, ""))
+        template = len(self.ids(tokenizer, "", prefix))
         budget = room - template if limit is None else min(limit, room - template)
         reader = encoding.text_tokenizer(tokenizer, text)
+        if not surely_longer(text, reader, budget):
+            ids = self.ids(tokenizer, text, prefix)
+            if len(ids) <= min(room, budget):
+                return Prompt(ids, cut=False)
         while budget >= 2:
             kept, was_cut = cut_text(text, reader, budget)
-            ids = self.ids(tokenizer, kept)
+            ids = self.ids(tokenizer, kept, prefix)
             if len(ids) <= room:
                 return Prompt(ids, was_cut)
             budget -= len(ids) - room  # decoding and encoding again may give a few tokens more than were kept

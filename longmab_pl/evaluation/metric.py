@@ -22,10 +22,12 @@ class ItemScores:
     Args:
         scores: metric name to score, in 0..1.
         well_formed: whether an answer of the asked form could be read from the prediction.
+        counted: whether the prediction belongs to the means; one that does not is reported as skipped.
     """
 
     scores: Mapping[str, float]
     well_formed: bool
+    counted: bool = True
 
 
 class RecordMetric(Metric, ABC):
@@ -89,10 +91,10 @@ class RecordMetric(Metric, ABC):
         for prediction, golds, classes in zip(predictions, answers, labels, strict=True):
             listed = [golds] if isinstance(golds, str) else list(golds)
             scored.append(self.score(prediction, listed, classes))
-        for one in scored:
+        for one in filter(lambda one: one.counted, scored):
             self.totals += torch.tensor([one.scores[name] for name in self.names], dtype=torch.float64)
             self.well_formed += int(one.well_formed)
-        self.n += len(scored)
+        self.n += sum(one.counted for one in scored)
         self.scored = tuple(scored)
 
     def means(self) -> dict[str, float]:

@@ -26,6 +26,7 @@ class Prediction:
         finish_reason: "stop" or "length".
         prompt_tokens, completion_tokens: lengths in tokens.
         cut: whether the prompt was cut in the middle.
+        steps: the responses before the answer, of a task of several turns.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Prediction:
     prompt_tokens: int
     completion_tokens: int
     cut: bool
+    steps: tuple[str, ...] = ()
 
 
 def record_digest(record: QARecord) -> str:
@@ -102,6 +104,8 @@ class PredictionFile:
             "cut": prediction.cut,
             "digest": prediction.digest,
         }
+        if prediction.steps:
+            row["steps"] = list(prediction.steps)
         if self._log is None:
             self._log = self._opened()
         self._log.write([row])
@@ -130,6 +134,7 @@ class PredictionFile:
             prompt_tokens=row["prompt_tokens"],
             completion_tokens=row["completion_tokens"],
             cut=row["cut"],
+            steps=tuple(row.get("steps", ())),
         )
         self.finished[prediction.id, prediction.digest] = prediction
 

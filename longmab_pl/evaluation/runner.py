@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from longmab_pl.checks import at_least
-from longmab_pl.data.records import QARecord
-from longmab_pl.engines.protocol import Completion, Engine, Request
-from longmab_pl.errors import ConfigError, DataError, EngineError, PromptTooLong
-from longmab_pl.evaluation.metric import RecordMetric
+from longmab_pl.engines.protocol import Engine
+from longmab_pl.errors import ConfigError, DataError, PromptTooLong
 from longmab_pl.evaluation.predictions import (
-    Prediction,
     PredictionFile,
     changed_settings,
-    record_digest,
     refuse_other_settings,
 )
-from longmab_pl.evaluation.results import EvaluationResult, ItemResult, macro_average, task_result
+from longmab_pl.evaluation.requests import Requests
+from longmab_pl.evaluation.results import EvaluationResult, macro_average, task_result
 from longmab_pl.evaluation.task import EvaluationTask
+from longmab_pl.evaluation.task_in_progress import TaskInProgress
 from longmab_pl.prompts.encoding import spelled_out_note, spells_control_tokens
 
 
@@ -68,7 +64,7 @@ def evaluate(
         DataError: every record of a task was skipped.
         EngineError: the engine failed; what had finished is on disk.
     """
-    run = _Run(engine, tokenizer, _named(tasks), max_in_flight)
+    run = Requests(engine, tokenizer, [TaskInProgress(task, task.metric()) for task in _named(tasks)], max_in_flight)
     started = time.monotonic()
     for work in run.works:
         records = work.task.records
@@ -83,7 +79,7 @@ def evaluate(
                 work.resume()
         total = sum(len(work.task.records) for work in run.works)
         with tqdm(total=total, desc=desc, unit="item", disable=not progress, dynamic_ncols=True) as bar:
-            bar.update(sum(len(work.items) for work in run.works))
+            bar.update(sum(len(work.items) + len(work.skipped) for work in run.works))
             for _ in run.answers():
                 bar.update()
                 bar.set_postfix_str(f"score {run.running_score():.2f}", refresh=False)
@@ -131,7 +127,7 @@ def rescore(
         DataError: as in `evaluate`.
     """
     folder = Path(predictions)
-    works = [_Work(task, task.metric()) for task in _named(tasks)]
+    works = [TaskInProgress(task, task.metric()) for task in _named(tasks)]
     complete = True
     for work in works:
         settings = _settings(work.task, model, max_model_len)
@@ -145,14 +141,14 @@ def rescore(
     for work in works:
         work.file = PredictionFile(folder, work.task.name, _settings(work.task, model, max_model_len))
         work.resume()
-        for position, record in enumerate(work.task.records):
-            if position not in work.items:
-                try:
-                    work.task.prompt(record, tokenizer, max_model_len)
-                except PromptTooLong as error:
-                    work.skipped[record.id] = str(error)
-                else:
-                    return None
+        for position in work.unfinished():
+            record = work.task.records[position]
+            try:
+                work.task.prompt(record, tokenizer, max_model_len)
+            except PromptTooLong as error:
+                work.skipped[record.id] = str(error)
+            else:
+                return None
     held = {"max_model_len": max_model_len, "weight_format": weight_format}
     return _result(works, model, held, confidence, resamples, seed)
 
@@ -163,7 +159,7 @@ def _settings(task: EvaluationTask, model: str, max_model_len: int) -> dict[str,
 
 
 def _result(
-    works: Sequence[_Work], model: str, held: dict[str, Any], confidence: float, resamples: int, seed: int
+    works: Sequence[TaskInProgress], model: str, held: dict[str, Any], confidence: float, resamples: int, seed: int
 ) -> EvaluationResult:
     bootstrap: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
     results = {}
@@ -183,124 +179,6 @@ def _result(
         macro_intervals=macro_intervals,
         settings={work.task.name: held | work.task.settings() for work in works},
     )
-
-
-@dataclass
-class _Work:
-    """A task in progress: its finished records, by position in the task's records."""
-
-    task: EvaluationTask
-    metric: RecordMetric
-    file: PredictionFile | None = None
-    items: dict[int, ItemResult] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
-
-    def resume(self) -> None:
-        assert self.file is not None
-        for position, record in enumerate(self.task.records):
-            known = self.file.finished.get((record.id, record_digest(record)))
-            if known is not None:
-                self.finish(position, record, known)
-
-    def finish(self, position: int, record: QARecord, prediction: Prediction) -> dict[str, float]:
-        # Scores are computed again from a prediction on disk, never read back: the metric is their only source.
-        gold = self.task.gold(record)
-        self.metric.update([prediction.text], [gold["answers"]], [gold.get("all_classes")])
-        (scored,) = self.metric.scored
-        self.items[position] = ItemResult(
-            id=record.id,
-            scores=dict(scored.scores),
-            well_formed=scored.well_formed,
-            truncated=prediction.finish_reason == "length",
-            cut=prediction.cut,
-            prompt_tokens=prediction.prompt_tokens,
-            completion_tokens=prediction.completion_tokens,
-        )
-        return dict(scored.scores)
-
-    def running_score(self) -> float:
-        """Return the mean of the main metric so far in this process, in 0..100."""
-        return self.metric.means()[self.metric.names[0]]
-
-
-class _Run:
-    def __init__(
-        self, engine: Engine, tokenizer: Any, tasks: Sequence[EvaluationTask], max_in_flight: int | None
-    ) -> None:
-        at_least("max_in_flight", max_in_flight, 1, "it must be at least 1", or_null=True)
-        self.engine = engine
-        self.tokenizer = tokenizer
-        self.works = [_Work(task, task.metric()) for task in tasks]
-        self.max_in_flight = max_in_flight or 2 * engine.concurrency
-        self.prompt_tokens = self.cached_tokens = self.completion_tokens = 0
-
-    def running_score(self) -> float:
-        """Return the mean over the started tasks of the main metric so far, in 0..100."""
-        begun = [work for work in self.works if work.items]
-        return sum(work.running_score() for work in begun) / max(len(begun), 1)
-
-    def answers(self) -> Iterator[None]:
-        """Yield once for every record that is finished or skipped in this run."""
-        waiting = deque(self._unfinished())
-        flying: dict[str, tuple[_Work, int, bool]] = {}
-        try:
-            while waiting or flying:
-                while waiting and len(flying) < self.max_in_flight:
-                    work, position = waiting.popleft()
-                    record = work.task.records[position]
-                    request_id = f"evaluation/{work.task.name}/{position}"
-                    try:
-                        prompt = work.task.prompt(record, self.tokenizer, self.engine.max_model_len)
-                        self.engine.submit(Request(request_id, prompt.ids, work.task.sampling))
-                    except PromptTooLong as error:
-                        work.skipped[record.id] = str(error)
-                        yield
-                        continue
-                    flying[request_id] = (work, position, prompt.cut)
-                if not flying:
-                    continue
-                asked_at = time.monotonic()
-                completions = self.engine.poll()
-                if not completions and time.monotonic() - asked_at < 1e-3:
-                    time.sleep(1e-3)  # an engine in another process has no answer yet: free the core for it
-                for completion in completions:
-                    if completion.request_id not in flying:
-                        raise EngineError(
-                            f"the engine answered {completion.request_id!r}, which this evaluation did not ask; "
-                            f"evaluate only while nothing else is in flight"
-                        )
-                    self._finish(completion, *flying.pop(completion.request_id))
-                    yield
-        finally:
-            if flying:
-                self.engine.abort()  # stopped early: cancel requests that are still generating
-
-    def _unfinished(self) -> Iterator[tuple[_Work, int]]:
-        for work in self.works:
-            groups: dict[str, list[int]] = {}
-            for position, record in enumerate(work.task.records):
-                if position not in work.items:
-                    groups.setdefault(record.context, []).append(position)
-            for positions in groups.values():
-                yield from ((work, position) for position in positions)
-
-    def _finish(self, completion: Completion, work: _Work, position: int, cut: bool) -> None:
-        record = work.task.records[position]
-        prediction = Prediction(
-            id=record.id,
-            digest=record_digest(record) if work.file is not None else "",
-            text=work.task.response(completion.texts[0]),
-            finish_reason=completion.finish_reasons[0],
-            prompt_tokens=completion.prompt_tokens,
-            completion_tokens=completion.completion_tokens[0],
-            cut=cut,
-        )
-        scores = work.finish(position, record, prediction)
-        if work.file is not None:
-            work.file.append(prediction, work.task.gold(record), scores)
-        self.prompt_tokens += completion.prompt_tokens
-        self.cached_tokens += completion.cached_tokens
-        self.completion_tokens += completion.completion_tokens[0]
 
 
 def _named(tasks: EvaluationTask | Sequence[EvaluationTask]) -> list[EvaluationTask]:

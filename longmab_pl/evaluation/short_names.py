@@ -50,7 +50,7 @@ SHORT_NAMES = {
         ShortName(
             "longbench_v2",
             _HOME + "LongBenchV2Suite",
-            "503 questions with four options; --data data.json [--mode cot|log_likelihood|no_context|rag]",
+            "503 four-way choices; --data data.json [--answer cot|log_likelihood] [--mode no_context|rag]",
         ),
         ShortName(
             "longbench_pro",

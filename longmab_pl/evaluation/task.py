@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -62,3 +63,54 @@ class EvaluationTask(Protocol):
 
     def buckets(self) -> Mapping[str, Sequence[str]] | None:
         """Return length buckets (name to record ids) that are also averaged separately, or None."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A further request about a record.
+
+    Args:
+        prompt: its prompt.
+        sampling: how to answer it.
+    """
+
+    prompt: Prompt
+    sampling: Sampling
+
+
+class SeveralTurns(ABC):
+    """A base class of tasks that ask about a record more than once: think first, then answer.
+
+    The last response is the prediction; those before it are kept beside it (`steps`). A record that was interrupted
+    between two turns starts again with the first.
+    """
+
+    @abstractmethod
+    def next_turn(self, record: QARecord, said: Sequence[str], tokenizer: Any, max_model_len: int) -> Turn | None:
+        """Return the next request, or None if the last response is the answer.
+
+        Args:
+            record: the record.
+            said: the responses so far, at least one, each as `EvaluationTask.response` returns it.
+            tokenizer: a Hugging Face tokenizer.
+            max_model_len: longest prompt and answer together, in tokens.
+
+        Raises:
+            PromptTooLong: the parts of the prompt that cannot be cut do not fit.
+        """
+
+
+class LikelihoodTask(ABC):
+    """A base class of tasks that choose an option by the probability that the model gives it; nothing is generated."""
+
+    @abstractmethod
+    def options(self, record: QARecord, tokenizer: Any, max_model_len: int) -> Sequence[Prompt]:
+        """Return the prompt of each option, with the option at its end; what all of them begin with is not scored.
+
+        Raises:
+            PromptTooLong: the parts of the prompt that cannot be cut do not fit.
+        """
+
+    @abstractmethod
+    def chosen(self, record: QARecord, number: int) -> str:
+        """Return the prediction that means the option with this number, from 0."""

@@ -6,11 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from longmab_pl.errors import ConfigError
-
-Mode = Literal["zero_shot", "cot", "no_context", "rag"]
 
 _QUESTION = """Question: $Q$
 

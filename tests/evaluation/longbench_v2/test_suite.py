@@ -7,8 +7,10 @@ import json
 import pytest
 from suites import asked
 
-from longmab_pl.errors import DataError
+from longmab_pl.engines import TransformersEngine
+from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.evaluation import LongBenchV2Suite
+from longmab_pl.evaluation.runner import evaluate
 from longmab_pl.evaluation.suite import SuiteContext
 
 
@@ -99,3 +101,84 @@ def test_a_bad_row_is_named(data, tokenizer, changes, message):
 def test_a_missing_file_says_which_one_is_wanted(tmp_path, tokenizer):
     with pytest.raises(DataError, match="THUDM/LongBench-v2"):
         LongBenchV2Suite(str(tmp_path / "data.json")).tasks(tokenizer, SuiteContext())
+
+
+def test_thoughts_come_first_and_stand_in_place_of_the_text(data, tokenizer, scripted_engine, tmp_path):
+    suite = LongBenchV2Suite(data([row(i) for i in range(3)]), answer="cot", cot_tokens=300, new_tokens=40)
+    (task,) = suite.tasks(tokenizer, SuiteContext())
+    prompts = []
+
+    def answer(prompt):
+        prompts.append(prompt)
+        if "step by step" in prompt:
+            return "" if "Which one is 2?" in prompt else "<think>hidden</think>Because $Q$ says so."
+        return "The correct answer is (A)"
+
+    engine = scripted_engine(answer, max_model_len=100_000)
+    result = evaluate([task], engine, tokenizer, progress=False, predictions=tmp_path)
+    firsts = [p for p in prompts if "step by step" in p]
+    seconds = [p for p in prompts if "step by step" not in p]
+    assert (len(firsts), len(seconds)) == (3, 2), "no second step without thoughts"
+    for prompt in seconds:
+        assert "Because $Q$ says so." in prompt
+        assert "hidden" not in prompt
+        assert "Context" not in prompt
+    limits = {"step by step" in "".join(map(chr, r.prompt_ids)): r.sampling.max_tokens for r in engine.asked}
+    assert limits == {True: 300, False: 40}
+    assert [item.scores["accuracy"] for item in result.tasks["longbench_v2"].items] == [1, 0, 0]
+    rows = [json.loads(line) for line in (tmp_path / "longbench_v2.jsonl").read_text().splitlines()]
+    assert {r["id"]: r.get("steps") for r in rows}["q0"] == ["<think>hidden</think>Because $Q$ says so."]
+    assert {r["id"]: r.get("steps") for r in rows}["q2"] is None
+    again = scripted_engine(answer, max_model_len=100_000)
+    assert evaluate([task], again, tokenizer, progress=False, predictions=tmp_path).tasks == result.tasks
+    assert again.asked == []
+
+
+def test_the_likeliest_letter_is_that_of_a_direct_forward_pass(data, tiny_model):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    suite = LongBenchV2Suite(data([row(i) for i in range(4)]), answer="log_likelihood", limit=3)
+    (task,) = suite.tasks(tokenizer, SuiteContext())
+    engine = TransformersEngine(concurrency=2, max_model_len=2048)
+    engine.start(tiny_model)
+    try:
+        result = evaluate([task], engine, tokenizer, progress=False)
+    finally:
+        engine.close()
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+    right = []
+    for record in task.records:
+        text = task.fill(record)
+        turn = [{"role": "user", "content": text}]
+        chat = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+        sums = []
+        start = tokenizer(chat + "The correct answer is (", add_special_tokens=False)["input_ids"]
+        for letter in "ABCD":
+            ids = tokenizer(chat + f"The correct answer is ({letter}", add_special_tokens=False)["input_ids"]
+            with torch.no_grad():
+                logs = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+            sums.append(sum(float(logs[i - 1, ids[i]]) for i in range(len(start), len(ids))))
+        right.append(float("ABCD"[sums.index(max(sums))] == record.answers[0]))
+    assert [item.scores["accuracy"] for item in result.tasks["longbench_v2"].items] == right
+
+
+def test_empty_answers_are_wrong_or_left_out(data, tokenizer, scripted_engine):
+    path = data([row(i) for i in range(4)])
+
+    def reader(record):
+        return "" if record.id == "q1" else "The correct answer is (A)"
+
+    result, _ = asked(LongBenchV2Suite(path), tokenizer, scripted_engine, reader)
+    assert (result.tasks["longbench_v2"].n, result.tasks["longbench_v2"].score) == (4, 25)
+    suite = LongBenchV2Suite(path, empty="left_out")
+    result, _ = asked(suite, tokenizer, scripted_engine, reader)
+    assert (result.tasks["longbench_v2"].n, result.tasks["longbench_v2"].score) == (3, 33.33)
+    assert "empty answer" in result.tasks["longbench_v2"].skipped["q1"]
+    assert suite.scores(result)["difficulty-easy"].value == 0
+
+
+def test_a_mode_that_does_not_exist_is_refused(data):
+    with pytest.raises(ConfigError, match=r"LongBenchV2Suite.answer is 'cott'; use one of letter, cot"):
+        LongBenchV2Suite("data.json", answer="cott")

@@ -1,0 +1,215 @@
+"""The requests of an evaluation: prompts are made while the engine works, answers are scored as they come."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from longmab_pl.checks import at_least
+from longmab_pl.engines.protocol import Completion, Engine, Request
+from longmab_pl.errors import EngineError, PromptTooLong
+from longmab_pl.evaluation.predictions import Prediction, record_digest
+from longmab_pl.evaluation.task import LikelihoodTask, Prompt, SeveralTurns, Turn
+from longmab_pl.evaluation.task_in_progress import TaskInProgress
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A request in flight.
+
+    Args:
+        work: its task.
+        position: of its record.
+        cut: whether its prompt, or that of an earlier turn, was cut.
+        before: completions of the earlier turns.
+    """
+
+    work: TaskInProgress
+    position: int
+    cut: bool
+    before: tuple[Completion, ...] = ()
+
+
+class Requests:
+    """The questions of an evaluation that an engine is still to answer, and what they took.
+
+    Args:
+        engine: a started engine without open requests.
+        tokenizer: the model's tokenizer.
+        works: the tasks; what is finished in them is not asked.
+        max_in_flight: requests given to the engine at once; None: twice its concurrency.
+    """
+
+    def __init__(
+        self, engine: Engine, tokenizer: Any, works: Sequence[TaskInProgress], max_in_flight: int | None
+    ) -> None:
+        at_least("max_in_flight", max_in_flight, 1, "it must be at least 1", or_null=True)
+        self.engine = engine
+        self.tokenizer = tokenizer
+        self.works = works
+        self.max_in_flight = max_in_flight or 2 * engine.concurrency
+        self.prompt_tokens = self.cached_tokens = self.completion_tokens = 0
+
+    def running_score(self) -> float:
+        """Return the mean over the started tasks of the main metric so far, in 0..100."""
+        begun = [work for work in self.works if work.items]
+        return sum(work.running_score() for work in begun) / max(len(begun), 1)
+
+    def answers(self) -> Iterator[None]:
+        """Yield once for every record that is finished or skipped in this run."""
+        yield from self._generated()
+        for work in self.works:
+            if isinstance(work.task, LikelihoodTask):
+                yield from self._likeliest(work, work.task)
+
+    def _generated(self) -> Iterator[None]:
+        waiting = deque(self._unfinished())
+        flying: dict[str, _Asked] = {}
+        try:
+            while waiting or flying:
+                while waiting and len(flying) < self.max_in_flight:
+                    work, position = waiting.popleft()
+                    record = work.task.records[position]
+                    request_id = f"evaluation/{work.task.name}/{position}"
+                    try:
+                        prompt = work.task.prompt(record, self.tokenizer, self.engine.max_model_len)
+                        self.engine.submit(Request(request_id, prompt.ids, work.task.sampling))
+                    except PromptTooLong as error:
+                        work.skipped[record.id] = str(error)
+                        yield
+                        continue
+                    flying[request_id] = _Asked(work, position, prompt.cut)
+                if not flying:
+                    continue
+                asked_at = time.monotonic()
+                completions = self.engine.poll()
+                if not completions and time.monotonic() - asked_at < 1e-3:
+                    time.sleep(1e-3)  # an engine in another process has no answer yet: free the core for it
+                for completion in completions:
+                    if completion.request_id not in flying:
+                        raise EngineError(
+                            f"the engine answered {completion.request_id!r}, which this evaluation did not ask; "
+                            f"evaluate only while nothing else is in flight"
+                        )
+                    asked = flying.pop(completion.request_id)
+                    following = self._following(asked, completion)
+                    if following is None:
+                        yield
+                    else:
+                        flying[following[0]] = following[1]
+        finally:
+            if flying:
+                self.engine.abort()  # stopped early: cancel requests that are still generating
+
+    def _following(self, asked: _Asked, completion: Completion) -> tuple[str, _Asked] | None:
+        """Ask the next turn of a record and return it, or keep the answer and return None."""
+        work, record = asked.work, asked.work.task.records[asked.position]
+        done = (*asked.before, completion)
+        if isinstance(work.task, SeveralTurns):
+            said = [work.task.response(turn.texts[0]) for turn in done]
+            try:
+                turn = work.task.next_turn(record, said, self.tokenizer, self.engine.max_model_len)
+                if turn is not None:
+                    return self._submitted(asked, turn, done)
+            except PromptTooLong as error:
+                work.skipped[record.id] = str(error)
+                return None
+        self._finish(replace(asked, before=done))
+        return None
+
+    def _submitted(self, asked: _Asked, turn: Turn, done: tuple[Completion, ...]) -> tuple[str, _Asked]:
+        request_id = f"evaluation/{asked.work.task.name}/{asked.position}/{len(done)}"
+        self.engine.submit(Request(request_id, turn.prompt.ids, turn.sampling))
+        return request_id, replace(asked, cut=asked.cut or turn.prompt.cut, before=done)
+
+    def _likeliest(self, work: TaskInProgress, task: LikelihoodTask) -> Iterator[None]:
+        """Score the options of a few records at a time, and keep the likeliest of each."""
+        batch: list[tuple[int, Sequence[Prompt]]] = []
+        for position in work.unfinished():
+            record = work.task.records[position]
+            try:
+                prompts = task.options(record, self.tokenizer, self.engine.max_model_len - 1)
+            except PromptTooLong as error:
+                work.skipped[record.id] = str(error)
+                yield
+                continue
+            batch.append((position, prompts))
+            if sum(len(prompts) for _, prompts in batch) >= self.engine.concurrency:
+                yield from self._scored(work, task, batch)
+                batch = []
+        if batch:
+            yield from self._scored(work, task, batch)
+
+    def _scored(
+        self, work: TaskInProgress, task: LikelihoodTask, batch: Sequence[tuple[int, Sequence[Prompt]]]
+    ) -> Iterator[None]:
+        found = iter(self.engine.score([prompt.ids for _, prompts in batch for prompt in prompts]))
+        for position, prompts in batch:
+            shared = _common_start([prompt.ids for prompt in prompts])
+            # Element i is the log-probability of token i + 1.
+            sums = [sum(next(found)[shared - 1 :]) for _ in prompts]
+            text = task.chosen(work.task.records[position], sums.index(max(sums)))
+            tokens = sum(len(prompt.ids) for prompt in prompts)
+            self._keep(work, position, text, "stop", (tokens, 0, 0), any(prompt.cut for prompt in prompts), ())
+            yield
+
+    def _unfinished(self) -> Iterator[tuple[TaskInProgress, int]]:
+        for work in self.works:
+            if isinstance(work.task, LikelihoodTask):
+                continue
+            groups: dict[str, list[int]] = {}
+            for position in work.unfinished():
+                groups.setdefault(work.task.records[position].context, []).append(position)
+            for positions in groups.values():
+                yield from ((work, position) for position in positions)
+
+    def _finish(self, asked: _Asked) -> None:
+        turns = asked.before
+        costs = (
+            sum(turn.prompt_tokens for turn in turns),
+            sum(turn.cached_tokens for turn in turns),
+            sum(turn.completion_tokens[0] for turn in turns),
+        )
+        *steps, text = [asked.work.task.response(turn.texts[0]) for turn in turns]
+        self._keep(asked.work, asked.position, text, turns[-1].finish_reasons[0], costs, asked.cut, tuple(steps))
+
+    def _keep(
+        self,
+        work: TaskInProgress,
+        position: int,
+        text: str,
+        finish_reason: str,
+        costs: tuple[int, int, int],
+        cut: bool,
+        steps: tuple[str, ...],
+    ) -> None:
+        """Score an answer and write it; `costs` are prompt, cached and new tokens over all turns."""
+        record = work.task.records[position]
+        prompt_tokens, cached_tokens, completion_tokens = costs
+        prediction = Prediction(
+            id=record.id,
+            digest=record_digest(record) if work.file is not None else "",
+            text=text,
+            finish_reason=finish_reason,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            cut=cut,
+            steps=steps,
+        )
+        scores = work.finish(position, record, prediction)
+        if work.file is not None:
+            work.file.append(prediction, work.task.gold(record), scores)
+        self.prompt_tokens += prompt_tokens
+        self.cached_tokens += cached_tokens
+        self.completion_tokens += completion_tokens
+
+
+def _common_start(sequences: Sequence[Sequence[int]]) -> int:
+    """Return the number of tokens that all sequences begin with; at least one token of each is left."""
+    shared = min(map(len, sequences)) - 1
+    while any(sequence[:shared] != sequences[0][:shared] for sequence in sequences):
+        shared -= 1
+    return shared
