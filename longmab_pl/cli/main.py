@@ -70,7 +70,7 @@ COMMANDS = (
     Command("report", "Print the table of a finished run and draw its picture again.", "longmab_pl.cli.report"),
     Command(
         "synthesize",
-        "Write a synthetic multi-passage QA set (train.jsonl, eval.jsonl) whose answers stand in invented documents.",
+        "Write a QA set of invented documents, or (`--from FILE`) long contexts for multi-hop questions.",
         "longmab_pl.cli.synthesize",
     ),
 )

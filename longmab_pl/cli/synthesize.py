@@ -1,4 +1,4 @@
-"""`longmab synthesize`: a question-answering data set to try things out."""
+"""`longmab synthesize`: question-answering sets of invented facts, or with long contexts from multi-hop questions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from longmab_pl.cli.arguments import call
+from longmab_pl.cli.config_errors import OneErrorParser
+from longmab_pl.cli.quiet import quiet_transformers
+from longmab_pl.data.long_context_records import LongContextSources, write_long_contexts
+from longmab_pl.data.long_contexts import ContextSettings
 from longmab_pl.data.synthesis import write_dataset
+from longmab_pl.models.hub import resolve_model
+from longmab_pl.models.tokenizer import load_tokenizer
+from longmab_pl.prompts import encoding
 
 
 def synthesize(folder: str, train: int = 240, eval: int = 100, passages: int = 6, seed: int = 0) -> None:
     """Write a synthetic multi-passage QA set (train.jsonl, eval.jsonl) whose answers are in invented documents.
+
+    With `--from FILE`, write records with long contexts from multi-hop questions instead; its options:
+    `longmab synthesize --from FILE --help`.
 
     Args:
         folder: folder to write to.
@@ -23,6 +33,60 @@ def synthesize(folder: str, train: int = 240, eval: int = 100, passages: int = 6
         print(path)
 
 
+def long_contexts(
+    output: str,
+    source: str,
+    model: str = "bundled:smollm2-135m-instruct",
+    min_tokens: int = 4 * 1024,
+    max_tokens: int = 31 * 1024,
+    depths: list[float] | None = None,
+    articles: str | None = None,
+    documents: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    split: str = "train",
+) -> None:
+    """Write records with long contexts from multi-hop questions: needed passages among distractors (SeaLong).
+
+    Distractors are the record's own, then passages of other records. The same command continues after an interruption.
+
+    Args:
+        output: the .jsonl file to write, or a folder, in which it is called train.jsonl.
+        source: records of MuSiQue, HotpotQA or 2WikiMultihopQA as they are (a file, a folder, or a name on a hub), or
+            with question, answer, and sources (titles of documents) or context (one text).
+        model: the model whose tokenizer counts lengths.
+        min_tokens: shortest target length of a context, headers of passages included.
+        max_tokens: longest target length; drawn per record, in steps of 1,024.
+        depths: where needed passages stand, one drawn per record: 0 (first) to 1 (last). Default: all are shuffled.
+        articles: full articles by title, used in place of the records' passages: a file with title and text, or
+            wikimedia/wikipedia where a hub can be reached.
+        documents: folder of text and Markdown files: distractors, and what sources name.
+        limit: number of records. Default: all questions.
+        seed: the same seed gives the same record, whatever the limit and the order of the file.
+        split: split of a folder or data set.
+    """
+    path = Path(output)
+    path = path if path.suffix == ".jsonl" else path / "train.jsonl"
+    settings = ContextSettings(min_tokens, max_tokens, None if depths is None else tuple(depths), seed)
+    sources = LongContextSources(source, articles, documents, split)
+    tokenizer = load_tokenizer(resolve_model(model), needs_chat=False)
+
+    def count(text: str) -> int:
+        return len(encoding.text_tokenizer(tokenizer, text).encode(text, add_special_tokens=False))
+
+    summary = write_long_contexts(path, sources, settings, count, counted_by=model, limit=limit)
+    print("\n".join(summary.lines()))
+
+
 def run(args: Sequence[str]) -> None:
     """Run the command."""
-    call(synthesize, args)
+    if not any(arg == "--from" or arg.startswith("--from=") for arg in args):
+        call(synthesize, args)
+        return
+    quiet_transformers()
+    parser = OneErrorParser(prog=f"longmab {args[0]}", description=(long_contexts.__doc__ or "").split("\n", 1)[0])
+    parser.add_function_arguments(long_contexts, skip={"source"}, as_positional=True)
+    parser.add_argument("--from", type=str, required=True, help="The multi-hop records to use.")
+    given = parser.parse_args(list(args[1:])).as_dict()
+    source = given.pop("from")
+    long_contexts(source=source, **given)

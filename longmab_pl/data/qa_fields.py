@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from longmab_pl.errors import ConfigError
@@ -224,10 +224,15 @@ def _passage(name: str, place: int, passage: Any) -> str:
     elif isinstance(passage, list) and len(passage) == 2:  # HotpotQA: [title, [sentence, ...]]
         title, body = passage
     if isinstance(body, list) and all(isinstance(sentence, str) for sentence in body):
-        body = "".join(s if s[:1].isspace() or not i else f" {s}" for i, s in enumerate(body))
+        body = joined_sentences(body)
     if not isinstance(body, str) or not (title is None or isinstance(title, str)):
         raise FieldError(f"{name}[{place}]", f"is {kind(passage)} that is no passage; give a text, or title and text")
     return f"{title}\n{body}" if title else body
+
+
+def joined_sentences(sentences: Sequence[str]) -> str:
+    """Return sentences as one text, with a space where none is (HotpotQA's have it, 2WikiMultihopQA's do not)."""
+    return "".join(s if s[:1].isspace() or not i else f" {s}" for i, s in enumerate(sentences))
 
 
 def _shown(value: Mapping[str, Any]) -> str:

@@ -52,8 +52,13 @@ def shipped_path(name: str) -> Path:
     return path
 
 
-def open_source(source: str, split: str) -> Iterator[RawRow]:
+def open_source(source: str, split: str, *, streaming: bool = False) -> Iterator[RawRow]:
     """Return the rows of a file, a folder, `shipped:NAME` or a hub data set (see `read_records`).
+
+    Args:
+        source: as for `read_records`.
+        split: split of a folder or data set whose name does not give one.
+        streaming: read a hub data set row by row instead of downloading it first.
 
     Raises:
         DataError: nothing readable is there. A name that looks like a path is never looked up on a hub.
@@ -71,7 +76,7 @@ def open_source(source: str, split: str) -> Iterator[RawRow]:
     hub = _HUB_NAME.fullmatch(source)
     if hub is None or _FILE_LIKE.search(source) or path.parent.is_dir():
         raise DataError(_no_such_file(source, path))
-    return _hub_rows(source, hub["name"], hub["config"] or None, hub["split"] or split)
+    return _hub_rows(source, hub["name"], hub["config"] or None, hub["split"] or split, streaming)
 
 
 def _no_such_file(source: str, path: Path) -> str:
@@ -271,11 +276,11 @@ def _saved_rows(folder: Path, split: str) -> Iterator[RawRow]:
     return _numbered(str(folder), data)
 
 
-def _hub_rows(source: str, name: str, config: str | None, split: str) -> Iterator[RawRow]:
+def _hub_rows(source: str, name: str, config: str | None, split: str, streaming: bool = False) -> Iterator[RawRow]:
     import datasets
 
     try:
-        data = datasets.load_dataset(name, config, split=split)
+        data = datasets.load_dataset(name, config, split=split, streaming=streaming)
     except Exception as error:  # network, repository, config or split: the library raises many types
         reason = first_line(error)
         raise DataError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -47,7 +47,7 @@ def title_of_url(url: str) -> str:
     return unquote(url.rsplit("/", 1)[-1]).split("#", 1)[0].replace("_", " ").strip()
 
 
-def question_documents(titles: Iterable[tuple[str, bool]], known: Collection[str]) -> Documents | None:
+def question_documents(titles: Iterable[tuple[str, bool]], known: Container[str]) -> Documents | None:
     """Return the articles of a question, or None if a needed one is not known or none is needed.
 
     Args:

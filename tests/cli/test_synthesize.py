@@ -1,0 +1,43 @@
+"""`longmab synthesize`: invented facts by default, long contexts of multi-hop questions with `--from`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from multi_hop import musique, write_lines
+
+from longmab_pl.cli.main import main
+from longmab_pl.data.readers import read_records
+
+
+def test_multi_hop_questions_get_contexts_of_the_models_tokens(
+    tmp_path: Path, tiny_model: str, byte_tokenizer: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_lines(tmp_path / "musique.jsonl", [musique(n) for n in range(9)] + [musique(1, answerable=False)])
+    options = ["--model", tiny_model, "--min_tokens", "2000", "--max_tokens=2000", "--limit=4", "--depths", "[0]"]
+    main(["synthesize", str(tmp_path / "out"), "--from", source, *options])
+    out = capsys.readouterr().out
+    assert "4 records" in out
+    assert "left out: 1 marked as unanswerable" in out
+    for row in map(json.loads, (tmp_path / "out" / "train.jsonl").read_text().splitlines()):
+        assert 1500 < row["num_tokens"] == len(row["context"]) <= 2000  # the tokens of this model are bytes
+        assert sorted(row["evidence_passages"]) == [1, 2]
+    assert len(read_records(str(tmp_path / "out" / "train.jsonl")).records) == 4
+
+
+def test_options_of_the_other_kind_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options in (["--from", "musique.jsonl", "--train", "3"], ["--max_tokens", "500"]):
+        with pytest.raises(SystemExit):
+            main(["synthesize", str(tmp_path / "out"), *options])
+        assert "no such option" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_invented_facts_are_written_without_a_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["synthesize", str(tmp_path / "out"), "--train", "3", "--eval", "2"])
+    assert len(read_records(str(tmp_path / "out" / "train.jsonl")).records) == 3
+    assert capsys.readouterr().out.splitlines() == [
+        str(tmp_path / "out" / f"{name}.jsonl") for name in ("train", "eval")
+    ]
