@@ -92,7 +92,7 @@ class Evaluation(Callback):
         history: the rows of every evaluation so far (`longmab_pl.evaluation.EvaluationEntry`).
 
     Example:
-        >>> Evaluation(QASuite(limit=64), EvaluationSchedule(every_n_rounds=2), keep_best="best_adapter")
+        >>> evaluation = Evaluation(QASuite(limit=64), EvaluationSchedule(every_n_rounds=2), keep_best="best_adapter")
     """
 
     def __init__(

@@ -42,6 +42,7 @@ class ScriptedEngine:
 
     Example:
         >>> engine = ScriptedEngine(lambda request, i: f"answer {i}")
+        >>> engine.start("any name")
         >>> engine.submit(Request("a", (1, 2, 3), Sampling(), n=2))
         >>> [completion for _ in range(5) for completion in engine.poll()][0].texts
         ('answer 0', 'answer 1')

@@ -139,7 +139,7 @@ class QASuite(Suite):
         ConfigError: a setting is out of range.
 
     Example:
-        >>> Evaluation(QASuite("questions.jsonl", limit=64), EvaluationSchedule(every_n_rounds=2))
+        >>> evaluation = Evaluation(QASuite("questions.jsonl", limit=64), EvaluationSchedule(every_n_rounds=2))
     """
 
     def __init__(

@@ -33,7 +33,7 @@ class BestLowerHalf:
             words, in [0, 1]; at 1 only responses of the same words do.
 
     Example:
-        >>> RolloutDataModule(engine, strategy=BestOfN(32), rewards=[Consistency()], pairs=BestLowerHalf())
+        >>> data = RolloutDataModule(engine, strategy=BestOfN(32), rewards=[Consistency()], pairs=BestLowerHalf())
 
     Source: SeaLong (arXiv:2411.08147), section 3.2, and its program (`random.choice` of the lowest half).
     """

@@ -105,7 +105,7 @@ class PlanAndSolve:
         template_arguments: as for `ReasonThenAnswer`.
 
     Example:
-        >>> PlanAndSolve(ending="").messages("Passage 1:\\nLyon is in France.", "Where is Lyon?")[0]["content"][:33]
+        >>> PlanAndSolve(ending="").messages("Passage 1:\\nLyon is in France.", "Where is Lyon?")[0]["content"][:32]
         '\\nPassage 1:\\nLyon is in France.\\n\\n'
 
     Source: SeaLong (arXiv:2411.08147), section 2, and `synthesize.py`.

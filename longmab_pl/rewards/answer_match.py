@@ -33,11 +33,9 @@ class AnswerMatch:
     `in_format` is 1 if the response states an answer, else 0. It sends no requests to an engine.
 
     Example:
-        >>> record = QARecord("r", "Where?", ("Lima",), "...")
-        >>> context = RewardContext(tokenizer, embedder, seed=0, key="r/0")
-        >>> scores = yield from AnswerMatch().score(record, ["Answer: Lima"], context)
-        >>> scores[0].value, scores[0].parts
-        (1.0, {'rollout': 1.0, 'in_format': 1.0})
+        >>> reward = AnswerMatch()
+        >>> rollout_reward("They met there. Answer: Lima", ["Lima"])  # its value for a response
+        1.0
     """
 
     name: ClassVar[str] = "answer_match"

@@ -48,7 +48,7 @@ class InfiniteBenchTasksSuite(Suite):
         ConfigError: a setting is out of range, or templates that cannot be used.
 
     Example:
-        >>> Evaluation(InfiniteBenchTasksSuite("InfiniteBench", tasks=["passkey", "longbook_choice_eng"]))
+        >>> evaluation = Evaluation(InfiniteBenchTasksSuite("InfiniteBench", tasks=["passkey", "longbook_choice_eng"]))
     """
 
     def __init__(

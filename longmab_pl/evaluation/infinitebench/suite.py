@@ -39,7 +39,7 @@ class InfiniteBenchSuite(Suite):
         ConfigError: a setting is out of range.
 
     Example:
-        >>> Evaluation(InfiniteBenchSuite(limit=50), EvaluationSchedule(every_n_rounds=None))
+        >>> evaluation = Evaluation(InfiniteBenchSuite(limit=50), EvaluationSchedule(every_n_rounds=None))
     """
 
     def __init__(

@@ -38,7 +38,7 @@ class LongBenchSuite(Suite):
         ConfigError: a setting is out of range.
 
     Example:
-        >>> Evaluation(LongBenchSuite("LongBench/data", tasks=["musique"], limit=50), keep_best="best_adapter")
+        >>> evaluation = Evaluation(LongBenchSuite("LongBench/data", tasks=["musique"], limit=50), keep_best="best_adapter")
     """
 
     def __init__(

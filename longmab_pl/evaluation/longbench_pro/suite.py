@@ -50,7 +50,7 @@ class LongBenchProSuite(Suite):
         ConfigError: a setting is out of range.
 
     Example:
-        >>> Evaluation(LongBenchProSuite("longbench_pro.json", lengths=["8k", "16k"], limit=100))
+        >>> evaluation = Evaluation(LongBenchProSuite("longbench_pro.json", lengths=["8k", "16k"], limit=100))
     """
 
     def __init__(

@@ -64,7 +64,7 @@ class LongBenchV2Suite(Suite):
         ConfigError: a setting is out of range.
 
     Example:
-        >>> Evaluation(LongBenchV2Suite("LongBench-v2/data.json", limit=50))
+        >>> evaluation = Evaluation(LongBenchV2Suite("LongBench-v2/data.json", limit=50))
     """
 
     def __init__(

@@ -117,7 +117,7 @@ class MRCRSuite(Suite):
         ConfigError: a setting is out of range.
 
     Example:
-        >>> Evaluation(MRCRSuite("mrcr", needles=[2], longest=32768, limit=50))
+        >>> evaluation = Evaluation(MRCRSuite("mrcr", needles=[2], longest=32768, limit=50))
     """
 
     def __init__(

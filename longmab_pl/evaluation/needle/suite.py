@@ -33,7 +33,7 @@ class NeedleSuite(Suite):
         name: name in metrics, task and the folder of the predictions.
 
     Example:
-        >>> Evaluation(NeedleSuite(NeedleSettings(lengths=[1024, 8192])), EvaluationSchedule(every_n_rounds=None))
+        >>> evaluation = Evaluation(NeedleSuite(NeedleSettings(lengths=[1024, 8192])), EvaluationSchedule(every_n_rounds=None))
     """
 
     def __init__(

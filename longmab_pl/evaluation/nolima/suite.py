@@ -67,7 +67,7 @@ class NoLiMaSuite(Suite):
         ConfigError: a setting is out of range.
 
     Example:
-        >>> Evaluation(NoLiMaSuite("needle_set.json", "rand_shuffle", lengths=[1000, 4000], limit=200))
+        >>> evaluation = Evaluation(NoLiMaSuite("needle_set.json", "rand_shuffle", lengths=[1000, 4000], limit=200))
     """
 
     def __init__(

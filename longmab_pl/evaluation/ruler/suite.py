@@ -54,7 +54,7 @@ class RULERSuite(Suite):
         ConfigError: a setting is out of range.
 
     Example:
-        >>> Evaluation(RULERSuite(lengths=[4096, 8192, 16384], samples=20))
+        >>> evaluation = Evaluation(RULERSuite(lengths=[4096, 8192, 16384], samples=20))
     """
 
     def __init__(
