@@ -119,11 +119,11 @@ def _linear(
 ) -> list[Chunk]:
     if not text:
         return []
-    token_starts = _token_starts(text, tokenizer)
-    starts = _split_long(text, np.array(sentence_starts(text)), token_starts, chunk_size)
+    places = token_starts(text, tokenizer)
+    starts = _split_long(text, np.array(sentence_starts(text)), places, chunk_size)
     bounds = np.append(starts, len(text))
     # Tokens before each boundary. One that straddles a boundary belongs to the sentence in which it starts.
-    before = np.searchsorted(token_starts, bounds, side="left")
+    before = np.searchsorted(places, bounds, side="left")
     ranges = list(_grow(before, chunk_size, overlap))
     ranges = _join_short_last(ranges, before, _limit(chunk_size), min_sentences)
     return [
@@ -136,7 +136,7 @@ def _limit(chunk_size: int) -> int:
     return chunk_size + chunk_size // 2
 
 
-def _token_starts(text: str, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+def token_starts(text: str, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
     """Return the character offset at which each token starts, shape [tokens], ascending."""
     if not getattr(tokenizer, "is_fast", False):
         raise ConfigError(

@@ -9,17 +9,19 @@ from longmab_pl.exports import lazy_exports
 if TYPE_CHECKING:
     from longmab_pl.pairs.best_lower_half import BestLowerHalf
     from longmab_pl.pairs.best_worst import BestWorst
+    from longmab_pl.pairs.clarification import ClarificationPairs
     from longmab_pl.pairs.rule import PairContext, PairRule
     from longmab_pl.pairs.types import PreferencePair
 
 HOMES = {
     "BestLowerHalf": "longmab_pl.pairs.best_lower_half",
     "BestWorst": "longmab_pl.pairs.best_worst",
+    "ClarificationPairs": "longmab_pl.pairs.clarification",
     "PairContext": "longmab_pl.pairs.rule",
     "PairRule": "longmab_pl.pairs.rule",
     "PreferencePair": "longmab_pl.pairs.types",
 }
 
-__all__ = ["BestLowerHalf", "BestWorst", "PairContext", "PairRule", "PreferencePair"]
+__all__ = ["BestLowerHalf", "BestWorst", "ClarificationPairs", "PairContext", "PairRule", "PreferencePair"]
 
 __getattr__ = lazy_exports(__name__, HOMES)

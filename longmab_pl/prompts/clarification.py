@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 SYSTEM = (
     "You analyze long documents. Keep the whole conversation in mind, relate ideas that are far apart, and say so when "
     "a part has to be read again. Break hard questions into smaller ones, state your steps and your assumptions, and "
@@ -31,7 +33,7 @@ def clarify(question: str) -> str:
 
 def clarify_in_context(local_context: str, question: str) -> str:
     """Return the request for a clarifying question, after the paragraphs that the last round kept."""
-    return f"{local_context}\n{clarify(question)}"
+    return f"{local_context or NOTHING_HELPFUL}\n{clarify(question)}"
 
 
 def relevance(paragraph: str, question: str) -> str:
@@ -41,6 +43,36 @@ def relevance(paragraph: str, question: str) -> str:
         f"{paragraph}\n\nDoes this paragraph help in any way to answer the following question?\n{question}\n\n"
         "Give a short reason, then end with one line: Answer: (yes/maybe/no)"
     )
+
+
+def relevance_of_all(paragraph: str, questions: Sequence[str], structured: bool) -> str:
+    """Return the request for verdicts on one paragraph about several questions, the paragraph first.
+
+    Args:
+        paragraph: text of the paragraph.
+        questions: the questions.
+        structured: whether the engine keeps the reply to a JSON schema.
+    """
+    numbered = "\n".join(f"{number}. {' '.join(question.split())}" for number, question in enumerate(questions, 1))
+    form = (
+        'Reply with a JSON object of yes, maybe or no for the number of each question, such as {"1": "maybe", ...}'
+        if structured
+        else "Reply with one line for each question, its number and yes, maybe or no, such as: 1: maybe"
+    )
+    return (
+        f"{paragraph}\n\nDoes this paragraph help in any way to answer the following questions?\n{numbered}\n\n{form}"
+    )
+
+
+def answer_plainly(context: str, question: str) -> str:
+    """Return the request for the first answer, without clarification, from the relevant paragraphs."""
+    return f"{context or NOTHING_HELPFUL}\n{question}"
+
+
+def ask_and_clarify(marked_context: str, question: str) -> str:
+    """Return the first request of a conversation without a first answer: the document, the question, and the request
+    for a clarifying question."""
+    return f"{base_request(marked_context, question)}\n\n{clarify(question)}"
 
 
 def pointed_back(marks: str) -> str:

@@ -10,17 +10,19 @@ if TYPE_CHECKING:
     from longmab_pl.rewards.answer_match import AnswerMatch
     from longmab_pl.rewards.base import Reward, RewardContext, Score
     from longmab_pl.rewards.consistency import Consistency
+    from longmab_pl.rewards.gold_agreement import GoldAgreement
     from longmab_pl.rewards.llm_judge.reward import LLMJudge
 
 HOMES = {
     "AnswerMatch": "longmab_pl.rewards.answer_match",
     "Consistency": "longmab_pl.rewards.consistency",
+    "GoldAgreement": "longmab_pl.rewards.gold_agreement",
     "LLMJudge": "longmab_pl.rewards.llm_judge.reward",
     "Reward": "longmab_pl.rewards.base",
     "RewardContext": "longmab_pl.rewards.base",
     "Score": "longmab_pl.rewards.base",
 }
 
-__all__ = ["AnswerMatch", "Consistency", "LLMJudge", "Reward", "RewardContext", "Score"]
+__all__ = ["AnswerMatch", "Consistency", "GoldAgreement", "LLMJudge", "Reward", "RewardContext", "Score"]
 
 __getattr__ = lazy_exports(__name__, HOMES)

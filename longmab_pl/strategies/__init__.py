@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
     from longmab_pl.strategies.base import RecordRollout, Response, Strategy, StrategyContext
     from longmab_pl.strategies.best_of_n import BestOfN
+    from longmab_pl.strategies.clarification_tree.strategy import ClarificationTree
 
 HOMES = {
     "BestOfN": "longmab_pl.strategies.best_of_n",
     "BanditRollout": "longmab_pl.strategies.bandit.strategy",
+    "ClarificationTree": "longmab_pl.strategies.clarification_tree.strategy",
     "Chunking": "longmab_pl.strategies.bandit.strategy",
     "EarlyStopping": "longmab_pl.strategies.bandit.early_stopping",
     "Probe": "longmab_pl.strategies.bandit.probe",
@@ -29,6 +31,7 @@ __all__ = [
     "BanditRollout",
     "BestOfN",
     "Chunking",
+    "ClarificationTree",
     "EarlyStopping",
     "Probe",
     "RecordRollout",

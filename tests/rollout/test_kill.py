@@ -11,12 +11,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from pathlib import Path
 
 import pytest
-from tqdm.auto import tqdm
+from killed import in_child
 
 from longmab_pl.cli.main import main
 from longmab_pl.data.records import QARecord
@@ -98,23 +96,6 @@ def uninterrupted(tmp_path_factory, byte_tokenizer):
     round.finish("base")
     assert files(folder)["pairs.jsonl"].count("\n") > 10
     return files(folder)
-
-
-def in_child(work):
-    """Run `work` in a forked process without its output; returns the process id."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        # tqdm's own lock is shared with forked processes: one that is killed in it would stop all others.
-        tqdm.set_lock(threading.RLock())
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-            os.dup2(nowhere.fileno(), 2)
-        code = work() or 0
-    finally:
-        os._exit(code)
 
 
 @pytest.mark.timeout(180)

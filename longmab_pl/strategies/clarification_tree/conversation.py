@@ -6,66 +6,80 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from longmab_pl.prompts import clarification as say
+from longmab_pl.prompts.transcript import Turn, assistant, user
+from longmab_pl.prompts.transcript import system as system_turn
+from longmab_pl.strategies.clarification_tree.paragraphs import paragraph_marks
 
-Message = dict[str, str]
-"""A message with `role` and `content`."""
+TURNS_PER_ROUND = 8
 
 
 @dataclass(frozen=True)
 class Round:
-    """One clarification round of a node.
+    """One clarification round of a node. The turns keep their sampled token ids.
 
     Args:
         clarification: the model's clarifying question.
-        marks: opening tags of the selected paragraphs, joined by spaces.
-        context: text of these paragraphs, included in the answer's prompt but not in training.
+        kept: numbers of the selected paragraphs.
         answer: its answer to its own question.
         final: its final answer after this round.
     """
 
-    clarification: str
-    marks: str
-    context: str
-    answer: str
-    final: str
+    clarification: Turn
+    kept: tuple[int, ...]
+    answer: Turn
+    final: Turn
 
 
-def system() -> Message:
-    """Return the system message."""
-    return {"role": "system", "content": say.SYSTEM}
+def system() -> Turn:
+    """Return the system turn."""
+    return system_turn(say.SYSTEM)
 
 
-def root(marked_context: str, question: str, answer: str) -> list[Message]:
-    """Return the conversation of the root: the whole document, the question, and the answer without clarification."""
-    return [system(), _user(say.base_request(marked_context, question)), _assistant(answer)]
+def root(marked_context: str, question: str, answer: Turn | None) -> list[Turn]:
+    """Return the conversation of the root: the whole document, the question, and the answer without clarification.
+
+    Args:
+        marked_context: the document with marked paragraphs.
+        question: the original question.
+        answer: the answer; None: it is left out, and the user's turn ends with the request for a clarifying question.
+    """
+    if answer is None:
+        return [system(), user(say.ask_and_clarify(marked_context, question))]
+    return [system(), user(say.base_request(marked_context, question)), answer]
 
 
-def history(rounds: Sequence[Round], question: str) -> list[Message]:
-    """Return the messages of finished rounds, eight per round; paragraphs are given by their marks only."""
-    messages: list[Message] = []
+def history(rounds: Sequence[Round], question: str) -> list[Turn]:
+    """Return the turns of finished rounds, eight per round; paragraphs are given by their marks only."""
+    turns: list[Turn] = []
     for done in rounds:
-        messages += [
-            _user(say.clarify(question)),
-            _assistant(done.clarification),
-            _user(say.POINT_BACK),
-            _assistant(say.pointed_back(done.marks)),
-            _user(say.ANSWER_FROM_PARAGRAPHS),
-            _assistant(done.answer),
-            _user(say.final_request(question)),
-            _assistant(done.final),
+        turns += [
+            user(say.clarify(question)),
+            done.clarification,
+            user(say.POINT_BACK),
+            assistant(say.pointed_back(paragraph_marks(done.kept))),
+            user(say.ANSWER_FROM_PARAGRAPHS),
+            done.answer,
+            user(say.final_request(question)),
+            done.final,
         ]
-    return messages
+    return turns
 
 
-def trace(marked_context: str, question: str, first_answer: str, rounds: Sequence[Round]) -> list[Message]:
-    """Return the whole conversation of a node for training: 3 messages and 8 per round.
+def trace(marked_context: str, question: str, first_answer: Turn | None, rounds: Sequence[Round]) -> list[Turn]:
+    """Return the whole conversation of a node for training: 3 turns and 8 per round, or 2 less without a first answer.
 
     Source: AgenticLU, section 3.3.
     """
-    return [*root(marked_context, question, first_answer), *history(rounds, question)]
+    told = history(rounds, question)
+    return [*root(marked_context, question, first_answer), *(told if first_answer is not None else told[1:])]
 
 
-def clarification_request(rounds: Sequence[Round], local_context: str, question: str) -> list[Message]:
+def base_answer_request(context: str, question: str) -> list[Turn]:
+    """Return the request for the answer without clarification, from the paragraphs that help with the question."""
+    return [user(say.answer_plainly(context, question))]
+
+
+def clarification_request(rounds: Sequence[Round], local_context: str, question: str) -> list[Turn]:
     """Return the request for clarifying questions; several are sampled.
 
     Args:
@@ -73,39 +87,42 @@ def clarification_request(rounds: Sequence[Round], local_context: str, question:
         local_context: text of the paragraphs kept in its last round (at the root: for the question).
         question: the original question.
     """
-    return [system(), *history(rounds, question), _user(say.clarify_in_context(local_context, question))]
+    return [system(), *history(rounds, question), user(say.clarify_in_context(local_context, question))]
 
 
-def relevance_request(paragraph: str, question: str) -> list[Message]:
-    """Return the request for a verdict on one paragraph."""
-    return [system(), _user(say.relevance(paragraph, question))]
+def relevance_request(paragraph: str, questions: Sequence[str], structured: bool = False) -> list[Turn]:
+    """Return the request for verdicts on one paragraph, about one question or several.
+
+    Args:
+        paragraph: text of the paragraph.
+        questions: the questions; one alone gets a short reason.
+        structured: whether a reply about several is kept to a JSON schema.
+    """
+    asked = (
+        say.relevance(paragraph, questions[0])
+        if len(questions) == 1
+        else say.relevance_of_all(paragraph, questions, structured)
+    )
+    return [system(), user(asked)]
 
 
-def answer_request(rounds: Sequence[Round], question: str, clarification: str, context: str) -> list[Message]:
+def answer_request(rounds: Sequence[Round], question: str, clarification: Turn, context: str) -> list[Turn]:
     """Return the request to answer the clarifying question from the kept paragraphs."""
-    asked = [_user(say.clarify(question)), _assistant(clarification)]
-    return [system(), *history(rounds, question), *asked, _user(say.answer_own_question(context))]
+    asked = [user(say.clarify(question)), clarification]
+    return [system(), *history(rounds, question), *asked, user(say.answer_own_question(context))]
 
 
 def final_request(
-    rounds: Sequence[Round], question: str, clarification: str, context: str, answer: str
-) -> list[Message]:
+    rounds: Sequence[Round], question: str, clarification: Turn, context: str, answer: Turn
+) -> list[Turn]:
     """Return the request for the final answer of a round."""
     before = answer_request(rounds, question, clarification, context)
-    return [*before, _assistant(answer), _user(say.final_request(question))]
+    return [*before, answer, user(say.final_request(question))]
 
 
 def check_request(
-    rounds: Sequence[Round], question: str, clarification: str, context: str, answer: str, final: str
-) -> list[Message]:
+    rounds: Sequence[Round], question: str, clarification: Turn, context: str, answer: Turn, final: Turn
+) -> list[Turn]:
     """Return the request that lets the model judge its final answer."""
     before = final_request(rounds, question, clarification, context, answer)
-    return [*before, _assistant(final), _user(say.CHECK)]
-
-
-def _user(content: str) -> Message:
-    return {"role": "user", "content": content}
-
-
-def _assistant(content: str) -> Message:
-    return {"role": "assistant", "content": content}
+    return [*before, final, user(say.CHECK)]

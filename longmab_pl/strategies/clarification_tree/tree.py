@@ -1,13 +1,9 @@
-"""The clarification tree: its nodes, their requests and scores, and the choice of the compared nodes."""
+"""The clarification tree: its nodes, their requests, and the choice of the compared nodes."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from longmab_pl.rewards.parsed_answer import parsed_answer
-from longmab_pl.rewards.rouge import best_rouge_l_sum
 
 
 @dataclass(frozen=True)
@@ -85,38 +81,6 @@ def joint_requests(branching: int, paragraphs: int) -> ExpansionRequests:
         273
     """
     return ExpansionRequests(1, paragraphs, branching, branching, 0)
-
-
-def agreement(reply: str) -> float | None:
-    """Return 1 if a judge says that an answer agrees with the gold answer, 0 if it says no, else None.
-
-    The first occurrence of yes or no decides.
-
-    Example:
-        >>> agreement("Yes."), agreement("No, not yes"), agreement("Correct")
-        (1.0, 0.0, None)
-
-    Source: AgenticLU, section 3.2 (the program requires "yes" between spaces, so that "Yes." is a no).
-    """
-    verdict = re.search(r"\b(yes|no)\b", reply.lower())
-    return None if verdict is None else float(verdict[1] == "yes")
-
-
-def node_score(final: str, references: Sequence[str], agrees: float) -> float:
-    """Return a node's score, 0 to 2: ROUGE-Lsum F1 of its final answer plus the judge's agreement.
-
-    Args:
-        final: the final answer; the better of its whole text and its stated answer counts.
-        references: gold answers, of which the best counts.
-        agrees: 1 or 0 (see `agreement`), or an answer-match reward in its place.
-
-    Example:
-        >>> node_score("Answer: Paris", ["Paris"], agrees=1.0)
-        2.0
-
-    Source: AgenticLU, section 3.2.
-    """
-    return best_rouge_l_sum([final, parsed_answer(final)], references) + agrees
 
 
 def best_and_worst_nodes(scores: Sequence[float], margin: float = 0.0) -> tuple[int, int] | None:

@@ -16,7 +16,9 @@ from longmab_pl.evaluation.helmet import answer_metrics, choice_metrics, closed_
 from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.prompts import clarification as say
 from longmab_pl.prompts import encoding
+from longmab_pl.prompts.transcript import assistant
 from longmab_pl.rewards.answer_match import normalize_answer
+from longmab_pl.rewards.gold_agreement import agreement, node_score
 from longmab_pl.rewards.parsed_answer import parsed_answer
 from longmab_pl.strategies.clarification_tree import conversation
 from longmab_pl.strategies.clarification_tree.paragraphs import (
@@ -27,10 +29,8 @@ from longmab_pl.strategies.clarification_tree.paragraphs import (
     paragraph_marks,
 )
 from longmab_pl.strategies.clarification_tree.tree import (
-    agreement,
     best_and_worst_nodes,
     breadth_first,
-    node_score,
     separate_requests,
 )
 from longmab_pl.training.losses import IPO, SigmoidDPO
@@ -120,9 +120,9 @@ def conversation_structure(given: dict[str, Any]) -> dict[str, Any]:
     pieces = [f"p{i}" for i in range(given["pieces"])]
     kept = kept_paragraphs(["Answer: yes"] * len(pieces))
     context, marks = join_paragraphs(pieces, kept), paragraph_marks(kept)
-    done = conversation.Round("CQ", marks, context, "IA", "FA")
+    done = conversation.Round(assistant("CQ"), tuple(kept), assistant("IA"), assistant("FA"))
     rounds = [done] * given["rounds"]
-    messages = conversation.trace(mark_paragraphs(pieces), "Q", "BA", rounds)
+    turns = conversation.trace(mark_paragraphs(pieces), "Q", assistant("BA"), rounds)
     kinds = {
         say.SYSTEM: "system",
         say.base_request(mark_paragraphs(pieces), "Q"): "base_context",
@@ -138,13 +138,13 @@ def conversation_structure(given: dict[str, Any]) -> dict[str, Any]:
     requests = separate_requests(given["branching"], len(pieces))
     prompts = [
         conversation.clarification_request(before, context, "Q"),
-        conversation.relevance_request(pieces[0], "CQ"),
-        conversation.answer_request(before, "Q", "CQ", context),
-        conversation.final_request(before, "Q", "CQ", context, "IA"),
-        conversation.check_request(before, "Q", "CQ", context, "IA", "FA"),
+        conversation.relevance_request(pieces[0], ["CQ"]),
+        conversation.answer_request(before, "Q", done.clarification, context),
+        conversation.final_request(before, "Q", done.clarification, context, done.answer),
+        conversation.check_request(before, "Q", done.clarification, context, done.answer, done.final),
     ]
     return {
-        "child_messages": [[message["role"], kinds.get(message["content"], "other")] for message in messages],
+        "child_messages": [[turn.role, kinds.get(turn.text, "other")] for turn in turns],
         "engine_calls": [requests.clarify, requests.relevance, requests.answer, requests.final, requests.check],
         "total_requests": requests.total,
         "history_messages_before_prompt": [len(prompt) - 1 for prompt in prompts],

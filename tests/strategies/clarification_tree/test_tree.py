@@ -4,11 +4,9 @@ import pytest
 
 from longmab_pl.strategies.clarification_tree.tree import (
     TreeNode,
-    agreement,
     best_and_worst_nodes,
     breadth_first,
     joint_requests,
-    node_score,
     separate_requests,
 )
 
@@ -33,19 +31,6 @@ def test_the_papers_tree_has_72_nodes_below_the_root():
 def test_an_expansion_of_128k_tokens_asks_2073_or_273_times():
     assert separate_requests(8, 256).total == 1 + 2048 + 3 * 8 == 2073
     assert joint_requests(8, 256).total == 1 + 256 + 2 * 8 == 273
-
-
-@pytest.mark.parametrize(
-    ("reply", "agrees"),
-    [("Yes.", 1.0), ("\nYes", 1.0), ("no", 0.0), ("No, not yes", 0.0), ("The answer is: yes", 1.0), ("Correct", None)],
-)
-def test_the_first_yes_or_no_decides(reply, agrees):
-    assert agreement(reply) == agrees
-
-
-def test_a_node_scores_its_answer_and_the_judges_agreement():
-    assert node_score("It was Rome.\nAnswer: the whale", ["Paris", "the blue whale"], 1.0) == pytest.approx(1.8)
-    assert node_score("", ["Paris"], 0.0) == 0.0
 
 
 def test_the_first_of_equal_nodes_is_taken():
