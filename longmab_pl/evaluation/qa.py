@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from longmab_pl.checks import at_least
+from longmab_pl.checks import at_least, one_of
 from longmab_pl.data.qa_fields import check_fields
 from longmab_pl.data.readers import OnBadRecord, read_records
 from longmab_pl.data.records import QARecord
@@ -25,7 +25,7 @@ from longmab_pl.evaluation.task import EvaluationTask, Prompt
 from longmab_pl.models.tokenizer import check_chat_template
 from longmab_pl.prompts import encoding
 from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
-from longmab_pl.rewards.answer_match import answer_scores, extract_answer
+from longmab_pl.rewards.answer_match import ANSWER_STYLES, AnswerStyle, answer_scores, extract_answer
 from longmab_pl.shown import quoted
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=1.0, max_tokens=1024)
@@ -43,6 +43,7 @@ class QATask:
         sampling: the authors' greedy settings by default.
         max_context_tokens: contexts above this many tokens are cut in the middle (authors: 100,000); None: only the
             engine's own limit cuts.
+        style: how answers are read and compared (`longmab_pl.rewards.AnswerMatch`).
     """
 
     name: str
@@ -50,6 +51,7 @@ class QATask:
     protocol: PromptFormat
     sampling: Sampling = field(default=GREEDY)
     max_context_tokens: int | None = None
+    style: AnswerStyle = "paper"
 
     def __post_init__(self) -> None:
         if not self.records:
@@ -58,7 +60,7 @@ class QATask:
         at_least(setting, self.max_context_tokens, 2, "use at least 2", or_null=True)
 
     def metric(self) -> RecordMetric:
-        return QAMatch()
+        return QAMatch(self.style)
 
     def settings(self) -> dict[str, Any]:
         protocol: dict[str, Any] = {"class": type(self.protocol).__name__}
@@ -69,6 +71,7 @@ class QATask:
             "protocol": protocol,
             "sampling": asdict(self.sampling),
             "max_context_tokens": self.max_context_tokens,
+            **({} if self.style == "paper" else {"style": self.style}),
         }
 
     def prompt(self, record: QARecord, tokenizer: Any, max_model_len: int) -> Prompt:
@@ -106,13 +109,21 @@ class QAMatch(RecordMetric):
     """The paper's QA protocol: F1, EM and SubEM of the answer extracted from each response (LongMab-PO, section 4.1).
 
     Predictions are whole responses, the assistant prefill included.
+
+    Args:
+        style: how answers are read and compared; `paper` gives the numbers to compare with published ones.
     """
 
     names = ("f1", "em", "subem")
 
+    def __init__(self, style: AnswerStyle = "paper") -> None:
+        super().__init__()
+        self.style: AnswerStyle = style
+
     def score(self, prediction: str, answers: Sequence[str], all_classes: Sequence[str] | None = None) -> ItemScores:
-        scores = answer_scores(prediction, answers)
-        return ItemScores({name: scores[name] for name in self.names}, extract_answer(prediction) is not None)
+        scores = answer_scores(prediction, answers, self.style)
+        stated = extract_answer(prediction, self.style) is not None
+        return ItemScores({name: scores[name] for name in self.names}, stated)
 
 
 class QASuite(Suite):
@@ -134,6 +145,8 @@ class QASuite(Suite):
         prompt_format: None is the rollout's own; outside a run `ReasonThenAnswer`.
         sampling: None is `GREEDY`, the authors' settings.
         max_context_tokens: longer contexts lose their middle (authors: 100,000); None: only the engine's limit cuts.
+        style: how answers are read and compared: as the `paper` does, whose scores can be compared with published
+            ones, or `lenient`, as the reward `longmab_pl.rewards.AnswerMatch` of that style.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -155,7 +168,9 @@ class QASuite(Suite):
         prompt_format: PromptFormat | None = None,
         sampling: Sampling | None = None,
         max_context_tokens: int | None = None,
+        style: AnswerStyle = "paper",
     ) -> None:
+        one_of("QASuite.style", style, ANSWER_STYLES)
         at_least("QASuite.limit", limit, 1, or_null=True)
         self.data = data
         self.task_names = tasks
@@ -168,6 +183,7 @@ class QASuite(Suite):
         self.prompt_format = prompt_format
         self.sampling = sampling or GREEDY
         self.max_context_tokens = max_context_tokens
+        self.style: AnswerStyle = style
 
     @property
     def name(self) -> str:
@@ -181,7 +197,14 @@ class QASuite(Suite):
         check_chat_template(tokenizer)
         prompt_format = self.prompt_format or context.prompt_format or ReasonThenAnswer()
         return [
-            QATask(name, sample(records, self.limit, self.seed), prompt_format, self.sampling, self.max_context_tokens)
+            QATask(
+                name,
+                sample(records, self.limit, self.seed),
+                prompt_format,
+                self.sampling,
+                self.max_context_tokens,
+                self.style,
+            )
             for name, records in self._question_sets(context)
         ]
 

@@ -1,19 +1,27 @@
-"""Answer extraction, SQuAD-style matching and the two rewards of LongMab-PO, all in [0, 1]."""
+"""Answer extraction, SQuAD-style matching and the two rewards of LongMab-PO, all in [0, 1].
+
+Functions with a `style` read and compare answers as the paper's code does (`paper`), or by `lenient_match`.
+"""
 
 from __future__ import annotations
 
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+from longmab_pl.checks import one_of
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import RequestStream
 from longmab_pl.errors import DataError
 from longmab_pl.prompts.thoughts import without_thought
 from longmab_pl.rewards.base import RewardContext, Score
+from longmab_pl.rewards.lenient_match import contains_words, extract_lenient, normalize_lenient
+
+AnswerStyle = Literal["paper", "lenient"]
+ANSWER_STYLES: tuple[AnswerStyle, ...] = ("paper", "lenient")
 
 # Tried in this order: an earlier prefix wins even if a later one occurs further on in the text.
 ANSWER_PREFIXES = ("answer:", "the answer is:", "final answer is:")
@@ -32,41 +40,53 @@ class AnswerMatch:
     The value is `pair_reward`. The part `rollout` is `rollout_reward`, from which the bandit learns. The part
     `in_format` is 1 if the response states an answer, else 0. It sends no requests to an engine.
 
+    Args:
+        style: `paper` reads and compares answers as the paper's code does; `lenient` reads more spellings of "Answer:"
+            and compares words: "no" is not in "November", "two" is "2".
+
     Example:
         >>> reward = AnswerMatch()
         >>> rollout_reward("They met there. Answer: Lima", ["Lima"])  # its value for a response
         1.0
     """
 
+    style: AnswerStyle = "paper"
     name: ClassVar[str] = "answer_match"
     engines: ClassVar[tuple[str, ...]] = ()
     needs_embedder: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        one_of("style of AnswerMatch", self.style, ANSWER_STYLES)
 
     def score(self, record: QARecord, responses: Sequence[str], context: RewardContext) -> RequestStream[list[Score]]:
         yield from ()  # a generator without requests
         return [
             Score(
-                pair_reward(text, record.answers),
+                pair_reward(text, record.answers, self.style),
                 {
-                    "rollout": rollout_reward(text, record.answers),
-                    "in_format": float(extract_answer(text) is not None),
+                    "rollout": rollout_reward(text, record.answers, self.style),
+                    "in_format": float(extract_answer(text, self.style) is not None),
                 },
             )
             for text in responses
         ]
 
 
-def extract_answer(text: str) -> str | None:
+def extract_answer(text: str, style: AnswerStyle = "paper") -> str | None:
     """Return the answer that a response states, lower-cased and stripped, or None if it states none.
 
     A thought before it (`<think>...</think>`) is ignored.
 
-    The answer follows the last occurrence of the first of `ANSWER_PREFIXES` that occurs at all. As in the original, a
-    response that ends directly after that prefix states no answer, and one with only white space after it states an
-    empty answer.
+    In the paper's style the answer follows the last occurrence of the first of `ANSWER_PREFIXES` that occurs at all. As
+    in the original, a response that ends directly after that prefix states no answer, and one with only white space
+    after it states an empty answer. For the lenient style see `lenient_match.extract_lenient`.
 
     Source: LongMab-PO, `extract_answer` of the rollout, the pair construction and the evaluation.
     """
+    return _STYLES[style].extract(text)
+
+
+def _extract_as_paper(text: str) -> str | None:
     # Positions are found in the lower-cased text, because lower() changes lengths ('İ' becomes two characters).
     lowered = without_thought(text).lower()
     for prefix in ANSWER_PREFIXES:
@@ -87,52 +107,54 @@ def token_f1(prediction: str, gold: str) -> float:
     return _f1(normalize_answer(prediction).split(), normalize_answer(gold).split())
 
 
-def rollout_reward(text: str, answers: str | Sequence[str]) -> float:
+def rollout_reward(text: str, answers: str | Sequence[str], style: AnswerStyle = "paper") -> float:
     """Return the reward of a rollout response: (SubEM of the whole response + F1 of the extracted answer) / 2.
 
     Args:
         text: the whole response.
         answers: one gold answer or several, of which the best match counts.
+        style: how answers are read and compared.
 
     Raises:
         DataError: `answers` is neither a string nor strings.
 
     Source: LongMab-PO, section 3.3 of the paper; the bandit learns from it.
     """
-    golds = _golds(answers)
-    extracted = extract_answer(text)
-    f1 = 0.0 if extracted is None else _best_f1(extracted, golds)
-    return (_sub_em(without_thought(text), golds) + f1) / 2
+    matching, golds = _STYLES[style], _golds(answers)
+    extracted = matching.extract(text)
+    f1 = 0.0 if extracted is None else matching.f1(extracted, golds)
+    return (matching.sub_em(without_thought(text), golds) + f1) / 2
 
 
-def pair_reward(text: str, answers: str | Sequence[str]) -> float:
+def pair_reward(text: str, answers: str | Sequence[str], style: AnswerStyle = "paper") -> float:
     """Return the reward that pairs compare: (SubEM + F1) / 2 of the extracted answer, 0 without one.
 
     Arguments and errors as for `rollout_reward`, which takes SubEM over the whole response instead.
     """
-    scores = answer_scores(text, answers)
+    scores = answer_scores(text, answers, style)
     return (scores["subem"] + scores["f1"]) / 2
 
 
-def answer_scores(text: str, answers: str | Sequence[str]) -> dict[str, float]:
+def answer_scores(text: str, answers: str | Sequence[str], style: AnswerStyle = "paper") -> dict[str, float]:
     """Return the evaluation scores `em`, `f1` and `subem` of the extracted answer, each the best over the golds.
 
     All are 0 without an answer.
 
-    A gold that normalizes to an empty text is a substring of everything (`subem` 1), as in the original evaluator.
+    In the paper's style a gold that normalizes to an empty text is a substring of everything (`subem` 1), as in the
+    original evaluator.
 
     Raises:
         DataError: `answers` is neither a string nor strings.
     """
-    golds = _golds(answers)
-    extracted = extract_answer(text)
+    matching, golds = _STYLES[style], _golds(answers)
+    extracted = matching.extract(text)
     if extracted is None:
         return {"em": 0.0, "f1": 0.0, "subem": 0.0}
-    normal = normalize_answer(extracted)
+    normal = matching.normalize(extracted)
     return {
-        "em": float(any(normal == normalize_answer(gold) for gold in golds)),
-        "f1": _best_f1(extracted, golds),
-        "subem": _sub_em(extracted, golds),
+        "em": float(any(normal == matching.normalize(gold) for gold in golds)),
+        "f1": matching.f1(extracted, golds),
+        "subem": matching.sub_em(extracted, golds),
     }
 
 
@@ -143,8 +165,7 @@ def substring_match(text: str, answers: str | Sequence[str]) -> bool:
         >>> substring_match("They met in the U.S. in 1990.", ["US"])
         True
     """
-    normal = normalize_answer(text)
-    return any(normalize_answer(gold) in normal for gold in _golds(answers))
+    return bool(_STYLES["paper"].sub_em(text, _golds(answers)))
 
 
 def _golds(answers: str | Sequence[str]) -> list[str]:
@@ -155,15 +176,6 @@ def _golds(answers: str | Sequence[str]) -> list[str]:
     return golds
 
 
-def _sub_em(text: str, golds: list[str]) -> float:
-    return float(substring_match(text, golds))
-
-
-def _best_f1(prediction: str, golds: list[str]) -> float:
-    tokens = normalize_answer(prediction).split()
-    return max((_f1(tokens, normalize_answer(gold).split()) for gold in golds), default=0.0)
-
-
 def _f1(prediction: list[str], gold: list[str]) -> float:
     shared = sum((Counter(prediction) & Counter(gold)).values())
     if shared == 0:
@@ -171,3 +183,26 @@ def _f1(prediction: list[str], gold: list[str]) -> float:
     # Written as precision and recall, not as 2 * shared / total: the last bit then agrees with the original's.
     precision, recall = shared / len(prediction), shared / len(gold)
     return 2 * precision * recall / (precision + recall)
+
+
+@dataclass(frozen=True)
+class _Style:
+    """How answers are found in texts and compared; `contains` takes normal forms (text, gold)."""
+
+    extract: Callable[[str], str | None]
+    normalize: Callable[[str], str]
+    contains: Callable[[str, str], bool]
+
+    def sub_em(self, text: str, golds: list[str]) -> float:
+        normal = self.normalize(text)
+        return float(any(self.contains(normal, self.normalize(gold)) for gold in golds))
+
+    def f1(self, prediction: str, golds: list[str]) -> float:
+        tokens = self.normalize(prediction).split()
+        return max((_f1(tokens, self.normalize(gold).split()) for gold in golds), default=0.0)
+
+
+_STYLES: dict[AnswerStyle, _Style] = {
+    "paper": _Style(_extract_as_paper, normalize_answer, str.__contains__),
+    "lenient": _Style(extract_lenient, normalize_lenient, contains_words),
+}

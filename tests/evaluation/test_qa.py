@@ -7,7 +7,7 @@ import pytest
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
-from longmab_pl.evaluation.qa import QATask
+from longmab_pl.evaluation.qa import QASuite, QATask
 from longmab_pl.prompts.formats import DirectAnswer, ReasonThenAnswer
 
 SHORT = Sampling(temperature=0.0, max_tokens=20)
@@ -61,6 +61,19 @@ def test_scores_are_the_papers_on_the_extracted_answer_of_the_whole_turn() -> No
     nothing = QATask("qa", [record()], ReasonThenAnswer(), SHORT).metric().score("It was Ada", record().answers)
     assert nothing.scores == {"f1": 0.0, "em": 0.0, "subem": 0.0}
     assert not nothing.well_formed
+
+
+def test_another_style_reads_more_and_is_another_evaluation() -> None:
+    paper = QATask("qa", [record()], ReasonThenAnswer(), SHORT)
+    lenient = QATask("qa", [record()], ReasonThenAnswer(), SHORT, style="lenient")
+    said = "It was Ada. **Answer** : “Ada”"
+    assert paper.metric().score(said, record().answers).scores == {"f1": 0.0, "em": 0.0, "subem": 0.0}
+    scored = lenient.metric().score(said, record().answers)
+    assert scored.scores == {"f1": 1.0, "em": 1.0, "subem": 1.0}
+    assert scored.well_formed
+    assert lenient.settings() == {**paper.settings(), "style": "lenient"}
+    with pytest.raises(ConfigError, match=r"QASuite\.style is 'strict'"):
+        QASuite(style="strict")  # type: ignore[arg-type]
 
 
 def test_settings_hold_whatever_a_prediction_depends_on() -> None:
