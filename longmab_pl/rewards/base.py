@@ -12,6 +12,9 @@ from longmab_pl.engines.protocol import RequestStream
 from longmab_pl.errors import ConfigError
 from longmab_pl.models.embedder import Embedder
 
+BUDGET_USED_UP = "budget used up"
+"""Part of the reason of an exclusion, if the budget of an engine (`data.engines.<name>.budget`) left no room."""
+
 
 @dataclass(frozen=True)
 class Score:

@@ -22,6 +22,7 @@ class RoundMetrics:
         self._describe = describe
         self._sums: defaultdict[str, float] = defaultdict(float)
         self._skipped: Counter[str] = Counter()
+        self._excluded: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._described: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])  # sum, count
 
     def add(self, rollout: RecordRollout, pairs: Sequence[PreferencePair]) -> None:
@@ -46,7 +47,9 @@ class RoundMetrics:
             sums["truncated"] += not response.finished
             for name, score in response.scores.items():
                 self._mean_of(f"reward/{name}/excluded_rate", float(score.excluded is not None))
-                if score.excluded is None:
+                if score.excluded is not None:
+                    self._excluded[name][score.excluded] += 1
+                else:
                     for part, value in score.parts.items():
                         self._mean_of(f"reward/{name}/{part}", value)
                     if name == self._primary:
@@ -68,6 +71,10 @@ class RoundMetrics:
     def add_failures(self, count: int) -> None:
         """Add a number of failed records."""
         self._sums["failed"] += count
+
+    def exclusions(self) -> dict[str, dict[str, int]]:
+        """Return, by reward, the reasons why responses have no score, with their numbers, most frequent first."""
+        return {name: dict(reasons.most_common(20)) for name, reasons in sorted(self._excluded.items())}
 
     def result(self) -> dict[str, float]:
         """Return the round's metrics by their logged names (rates and rewards in 0..1).

@@ -6,19 +6,21 @@ Needs no Trainer: `fit` and `longmab rollout` both use it.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from longmab_pl.data.records import QARecord, records_digest
 from longmab_pl.engines.addressee import Addressee, ChatFormat
-from longmab_pl.engines.protocol import POLICY, Engine, RequestStream
-from longmab_pl.errors import ConfigError, DataError, LongMabError
+from longmab_pl.engines.protocol import POLICY, Engine, Request, RequestStream
+from longmab_pl.errors import BudgetUsedUp, ConfigError, DataError, LongMabError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.pairs.files import PairWriter
 from longmab_pl.pairs.rule import PairContext, PairRule
 from longmab_pl.prompts.formats import PromptFormat
-from longmab_pl.rewards.base import ComparingReward, Reward
+from longmab_pl.rewards.base import BUDGET_USED_UP, ComparingReward, Reward
+from longmab_pl.rollout.account import EngineAccount
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.metrics import RoundMetrics
 from longmab_pl.rollout.progress import RolloutBar
@@ -228,6 +230,7 @@ class Round:
         engines: Mapping[str, Engine],
         *,
         max_live: int | None = None,
+        accounts: Mapping[str, EngineAccount] | None = None,
         taking_turns: Collection[str] = (),
         title: str = "rollout",
     ) -> None:
@@ -236,6 +239,7 @@ class Round:
         Args:
             engines: started and awake, by name; `policy` answers as the policy.
             max_live: number of active records (None: the scheduler's default).
+            accounts: as in `Scheduler`.
             taking_turns: as in `Scheduler`.
             title: title of the progress bar.
 
@@ -278,7 +282,12 @@ class Round:
         try:
             with RolloutLog(self.store.rollout_log, self.store.fingerprint) as log:
                 scheduler = Scheduler(
-                    engines, journal, max_live=max_live, taking_turns=taking_turns, on_progress=bar.show
+                    engines,
+                    journal,
+                    max_live=max_live,
+                    accounts=accounts,
+                    taking_turns=taking_turns,
+                    on_progress=bar.show,
                 )
                 tasks = (
                     None if record is None else (record.id, _counted(strategy.roll(record, context)))
@@ -329,6 +338,8 @@ class Round:
         if record.id not in log:
             return False
         rollout = log.read(record.id)
+        if any(BUDGET_USED_UP in (score.excluded or "") for r in rollout.responses for score in r.scores.values()):
+            return False  # the budget may have been raised; what is in the journal is not asked again
         self._finished(rollout, bar)
         bar.skip(rollout.units)
         return True
@@ -385,12 +396,21 @@ class Round:
                 f"{len(failures)} records failed. To try them again once the cause is fixed, remove "
                 f"{self.store.summary} and run the same command: what was answered is in the journal"
             )
+        for name, reasons in statistics.exclusions().items():
+            listed = "; ".join(f"{count} x {quoted(reason, 120)}" for reason, count in list(reasons.items())[:5])
+            tell(f"{sum(reasons.values())} responses have no score by {name}: {listed}")
+            if any(BUDGET_USED_UP in reason for reason in reasons):
+                tell(
+                    f"To score those that the budget left out, raise it, remove {self.store.summary} and run the same "
+                    "command: what was answered is not asked again"
+                )
         summary = {
             "round": self.store.number,
             "fingerprint": self.store.fingerprint,
             "policy": policy,
             "statistics": statistics.result(),
             "failures": failures,
+            "exclusions": statistics.exclusions(),
         }
         self.store.write_summary(summary)
         self.store.rollout_log.unlink()
@@ -410,12 +430,16 @@ class Round:
 def _counted(stream: RequestStream[RecordRollout]) -> RequestStream[RecordRollout]:
     """Run a strategy's generator, and add to its result the number of responses requested from the policy, and the
     units of progress."""
-    asked, units, answers = 0, 0, None
+    asked, units = 0, 0
+    resume: Callable[[], list[Request]] = partial(next, stream)
     while True:
         try:
-            requests = next(stream) if answers is None else stream.send(answers)
+            requests = resume()
         except StopIteration as stop:
             return replace(stop.value, asked=asked, units=units)
         asked += sum(request.responses for request in requests)
         units += sum(request.units for request in requests)
-        answers = yield requests
+        try:
+            resume = partial(stream.send, (yield requests))
+        except BudgetUsedUp as error:
+            resume = partial(stream.throw, error)

@@ -27,6 +27,7 @@ class RoundFolder:
     """
 
     def __init__(self, run_folder: Path, number: int, fingerprint: str, format: PairFormat = "jsonl") -> None:
+        self.run_folder = run_folder
         self.number = number
         self.fingerprint = fingerprint
         self.folder = run_folder / ROUNDS / f"{number:03d}-{fingerprint}"

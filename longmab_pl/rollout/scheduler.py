@@ -7,13 +7,14 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from longmab_pl.checks import at_least
 from longmab_pl.engines.protocol import POLICY, Completion, Engine, R, Request, RequestStream
-from longmab_pl.errors import ConfigError, DataError, EngineError, LongMabError, PromptTooLong
+from longmab_pl.errors import BudgetUsedUp, ConfigError, DataError, EngineError, LongMabError, PromptTooLong
+from longmab_pl.rollout.account import EngineAccount, content_key
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.worker_thread import WorkerThread
 
@@ -110,6 +111,8 @@ class Scheduler:
             prefixes. None is twice as many as fill the policy's engine: one half is being answered, the other half has
             its first prompt ready. When the last records are admitted, that half still has all its steps left, which
             keeps the engine full to the end.
+        accounts: accounts of engines by name. A request whose answer an account knows, or that is in flight already, is
+            not sent; a step that would exceed the budget is refused: `BudgetUsedUp` is raised inside its strategy.
         taking_turns: names of engines that share a device. One of them is awake at a time (at first the policy's); it
             sleeps when no request for it is left, so that no request in flight is lost.
         on_progress: called after every poll.
@@ -128,6 +131,7 @@ class Scheduler:
         journal: Journal | None = None,
         *,
         max_live: int | None = None,
+        accounts: Mapping[str, EngineAccount] | None = None,
         taking_turns: Collection[str] = (),
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
@@ -137,6 +141,9 @@ class Scheduler:
         self._lanes = {name: _Lane(e, name == POLICY or name not in taking_turns) for name, e in engines.items()}
         self._taking_turns = [self._lanes[name] for name in engines if name in taking_turns]
         self.journal = journal
+        self._accounts = dict(accounts or {})
+        # By engine and content: who waits for the answer to a request that another record has sent.
+        self._waiters: dict[tuple[str, str], list[tuple[_ActiveRecord, Request]]] = {}
         self.max_live = max_live or engines[POLICY].concurrency * 2
         self.on_progress = on_progress
         self.progress = Progress()
@@ -241,6 +248,58 @@ class Scheduler:
         following.engine.wake()
         following.awake = True
 
+    def _ask(self, record: _ActiveRecord, requests: Sequence[Request]) -> None:
+        """Queue the requests of a step, except those whose answers are known or on their way."""
+        known: list[tuple[_ActiveRecord, Request, Completion]] = []
+        new: dict[str, list[Request]] = {}  # by engine
+        keys: dict[tuple[str, str], list[Request]] = {}
+        for request in requests:
+            account = self._accounts.get(request.to)
+            if account is None:
+                new.setdefault(request.to, []).append(request)
+            elif (completion := account.get(request)) is not None:
+                known.append((record, request, completion))
+                self.progress.units += request.units
+            else:
+                keys.setdefault((request.to, content_key(request)), []).append(request)
+        for (name, _), (first, *_) in ((key, same) for key, same in keys.items() if key not in self._waiters):
+            new.setdefault(name, []).append(first)
+        try:
+            self._reserve(new)
+        except BudgetUsedUp as error:
+            self._thread.put(partial(self._advance, record, error), _ANSWERED)
+            return
+        for key, same in keys.items():
+            waiting = self._waiters.setdefault(key, [])
+            waiting += [(record, request) for request in same if request not in new.get(request.to, ())]
+        for request in (request for named in new.values() for request in named):
+            self._enqueue(record, request)
+        self._write(known)
+
+    def _reserve(self, new: Mapping[str, Sequence[Request]]) -> None:
+        reserved: list[tuple[EngineAccount, Request]] = []
+        try:
+            for name, requests in new.items():
+                if name in self._accounts:
+                    self._accounts[name].reserve(requests)
+                    reserved += [(self._accounts[name], request) for request in requests]
+        except BudgetUsedUp:
+            for account, request in reserved:
+                account.release(request)
+            raise
+
+    def _drop(self, request: Request) -> None:
+        """Give up a queued request of a failed record; the next record that waits for the same answer sends it."""
+        if request.to not in self._accounts:
+            return
+        key = (request.to, content_key(request))
+        waiting = [(r, same) for r, same in self._waiters.pop(key) if self._active.get(r.key) is r]
+        if waiting:
+            self._waiters[key] = waiting[1:]
+            self._enqueue(*waiting[0])
+        else:
+            self._accounts[request.to].release(request)
+
     def _enqueue(self, record: _ActiveRecord, request: Request) -> None:
         self._queued += 1
         behind = record.answered if self._ending else 0
@@ -251,12 +310,14 @@ class Scheduler:
             while lane.queue and self._may_submit(lane):
                 *_, record, request = heapq.heappop(lane.queue)
                 if self._active.get(record.key) is not record:
-                    continue  # its record has failed on a sibling request
+                    self._drop(request)  # its record has failed on a sibling request
+                    continue
                 try:
                     lane.engine.submit(request)
                 except PromptTooLong as e:
                     record.stream.close()
                     yield self._done(record, e)
+                    self._drop(request)
                     continue
                 except EngineError as e:
                     raise self._resumable(e) from e
@@ -303,11 +364,28 @@ class Scheduler:
             record, request = self._in_flight.pop(completion.request_id)
             lane.in_flight -= request.n
             answered.append((record, request, completion))
+            answered += self._shared(request, completion)
             self.progress.responses += request.responses
             self.progress.units += request.units
             self.progress.tokens += sum(completion.completion_tokens)
             self.progress.prompt_tokens += completion.prompt_tokens
             self.progress.cached_tokens += completion.cached_tokens
+        self._write(answered)
+
+    def _shared(self, request: Request, completion: Completion) -> list[tuple[_ActiveRecord, Request, Completion]]:
+        """Enter a completion in its engine's account, and return it for all records that wait for the same answer."""
+        if request.to not in self._accounts:
+            return []
+        account = self._accounts[request.to]
+        account.add(request, completion)
+        waiting = self._waiters.pop((request.to, content_key(request)))
+        account.repeated += len(waiting)
+        self.progress.units += sum(same.units for _, same in waiting)
+        return [(record, same, replace(completion, request_id=same.id)) for record, same in waiting]
+
+    def _write(self, answered: Sequence[tuple[_ActiveRecord, Request, Completion]]) -> None:
+        if not answered:
+            return
         ticket = 0
         if self.journal is not None:
             ticket = self.journal.write((request, completion) for _, request, completion in answered)
@@ -325,16 +403,23 @@ class Scheduler:
                 answers = [record.answers[i] for i in record.awaited]
                 self._thread.put(partial(self._advance, record, answers), _ANSWERED)
 
-    def _advance(self, record: _ActiveRecord, answers: list[Completion] | None) -> _Resumed:
+    def _advance(self, record: _ActiveRecord, answers: list[Completion] | BudgetUsedUp | None) -> _Resumed:
         """Resume a strategy until it waits for an engine or ends; answers in the journal are passed to it at once.
+
+        Args:
+            record: its record.
+            answers: answers to its last step, why that was refused, or None to start the strategy.
 
         Runs in the strategies' thread.
         """
         step = _Resumed(record)
         while True:
-            record.answered += len(answers or ())
             try:
-                requests = next(record.stream) if answers is None else record.stream.send(answers)
+                if isinstance(answers, BudgetUsedUp):
+                    requests = record.stream.throw(answers)
+                else:
+                    record.answered += len(answers or ())
+                    requests = next(record.stream) if answers is None else record.stream.send(answers)
                 self._check(record, requests)
             except StopIteration as stop:
                 step.ended, step.result = True, stop.value
@@ -379,8 +464,8 @@ class Scheduler:
             self.progress.responses += step.replayed
             self.progress.replayed += step.replayed
             self.progress.units += step.units
-            for request in step.asked:
-                self._enqueue(step.record, request)
+            if step.asked:
+                self._ask(step.record, step.asked)
             if step.ended:
                 yield self._done(step.record, step.result)
             step = self._thread.take(0)

@@ -19,6 +19,7 @@ from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import context_limit, load_tokenizer
 from longmab_pl.pairs.types import PairFormat
 from longmab_pl.prompts import encoding
+from longmab_pl.rollout.account import EngineAccount, EngineBudget
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder, refuse_older_rounds
 from longmab_pl.shown import tell
@@ -36,6 +37,7 @@ class NamedEngine:
             are made with this model's own tokenizer and chat template.
         shares_device: whether it shares the policy engine's device: one of the two is awake at a time.
         template_arguments: further variables of its chat template, such as `enable_thinking: false`.
+        budget: limits of what it is asked in a whole run. A reward then excludes the responses that it cannot score.
 
     Raises:
         ConfigError: a model is given without an engine.
@@ -49,6 +51,7 @@ class NamedEngine:
     model: str | None = None
     shares_device: bool = False
     template_arguments: dict[str, Any] = field(default_factory=dict)
+    budget: EngineBudget | None = None
 
     def __post_init__(self) -> None:
         if self.engine is None and self.model is not None:
@@ -228,16 +231,33 @@ class RolloutSession:
         if base:
             engines[POLICY] = AdapterView(self.engine, adapter, frees_device=bool(shared))
             engines |= {name: AdapterView(self.engine, None, frees_device=bool(shared)) for name in base}
-        making.roll_out(
-            engines,
-            max_live=self.max_live,
-            taking_turns=[POLICY, *base, *shared] if base or shared else (),
-            title=title,
-        )
+        with ExitStack() as closing:
+            accounts = {name: self._account(name, making, closing) for name in others}
+            making.roll_out(
+                engines,
+                max_live=self.max_live,
+                accounts=accounts,
+                taking_turns=[POLICY, *base, *shared] if base or shared else (),
+                title=title,
+            )
+        for name, account in accounts.items():
+            tell(
+                f"{name}: {account.calls:,} calls and {account.tokens:,} tokens in this run; {account.repeated:,} "
+                "answers were known already"
+            )
         if base:
             engines[POLICY].wake()
         for engine in own.values():
             engine.sleep()
+
+    def _account(self, name: str, making: Round, closing: ExitStack) -> EngineAccount:
+        """Open the account of an engine, in the run folder, for all rounds with its model and weight format."""
+        identity = {**making.origin["engines"][name]}
+        identity.pop("template_arguments", None)  # they are in the prompts
+        path = making.store.run_folder / "engines" / f"{name}-{digest(identity)}.jsonl"
+        account = EngineAccount(name, path, digest(identity), self.others[name].budget)
+        closing.callback(account.close)
+        return account
 
     def _start(self, engine: Engine, model: str, shares_device: bool) -> None:
         """Start an engine: awake if it has its own device, asleep if it shares one."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from judging import verdict
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Request, RequestStream, Sampling
@@ -20,8 +21,10 @@ from longmab_pl.models.embedder import Embedder
 from longmab_pl.pairs.best_worst import BestWorst
 from longmab_pl.pairs.readers import read_round_pairs
 from longmab_pl.prompts.formats import DirectAnswer
+from longmab_pl.rewards import LLMJudge
 from longmab_pl.rewards.answer_match import AnswerMatch
 from longmab_pl.rewards.base import RewardContext, Score
+from longmab_pl.rollout.account import EngineBudget
 from longmab_pl.rollout.rollout_log import RolloutFile
 from longmab_pl.rollout.round import RoundPlan
 from longmab_pl.rollout.session import NamedEngine, RecordSelection, RolloutSession
@@ -169,6 +172,43 @@ def test_the_policys_own_weights_judge_with_the_adapter_off(tmp_path, tiny_model
     assert engine.synced[-1] == adapter, "the policy answers evaluations after the round"
     assert engine.slept == 0
     assert making.origin["engines"]["judge"] == {"model": tiny_model, "weight_format": "scripted"}
+
+
+def judged_in(tmp_path, model, judge, **budget):
+    named = NamedEngine(judge, model, budget=EngineBudget(**budget))
+    return session(tmp_path, named, rewards=(LLMJudge(), AnswerMatch()))
+
+
+def test_a_budget_leaves_answers_without_a_score_and_a_larger_one_goes_on(tmp_path, tiny_model, byte_tokenizer, capsys):
+    def judge():
+        return ScriptedEngine(lambda request, i: verdict(byte_tokenizer.decode(request.prompt_ids)))
+
+    first = judge()
+    making, summary = rolled(judged_in(tmp_path, tiny_model, first, calls=50), tmp_path, tiny_model)
+    assert 0 < len(first.asked) <= 50
+    reasons = summary["exclusions"]["llm_judge"]
+    assert all("budget used up" in reason for reason in reasons)
+    left_out = sum(reasons.values())
+    assert 0 < left_out < 30
+    assert summary["statistics"]["reward/answer_match/excluded_rate"] == 0.0, "other rewards have scored them"
+    said = capsys.readouterr().err
+    assert f"{left_out} responses have no score by llm_judge" in said
+    assert f"remove {making.store.summary}" in said
+
+    making.store.summary.unlink()
+    second = judge()
+    making, summary = rolled(judged_in(tmp_path, tiny_model, second, calls=5000), tmp_path, tiny_model)
+    assert summary["exclusions"] == {}
+    sent = [request.prompt_ids for engine in (first, second) for request in engine.asked]
+    assert len(sent) == len(set(sent)), "nothing was asked twice"
+
+    third = judge()
+    made = judged_in(tmp_path, tiny_model, third)
+    made.load(tiny_model)
+    later = made.new_round(tmp_path / "run", 1, tiny_model, "base")
+    made.engine.start(tiny_model)
+    made.roll_out(later, "round 2", adapter=None)
+    assert third.asked == [], "the answers of round 2 are those of round 1, and so are their verdicts"
 
 
 def test_a_model_without_an_engine_is_refused():

@@ -13,7 +13,7 @@ from longmab_pl.engines.addressee import Addressee
 from longmab_pl.engines.protocol import Request, RequestStream, Sampling
 from longmab_pl.errors import BudgetUsedUp
 from longmab_pl.prompts.thoughts import without_thought
-from longmab_pl.rewards.base import RewardContext
+from longmab_pl.rewards.base import BUDGET_USED_UP, RewardContext
 from longmab_pl.rewards.llm_judge.attempts import Outcome, attempts
 from longmab_pl.rewards.llm_judge.replies import ReplyForm
 from longmab_pl.seeding import derive_seed
@@ -25,9 +25,6 @@ NO_VERDICT = "no verdict"
 
 TOO_LONG = "too long for the judge"
 """Reason: the question and the longest reply do not fit the judge's engine."""
-
-NO_BUDGET = "budget used up"
-"""Reason: the question would exceed the budget of the judge's engine (`data.engines.<name>.budget`)."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ def ask(
         try:
             completions = yield [_request(asked[n], context, engine, temperature[n], attempt) for n in names]
         except BudgetUsedUp:
-            outcomes |= {name: Outcome(None, attempt, "", NO_BUDGET, tokens[name]) for name in names}
+            outcomes |= {name: Outcome(None, attempt, "", BUDGET_USED_UP, tokens[name]) for name in names}
             break
         for name, completion in zip(names, completions, strict=True):
             tokens[name] += completion.prompt_tokens + sum(completion.completion_tokens)
