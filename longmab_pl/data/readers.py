@@ -11,6 +11,7 @@ from longmab_pl.data import qa_fields
 from longmab_pl.data.qa_fields import FieldError, kind
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.sources import RawRow, open_source
+from longmab_pl.data.writing_fields import instruction, is_instruction, required_length
 from longmab_pl.errors import DataError
 from longmab_pl.shown import quoted
 
@@ -75,6 +76,9 @@ def read_records(
     both: all of them, `answer` first), and `context` (a text or a list of passages). Null, "" and [] beside a filled
     name mean "unused". SQuAD, HotpotQA, 2WikiMultihopQA, MuSiQue and LongBench are read without
     conversion (`data.qa_fields`). Other fields are ignored.
+
+    A row with an `instruction` or a `prompt`, and with neither question nor context, is a writing instruction
+    (`data.writing_fields`); its required length in words is in `length` or `target_length`.
 
     Args:
         source: a `.jsonl`, `.json` (a list, or SQuAD's form), `.csv`, `.tsv` (each also `.gz`) or `.parquet` file; a
@@ -156,6 +160,14 @@ def _record(row: RawRow, number: int, fields: Mapping[str, str]) -> QARecord:
     if not isinstance(row.value, dict):
         raise FieldError(
             "", f"the record is {kind(row.value)}; it must be an object with id, input, answer and context"
+        )
+    if is_instruction(row.value):
+        return QARecord(
+            id=qa_fields.record_id(row.value, number, fields),
+            question=instruction(row.value),
+            answers=(),
+            context="",
+            length=required_length(row.value),
         )
     _refuse_preferences(row.value)
     return QARecord(

@@ -166,7 +166,8 @@ class RolloutDataModule(PairDataModule):
         texts = []
         for record in self.records[:8]:
             prompt = self.prompt_format.prompt_ids(self.tokenizer, record.context[-800:], record.question)
-            answer = self.tokenizer.encode(" " + record.answer, add_special_tokens=False)
+            text = record.answer or record.question  # a writing instruction has no gold answer
+            answer = self.tokenizer.encode(" " + text, add_special_tokens=False)
             texts.append(([*prompt, *answer[:64]], len(prompt)))
         return texts
 

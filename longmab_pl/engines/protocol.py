@@ -53,6 +53,7 @@ class Request:
         progress: how many units of the strategy's progress its completion is (`Strategy.progress_unit`); None: `n` for
             the policy, 0 for other engines.
         schema: JSON schema of the response, as text; only for engines with `structured_output`.
+        logprobs: whether the completion should have `mean_logprobs`, if the engine can report them.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Request:
     to: str = POLICY
     progress: int | None = None
     schema: str | None = None
+    logprobs: bool = False
 
     @property
     def responses(self) -> int:
@@ -88,6 +90,8 @@ class Completion:
         cached_tokens: how many of those were in the engine's prefix cache.
         token_ids: the sampled tokens of each response, [n] tuples, including a sampled end token; empty if the engine
             does not report them.
+        mean_logprobs: mean log-probability (nats, at temperature 1) of the sampled tokens of each response, [n]; empty
+            if the request did not ask for them or the engine does not report them.
     """
 
     request_id: str
@@ -97,6 +101,7 @@ class Completion:
     prompt_tokens: int
     cached_tokens: int = 0
     token_ids: tuple[tuple[int, ...], ...] = ()
+    mean_logprobs: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         # A lone surrogate cannot be encoded as UTF-8, so it could not be written to journals, rollouts and pairs.
@@ -115,6 +120,7 @@ class Completion:
             prompt_tokens=row["prompt_tokens"],
             cached_tokens=row.get("cached_tokens", 0),
             token_ids=tuple(map(tuple, row.get("token_ids", ()))),
+            mean_logprobs=tuple(row.get("mean_logprobs", ())),
         )
 
 

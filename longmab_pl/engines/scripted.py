@@ -150,6 +150,7 @@ class ScriptedEngine:
             finish_reasons=tuple(reason for _, reason, _ in responses),
             completion_tokens=tuple(tokens for _, _, tokens in responses),
             prompt_tokens=len(request.prompt_ids),
+            mean_logprobs=(0.0,) * request.n if request.logprobs else (),
         )
 
     def _cut(self, text: str, max_tokens: int) -> tuple[str, str, int]:

@@ -229,7 +229,7 @@ def _examples(run: Path | None) -> Iterator[tuple[list[dict[str, str]], str]]:
     from longmab_pl.data.readers import read_records
 
     for record in read_records("shipped:synthetic_eval", limit=TEXTS).records:
-        yield [{"role": "user", "content": f"{record.context}\n\n{record.question}"}], record.answers[0]
+        yield [{"role": "user", "content": f"{record.context}\n\n{record.question}"}], record.answer
 
 
 def export(

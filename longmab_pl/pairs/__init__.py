@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from longmab_pl.pairs.best_worst import BestWorst
     from longmab_pl.pairs.clarification import ClarificationPairs
     from longmab_pl.pairs.rule import PairContext, PairRule
+    from longmab_pl.pairs.step_pairs import StepPairs
     from longmab_pl.pairs.types import PreferencePair
 
 HOMES = {
@@ -20,8 +21,9 @@ HOMES = {
     "PairContext": "longmab_pl.pairs.rule",
     "PairRule": "longmab_pl.pairs.rule",
     "PreferencePair": "longmab_pl.pairs.types",
+    "StepPairs": "longmab_pl.pairs.step_pairs",
 }
 
-__all__ = ["BestLowerHalf", "BestWorst", "ClarificationPairs", "PairContext", "PairRule", "PreferencePair"]
+__all__ = ["BestLowerHalf", "BestWorst", "ClarificationPairs", "PairContext", "PairRule", "PreferencePair", "StepPairs"]
 
 __getattr__ = lazy_exports(__name__, HOMES)

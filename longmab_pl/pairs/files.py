@@ -143,6 +143,7 @@ def pair_to_row(pair: PreferencePair) -> dict[str, Any]:
         "rejected_token_ids": pair.rejected_ids,
     }
     row |= {name: list(value) for name, value in optional.items() if value is not None}
+    row |= {"shared_token_ids": pair.shared_ids} if pair.shared_ids else {}
     return row | _conversation_columns(pair)
 
 
@@ -182,6 +183,7 @@ def _schema(style: Style) -> Any:
         (pa.float64(), ("chosen_reward", "rejected_reward")),
         (pa.bool_(), ("chosen_ended", "rejected_ended")),
         (pa.int64(), ("pair", "chosen_index", "rejected_index", "chosen_step", "rejected_step", "round")),
+        (pa.int64(), ("shared_token_ids",)),
         (numbers, ("chosen_read", "rejected_read", "chosen_mask", "rejected_mask")),
         (numbers, ("chosen_token_ids", "rejected_token_ids")),
         (pa.list_(numbers), ("chosen_turn_ids", "rejected_turn_ids")),

@@ -115,6 +115,7 @@ def _pair(row: RawRow, number: int, columns: Mapping[str, str]) -> PreferencePai
         rejected_mask=_span(row.value, "rejected_mask"),
         chosen_ids=_ids(row.value, "chosen_token_ids"),
         rejected_ids=_ids(row.value, "rejected_token_ids"),
+        shared_ids=_shared(row.value),
         tools=_tools(fields),
         prompt_id=_name(fields, "prompt_id"),
         origin=origin,
@@ -355,6 +356,12 @@ def _ids(row: Mapping[str, Any], name: str) -> tuple[int, ...] | None:
     if ids is not None and (not ids or max(ids) >= 2**31):
         raise _FieldError(name, f"is {quoted(list(ids))}; give the ids of at least one token")
     return ids
+
+
+def _shared(row: Mapping[str, Any]) -> int:
+    name = "shared_token_ids"
+    (count,) = _numbers({name: [row.get(name) or 0]}, name) or (0,)
+    return count
 
 
 def _span(row: Mapping[str, Any], name: str) -> Span | None:

@@ -72,6 +72,8 @@ class PreferencePair:
         rejected_turns: the same for `rejected`.
         shared_turns: number of turns that both conversations begin with and that are only context.
         imitated: whether supervised fine-tuning imitates the chosen answer.
+        shared_ids: the first so many token ids of both answers are earlier blocks: the same in both, and part of the
+            prompt in training. It counts where `chosen_ids` and `rejected_ids` are given, in place of the masks.
         tools: functions that the chat template describes to the model, as JSON schemas.
         prompt_id: id of the prompt, if the data has one; validation is split by it.
         origin: origin in a rollout; None for other pairs.
@@ -98,6 +100,7 @@ class PreferencePair:
     rejected_turns: tuple[Turn, ...] = ()
     shared_turns: int = 0
     imitated: bool = True
+    shared_ids: int = 0
     tools: tuple[Mapping[str, Any], ...] = ()
     prompt_id: str = ""
     origin: PairOrigin | None = None

@@ -8,16 +8,18 @@ from longmab_pl.exports import lazy_exports
 
 if TYPE_CHECKING:
     from longmab_pl.prompts.formats import DirectAnswer, PlanAndSolve, PromptFormat, ReasonThenAnswer
+    from longmab_pl.prompts.instruction import Instruction
     from longmab_pl.prompts.judge import JudgePrompts
 
 HOMES = {
     "DirectAnswer": "longmab_pl.prompts.formats",
+    "Instruction": "longmab_pl.prompts.instruction",
     "JudgePrompts": "longmab_pl.prompts.judge",
     "PlanAndSolve": "longmab_pl.prompts.formats",
     "PromptFormat": "longmab_pl.prompts.formats",
     "ReasonThenAnswer": "longmab_pl.prompts.formats",
 }
 
-__all__ = ["DirectAnswer", "JudgePrompts", "PlanAndSolve", "PromptFormat", "ReasonThenAnswer"]
+__all__ = ["DirectAnswer", "Instruction", "JudgePrompts", "PlanAndSolve", "PromptFormat", "ReasonThenAnswer"]
 
 __getattr__ = lazy_exports(__name__, HOMES)

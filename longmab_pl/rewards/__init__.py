@@ -11,18 +11,32 @@ if TYPE_CHECKING:
     from longmab_pl.rewards.base import Reward, RewardContext, Score
     from longmab_pl.rewards.consistency import Consistency
     from longmab_pl.rewards.gold_agreement import GoldAgreement
+    from longmab_pl.rewards.length import RequiredLength
     from longmab_pl.rewards.llm_judge.reward import LLMJudge
+    from longmab_pl.rewards.writing_quality import WritingQuality
 
 HOMES = {
     "AnswerMatch": "longmab_pl.rewards.answer_match",
     "Consistency": "longmab_pl.rewards.consistency",
     "GoldAgreement": "longmab_pl.rewards.gold_agreement",
     "LLMJudge": "longmab_pl.rewards.llm_judge.reward",
+    "RequiredLength": "longmab_pl.rewards.length",
     "Reward": "longmab_pl.rewards.base",
     "RewardContext": "longmab_pl.rewards.base",
     "Score": "longmab_pl.rewards.base",
+    "WritingQuality": "longmab_pl.rewards.writing_quality",
 }
 
-__all__ = ["AnswerMatch", "Consistency", "GoldAgreement", "LLMJudge", "Reward", "RewardContext", "Score"]
+__all__ = [
+    "AnswerMatch",
+    "Consistency",
+    "GoldAgreement",
+    "LLMJudge",
+    "RequiredLength",
+    "Reward",
+    "RewardContext",
+    "Score",
+    "WritingQuality",
+]
 
 __getattr__ = lazy_exports(__name__, HOMES)

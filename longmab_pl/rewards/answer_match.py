@@ -60,6 +60,8 @@ class AnswerMatch:
 
     def score(self, record: QARecord, responses: Sequence[str], context: RewardContext) -> RequestStream[list[Score]]:
         yield from ()  # a generator without requests
+        if not record.answers:
+            return [Score(0.0, excluded="no gold answer to compare with") for _ in responses]
         return [
             Score(
                 pair_reward(text, record.answers, self.style),

@@ -43,6 +43,8 @@ class RewardContext:
         seed: seed that depends on the round, so that rounds sample differently.
         key: unique key of this call of `score`; request ids begin with it.
         addressees: the run's engines by name, as requests see them.
+        written: beginning that all responses share: the earlier blocks of a text whose next block is scored; "" for
+            whole answers.
     """
 
     tokenizer: Any
@@ -50,6 +52,7 @@ class RewardContext:
     seed: int
     key: str
     addressees: Mapping[str, Addressee] = field(default_factory=dict)
+    written: str = ""
 
     def addressee(self, engine: str) -> Addressee:
         """Return chat format and limits of an engine of the run.

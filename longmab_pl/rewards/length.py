@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
+from longmab_pl.data.records import QARecord
+from longmab_pl.engines.protocol import RequestStream
 from longmab_pl.errors import DataError
+from longmab_pl.rewards.base import RewardContext, Score
 
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _LATIN = re.compile(r"\b[a-zA-Z]+\b")
@@ -65,3 +71,24 @@ def length_term(required: int, words: int, scale: float = 10.0) -> float:
     Source: LongDPO, `reason/inference/value.py` (which swaps the two arguments and counts the instruction's words).
     """
     return length_score(required, words) / scale
+
+
+@dataclass(frozen=True)
+class RequiredLength:
+    """Scores a text by its record's required length: S_l / 100, with the number of words as the part `words`.
+
+    A record without a required length is excluded. It sends no requests to an engine.
+
+    Source: LongWriter (arXiv:2408.07055), section 4.1.
+    """
+
+    name: ClassVar[str] = "required_length"
+    engines: ClassVar[tuple[str, ...]] = ()
+    needs_embedder: ClassVar[bool] = False
+
+    def score(self, record: QARecord, responses: Sequence[str], context: RewardContext) -> RequestStream[list[Score]]:
+        yield from ()  # a generator without requests
+        if record.length is None:
+            return [Score(0.0, excluded="no required length") for _ in responses]
+        words = [count_words(text) for text in responses]
+        return [Score(length_score(record.length, count) / 100, {"words": float(count)}) for count in words]

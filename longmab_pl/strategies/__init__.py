@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from longmab_pl.strategies.base import RecordRollout, Response, Strategy, StrategyContext
     from longmab_pl.strategies.best_of_n import BestOfN
     from longmab_pl.strategies.clarification_tree.strategy import ClarificationTree
+    from longmab_pl.strategies.stepwise_search.critics import FactMemory, Refinement
+    from longmab_pl.strategies.stepwise_search.strategy import StepwiseSearch
 
 HOMES = {
     "BestOfN": "longmab_pl.strategies.best_of_n",
@@ -20,9 +22,12 @@ HOMES = {
     "ClarificationTree": "longmab_pl.strategies.clarification_tree.strategy",
     "Chunking": "longmab_pl.strategies.bandit.strategy",
     "EarlyStopping": "longmab_pl.strategies.bandit.early_stopping",
+    "FactMemory": "longmab_pl.strategies.stepwise_search.critics",
     "Probe": "longmab_pl.strategies.bandit.probe",
     "RecordRollout": "longmab_pl.strategies.base",
+    "Refinement": "longmab_pl.strategies.stepwise_search.critics",
     "Response": "longmab_pl.strategies.base",
+    "StepwiseSearch": "longmab_pl.strategies.stepwise_search.strategy",
     "Strategy": "longmab_pl.strategies.base",
     "StrategyContext": "longmab_pl.strategies.base",
 }
@@ -33,9 +38,12 @@ __all__ = [
     "Chunking",
     "ClarificationTree",
     "EarlyStopping",
+    "FactMemory",
     "Probe",
     "RecordRollout",
+    "Refinement",
     "Response",
+    "StepwiseSearch",
     "Strategy",
     "StrategyContext",
 ]

@@ -129,20 +129,24 @@ class StrategyContext:
         """Name of the first reward."""
         return self.rewards[0].name
 
-    def score(self, record: QARecord, texts: Sequence[str], key: str) -> RequestStream[list[dict[str, Score]]]:
+    def score(
+        self, record: QARecord, texts: Sequence[str], key: str, written: str = ""
+    ) -> RequestStream[list[dict[str, Score]]]:
         """Score responses to a record by every reward.
 
         Args:
             record: the record.
             texts: the assistant's whole turns.
             key: unique key of this call, used in request ids.
+            written: beginning that all texts share, if they are candidates for the next block of one text.
 
         Returns:
             A generator that returns, for each response, reward name -> score.
         """
         scores: list[dict[str, Score]] = [{} for _ in texts]
         for reward in self.rewards:
-            context = RewardContext(self.tokenizer, self.embedder, self.seed, f"{key}/{reward.name}", self.addressees)
+            request_key = f"{key}/{reward.name}"
+            context = RewardContext(self.tokenizer, self.embedder, self.seed, request_key, self.addressees, written)
             for found, score in zip(scores, (yield from reward.score(record, texts, context)), strict=True):
                 found[reward.name] = score
         return scores

@@ -100,6 +100,8 @@ def tokenize(
         prompt, end_id = _prompt(pair, tokenizer, facts, arguments, [side.text for side in sides])
     except encoding.TemplateError as error:
         raise LeftOut("that the chat template refuses", f"pair {pair.name!r}: {error}") from error
+    if pair.shared_ids and pair.chosen_ids is not None and pair.rejected_ids is not None:
+        return _next_block(pair, tokenizer, prompt.ids, end_id, max_length)
     ids, masks = _answers(pair, tokenizer, prompt, sides, end_id)
     longest = len(prompt.ids) + max(len(side.ids or ()) for side in ids)
     if max_length is not None and longest > max_length:
@@ -177,6 +179,50 @@ def _mask(side: Transcript, first: int, start: int) -> tuple[bool, ...]:
     for begin, end in side.spans[first:]:
         mask[begin - start : end - start] = [True] * (end - begin)
     return tuple(mask)
+
+
+def _next_block(
+    pair: PreferencePair,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: tuple[int, ...],
+    end_id: int | None,
+    max_length: int | None,
+) -> PreferenceExample:
+    """Return a pair of blocks that continue the same earlier blocks, which are part of its prompt."""
+    assert pair.chosen_ids is not None
+    assert pair.rejected_ids is not None
+    written = pair.chosen_ids[: pair.shared_ids]
+    blocks = []
+    for ids, ended in ((pair.chosen_ids, pair.chosen_ended), (pair.rejected_ids, pair.rejected_ended)):
+        if ids[: pair.shared_ids] != written or len(ids) <= pair.shared_ids:
+            raise LeftOut(
+                "whose earlier blocks differ",
+                f"pair {pair.name!r}: the first {pair.shared_ids} tokens of both answers are not the same, or nothing "
+                "follows them",
+            )
+        block = ids[pair.shared_ids :]
+        closed = block[-1] in (end_id, tokenizer.eos_token_id) or encoding.is_control(tokenizer, block[-1])
+        blocks.append((*block, end_id) if ended and not closed and end_id is not None else block)
+    chosen, rejected = blocks
+    if chosen == rejected:
+        raise LeftOut(
+            "with equal answers", f"pair {pair.name!r}: chosen and rejected are the same tokens; leave the pair out"
+        )
+    longest = len(prompt) + len(written) + max(len(chosen), len(rejected))
+    if max_length is not None and longest > max_length:
+        raise LeftOut(
+            f"longer than {max_length} tokens",
+            f"pair {pair.name!r}: prompt ({len(prompt)} tokens), earlier blocks ({len(written)}) and longer block take "
+            f"{longest} tokens, more than {max_length}",
+        )
+    return PreferenceExample(
+        id=pair.name,
+        prompt_ids=(*prompt, *written),
+        chosen_ids=chosen,
+        rejected_ids=rejected,
+        chosen_reward=pair.chosen_reward,
+        rejected_reward=pair.rejected_reward,
+    )
 
 
 def with_believed_ids(pair: PreferencePair, tokenizer: PreTrainedTokenizerBase) -> PreferencePair:

@@ -146,6 +146,21 @@ class EngineContract:
                 assert reason == "stop" or tokens == WARM.max_tokens
             assert Completion.from_json(completion.to_json()) == completion
 
+    def test_mean_log_probabilities_are_those_of_the_sampled_tokens(self, engine: Engine) -> None:
+        sampling = Sampling(temperature=0.7, top_p=0.9, presence_penalty=0.0, max_tokens=5)
+        asked = [
+            Request("with", self.prompt(), sampling, n=2, seed=1, logprobs=True),
+            Request("without", self.prompt(), sampling, n=2, seed=1),
+        ]
+        found, without = self._in_order(engine, asked)
+        assert without.mean_logprobs == ()
+        assert len(found.mean_logprobs) == 2
+        if not self.says_token_ids:
+            return
+        for ids, mean in zip(found.token_ids, found.mean_logprobs, strict=True):
+            (scores,) = engine.score([(*self.prompt(), *ids)])
+            assert mean == pytest.approx(sum(scores[-len(ids) :]) / len(ids), abs=0.02)
+
     def test_a_seed_fixes_the_answers_and_no_seed_does_not(self, engine: Engine) -> None:
         def request(name: str, seed: int | None) -> Request:
             return Request(name, self.prompt(), WARM, n=2, seed=seed)

@@ -197,6 +197,9 @@ class ScriptedServer:
             {"index": i, "text": text, "finish_reason": reason, "token_ids": [1] * (i + 2)}
             for i, text in enumerate(texts)
         ]
+        if "logprobs" in body:
+            for choice in choices:
+                choice["logprobs"] = {"token_logprobs": [self.logprob] * len(choice["token_ids"])}
         if not body.get("return_token_ids"):
             for choice in choices:
                 del choice["token_ids"]

@@ -119,6 +119,8 @@ def completion_body(request: Request, *, model: str, vllm: bool) -> dict[str, An
                 "type": "json_schema",
                 "json_schema": {"name": "reply", "schema": schema, "strict": True},
             }
+    if request.logprobs:
+        body["logprobs"] = 0
     if vllm:
         # The model's generation_config must not change the sampling; the in-process engine does not read it.
         body |= {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "frequency_penalty": 0.0}
@@ -145,6 +147,7 @@ def parse_completion(request: Request, reply: Any) -> Completion:
         lengths = tuple(map(len, tokens)) or _shared_out(usage.get("completion_tokens"), texts)
         details = _optional(usage.get("prompt_tokens_details"), dict) or {}
         cached = _count(details.get("cached_tokens") or 0)
+        logprobs = _mean_logprobs(choices) if request.logprobs else ()
     if indices != list(range(request.n)):
         raise ServerFailed(
             f"it gave {len(texts)} responses where {request.n} were asked for, numbered {excerpt(str(indices))}"
@@ -162,6 +165,7 @@ def parse_completion(request: Request, reply: Any) -> Completion:
         prompt_tokens=len(request.prompt_ids),
         cached_tokens=cached,
         token_ids=tokens,
+        mean_logprobs=logprobs,
     )
 
 
@@ -170,6 +174,20 @@ def _token_ids(choices: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, ...], .
     if any(choice.get("token_ids") is None for choice in choices):
         return ()
     return tuple(tuple(map(_count, _typed(choice["token_ids"], list))) for choice in choices)
+
+
+def _mean_logprobs(choices: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
+    """Return the mean log-probability of each response's tokens; empty if the server does not report them for all."""
+    if any(choice.get("logprobs") is None for choice in choices):
+        return ()
+    means = []
+    for choice in choices:
+        values = [float(_typed(v, float)) for v in _typed(choice["logprobs"]["token_logprobs"], list) if v is not None]
+        mean = sum(values) / len(values) if values else 0.0
+        if not math.isfinite(mean) or mean > LARGEST_LOGPROB:
+            raise ValueError(f"{excerpt(repr(mean))} is no mean log-probability")
+        means.append(mean)
+    return tuple(means)
 
 
 def _shared_out(total: Any, texts: Sequence[str]) -> tuple[int, ...]:

@@ -63,6 +63,33 @@ class RowSampler(LogitsProcessor):
         return result
 
 
+class TokenLogprobs(LogitsProcessor):
+    """A logits processor that changes nothing and keeps the log-probability of every generated token.
+
+    It stands before the sampler, so these are the model's own, at temperature 1.
+    """
+
+    def __init__(self) -> None:
+        self._steps: list[torch.Tensor] = []  # [B] each, of all tokens but the last
+        self._last: torch.Tensor | None = None  # [B, V], of the next token
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """Return the scores [B, V] unchanged, given all tokens so far [B, T]."""
+        self._keep(input_ids)
+        self._last = scores.float().log_softmax(-1)
+        return scores
+
+    def _keep(self, ids: torch.Tensor) -> None:
+        if self._last is not None:
+            self._steps.append(self._last.gather(-1, ids[:, -1:])[:, 0])
+
+    def of(self, ids: torch.Tensor) -> list[list[float]]:
+        """Return the log-probabilities (nats) of the generated tokens of each row, given all tokens [B, T + new]."""
+        self._keep(ids)
+        self._last = None
+        return torch.stack(self._steps, dim=1).tolist()  # type: ignore[no-any-return]
+
+
 class RowEnd(StoppingCriteria):
     """A stopping criterion: a row ends at its own `max_tokens`, or when its response contains one of its stop strings.
 
@@ -104,7 +131,7 @@ def response_text(tokenizer: Any, prompt_ids: Sequence[int], response_ids: Seque
 @torch.no_grad()
 def answer_rows(
     model: Any, tokenizer: Any, ends: Collection[int], rows: Sequence[tuple[Request, int]]
-) -> list[tuple[str, str, tuple[int, ...]]]:
+) -> list[tuple[str, str, tuple[int, ...], float]]:
     """Generate one response for each row.
 
     Args:
@@ -114,7 +141,8 @@ def answer_rows(
         rows: requests with the seed of this response; a request with n responses is listed n times.
 
     Returns:
-        text, finish reason ("stop" or "length") and tokens (including a sampled end token or stop string).
+        text, finish reason ("stop" or "length"), tokens (including a sampled end token or stop string), and their mean
+        log-probability in nats (0 for requests that do not ask for it).
     """
     width = max(len(request.prompt_ids) for request, _ in rows)
     ids = torch.zeros(len(rows), width, dtype=torch.long)  # [B, T], prompts at the right
@@ -124,17 +152,21 @@ def answer_rows(
         mask[row, width - len(request.prompt_ids) :] = 1
     sampling = [request.sampling for request, _ in rows]
     sampler = RowSampler(sampling, [seed for _, seed in rows], width, model.device)
+    logprobs = TokenLogprobs() if any(request.logprobs for request, _ in rows) else None
     output = model.generate(
         input_ids=ids.to(model.device),
         attention_mask=mask.to(model.device),
         max_new_tokens=max(each.max_tokens for each in sampling),
-        logits_processor=LogitsProcessorList([sampler]),
+        logits_processor=LogitsProcessorList([sampler] if logprobs is None else [logprobs, sampler]),
         stopping_criteria=StoppingCriteriaList([RowEnd(sampling, width, tokenizer)]),
     )  # [B, T + new], padded after a row's end
-    return [
-        _finished(tokenizer, request, tokens[: request.sampling.max_tokens], ends)
-        for (request, _), tokens in zip(rows, output[:, width:].tolist(), strict=True)
-    ]
+    found: list[list[float]] = [[]] * len(rows) if logprobs is None else logprobs.of(output)
+    answers = []
+    for (request, _), tokens, values in zip(rows, output[:, width:].tolist(), found, strict=True):
+        text, reason, kept = _finished(tokenizer, request, tokens[: request.sampling.max_tokens], ends)
+        mean = sum(values[: len(kept)]) / len(kept) if request.logprobs and kept else 0.0
+        answers.append((text, reason, kept, mean))
+    return answers
 
 
 def _finished(

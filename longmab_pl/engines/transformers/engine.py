@@ -232,7 +232,7 @@ class TransformersEngine:
         waiting = iter(responses)
         completions = []
         for request in batch:
-            texts, reasons, tokens = zip(*itertools.islice(waiting, request.n), strict=True)
+            texts, reasons, tokens, means = zip(*itertools.islice(waiting, request.n), strict=True)
             del self._state.in_flight[request.id]
             completions.append(
                 Completion(
@@ -242,6 +242,7 @@ class TransformersEngine:
                     completion_tokens=tuple(map(len, tokens)),
                     prompt_tokens=len(request.prompt_ids),
                     token_ids=tokens,
+                    mean_logprobs=means if request.logprobs else (),
                 )
             )
         return completions

@@ -227,6 +227,7 @@ class VLLMEngine:
             structured_outputs=None
             if request.schema is None
             else StructuredOutputsParams(json=request.schema, disable_any_whitespace=True),
+            logprobs=0 if request.logprobs else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         try:
@@ -275,6 +276,7 @@ class VLLMEngine:
             prompt_tokens=len(request.prompt_ids),
             cached_tokens=output.num_cached_tokens or 0,
             token_ids=tuple(tuple(response.token_ids) for response in output.outputs),
+            mean_logprobs=tuple(map(_mean_logprob, output.outputs)) if request.logprobs else (),
         )
 
     def abort(self) -> None:
@@ -368,3 +370,8 @@ class VLLMEngine:
         except BaseException as error:  # Ctrl-C
             self._state.broken = f"it was interrupted ({type(error).__name__}) when it was {what}"
             raise
+
+
+def _mean_logprob(response: Any) -> float:
+    """Return the mean log-probability of a response's tokens, 0 without tokens."""
+    return float(response.cumulative_logprob) / len(response.token_ids) if response.token_ids else 0.0

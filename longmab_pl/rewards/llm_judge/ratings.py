@@ -58,7 +58,7 @@ def parse_ratings(reply: str, names: Sequence[str], lowest: float = 1.0, highest
     found = only_object(reply, names)
     if found is None:
         return None
-    ratings = {name: _rating(found[_plain(name)], lowest, highest) for name in names}
+    ratings = {name: _rating(found[plain_name(name)], lowest, highest) for name in names}
     scores = {name: rating for name, rating in ratings.items() if rating is not None}
     return Ratings(scores, str(found.get("analysis", ""))) if len(scores) == len(names) else None
 
@@ -78,17 +78,17 @@ def parse_labels(reply: str, names: Sequence[str], labels: Mapping[str, float]) 
     found = only_object(reply, names)
     if found is None:
         return None
-    values = {name: labels.get(" ".join(str(found[_plain(name)]).lower().split())) for name in names}
+    values = {name: labels.get(" ".join(str(found[plain_name(name)]).lower().split())) for name in names}
     known = {name: value for name, value in values.items() if value is not None}
     return known if len(known) == len(names) else None
 
 
 def only_object(reply: str, names: Sequence[str]) -> dict[str, Any] | None:
-    """Return the only JSON object in a reply that has all names, by `_plain` names; None for none or several."""
+    """Return the only JSON object in a reply that has all names, by `plain_name`; None for none or several."""
     complete = []
     for found in _objects(reply[:_LONGEST]):
-        values = {_plain(key): value for key, value in found.items()}
-        if all(_plain(name) in values for name in names):
+        values = {plain_name(key): value for key, value in found.items()}
+        if all(plain_name(name) in values for name in names):
             complete.append(values)
     return complete[0] if len(complete) == 1 else None
 
@@ -108,7 +108,8 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
         position = text.find("{", end)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a name without case, spaces, `_` and `-`, by which names in a reply are matched."""
     return _SEPARATORS.sub("", name.lower())
 
 

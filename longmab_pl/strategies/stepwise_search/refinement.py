@@ -6,11 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from longmab_pl.prompts.blocks import SUGGESTIONS_FOLLOW
-from longmab_pl.rewards.llm_judge.ratings import Ratings, parse_ratings
-
-PRINCIPLES = tuple(f"principle{i}" for i in range(1, 8))
-"""Criteria for a block: free of factual errors; meets purpose and needs; harmless; sound in form and logic; varied and
-comprehensive; pleasant to read; insightful."""
+from longmab_pl.rewards.principles import PRINCIPLES
 
 
 @dataclass(frozen=True)
@@ -45,18 +41,6 @@ class ChosenBlock:
     depth: int
     instruction: str
     text: str
-
-
-def parse_principles(reply: str) -> Ratings | None:
-    """Return the seven ratings in a judge's reply, or None.
-
-    Example:
-        >>> parse_principles("{" + ", ".join(f'"Principle{i}": 4' for i in range(1, 8)) + "}").mean
-        4.0
-
-    Source: LongDPO, `reason/inference/value.py` (which reads the requested vectors as 2.5 each) and `refine.py`.
-    """
-    return parse_ratings(reply, PRINCIPLES)
 
 
 def better_principles(chosen: Mapping[str, float], candidate: Mapping[str, float]) -> list[int]:

@@ -15,6 +15,7 @@ from longmab_pl.pairs.stepwise import Step, ends_turn, other_candidates, swapped
 from longmab_pl.prompts.blocks import SUGGESTIONS_FOLLOW
 from longmab_pl.rewards.length import count_words, length_score, length_term
 from longmab_pl.rewards.llm_judge.attempts import attempts
+from longmab_pl.rewards.principles import parse_principles
 from longmab_pl.strategies.stepwise_search.candidates import block_values, distinct_candidates, puct
 from longmab_pl.strategies.stepwise_search.facts import gate, remembered
 from longmab_pl.strategies.stepwise_search.published import state_in_chatml, state_with_suggestions, written_part
@@ -24,7 +25,6 @@ from longmab_pl.strategies.stepwise_search.refinement import (
     better_principles,
     merge_refined,
     needs_refinement,
-    parse_principles,
     pick_suggestions,
     with_suggestions,
 )

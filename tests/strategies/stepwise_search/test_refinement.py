@@ -1,28 +1,15 @@
 from __future__ import annotations
 
-import json
-
 from longmab_pl.prompts.blocks import SUGGESTIONS_FOLLOW
 from longmab_pl.strategies.stepwise_search.refinement import (
-    PRINCIPLES,
     ChosenBlock,
     Suggestion,
     better_principles,
     merge_refined,
     needs_refinement,
-    parse_principles,
     pick_suggestions,
     with_suggestions,
 )
-
-
-def test_the_vectors_that_the_template_asks_for_are_read():
-    reply = json.dumps({name.title(): [0, 0, 0, 0.5, 0.5] for name in PRINCIPLES})
-    assert parse_principles(reply).mean == 4.5
-
-
-def test_a_verdict_without_all_seven_principles_is_none():
-    assert parse_principles('{"Principle1": 5}') is None
 
 
 def test_a_candidate_wins_only_where_both_are_rated():
