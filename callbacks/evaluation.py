@@ -30,6 +30,7 @@ from longmab_pl.evaluation.statistics import PairedTest
 from longmab_pl.evaluation.suite import Picture, Suite, SuiteContext
 from longmab_pl.evaluation.tables import notes
 from longmab_pl.evaluation.task import EvaluationTask
+from longmab_pl.exports import public_name
 from longmab_pl.models.adapter_files import adapter_digest
 from longmab_pl.reporting.console import wide_console
 from longmab_pl.shown import tell
@@ -244,7 +245,13 @@ class Evaluation(Callback):
             )
         # A label for tables; predictions on disk are identified by the adapter's digest.
         label = f"{model_name(policy.model)}, {occasion.when}"
-        return replace(result, model=label, policy=f"{policy.model} + {policy.adapter_digest()}")
+        return replace(
+            result,
+            model=label,
+            policy=f"{policy.model} + {policy.adapter_digest()}",
+            suite=self.suite.name,
+            kind=public_name(type(self.suite)),
+        )
 
     def _against_first(self, run: Path, result: EvaluationResult, folder: Path) -> Mapping[str, PairedTest]:
         """Return the paired tests against the first evaluation, in points of 0..100; none for the first itself."""

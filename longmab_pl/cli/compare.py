@@ -3,60 +3,69 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longmab_pl.cli.arguments import call
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation import results as outcomes
+from longmab_pl.evaluation.lm_eval import write_lm_eval
+from longmab_pl.evaluation.pictures import pictures_of
+from longmab_pl.evaluation.result_files import by_suite, in_order, result_files
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.statistics import PairedTest
 from longmab_pl.evaluation.tables import results_table
 from longmab_pl.reporting.console import LiteralConsole, wide_console
+from longmab_pl.shown import tell
 from longmab_pl.storage.files import atomic_write
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+Tests = dict[str, dict[str, PairedTest]]
 
-def compare(results: list[str], metric: str | None = None, out: str | None = None) -> None:
+
+def compare(
+    results: list[str],
+    metric: str | None = None,
+    out: str | None = None,
+    pictures: str | None = None,
+    lm_eval: str | None = None,
+) -> None:
     """Print evaluations side by side, with confidence intervals and the paired test against the first one.
 
+    Results of several suites get a table each. Of one run's evaluations the earliest is the first.
+
     Args:
-        results: two or more result.json files, or folders that hold one; the first is the baseline.
+        results: result.json files, or folders: of a suite, of an evaluation with several suites
+            (runs/demo/evaluations/*), or of a run. The first is the baseline.
         metric: test this metric. Default: each task's main one.
-        out: also write the tests to this JSON file.
+        out: also write the tests to this JSON file, by suite.
+        pictures: folder for curves by length and heat maps, one file for each suite.
+        lm_eval: folder for result files in lm-evaluation-harness's layout, one for each model.
 
     Raises:
         ConfigError: fewer than two results, or two have no task, metric and record in common.
         DataError: a file is missing or is not an evaluation result.
     """
-    if len(results) < 2:
-        raise ConfigError(f"compare needs at least two results and was given {len(results)}")
-    loaded = _labeled([_result_file(name) for name in results])
-    first, tests = loaded[0], {}
-    for other in loaded[1:]:
-        tests[other.model] = outcomes.compare(first, other, metric=metric)
-    table = results_table(loaded)
-    console = _console(table)
-    console.print(table)
-    for other in loaded[1:]:
-        for task in _asked_differently(first, other):
-            console.print(f"note: {task} was asked with other settings in {other.model}", soft_wrap=True)
-    console.print("difference from the first, points of 0..100, with 95% confidence interval (* leaves out 0):")
-    for name, by_task in tests.items():
-        for task, test in by_task.items():
-            if task != "macro" or len(by_task) > 2:
-                console.print(f"  {name}, {task}: {_in_words(test)}", soft_wrap=True)
+    groups = by_suite(_files(results))
+    tested: dict[str, tuple[str, Tests]] = {}
+    for suite, group in groups.items():
+        loaded = [result for _, result in group]
+        tests = {other.model: outcomes.compare(loaded[0], other, metric=metric) for other in loaded[1:]}
+        tested[suite or "results"] = (loaded[0].model, tests)
+        _show(suite if len(groups) > 1 else "", loaded, tests)
+        if pictures is not None:
+            for picture in pictures_of(loaded, suite):
+                print(f"picture    {picture.save(Path(pictures))}")
     if out is not None:
-        path = Path(out)
-        rows = {name: {task: asdict(test) for task, test in found.items()} for name, found in tests.items()}
-        with atomic_write(path) as file:
-            file.write(json.dumps({"first": first.model, "against": rows}, indent=1) + "\n")
-        console.print(f"tests      {path}", soft_wrap=True)
+        _write_tests(Path(out), tested)
+    if lm_eval is not None:
+        for named in _by_model(groups):
+            print(f"lm-eval    {write_lm_eval(Path(lm_eval), named)}")
 
 
 def run(args: Sequence[str]) -> None:
@@ -73,6 +82,64 @@ def paths_as_list(args: Sequence[str]) -> list[str]:
     return [json.dumps(paths), *rest]
 
 
+def _files(names: Sequence[str]) -> list[Path]:
+    files: list[Path] = []
+    for name in names:
+        found = result_files(name)
+        if not found:
+            tell(f"note: {name} holds no result.json and is left out; an interrupted evaluation has none")
+        files += found
+    if len(files) < 2:
+        there = ", ".join(map(str, files)) or "none"
+        raise ConfigError(f"compare needs at least two results and found {len(files)} ({there}); give more folders")
+    return in_order(files)
+
+
+def _show(suite: str, loaded: Sequence[EvaluationResult], tests: Tests) -> None:
+    first = loaded[0]
+    table = results_table(loaded)
+    if suite:
+        table.title = suite
+    console = _console(table)
+    console.print(table)
+    if len(loaded) < 2:
+        console.print(f"{suite}: only {first.model} has it", soft_wrap=True)
+        return
+    for other in loaded[1:]:
+        for task in _asked_differently(first, other):
+            console.print(f"note: {task} was asked with other settings in {other.model}", soft_wrap=True)
+    scale = "points of 0..100, with 95% confidence interval (* leaves out 0)"
+    console.print(f"difference from {first.model}, {scale}:", soft_wrap=True)
+    for name, by_task in tests.items():
+        for task, test in by_task.items():
+            if task != "macro" or len(by_task) > 2:
+                console.print(f"  {name}, {task}: {_in_words(test)}", soft_wrap=True)
+
+
+def _write_tests(path: Path, tested: Mapping[str, tuple[str, Tests]]) -> None:
+    rows = {
+        suite: {
+            "first": first,
+            "against": {name: {task: asdict(test) for task, test in found.items()} for name, found in tests.items()},
+        }
+        for suite, (first, tests) in tested.items()
+    }
+    with atomic_write(path) as file:
+        file.write(json.dumps(rows, indent=1) + "\n")
+    print(f"tests      {path}")
+
+
+def _by_model(
+    groups: Mapping[str, Sequence[tuple[Path, EvaluationResult]]],
+) -> list[dict[str, EvaluationResult]]:
+    """Return the results by suite, for each model."""
+    found: dict[str, dict[str, EvaluationResult]] = {}
+    for group in groups.values():
+        for file, result in group:
+            found.setdefault(result.model, {})[result.suite or file.resolve().parent.name] = result
+    return list(found.values())
+
+
 def _console(table: Table) -> Console:
     """Return a console on the terminal, or as wide as the table if the output goes to a file."""
     from rich.measure import Measurement
@@ -82,40 +149,6 @@ def _console(table: Table) -> Console:
         return console
     unbounded = LiteralConsole(width=10_000)
     return LiteralConsole(width=max(console.width, Measurement.get(unbounded, unbounded.options, table).maximum))
-
-
-def _result_file(name: str) -> Path:
-    path = Path(name)
-    if not path.is_dir() or (path / "result.json").is_file():
-        return path / "result.json" if path.is_dir() else path
-    of_suites = sorted(path.glob("*/result.json"))
-    if len(of_suites) > 1:
-        names = ", ".join(file.parent.name for file in of_suites)
-        raise ConfigError(f"{path} holds results of several suites ({names}); give the folder of one")
-    return of_suites[0] if of_suites else path / "result.json"
-
-
-def _labeled(files: Sequence[Path]) -> list[EvaluationResult]:
-    """Return the results with unique labels: equal labels get the folder names that differ."""
-    found = [EvaluationResult.load(file) for file in files]
-    labels = [result.model for result in found]
-    if len(set(labels)) == len(labels):
-        return found
-    labels = [f"{label} ({name})" for label, name in zip(labels, _differing_names(files), strict=True)]
-    if len(set(labels)) < len(labels):
-        labels = [f"{result.model} ({file})" for result, file in zip(found, files, strict=True)]
-    if len(set(labels)) < len(labels):
-        raise ConfigError(f"the same result is given twice: {', '.join(map(str, files))}")
-    return [replace(result, model=label) for result, label in zip(found, labels, strict=True)]
-
-
-def _differing_names(files: Sequence[Path]) -> list[str]:
-    """Return the last part of each path that differs between the paths."""
-    reversed_parts = [file.parts[::-1] for file in files]
-    for parts in zip(*reversed_parts, strict=False):
-        if len(set(parts)) > 1:
-            return list(parts)
-    return [file.name for file in files]
 
 
 def _asked_differently(first: EvaluationResult, other: EvaluationResult) -> list[str]:

@@ -17,12 +17,14 @@ from longmab_pl.engines.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.evaluation import runner
 from longmab_pl.evaluation.contamination import find_contamination
+from longmab_pl.evaluation.lm_eval import write_lm_eval
 from longmab_pl.evaluation.model import EvaluatedModel, evaluated_model, evaluation_tokenizer, vllm_engine
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.short_names import list_of_suites
 from longmab_pl.evaluation.suite import Suite, SuiteContext
 from longmab_pl.evaluation.tables import notes
 from longmab_pl.evaluation.task import EvaluationTask
+from longmab_pl.exports import public_name
 from longmab_pl.models.tokenizer import context_limit
 from longmab_pl.reporting.console import wide_console
 from longmab_pl.shown import tell
@@ -41,6 +43,7 @@ def evaluate(
     train: str | None = None,
     out: str | None = None,
     overwrite: bool = False,
+    lm_eval: str | None = None,
     engine: Engine | None = None,
     dtype: str = "auto",
     concurrency: int = 16,
@@ -63,6 +66,7 @@ def evaluate(
         out: folder for predictions and results, a folder for each suite in it; the folder of one of a run's evaluations
             (RUN/evaluations/after-round-2) reuses its predictions. Default: runs/evaluations/, named after the model.
         overwrite: delete predictions in that folder that were made with other settings.
+        lm_eval: folder for a result file in lm-evaluation-harness's layout.
         engine: another engine than vLLM in this process, or vLLM with further settings; the five settings below are
             then not used.
         dtype: dtype of the weights; auto is float32 on CPU, bfloat16 on GPU.
@@ -90,10 +94,17 @@ def evaluate(
     if engine is None:
         engine = vllm_engine(candidate.adapter, dtype, concurrency, max_model_len, kv_cache_gb, gpu_memory_utilization)
     with folder_lock(folder, "an evaluation"), sigterm_interrupts():
-        results = _Evaluator(candidate, engine, tokenizer, folder, overwrite).results(tasks)
+        found = _Evaluator(candidate, engine, tokenizer, folder, overwrite).results(tasks)
+        results = {asked.name: _of_suite(found[asked.name], asked) for asked in suites}
         for asked in suites:
             _save_and_show(asked, results[asked.name], folder / asked.name)
+    if lm_eval is not None:
+        print(f"lm-eval    {write_lm_eval(Path(lm_eval), results)}")
     return results
+
+
+def _of_suite(result: EvaluationResult, suite: Suite) -> EvaluationResult:
+    return replace(result, suite=suite.name, kind=public_name(type(suite)))
 
 
 def _check_names(suites: Sequence[Suite]) -> None:

@@ -100,6 +100,8 @@ class EvaluationResult:
         seconds: wall-clock time, predictions that were already on disk not counted.
         prompt_tokens, cached_tokens, completion_tokens: totals of what was asked in this run (not of what was resumed).
         policy: name of the weights that answered (model and adapter digest), where `model` does not name them.
+        suite: name of the suite, "" where tasks were evaluated without one.
+        kind: public class path of the suite, by which its tables and pictures are chosen.
     """
 
     model: str
@@ -112,6 +114,8 @@ class EvaluationResult:
     completion_tokens: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     policy: str = ""
+    suite: str = ""
+    kind: str = ""
 
     @property
     def score(self) -> float:

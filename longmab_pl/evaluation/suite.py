@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from longmab_pl.evaluation.estimate import Score
+from longmab_pl.evaluation.length_curve import curves_of, draw_length_curves, length_curve
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.tables import results_table
 from longmab_pl.evaluation.task import EvaluationTask
@@ -108,5 +109,8 @@ class Suite(Protocol):
         return [results_table(results)]
 
     def figures(self, results: Sequence[EvaluationResult]) -> list[Picture]:
-        """Return pictures of one or several results side by side; most suites have none."""
-        return []
+        """Return pictures of one or several results side by side: the score by length, where the tasks have lengths."""
+        curves = curves_of(results)
+        if not curves:
+            return []
+        return [Picture("curve", draw_length_curves(curves), {"lengths": length_curve(results[-1])})]

@@ -477,7 +477,7 @@ def test_compare_sets_results_side_by_side(
     for part in ("tiny (base)", "tiny (other)", "tiny + trained", "100.00 [100.0, 100.0]", "+50.00 ("):
         assert part in " ".join(shown.split()), part
     assert "musique was asked with other settings in tiny (other)" in shown
-    tests = json.loads((tmp_path / "tests.json").read_text())
+    tests = json.loads((tmp_path / "tests.json").read_text())["longbench"]
     assert tests["first"] == "tiny (base)"
     (trained,) = (found for name, found in tests["against"].items() if "trained" in name)
     assert trained["macro"]["difference"] == 50.0

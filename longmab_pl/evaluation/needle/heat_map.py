@@ -79,6 +79,17 @@ def needle_map(options: NeedleSettings, result: TaskResult) -> NeedleMap:
     )
 
 
+def map_from_ids(result: TaskResult) -> NeedleMap:
+    """Return a probe's scores by length and depth, without its settings: the ids of the records have them."""
+    names = [name.split("-") for name in [*(item.id for item in result.items), *result.skipped]]
+    options = NeedleSettings(
+        lengths=sorted({int(length) for length, _, _ in names}),
+        depths=sorted({float(depth) for _, depth, _ in names}),
+        needles=1 + max(int(number) for _, _, number in names),
+    )
+    return needle_map(options, result)
+
+
 def needle_table(maps: Mapping[str, NeedleMap]) -> Table:
     """Return a table with a block for each map: depths down, lengths across, means at the margins."""
     from rich.table import Table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -88,4 +88,45 @@ def draw_curves(curves: Mapping[str, Curve], threshold: float) -> Figure:
     axis.set_ylabel("RULER score, %")
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def draw_task_maps(results: Sequence[EvaluationResult]) -> Figure:
+    """Draw heat maps side by side on one scale, 0 to 100: lengths across, tasks down.
+
+    Args:
+        results: at least one.
+
+    Returns:
+        A figure without a window, which needs no closing.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    tasks = list(dict.fromkeys(name for result in results for name in result.tasks))
+    lengths = sorted({length for result in results for length in length_scores(result)})
+    width = len(results) * max(0.75 * len(lengths), 2.4) + 2.6
+    figure = Figure(figsize=(width, 0.36 * len(tasks) + 1.5), layout="constrained")
+    axes = figure.subplots(1, len(results), squeeze=False, sharey=True)[0]
+    for axis, result in zip(axes, results, strict=True):
+        curves = task_curves(result)
+        cells = np.array([[curves.get(task, {}).get(length, np.nan) for length in lengths] for task in tasks], float)
+        image = axis.imshow(cells, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+        for (row, column), value in np.ndenumerate(cells):
+            shown = "–" if np.isnan(value) else f"{value:.0f}"
+            color = "0.45" if np.isnan(value) else "black" if value > 60 else "white"
+            axis.text(column, row, shown, ha="center", va="center", color=color, fontsize=9)
+        axis.set_title(result.model, fontsize=10, loc="left", fontweight="bold")
+        axis.set_facecolor("0.93")
+        axis.set_xticks(range(len(lengths)), [f"{length:,}" for length in lengths])
+        axis.set_yticks(range(len(tasks)), tasks)
+        axis.set_xticks(np.arange(-0.5, len(lengths)), minor=True)
+        axis.set_yticks(np.arange(-0.5, len(tasks)), minor=True)
+        axis.grid(which="minor", color="white", linewidth=2)
+        axis.tick_params(which="both", length=0)
+        axis.spines[:].set_visible(False)
+        axis.set_xlabel("tokens of prompt and answer")
+    bar = figure.colorbar(image, ax=axes, fraction=0.05, aspect=22, pad=0.02)
+    bar.set_label("score, %")
+    bar.outline.set_visible(False)
     return figure

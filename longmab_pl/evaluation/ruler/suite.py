@@ -10,7 +10,7 @@ from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.estimate import Score
 from longmab_pl.evaluation.results import EvaluationResult
-from longmab_pl.evaluation.ruler.curve import curve_table, draw_curves, length_scores
+from longmab_pl.evaluation.ruler.curve import curve_table, draw_curves, draw_task_maps, length_scores
 from longmab_pl.evaluation.ruler.example import Example
 from longmab_pl.evaluation.ruler.question_files import hotpot_file, shipped_questions, squad_file
 from longmab_pl.evaluation.ruler.scoring import THRESHOLD, effective_length, weighted_averages
@@ -33,7 +33,7 @@ class RULERSuite(Suite):
     A score is the share of references that the answer contains (QA: whether it contains any). Scores of the suite:
     `score` (mean over tasks and lengths), `length-<tokens>` (mean over tasks), `effective` (the largest length above
     `threshold`; 0 if none), `average_increasing` and `average_decreasing` (weighted by the rank of the length). The
-    picture `curve` is the score by length.
+    pictures are `curve`, the score by length, and `tasks`, a heat map by task and length.
 
     Args:
         lengths: tokens of prompt and answer; those that the model does not take are reported and left out.
@@ -131,7 +131,10 @@ class RULERSuite(Suite):
     def figures(self, results: Sequence[EvaluationResult]) -> list[Picture]:
         curves = {result.model: length_scores(result) for result in results}
         numbers = {"lengths": {str(length): score for length, score in length_scores(results[-1]).items()}}
-        return [Picture("curve", draw_curves(curves, self.threshold), numbers)]
+        return [
+            Picture("curve", draw_curves(curves, self.threshold), numbers),
+            Picture("tasks", draw_task_maps(results)),
+        ]
 
     def _material(self) -> Material:
         questions = {}
