@@ -38,7 +38,8 @@ class LongBenchSuite(Suite):
         ConfigError: a setting is out of range.
 
     Example:
-        >>> evaluation = Evaluation(LongBenchSuite("LongBench/data", tasks=["musique"], limit=50), keep_best="best_adapter")
+        >>> suite = LongBenchSuite("LongBench/data", tasks=["musique"], limit=50)
+        >>> evaluation = Evaluation(suite, keep_best="best_adapter")
     """
 
     def __init__(

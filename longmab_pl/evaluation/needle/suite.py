@@ -33,7 +33,8 @@ class NeedleSuite(Suite):
         name: name in metrics, task and the folder of the predictions.
 
     Example:
-        >>> evaluation = Evaluation(NeedleSuite(NeedleSettings(lengths=[1024, 8192])), EvaluationSchedule(every_n_rounds=None))
+        >>> suite = NeedleSuite(NeedleSettings(lengths=[1024, 8192]))
+        >>> evaluation = Evaluation(suite, EvaluationSchedule(every_n_rounds=None))
     """
 
     def __init__(
