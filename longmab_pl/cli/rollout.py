@@ -17,7 +17,9 @@ from longmab_pl.errors import ConfigError
 from longmab_pl.models.adapter_files import fitting_adapter
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.reporting.console import wide_console
+from longmab_pl.reporting.cost_table import budget_lines, cost_table
 from longmab_pl.reporting.run_report import statistics_table
+from longmab_pl.rollout.dry_run import RECORDS
 from longmab_pl.rollout.repair import is_whole
 from longmab_pl.sigterm import sigterm_interrupts
 
@@ -72,6 +74,34 @@ def roll_out_round(
     return store.folder
 
 
+def show_expected_costs(data: RolloutDataModule, model: str, *, number: int = 1) -> None:
+    """Print how many calls and tokens a round will take, by engine and purpose, without asking or loading a model.
+
+    Args:
+        data: the settings of the rollout.
+        model: the base model, as in `DPOModule`.
+        number: number of the round, from 1.
+
+    Raises:
+        ConfigError, DataError: the settings or the records cannot be used.
+    """
+    at_least("--round", number, 1, "rounds are counted from 1")
+    session = data.session
+    session.load(model)
+    costs = session.expected_costs(number - 1)
+    records, _ = session.plan.records_of(session.records, number - 1, session.selection.per_round)
+    console = wide_console()
+    console.print(cost_table(costs, len(records), f"round {number}, about: {len(records):,} records"))
+    console.print(
+        f"From {min(len(records), RECORDS)} records with placeholder answers, half as long as allowed. Early stopping "
+        "and answers that are known already take less, replies without a verdict more.",
+        soft_wrap=True,
+    )
+    budgets = {name: other.budget for name, other in session.others.items() if other.budget is not None}
+    for line in budget_lines(costs, budgets):
+        console.print(line, soft_wrap=True)
+
+
 def run(args: Sequence[str]) -> None:
     """Run the command."""
     quiet_lightning()
@@ -82,6 +112,9 @@ def run(args: Sequence[str]) -> None:
     if not isinstance(data, RolloutDataModule):
         raise ConfigError(f"data is a {type(data).__name__}; a rollout needs longmab_pl.RolloutDataModule")
     folder = Path(config.trainer.default_root_dir)
+    if config.dry_run:
+        show_expected_costs(data, cli.model.model, number=config.round)
+        return
     try:
         print(roll_out_round(data, cli.model.model, folder, adapter=config.adapter, number=config.round))
     except KeyboardInterrupt:
@@ -92,6 +125,9 @@ def run(args: Sequence[str]) -> None:
 def _add_arguments(parser: LightningArgumentParser) -> None:
     parser.add_argument(
         "--adapter", type=str | None, default=None, help="PEFT folder to answer with (default: the base model)"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print how many calls and tokens the round will take, and ask nothing"
     )
     parser.add_argument(
         "--round", type=int, default=1, help="which round, from 1: decides its records and seeds (default: 1)"

@@ -32,6 +32,8 @@ class BestWorst:
             middle to the tokens left after 32 for the template, the question and the answer.
         by: name of the reward whose values are compared; null: the first of the run.
         min_margin: minimum difference of the two values; 0 only requires that they differ (the paper).
+        min_scored: minimum number of scored responses; a record with fewer is counted in the round's metrics as
+            `pairs/skipped_few_scored` (LongReward: 5).
         pairs_per_record: maximum number of pairs per record. They share one prompt, which training computes once.
         max_length_ratio: maximum ratio of the longer answer's tokens to the shorter's; null: no limit.
         max_length_difference: maximum difference of the answers' lengths, in tokens; null: no limit.
@@ -44,6 +46,7 @@ class BestWorst:
     max_prompt_length: int = 8192
     by: str | None = None
     min_margin: float = 0.0
+    min_scored: int = 2
     pairs_per_record: int = 1
     max_length_ratio: float | None = None
     max_length_difference: int | None = None
@@ -53,6 +56,7 @@ class BestWorst:
     def __post_init__(self) -> None:
         at_least("pairs.max_prompt_length", self.max_prompt_length, 64, "a prompt needs at least 64 tokens")
         between("pairs.min_margin", self.min_margin, 0, 1, "rewards lie in 0..1")
+        at_least("pairs.min_scored", self.min_scored, 2, "a pair needs two")
         at_least("pairs.pairs_per_record", self.pairs_per_record, 1)
         at_least(
             "pairs.max_length_ratio",
@@ -70,6 +74,10 @@ class BestWorst:
     def pairs(self, record: QARecord, rollout: RecordRollout, context: PairContext) -> list[PreferencePair]:
         responses = rollout.responses
         values = compared_values(responses, self.by, context.primary)
+        if sum(value is not None for value in values) < self.min_scored:
+            if self.min_scored > 2:
+                context.skip("few_scored")
+            return []
         lengths = [context.count(r.text) for r in responses] if self.controls_length else [0] * len(responses)
         indices = choose_pairs(
             [r.text for r in responses], values, lengths, self, derive_seed(context.seed, record.id, "pair")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from longmab_pl.rewards.gold_agreement import GoldAgreement
     from longmab_pl.rewards.length import RequiredLength
     from longmab_pl.rewards.llm_judge.reward import LLMJudge
+    from longmab_pl.rewards.weighted_sum import Weighted, WeightedSum
     from longmab_pl.rewards.writing_quality import WritingQuality
 
 HOMES = {
@@ -24,6 +25,8 @@ HOMES = {
     "Reward": "longmab_pl.rewards.base",
     "RewardContext": "longmab_pl.rewards.base",
     "Score": "longmab_pl.rewards.base",
+    "Weighted": "longmab_pl.rewards.weighted_sum",
+    "WeightedSum": "longmab_pl.rewards.weighted_sum",
     "WritingQuality": "longmab_pl.rewards.writing_quality",
 }
 
@@ -36,6 +39,8 @@ __all__ = [
     "Reward",
     "RewardContext",
     "Score",
+    "Weighted",
+    "WeightedSum",
     "WritingQuality",
 ]
 

@@ -12,7 +12,7 @@ from longmab_pl.checks import at_least
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.adapter_turns import AdapterView
-from longmab_pl.engines.addressee import ChatFormat
+from longmab_pl.engines.addressee import Addressee, ChatFormat
 from longmab_pl.engines.protocol import POLICY, Engine
 from longmab_pl.errors import ConfigError
 from longmab_pl.models.hub import resolve_model
@@ -20,10 +20,14 @@ from longmab_pl.models.tokenizer import context_limit, load_tokenizer
 from longmab_pl.pairs.types import PairFormat
 from longmab_pl.prompts import encoding
 from longmab_pl.rollout.account import EngineAccount, EngineBudget
+from longmab_pl.rollout.dry_run import ExpectedCost, expected_costs
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder, refuse_older_rounds
 from longmab_pl.shown import tell
 from longmab_pl.storage.fingerprint import digest
+
+NO_LIMIT = 10**9
+"""Length limit of a model whose config does not give one, in tokens."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,22 @@ class RolloutSession:
         engine = other.engine or self.engine
         found: dict[str, Any] = {"model": other.model or model, "weight_format": engine.weight_format}
         return found | ({"template_arguments": other.template_arguments} if other.template_arguments else {})
+
+    def expected_costs(self, number: int) -> list[ExpectedCost]:
+        """Return the expected cost of a round by engine and purpose; no engine is started. Call `load` first.
+
+        Args:
+            number: number of the round, from 0.
+        """
+        records, _ = self.plan.records_of(self.records, number, self.selection.per_round)
+        policy = ChatFormat(self.tokenizer, self.plan.prompt_format.template_arguments)
+        limit = self.engine.max_model_len or self.context_limit or NO_LIMIT
+        addressees = {POLICY: Addressee(policy, limit, self.engine.structured_output)}
+        for name, chat in self.chats.items():
+            engine, model = self.others[name].engine or self.engine, self.others[name].model
+            longest = self.context_limit if model is None else context_limit(resolve_model(model))
+            addressees[name] = Addressee(chat, engine.max_model_len or longest or NO_LIMIT)
+        return expected_costs(self.plan, records, self.tokenizer, addressees, self.plan.round_seed(number))
 
     def roll_out(self, making: Round, title: str, *, adapter: Path | None) -> None:
         """Roll out a round with the policy's engine, which is started, awake and has the policy's adapter.

@@ -194,3 +194,20 @@ def test_rule_is_checked(wrong):
 def test_a_score_that_no_response_has_is_refused(byte_tokenizer):
     with pytest.raises(ConfigError, match="by is 'judge'; the responses are scored by: answer_match"):
         build(byte_tokenizer, "Answer: Ombra", "Answer: no", by="judge")
+
+
+def test_too_few_scored_responses_make_no_pair_and_are_counted(byte_tokenizer):
+    skipped: list[str] = []
+    context = PairContext(byte_tokenizer, DirectAnswer(), "judge", 0, 0, skipped.append)
+
+    def made(scored: int) -> int:
+        responses = tuple(
+            Response(f"answer {i}", True, 0, scores={"judge": Score(i / 10, excluded=None if i < scored else "none")})
+            for i in range(10)
+        )
+        return len(BestWorst(min_scored=5).pairs(RECORD, RecordRollout("q1", "ok", responses), context))
+
+    assert [made(scored) for scored in (4, 5, 10)] == [0, 1, 1]
+    assert skipped == ["few_scored"]
+    with pytest.raises(ConfigError, match=r"pairs\.min_scored is 1"):
+        BestWorst(min_scored=1)
