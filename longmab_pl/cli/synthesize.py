@@ -16,7 +16,9 @@ from longmab_pl.models.tokenizer import load_tokenizer
 from longmab_pl.prompts import encoding
 
 
-def synthesize(folder: str, train: int = 240, eval: int = 100, passages: int = 6, seed: int = 0) -> None:
+def synthesize(
+    folder: str, train: int = 240, eval: int = 100, passages: int = 6, seed: int = 0, two_hop: float = 0.25
+) -> None:
     """Write a synthetic multi-passage QA set (train.jsonl, eval.jsonl) whose answers are in invented documents.
 
     With `--from FILE`, write records with long contexts from multi-hop questions instead; its options:
@@ -28,8 +30,10 @@ def synthesize(folder: str, train: int = 240, eval: int = 100, passages: int = 6
         eval: number of evaluation records (no entity of theirs occurs in training).
         passages: passages per context; about 50 tokens each, so 300 make 15k tokens.
         seed: the same seed gives the same files.
+        two_hop: share of questions that need two passages, one of which names the subject of the other; 1 makes a
+            multi-hop set.
     """
-    for path in write_dataset(Path(folder), seed=seed, n_train=train, n_eval=eval, passages=passages):
+    for path in write_dataset(Path(folder), seed, train, eval, passages, two_hop):
         print(path)
 
 

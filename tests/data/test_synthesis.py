@@ -32,6 +32,14 @@ def test_the_shipped_files_are_what_the_generator_makes(split: str, made: Synthe
     assert shipped.stat().st_size < 600_000
 
 
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_the_shipped_multi_hop_files_are_what_the_generator_makes(split: str, tmp_path: Path) -> None:
+    made = synthesize(seed=12, n_train=96, n_eval=48, two_hop=1.0)
+    path = write_records(getattr(made, split), tmp_path / "made.jsonl")
+    assert path.read_bytes() == shipped_path(f"multihop_{split}").read_bytes()
+    assert all(record.hops == 2 for record in getattr(made, split))
+
+
 def test_counts_and_hops(made: SyntheticSet) -> None:
     assert (len(made.train), len(made.eval)) == (240, 100)
     assert Counter(record.hops for record in made.train) == {1: 180, 2: 60}
