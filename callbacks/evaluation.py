@@ -243,6 +243,7 @@ class Evaluation(Callback):
                 overwrite=True,
                 desc=f"evaluation {occasion.when}",
             )
+        result = self.suite.rated(result, self.tasks, folder)
         # A label for tables; predictions on disk are identified by the adapter's digest.
         label = f"{model_name(policy.model)}, {occasion.when}"
         return replace(

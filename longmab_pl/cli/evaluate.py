@@ -95,8 +95,10 @@ def evaluate(
         engine = vllm_engine(candidate.adapter, dtype, concurrency, max_model_len, kv_cache_gb, gpu_memory_utilization)
     with folder_lock(folder, "an evaluation"), sigterm_interrupts():
         found = _Evaluator(candidate, engine, tokenizer, folder, overwrite).results(tasks)
-        results = {asked.name: _of_suite(found[asked.name], asked) for asked in suites}
+        results = {}
         for asked in suites:
+            rated = asked.rated(found[asked.name], tasks[asked.name], folder / asked.name)
+            results[asked.name] = _of_suite(rated, asked)
             _save_and_show(asked, results[asked.name], folder / asked.name)
     if lm_eval is not None:
         print(f"lm-eval    {write_lm_eval(Path(lm_eval), results)}")

@@ -19,7 +19,7 @@ FIELDS = ("id", "question", "answers", "context")
 
 _NAMES = {
     "id": ("id", "_id"),
-    "question": ("input", "question"),
+    "question": ("input", "question", "query"),
     "answers": ("answer", "answers", "answer_aliases"),
     "context": ("context", "contexts", "paragraphs", "passages", "documents", "ctxs"),
 }

@@ -54,6 +54,7 @@ class PreferenceDataModule(PairDataModule):
             `{question: ask, chosen: good, rejected: bad}`.
         template_arguments: further variables of the chat template, such as `{enable_thinking: false}`; None: those of
             `prompt_format`.
+        split: split of a folder or a data set whose name does not include it, for `train` and `val`.
         seed: seed of the order and of the held-out share.
     """
 
@@ -74,6 +75,7 @@ class PreferenceDataModule(PairDataModule):
         prompt_format: PromptFormat | None = None,
         columns: dict[str, str] | None = None,
         template_arguments: dict[str, Any] | None = None,
+        split: str = "train",
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, val_fraction, seed, max_tokens_per_batch)
@@ -91,6 +93,7 @@ class PreferenceDataModule(PairDataModule):
         self.engine = engine
         self._prompt_format = prompt_format or ReasonThenAnswer()
         self.columns = check_columns(columns)
+        self.split = split
         self.template_arguments = (
             self.prompt_format.template_arguments if template_arguments is None else template_arguments
         )
@@ -194,7 +197,7 @@ class PreferenceDataModule(PairDataModule):
         bad: list[BadRecord] = []
 
         def well_formed() -> Iterator[PreferencePair]:
-            for row in read_preferences(source, columns=self.columns):
+            for row in read_preferences(source, self.split, self.columns):
                 if isinstance(row, BadRecord):
                     bad.append(row)
                 else:

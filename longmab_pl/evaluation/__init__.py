@@ -12,9 +12,13 @@ if TYPE_CHECKING:
     from longmab_pl.evaluation.estimate import Score
     from longmab_pl.evaluation.infinitebench.all_tasks import InfiniteBenchTasksSuite
     from longmab_pl.evaluation.infinitebench.suite import InfiniteBenchSuite
+    from longmab_pl.evaluation.judge import Judge
+    from longmab_pl.evaluation.longbench.judged_suite import JudgedLongBenchSuite
     from longmab_pl.evaluation.longbench.metrics import score
+    from longmab_pl.evaluation.longbench.subem_suite import SubEMSuite
     from longmab_pl.evaluation.longbench.suite import LongBenchSuite
     from longmab_pl.evaluation.longbench.task import LongBenchTask, longbench_tasks
+    from longmab_pl.evaluation.longbench_chat_suite import LongBenchChatSuite
     from longmab_pl.evaluation.longbench_pro.suite import LongBenchProSuite
     from longmab_pl.evaluation.longbench_v2.suite import LongBenchV2Suite
     from longmab_pl.evaluation.mrcr.suite import MRCRSuite
@@ -34,6 +38,9 @@ HOMES = {
     "EvaluationResult": "longmab_pl.evaluation.results",
     "InfiniteBenchSuite": "longmab_pl.evaluation.infinitebench.suite",
     "InfiniteBenchTasksSuite": "longmab_pl.evaluation.infinitebench.all_tasks",
+    "Judge": "longmab_pl.evaluation.judge",
+    "JudgedLongBenchSuite": "longmab_pl.evaluation.longbench.judged_suite",
+    "LongBenchChatSuite": "longmab_pl.evaluation.longbench_chat_suite",
     "LongBenchProSuite": "longmab_pl.evaluation.longbench_pro.suite",
     "LongBenchSuite": "longmab_pl.evaluation.longbench.suite",
     "LongBenchTask": "longmab_pl.evaluation.longbench.task",
@@ -49,6 +56,7 @@ HOMES = {
     "QATask": "longmab_pl.evaluation.qa",
     "RULERSuite": "longmab_pl.evaluation.ruler.suite",
     "Score": "longmab_pl.evaluation.estimate",
+    "SubEMSuite": "longmab_pl.evaluation.longbench.subem_suite",
     "Suite": "longmab_pl.evaluation.suite",
     "SuiteContext": "longmab_pl.evaluation.suite",
     "TaskResult": "longmab_pl.evaluation.results",
@@ -66,6 +74,9 @@ __all__ = [
     "EvaluationResult",
     "InfiniteBenchSuite",
     "InfiniteBenchTasksSuite",
+    "Judge",
+    "JudgedLongBenchSuite",
+    "LongBenchChatSuite",
     "LongBenchProSuite",
     "LongBenchSuite",
     "LongBenchTask",
@@ -81,6 +92,7 @@ __all__ = [
     "QATask",
     "RULERSuite",
     "Score",
+    "SubEMSuite",
     "Suite",
     "SuiteContext",
     "TaskResult",

@@ -48,15 +48,15 @@ class Row:
         return value
 
 
-def json_rows(path: str | Path, wanted: str) -> list[Row]:
-    """Return the rows of a `.json` list or a `.jsonl` file.
+def json_file(path: str | Path, wanted: str) -> Any:
+    """Return what a `.json` file holds, or the list of a `.jsonl` file's lines.
 
     Args:
         path: the file.
         wanted: the expected file and its source, for errors.
 
     Raises:
-        DataError: it cannot be read, or is not a list of objects.
+        DataError: it cannot be read.
     """
     path = Path(path)
     try:
@@ -66,9 +66,15 @@ def json_rows(path: str | Path, wanted: str) -> list[Row]:
     try:
         # Not splitlines(): texts hold characters (U+2028, ...) that it takes for line ends.
         lines = [line for line in text.split("\n") if line.strip()]
-        rows = [json.loads(line) for line in lines] if path.suffix == ".jsonl" else json.loads(text)
+        return [json.loads(line) for line in lines] if path.suffix == ".jsonl" else json.loads(text)
     except ValueError as error:
         raise DataError(f"{path} is not JSON ({error}); it must be {wanted}") from error
+
+
+def json_rows(path: str | Path, wanted: str) -> list[Row]:
+    """Return the rows of a `.json` list or a `.jsonl` file. Arguments and errors as for `json_file`; every row must be
+    an object."""
+    rows = json_file(path, wanted)
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path} is not a list of objects; it must be {wanted}")
     return [Row(row, f"{path}, row {number}") for number, row in enumerate(rows, 1)]

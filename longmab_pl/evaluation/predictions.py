@@ -10,7 +10,7 @@ from typing import Any
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import ConfigError
-from longmab_pl.storage.append_log import AppendLog, LogKind, Row
+from longmab_pl.storage.append_log import AppendLog, LogKind, Row, read_rows
 from longmab_pl.storage.checked_json import read_checked_json, write_checked_json
 from longmab_pl.storage.files import atomic_write_binary
 
@@ -137,6 +137,13 @@ class PredictionFile:
             steps=tuple(row.get("steps", ())),
         )
         self.finished[prediction.id, prediction.digest] = prediction
+
+
+def predicted_texts(folder: Path, task: str) -> dict[tuple[str, str], str]:
+    """Return the text of every prediction of a task on disk, by record id and `record_digest`."""
+    path = folder / f"{task}.jsonl"
+    rows = read_rows(path) if path.exists() else ()
+    return {(row["id"], row["digest"]): row["pred"] for _, _, row in rows if row is not None}
 
 
 def changed_settings(folder: Path, task: str, settings: dict[str, Any]) -> list[str] | None:

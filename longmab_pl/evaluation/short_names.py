@@ -75,6 +75,17 @@ SHORT_NAMES = {
         ShortName(
             "needle", _HOME + "NeedleSuite", "a fact at every depth of a text; --lengths 1k,4k,16k", sample="needles"
         ),
+        ShortName(
+            "longbench_judge",
+            _HOME + "JudgedLongBenchSuite",
+            "12 tasks of LongBench rated by a judge; --data FOLDER --judge.model NAME",
+        ),
+        ShortName(
+            "longbench_chat",
+            _HOME + "LongBenchChatSuite",
+            "LongBench-Chat; --cases test_cases.json --examples few_shots.json --judge.model NAME",
+        ),
+        ShortName("subem", _HOME + "SubEMSuite", "SeaLong's five tasks of LongBench, SubEM; --data FOLDER"),
         ShortName("mrcr", _HOME + "MRCRSuite", "OpenAI MRCR: one of several equal answers of a chat; --data FOLDER"),
         ShortName(
             "nolima",

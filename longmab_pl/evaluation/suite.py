@@ -99,6 +99,21 @@ class Suite(Protocol):
             DataError: there is no such data, or no usable record in it.
         """
 
+    def rated(self, result: EvaluationResult, tasks: Sequence[EvaluationTask], folder: Path) -> EvaluationResult:
+        """Return the result with the scores of a judge, for suites that have one; others return it unchanged.
+
+        It is called when the evaluated model's engine is closed or asleep.
+
+        Args:
+            result: the result of asking the tasks.
+            tasks: the tasks.
+            folder: folder of the predictions, also for the judge's replies.
+
+        Raises:
+            EngineError: the judge failed; what it has said is on disk.
+        """
+        return result
+
     def scores(self, result: EvaluationResult) -> dict[str, Score]:
         """Return the scores of the suite as a whole: the mean of the tasks' main metrics, and each metric's mean."""
         macro = {f"macro/{key}": Score(mean, *result.macro_intervals[key]) for key, mean in result.macro.items()}

@@ -65,7 +65,7 @@ def notes(result: EvaluationResult) -> list[str]:
             "without a readable answer": task.format_failures,
             "responses cut off at the token limit": task.truncated_responses,
             "prompts cut in the middle": task.cut_prompts,
-            "not asked": len(task.skipped),
+            "not scored": len(task.skipped),
         }
         found = [f"{number} {what}" for what, number in counts.items() if number]
         if found:

@@ -1,4 +1,4 @@
-"""Column names of preference data: TRL, Orca, Alpaca, UltraFeedback, ShareGPT, Argilla.
+"""Column names of preference data: TRL, Orca, Alpaca, UltraFeedback, ShareGPT, Argilla, LongReward.
 
 A layout renames columns to those of `longmab_pl.pairs.readers`; it does not interpret texts.
 """
@@ -33,8 +33,8 @@ the user's message."""
 # Other names of these columns, in the order in which they are tried.
 _ALIASES = {
     "question": ("question", "query", "instruction"),
-    "chosen": ("chosen", "chosen_response", "response_chosen", "response_j"),
-    "rejected": ("rejected", "rejected_response", "response_rejected", "response_k"),
+    "chosen": ("chosen", "chosen_response", "response_chosen", "response_j", "win_response"),
+    "rejected": ("rejected", "rejected_response", "response_rejected", "response_k", "lose_response"),
     "system": ("system", "system_prompt"),
     "chosen_reward": (
         "chosen_reward",
@@ -135,6 +135,7 @@ def canonical(row: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[dict[
             found[side] = [_sharegpt(turn, f"{side}[{i}]") for i, turn in enumerate(found[side])]
     if not columns and "prompt" not in found:
         _input(present, found, read)
+        _context(present, found, read)
     read |= {name for name in ("system", "question") if name in present and present[name] == ""}
     return found, read
 
@@ -151,6 +152,14 @@ def _input(present: Mapping[str, Any], found: dict[str, Any], read: set[str]) ->
     elif isinstance(question, str) and "instruction" in read:
         found["question"] = f"{question}\n\n{text}" if text.strip() else question
         read.add("input")
+
+
+def _context(present: Mapping[str, Any], found: dict[str, Any], read: set[str]) -> None:
+    """Put the `context` column of LongReward's rows before the question, with a blank line between."""
+    text, question = present.get("context"), found.get("question")
+    if "win_response" in read and isinstance(text, str) and isinstance(question, str):
+        found["question"] = f"{text}\n\n{question}" if text.strip() else question
+        read.add("context")
 
 
 def _ultrafeedback(completions: Any, found: dict[str, Any]) -> None:

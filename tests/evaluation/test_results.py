@@ -143,7 +143,7 @@ def test_notes_say_what_a_reader_must_know() -> None:
     )
     lines = notes(EvaluationResult("m", {"t": task}, *macro_average({"t": task})))
     assert lines == [
-        "m, t (2 scored): 2 without a readable answer, 2 responses cut off at the token limit, 1 not asked",
+        "m, t (2 scored): 2 without a readable answer, 2 responses cut off at the token limit, 1 not scored",
         "  record '9' is long",
     ]
     assert notes(result(a=[1.0])) == []

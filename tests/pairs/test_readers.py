@@ -155,6 +155,7 @@ def test_a_file_that_is_not_there(tmp_path):
     ("row", "prompt"),
     [
         ({"instruction": "Sum.", "input": "1 2", "chosen": "a", "rejected": "b"}, (user("Sum.\n\n1 2"),)),
+        ({"context": "D", "query": "Q", "win_response": "a", "lose_response": "b", "idx": "3"}, (user("D\n\nQ"),)),
         ({"system": "Be brief.", "query": "Q", "chosen": "a", "rejected": "b"}, (SYSTEM, user("Q"))),
         ({"system": "Be brief.", "prompt": "Q", "chosen": "a", "rejected": "b"}, (SYSTEM, user("Q"))),
         ({"system": "", "input": "Q", "chosen": "a", "rejected": "b"}, (user("Q"),)),
