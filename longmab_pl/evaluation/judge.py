@@ -59,7 +59,7 @@ class Judge:
         ConfigError: no attempt.
 
     Example:
-        >>> Judge("Qwen/Qwen2.5-7B-Instruct", ServerEngine(servers=["http://127.0.0.1:8001"]))
+        >>> judge = Judge("Qwen/Qwen2.5-7B-Instruct", ServerEngine(servers=["http://127.0.0.1:8001"]))
     """
 
     model: str

@@ -62,7 +62,7 @@ class LongBenchChatSuite(Suite):
         ConfigError: a setting is out of range.
 
     Example:
-        >>> LongBenchChatSuite("test_cases.json", "few_shots.json", Judge("Qwen/Qwen2.5-72B-Instruct"))
+        >>> suite = LongBenchChatSuite("test_cases.json", "few_shots.json", Judge("Qwen/Qwen2.5-72B-Instruct"))
 
     Source: LongReward (arXiv:2410.21252), `evaluation/LongBench_Chat`; LongAlign (arXiv:2401.18058), section 3.3.
     """

@@ -56,7 +56,9 @@ class JudgedLongBenchSuite(Suite):
         ConfigError: a setting is out of range.
 
     Example:
-        >>> JudgedLongBenchSuite("LongBench/data", Judge("Qwen/Qwen2.5-7B-Instruct"), tasks=["musique"], limit=50)
+        >>> suite = JudgedLongBenchSuite("LongBench/data", Judge("Qwen/Qwen2.5-7B-Instruct"), limit=50)
+        >>> suite.name
+        'longbench_judge'
 
     Source: LongReward (arXiv:2410.21252), section 4.1, and `evaluation/LongBench`.
     """

@@ -55,7 +55,7 @@ class SubEMSuite(Suite):
         ConfigError: a setting is out of range.
 
     Example:
-        >>> Evaluation(SubEMSuite("THUDM/LongBench", limit=50))
+        >>> callback = Evaluation(SubEMSuite("THUDM/LongBench", limit=50))
 
     Source: SeaLong (arXiv:2411.08147), section 4, and `eval_longbench_qa.py`.
     """
