@@ -91,6 +91,7 @@ class Evaluation(Callback):
 
     Attributes:
         history: the rows of every evaluation so far (`longmab_pl.evaluation.EvaluationEntry`).
+        seconds: time of this process's evaluations.
 
     Example:
         >>> evaluation = Evaluation(QASuite(limit=64), EvaluationSchedule(every_n_rounds=2), keep_best="best_adapter")
@@ -103,6 +104,7 @@ class Evaluation(Callback):
         self.when = when
         self.keep_best = keep_best
         self.history: list[EvaluationEntry] = []
+        self.seconds = 0.0
         self.tasks: Sequence[EvaluationTask] = ()
         self._asked = ""
 
@@ -219,6 +221,7 @@ class Evaluation(Callback):
         data, run = rounds_of(trainer), Path(trainer.default_root_dir)
         folder = run / "evaluations" / name / self.suite.name
         result = self._result(data, occasion, folder)
+        self.seconds += result.seconds
         result.save(folder / "result.json")
         tests = self._against_first(run, result, folder)
         rows = entries_of(self.suite, result, occasion, folder.relative_to(run).as_posix(), tests)

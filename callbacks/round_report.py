@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from longmab_pl.callbacks.trainer import callbacks_of
 from longmab_pl.datamodules.base import rounds_of
 from longmab_pl.reporting.console import wide_console
 from longmab_pl.reporting.figures import draw
+from longmab_pl.reporting.run_record import RoundCost, RunRecord
 from longmab_pl.reporting.run_report import RunReport, evaluations_table, round_table
 from longmab_pl.rollout.round_folder import ROUNDS
 
@@ -33,6 +36,10 @@ class RoundReport(Callback):
         self.rows: list[dict[str, Any]] = []
         self._sums: dict[str, float] = {}
         self._batches = 0
+        self._record = RunRecord()
+        self._seen = RoundCost()  # this process's seconds that the record holds already
+        self._training = 0.0  # this process's seconds of training
+        self._began = self._evaluated = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "sums": self._sums, "batches": self._batches}
@@ -42,7 +49,19 @@ class RoundReport(Callback):
         self._sums = state_dict["sums"]
         self._batches = state_dict["batches"]
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and trainer.ckpt_path is not None:
+            self._record = RunRecord.load(Path(trainer.default_root_dir))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.rows:
+            self._write_record(trainer, 0, rollout=False)
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        self._began, self._evaluated = time.monotonic(), _evaluation_seconds(trainer)
+
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        self._training += time.monotonic() - self._began - (_evaluation_seconds(trainer) - self._evaluated)
         self._batches += 1
         for name in WATCHED:
             if name in trainer.callback_metrics:
@@ -82,4 +101,26 @@ class RoundReport(Callback):
         report = RunReport(self.rows, sorted(evaluations, key=lambda entry: (entry.step, entry.round)))
         if trainer.is_global_zero:
             report.save(Path(trainer.default_root_dir))
+            self._write_record(trainer, self.rows[-1]["round"] if self.rows else 0)
         return report
+
+    def _write_record(self, trainer: Trainer, number: int, rollout: bool = True) -> None:
+        """Add the seconds since the last call to a round's, and write `run.json`."""
+        if not trainer.is_global_zero:
+            return
+        data, seen = rounds_of(trainer), self._seen
+        # The first round is rolled out before training starts, and belongs to round 1 nevertheless.
+        now = RoundCost(
+            data.rollout_seconds if rollout else seen.rollout, self._training, _evaluation_seconds(trainer)
+        )
+        spent = RoundCost(now.rollout - seen.rollout, now.training - seen.training, now.evaluation - seen.evaluation)
+        self._seen = now
+        seeds = {"data.seed": data.seed}
+        if (seed := os.environ.get("PL_GLOBAL_SEED")) is not None:  # set by Lightning's seed_everything
+            seeds["seed_everything"] = int(seed)
+        self._record = self._record.spent(number, spent).of_this_process(seeds)
+        self._record.save(Path(trainer.default_root_dir))
+
+
+def _evaluation_seconds(trainer: Trainer) -> float:
+    return sum(callback.seconds for callback in callbacks_of(trainer, Evaluation))

@@ -45,12 +45,14 @@ class PairDataModule(LightningDataModule, ABC):
         rounds: number of rounds in a run.
         epochs_per_round: passes over the pairs of a round.
         records: records of the rollouts; empty if the pairs come from a file.
+        rollout_seconds: time that this process has spent on rollouts.
     """
 
     epochs_setting = "data.rounds x data.epochs_per_round"
     rounds: int
     epochs_per_round: int
     records: Sequence[QARecord] = ()
+    rollout_seconds: float = 0.0
 
     def __init__(
         self, batch_size: int, val_fraction: float, seed: int, max_tokens_per_batch: int | None = None

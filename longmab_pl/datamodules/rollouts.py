@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -282,12 +283,13 @@ class RolloutDataModule(PairDataModule):
 
     def _make(self, making: Round) -> None:
         assert self.served is not None
-        version = self.policy_version()
+        version, began = self.policy_version(), time.monotonic()
         with self.served.awake(self.policy, version):
             assert self.served.last_sync is not None
             title = f"round {making.store.number + 1}/{self.rounds} rollout"
             self.session.roll_out(making, title, adapter=self.served.last_sync.folder)
         making.finish(version)
+        self.rollout_seconds += time.monotonic() - began
 
     def _load_pairs(self, store: RoundFolder) -> None:
         self.training, self.held_out = [], []
