@@ -110,9 +110,7 @@ class RoundReport(Callback):
             return
         data, seen = rounds_of(trainer), self._seen
         # The first round is rolled out before training starts, and belongs to round 1 nevertheless.
-        now = RoundCost(
-            data.rollout_seconds if rollout else seen.rollout, self._training, _evaluation_seconds(trainer)
-        )
+        now = RoundCost(data.rollout_seconds if rollout else seen.rollout, self._training, _evaluation_seconds(trainer))
         spent = RoundCost(now.rollout - seen.rollout, now.training - seen.training, now.evaluation - seen.evaluation)
         self._seen = now
         seeds = {"data.seed": data.seed}

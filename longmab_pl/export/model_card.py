@@ -16,10 +16,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from longmab_pl.errors import DataError
-from longmab_pl.export.run_facts import FOLDER, RunFacts
+from longmab_pl.export.run_facts import RunFacts
 from longmab_pl.exports import find_class
 from longmab_pl.models.bundled import BUNDLED_PREFIX
 from longmab_pl.reporting.run_report import measured_metrics
+from longmab_pl.reporting.run_settings import class_and_args, init_args, public, section, short_name, shown_config
 from longmab_pl.shown import printable, shown
 from longmab_pl.storage.files import atomic_write
 
@@ -27,12 +28,6 @@ if TYPE_CHECKING:
     from longmab_pl.export.merge import MergeFidelity
 
 TEMPLATE = "model_card.md.j2"
-
-_SECRET = re.compile(r"key|token$|secret|password|credential|auth|bearer", re.IGNORECASE)
-_URL_LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
-
-SETTING_CHARACTERS = 2_000
-"""Longest setting that a card shows, in characters."""
 
 BLOCK_CHARACTERS = 20_000
 """Longest block of settings that a card shows, in characters."""
@@ -76,13 +71,13 @@ def card(facts: RunFacts, merged: tuple[str, MergeFidelity] | None = None) -> st
         keep_trailing_newline=True,
     )
     environment.filters |= {"code": inline_code, "fence": fence, "cell": cell}
-    data = _init_args(facts.config.get("data"))
+    data = init_args(facts.config.get("data"))
     train = data.get("train")
     text = environment.get_template(TEMPLATE).render(
         front_matter=Markup(_front_matter(facts, merged is not None)),
         title=_title(facts),
         hub_name=facts.hub_name,
-        base_name=_short(facts.base_model),
+        base_name=short_name(facts.base_model),
         merged={"dtype": merged[0], "kept": merged[1]} if merged else None,
         rounds=facts.rounds,
         pairs=int(sum(row["statistics"].get("pairs/count", 0) for row in facts.rounds)),
@@ -91,14 +86,14 @@ def card(facts: RunFacts, merged: tuple[str, MergeFidelity] | None = None) -> st
         prompt_format=_prompt_format(data),
         score_tables=_score_tables(facts),
         own_scores=bool(facts.own),
-        train=_public(train) if isinstance(train, str) else "",
+        train=public(train) if isinstance(train, str) else "",
         described=_described_parts(facts, data),
         bandit_policy=_bandit_policy(data),
         round_columns=list(ROUND_COLUMNS),
         round_rows=_round_rows(facts),
         settings=_settings(facts),
         bundled=facts.base_model.startswith(BUNDLED_PREFIX),
-        qlora=_section(facts.config, "model").get("quantization", "none") == "nf4",
+        qlora=section(facts.config, "model").get("quantization", "none") == "nf4",
         version=__version__,
         versions=_versions(),
     )
@@ -135,12 +130,8 @@ def _longest_ticks(text: str) -> int:
 # ---------------------------------------------------------------------- values of the template
 
 
-def _short(name: str) -> str:
-    return name.rstrip("/").rpartition("/")[2].removeprefix(BUNDLED_PREFIX)
-
-
 def _title(facts: RunFacts) -> str:
-    return shown(f"{_short(facts.hub_name or facts.base_model)}-{'longmab' if facts.rounds else 'dpo'}", 200)
+    return shown(f"{short_name(facts.hub_name or facts.base_model)}-{'longmab' if facts.rounds else 'dpo'}", 200)
 
 
 def _front_matter(facts: RunFacts, merged: bool) -> str:
@@ -159,7 +150,7 @@ def _front_matter(facts: RunFacts, merged: bool) -> str:
         for entry in facts.own
         for metric in measured_metrics(entry)
     ]
-    train = _init_args(facts.config.get("data")).get("train")
+    train = init_args(facts.config.get("data")).get("train")
     on_hub = isinstance(train, str) and re.fullmatch(r"[\w.-]+/[\w.-]+(?::.*)?", train) and not Path(train).exists()
     related: dict[str, Any] = (
         {"base_model_relation": "finetune" if merged else "adapter"} if facts.hub_name is not None else {}
@@ -181,7 +172,7 @@ def _front_matter(facts: RunFacts, merged: bool) -> str:
 def _prompt_format(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if not data.get("prompt_format"):
         return None
-    name, settings = _class_and_args(data["prompt_format"])
+    name, settings = class_and_args(data["prompt_format"])
     return {"name": name, "template": settings.get("template"), "prefill": settings.get("prefill")}
 
 
@@ -208,7 +199,7 @@ def _described_parts(facts: RunFacts, data: Mapping[str, Any]) -> list[dict[str,
     if not facts.config and not facts.rounds:
         return []
     parts = [_described("Answers", data["strategy"])] if data.get("strategy") else []
-    model = _section(facts.config, "model")
+    model = section(facts.config, "model")
     phases = [_described("Phase", phase) for phase in model.get("phases") or []]
     return [*parts, *phases, _described("Loss", model.get("loss") or "longmab_pl.training.losses.SigmoidDPO")]
 
@@ -226,7 +217,7 @@ def _described(what: str, component: Any) -> dict[str, str]:
 
 
 def _bandit_policy(data: Mapping[str, Any]) -> str:
-    bandit = _init_args(data.get("strategy")).get("bandit")
+    bandit = init_args(data.get("strategy")).get("bandit")
     return str(bandit.get("policy") or "") if isinstance(bandit, dict) else ""
 
 
@@ -251,15 +242,8 @@ def _settings(facts: RunFacts) -> str:
         named = ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora")
         kept: dict[str, Any] = {"lora": {key: facts.lora[key] for key in named if key in facts.lora}}
     else:
-        trainer = _section(config, "trainer")
-        asked = ("max_epochs", "max_steps", "accumulate_grad_batches", "gradient_clip_val", "devices", "strategy")
-        kept = {
-            "seed_everything": config.get("seed_everything"),
-            "trainer": {key: trainer[key] for key in asked if trainer.get(key) not in (None, -1, "auto")},
-            "model": config.get("model"),
-            "data": config.get("data"),
-        }
-    return yaml.safe_dump(_public(kept), sort_keys=False, allow_unicode=True, width=100)
+        kept = shown_config(config)
+    return yaml.safe_dump(public(kept), sort_keys=False, allow_unicode=True, width=100)
 
 
 def _versions() -> str:
@@ -272,32 +256,3 @@ def _versions() -> str:
         except PackageNotFoundError:
             continue
     return ", ".join(found)
-
-
-def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    section = config.get(name)
-    return section if isinstance(section, dict) else {}
-
-
-def _init_args(component: Any) -> Mapping[str, Any]:
-    return _class_and_args(component)[1] if isinstance(component, dict) else {}
-
-
-def _class_and_args(component: Any) -> tuple[str, Mapping[str, Any]]:
-    """Return the class name and settings of a component as LightningCLI saves it."""
-    if isinstance(component, str):
-        return component.rpartition(".")[2], {}
-    return str(component.get("class_path", "")).rpartition(".")[2], component.get("init_args") or {}
-
-
-def _public(value: Any, name: str = "") -> Any:
-    """Return settings without private values: passwords, and paths of folders on the training machine."""
-    if isinstance(value, dict):
-        return {key: _public(inner, str(key)) for key, inner in value.items() if inner is not None}
-    if isinstance(value, list):
-        return [_public(inner, name) for inner in value]
-    if isinstance(value, str) and _SECRET.search(name):
-        return "(left out)"
-    if isinstance(value, str) and FOLDER.match(value):
-        return "…/" + _short(value)
-    return _URL_LOGIN.sub("", value)[:SETTING_CHARACTERS] if isinstance(value, str) else value

@@ -13,12 +13,10 @@ from longmab_pl.errors import DataError
 from longmab_pl.evaluation.entry import EvaluationEntry
 from longmab_pl.models.bundled import BUNDLED_PREFIX
 from longmab_pl.reporting.run_report import load_report
+from longmab_pl.reporting.run_settings import FOLDER, saved_config
 
 HUB_NAMES = {"bundled:smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 """Hub names of the bundled models (the weights on the hub were never stored in 4 bits)."""
-
-FOLDER = re.compile(r"^(?:[~.]{0,2}/|[A-Za-z]:\\)")
-"""Pattern of the beginning of a path to a folder of this machine."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def read_run(run: Path | None, *, base_model: str, digest: str, lora: Mapping[st
     """
     if run is None:
         return RunFacts(base_model, digest, lora, step)
-    config = _config(run)
+    config = saved_config(run)
     model = config.get("model")
     named = model.get("model") if isinstance(model, dict) else None
     if isinstance(named, str) and FOLDER.match(base_model) and not FOLDER.match(named):
@@ -92,16 +90,3 @@ def _rounds(run: Path, step: int | None) -> list[Mapping[str, Any]]:
         if step is None or not made_at.isdigit() or int(made_at) < max(step, 1):
             rounds[number] = {"round": number, "statistics": pairs}
     return [rounds[number] for number in sorted(rounds)]
-
-
-def _config(run: Path) -> Mapping[str, Any]:
-    import yaml
-
-    saved = sorted(run.rglob("config.yaml"), key=lambda p: p.stat().st_mtime)
-    if not saved:
-        return {}
-    try:
-        config = yaml.safe_load(saved[-1].read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError) as error:
-        raise DataError(f"{saved[-1]} is not YAML; move it away to export without it") from error
-    return config if isinstance(config, dict) else {}
