@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -14,25 +15,33 @@ from lightning.pytorch.utilities import rank_zero_only
 from longmab_pl.callbacks.evaluation import Evaluation
 from longmab_pl.callbacks.trainer import callbacks_of
 from longmab_pl.datamodules.base import rounds_of
+from longmab_pl.errors import LongMabError
 from longmab_pl.reporting.console import wide_console
 from longmab_pl.reporting.figures import draw
+from longmab_pl.reporting.html.page import write_page
 from longmab_pl.reporting.run_record import RoundCost, RunRecord
 from longmab_pl.reporting.run_report import RunReport, evaluations_table, round_table
 from longmab_pl.rollout.round_folder import ROUNDS
+
+log = logging.getLogger(__name__)
 
 WATCHED = ("loss", "rewards/accuracies", "rewards/margins", "rewards/chosen", "rewards/rejected", "nll_loss")
 """Training metrics whose mean over the epoch goes into the report."""
 
 
 class RoundReport(Callback):
-    """The report of a run: `report.json` after every epoch; the closing tables and `report.png` at the end.
+    """The report of a run: `report.json` after every epoch; at the end the closing tables, `report.png`, `report.html`.
+
+    Versions, seconds by round and peak memory are in `run.json`.
 
     Args:
         picture: whether to draw `report.png` (reward by pull, share of pulls by arm, evaluation by round).
+        page: whether to write `report.html`, a page with all of the run.
     """
 
-    def __init__(self, picture: bool = True) -> None:
+    def __init__(self, picture: bool = True, page: bool = True) -> None:
         self.picture = picture
+        self.page = page
         self.rows: list[dict[str, Any]] = []
         self._sums: dict[str, float] = {}
         self._batches = 0
@@ -92,6 +101,11 @@ class RoundReport(Callback):
             console.print(evaluations_table(report))
         if self.picture:
             console.print(f"picture    {draw(run)}", soft_wrap=True)
+        if self.page:
+            try:
+                console.print(f"report     {write_page(run)}", soft_wrap=True)
+            except LongMabError as error:  # the adapter is exported all the same
+                log.warning("no report.html: %s", error)
         if (run / ROUNDS).is_dir():
             console.print(f"pairs      {run / ROUNDS}", soft_wrap=True)
         console.print(f"adapter    {run / 'adapter'}", soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ def rollout_trace(row: Mapping[str, Any]) -> RolloutTrace:
         # The first reward is the one that strategies learn from and pairs compare.
         primary = next(iter(response["scores"].values()), None)
         known = by_step.setdefault(response["step"], [])
-        if primary is not None and primary["excluded"] is None:
+        if primary is not None and primary["excluded"] is None and math.isfinite(primary["value"]):
             known.append(primary["value"])
     rewards: list[tuple[float, ...]] = []
     for _, known in sorted(by_step.items()):
