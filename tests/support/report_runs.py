@@ -118,7 +118,7 @@ def _rollout(name: str, answers: int, chunks: int, text: str, chance: random.Ran
         "evidence": [int(arm == gold) for arm in range(chunks)],
     }
     stopped = "separated" if stops < answers else ""
-    return RecordRollout(name, "ok", tuple(responses), stopped, len(responses), trace)
+    return RecordRollout(name, "ok", tuple(responses), stopped, asked=len(responses), trace=trace)
 
 
 def _pair(rollout: RecordRollout, number: int, text: str) -> PreferencePair | None:
@@ -176,7 +176,8 @@ def tree_nodes(branching: int, depth: int, text: str = "") -> list[dict[str, obj
                 below.append(name)
                 score = (i + 1) / (branching + number)
                 node = {"id": name, "parent": parent, "kind": f"clarification{text}", "text": f"What of {name}? {text}"}
-                nodes.append({**node, "score": score, "parts": {f"judge{text}": score}})
+                turns = [{"role": "user", "text": f"Find {name}. {text}", "token_ids": [], "ended": True}]
+                nodes.append({**node, "score": score, "parts": {f"judge{text}": score}, "turns": turns})
         level = below
     nodes[-1]["chosen"] = True
     nodes[-branching]["rejected"] = True

@@ -14,7 +14,8 @@ COLUMN, ROW, MARGIN = 110.0, 16.0, 12.0
 MAX_NODES = 300
 """Largest number of nodes that are drawn, in breadth-first order as far as parents come first."""
 
-NODE_CHARACTERS = 1_500
+NODE_CHARACTERS, MAX_TURNS = 1_500, 12
+"""Longest text of a node or turn, in characters, and largest number of a node's turns."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,12 @@ class Node:
         shade: score between the lowest (0) and the highest (1) of the tree; None: without a score.
         kind: what the method calls it.
         text: its text, cleaned.
+        turns: role and text of its conversation, cleaned.
+        excluded: why it takes no part; "" if it does.
         title: one line about it.
         score: the score for the list; "" without one.
         parts: name -> number of the score's parts.
-        chosen, rejected: whether it is compared.
+        chosen, rejected: whether it is on the best path, on the worst path.
         number: from 1.
         depth: its level, from 0.
     """
@@ -41,6 +44,8 @@ class Node:
     shade: float | None
     kind: str
     text: str
+    turns: Sequence[tuple[str, str]]
+    excluded: str
     title: str
     score: str
     parts: Mapping[str, str]
@@ -64,8 +69,8 @@ def tree(trace: Mapping[str, Any]) -> Tree | None:
     """Return the tree of a trace; None if it holds none.
 
     Args:
-        trace: `RecordRollout.trace` with `nodes`, each with `id`, `parent` (id; None for a root), and if known `kind`,
-            `text`, `score`, `parts`, `chosen`, `rejected`. A node whose parent is not above it is drawn as a root.
+        trace: `RecordRollout.trace` with `nodes` as docs/rollouts.md describes them. A node whose parent does not come
+            before it is drawn as a root.
     """
     given = trace.get("nodes")
     if not isinstance(given, list) or not given:
@@ -88,12 +93,6 @@ def tree(trace: Mapping[str, Any]) -> Tree | None:
     for i, node in enumerate(rows):
         score, parent = scores[i], parents[i]
         kind = line(node.get("kind") or "node", 60)
-        parts = node.get("parts")
-        numbers = (
-            {line(k, 40): f"{v:.3g}" for k, v in parts.items() if _number(v) is not None}
-            if isinstance(parts, Mapping)
-            else {}
-        )
         said = [f"{i + 1}. {kind}"] + ([f"score {score:.3g}"] if score is not None else [])
         said += [name for name in ("chosen", "rejected") if node.get(name)]
         nodes.append(
@@ -103,9 +102,11 @@ def tree(trace: Mapping[str, Any]) -> Tree | None:
                 shade=None if score is None else 0.5 if high == low else (score - low) / (high - low),
                 kind=kind,
                 text=clean(node.get("text") or "", NODE_CHARACTERS),
+                turns=_turns(node.get("turns")),
+                excluded=line(node.get("excluded") or "", 160),
                 title=", ".join(said) + ": " + line(node.get("text") or "", 160),
                 score="" if score is None else f"{score:.3g}",
-                parts=numbers,
+                parts=_parts(node.get("parts")),
                 chosen=bool(node.get("chosen")),
                 rejected=bool(node.get("rejected")),
                 number=i + 1,
@@ -140,6 +141,16 @@ def _heights(parents: Sequence[int | None]) -> list[float]:
             stack.append((i, True))
             stack += [(child, False) for child in reversed(children[i])]
     return heights
+
+
+def _turns(turns: Any) -> list[tuple[str, str]]:
+    found = [turn for turn in turns if isinstance(turn, Mapping)] if isinstance(turns, list) else []
+    return [(line(t.get("role") or "", 20), clean(t.get("text") or "", NODE_CHARACTERS)) for t in found[:MAX_TURNS]]
+
+
+def _parts(parts: Any) -> dict[str, str]:
+    found = parts.items() if isinstance(parts, Mapping) else ()
+    return {line(name, 40): f"{value:.3g}" for name, value in found if _number(value) is not None}
 
 
 def _key(value: Any) -> str:
