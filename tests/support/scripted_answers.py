@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from longmab_pl.engines.protocol import Request
+from longmab_pl.rollout.dry_run import placeholder
 
 
 def numbered(request: Request, i: int) -> str:
@@ -17,3 +18,8 @@ def numbered(request: Request, i: int) -> str:
 def by_seed(request: Request, i: int) -> str:
     """Right now and then, whatever is asked: "number 10" or "Land1", drawn by the request's seed."""
     return random.Random(f"{request.seed} {i}").choice([" number 10", " Land1", " number 7 or so"])
+
+
+def judged(request: Request, i: int) -> str:
+    """What fits the request's JSON schema; other numbers for other requests."""
+    return placeholder(request, i, items=2)

@@ -16,7 +16,7 @@ from longmab_pl.prompts.quoting import Fence
 from longmab_pl.rewards.llm_judge.asking import Question
 from longmab_pl.rewards.llm_judge.attempts import Outcome
 from longmab_pl.rewards.llm_judge.dimensions import faithfulness
-from longmab_pl.rewards.llm_judge.replies import JSONReplies, Replies, ReplyForm, TextReplies
+from longmab_pl.rewards.llm_judge.replies import JSONReplies, Replies, ReplyForm, ReplyLimits, TextReplies
 from longmab_pl.rewards.llm_judge.retrieval import EVIDENCE_TOKENS, NOTES_TOKENS, labeled_notes, nearest_chunks
 from longmab_pl.rewards.llm_judge.verdicts import NO_NOTES
 
@@ -51,6 +51,7 @@ class RecordQuestions:
         judge: the engine that is asked.
         prompts: prompts in the question's language.
         style: `joint` or `original`.
+        limits: maximum lengths of replies.
         seed: seed of the order of answers in joint questions.
     """
 
@@ -62,6 +63,7 @@ class RecordQuestions:
         judge: Addressee,
         prompts: JudgePrompts,
         style: JudgeStyle,
+        limits: ReplyLimits,
         seed: int,
     ) -> None:
         self.question = question
@@ -69,7 +71,8 @@ class RecordQuestions:
         self.judge = judge
         self.prompts = prompts
         self.style = style
-        self.replies: Replies = JSONReplies(prompts) if judge.structured_output else TextReplies(prompts)
+        forms = JSONReplies if judge.structured_output else TextReplies
+        self.replies: Replies = forms(prompts, limits)
         tokenizer = encoding.text_tokenizer(judge.chat.tokenizer, document)
         self.evidence = token_chunks(document, tokenizer, EVIDENCE_TOKENS)
         self.parts: list[TokenChunk] = token_chunks(document, tokenizer, NOTES_TOKENS)

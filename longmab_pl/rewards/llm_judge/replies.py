@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from longmab_pl.checks import at_least
 from longmab_pl.prompts.judge import JudgePrompts, fill
 from longmab_pl.rewards.llm_judge.ratings import parse_labels, parse_ratings
 from longmab_pl.rewards.llm_judge.verdicts import (
@@ -27,26 +28,41 @@ from longmab_pl.rewards.llm_judge.verdicts import (
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-SCORE_TOKENS = 512
-"""Maximum length of an analysis with its verdict, in tokens."""
-
-NOTE_TOKENS = 1024
-"""Maximum length of the notes on one part of a document, in tokens."""
-
-LIST_TOKENS = 2048
-"""Maximum length of a list of statements, in tokens."""
-
 NAME_TOKENS = 24
 """Tokens for each further verdict of a joint reply."""
 
-ANALYSIS_CHARACTERS = 600
-"""Maximum length of an analysis under a schema, so that the verdict after it is never cut off."""
+ITEM_TOKENS = 64
+"""Tokens for each listed statement or note under a schema, so that the list is never cut off."""
 
-ITEM_CHARACTERS = 400
-"""Maximum length of one listed statement or note under a schema."""
+ITEM_CHARACTERS = 240
+"""Maximum length of a listed statement or note under a schema: about `ITEM_TOKENS` tokens."""
 
-MAX_ITEMS = 40
-"""Maximum number of listed statements or notes under a schema."""
+
+@dataclass(frozen=True)
+class ReplyLimits:
+    """Maximum lengths of a judge's replies, in tokens; the defaults are the original program's.
+
+    Under a JSON schema, the number of listed items and the characters of an analysis are limited too, so that a reply
+    ends before it is cut off.
+
+    Args:
+        verdict: an analysis with its verdict; a joint reply gets `NAME_TOKENS` more for each verdict.
+        notes: the notes on one part of a document.
+        statements: the list of an answer's statements.
+
+    Raises:
+        ConfigError: a limit is below 64.
+
+    Source: LongReward, `long_reward/auto_scorer.py`.
+    """
+
+    verdict: int = 512
+    notes: int = 1024
+    statements: int = 2048
+
+    def __post_init__(self) -> None:
+        for name in ("verdict", "notes", "statements"):
+            at_least(f"reward.reply_tokens.{name}", getattr(self, name), ITEM_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -93,9 +109,10 @@ class TextReplies:
     """Replies in free text that ends with the verdict."""
 
     prompts: JudgePrompts
+    limits: ReplyLimits
 
     def rating(self) -> ReplyForm[float]:
-        return ReplyForm(self.prompts.reply_rating, parse_score, SCORE_TOKENS)
+        return ReplyForm(self.prompts.reply_rating, parse_score, self.limits.verdict)
 
     def ratings(self, names: Sequence[str]) -> ReplyForm[list[float]]:
         def parse(reply: str) -> list[float] | None:
@@ -103,13 +120,14 @@ class TextReplies:
             return None if found is None else [found.scores[name] for name in names]
 
         told = fill(self.prompts.reply_ratings, form=_form(dict.fromkeys(names, "n")))
-        return ReplyForm(told, parse, SCORE_TOKENS + NAME_TOKENS * len(names))
+        return ReplyForm(told, parse, self.limits.verdict + NAME_TOKENS * len(names))
 
     def statements(self) -> ReplyForm[list[str]]:
-        return ReplyForm(fill(self.prompts.reply_statements, nothing=NO_STATEMENTS), parse_statements, LIST_TOKENS)
+        told = fill(self.prompts.reply_statements, nothing=NO_STATEMENTS)
+        return ReplyForm(told, parse_statements, self.limits.statements)
 
     def support(self) -> ReplyForm[float]:
-        return ReplyForm(self.prompts.reply_support, parse_support, SCORE_TOKENS)
+        return ReplyForm(self.prompts.reply_support, parse_support, self.limits.verdict)
 
     def supports(self, names: Sequence[str]) -> ReplyForm[list[float]]:
         def parse(reply: str) -> list[float] | None:
@@ -117,16 +135,16 @@ class TextReplies:
             return None if found is None else [found[name] for name in names]
 
         told = fill(self.prompts.reply_supports, form=_form(dict.fromkeys(names, '"..."')))
-        return ReplyForm(told, parse, SCORE_TOKENS + NAME_TOKENS * len(names))
+        return ReplyForm(told, parse, self.limits.verdict + NAME_TOKENS * len(names))
 
     def notes(self) -> ReplyForm[str]:
-        return ReplyForm(fill(self.prompts.reply_notes, nothing=NO_NOTES), parse_notes, NOTE_TOKENS)
+        return ReplyForm(fill(self.prompts.reply_notes, nothing=NO_NOTES), parse_notes, self.limits.notes)
 
 
 _LABELS: Mapping[str, float] = {"fully": 1.0, "partially": 0.5, "none": 0.0}
 _RATING = {"type": "integer", "minimum": 0, "maximum": int(MAX_SCORE)}
 _LABEL = {"enum": list(_LABELS)}
-_LIST = {"type": "array", "items": {"type": "string", "maxLength": ITEM_CHARACTERS}, "maxItems": MAX_ITEMS}
+_ITEM = {"type": "string", "maxLength": ITEM_CHARACTERS}
 
 
 @dataclass(frozen=True)
@@ -137,6 +155,7 @@ class JSONReplies:
     """
 
     prompts: JudgePrompts
+    limits: ReplyLimits
 
     def rating(self) -> ReplyForm[float]:
         return self._verdict(_RATING, _rating, "0 to 10", "n")
@@ -154,7 +173,7 @@ class JSONReplies:
         def parse(reply: str) -> list[str] | None:
             return _texts(_read(reply, ["statements"]), "statements")
 
-        return self._listed("statements", parse, LIST_TOKENS)
+        return self._listed("statements", parse, self.limits.statements)
 
     def notes(self) -> ReplyForm[str]:
         def parse(reply: str) -> str | None:
@@ -163,7 +182,7 @@ class JSONReplies:
                 return None
             return "\n".join(f"{n}. {note}" for n, note in enumerate(notes, 1)) or NO_NOTES
 
-        return self._listed("notes", parse, NOTE_TOKENS)
+        return self._listed("notes", parse, self.limits.notes)
 
     def _verdict(
         self, schema: Mapping[str, Any], value: Callable[[Any], float | None], scale: str, example: str
@@ -191,12 +210,13 @@ class JSONReplies:
     ) -> ReplyForm[T]:
         form = _form({"analysis": '"..."', **dict.fromkeys(verdicts, example)})
         told = fill(self.prompts.reply_json, scale=scale, form=form)
-        schema = _schema({"analysis": {"type": "string", "maxLength": ANALYSIS_CHARACTERS}, **verdicts})
-        return ReplyForm(told, parse, SCORE_TOKENS + NAME_TOKENS * len(verdicts), schema)
+        schema = _schema({"analysis": {"type": "string", "maxLength": self.limits.verdict}, **verdicts})
+        return ReplyForm(told, parse, self.limits.verdict + NAME_TOKENS * len(verdicts), schema)
 
     def _listed(self, name: str, parse: Callable[[str], T | None], max_tokens: int) -> ReplyForm[T]:
         told = fill(self.prompts.reply_json_list, form=_form({name: '["...", "..."]'}))
-        return ReplyForm(told, parse, max_tokens, _schema({name: _LIST}))
+        items = {"type": "array", "items": _ITEM, "maxItems": max_tokens // ITEM_TOKENS}
+        return ReplyForm(told, parse, max_tokens, _schema({name: items}))
 
 
 def _form(values: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from longmab_pl.checks import at_least, one_of
@@ -16,6 +16,7 @@ from longmab_pl.rewards.llm_judge.asking import ask
 from longmab_pl.rewards.llm_judge.attempts import TEMPERATURES
 from longmab_pl.rewards.llm_judge.dimensions import DIMENSIONS, language, overall
 from longmab_pl.rewards.llm_judge.questions import COMPARED, JudgeStyle, Outcomes, RecordQuestions
+from longmab_pl.rewards.llm_judge.replies import ReplyLimits
 from longmab_pl.rewards.llm_judge.retrieval import EVIDENCE_CHUNKS
 from longmab_pl.rewards.llm_judge.verdicts import MAX_SCORE
 from longmab_pl.seeding import derive_seed
@@ -53,6 +54,7 @@ class LLMJudge:
         english: prompts for questions in English: the name of a YAML file, or its keys.
         chinese: prompts for questions in Chinese, likewise.
         evidence_chunks: number of chunks of 128 tokens that a statement is judged against.
+        reply_tokens: maximum lengths of the judge's replies.
 
     Example:
         >>> LLMJudge(engine="policy", style="joint").engines
@@ -66,6 +68,7 @@ class LLMJudge:
     english: JudgePrompts = ENGLISH
     chinese: JudgePrompts = CHINESE
     evidence_chunks: int = EVIDENCE_CHUNKS
+    reply_tokens: ReplyLimits = field(default_factory=ReplyLimits)
 
     def __post_init__(self) -> None:
         one_of("reward.style", self.style, ("joint", "original"))
@@ -95,6 +98,7 @@ class LLMJudge:
             context.addressee(self.engine),
             self.english if language(record.question) == "en" else self.chinese,
             self.style,
+            self.reply_tokens,
             derive_seed(record.id, "order", *sorted(judged)),
         )
         first = [*questions.comparisons(), *questions.about_document(), *questions.about_statements()]
