@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -169,7 +169,7 @@ class Segment:
 
     Args:
         rows: a stretch of the sequence; those of all segments cover it in order.
-        columns: one or two stretches.
+        columns: one or more stretches.
         allowed: bool [rows, columns], or None: causal (rows and columns are the same stretch).
     """
 
@@ -199,29 +199,60 @@ def _segments(batch: PackedBatch, window: int | None) -> Iterator[Segment]:
     device = batch.input_ids.device
 
     def segment(rows: range, *columns: range) -> Segment:
+        if len(columns) > 1 and columns[-2].stop == columns[-1].start:
+            columns = (*columns[:-2], range(columns[-2].start, columns[-1].stop))  # views, no copies
         at = torch.cat([torch.arange(c.start, c.stop, device=device) for c in columns])
         return Segment(
             rows, columns, batch.visible(torch.arange(rows.start, rows.stop, device=device)[:, None], at, window)
         )
 
-    for prompt, completions in batch.groups():
-        if window is None or window >= len(prompt):
-            yield Segment(prompt, (prompt,), None)
+    for tree in batch.trees():
+        trunk = _trunk(batch, tree)
+        whole = range(batch.stretches[tree[0]].rows.start, batch.stretches[trunk[-1]].rows.stop)
+        if window is None or window >= len(whole):
+            yield Segment(whole, (whole,), None)
         else:
             # Chunks of a window's length see at most the chunk before: linear in the prompt, as sliding windows are.
-            for start in range(prompt.start, prompt.stop, window):
-                rows = range(start, min(start + window, prompt.stop))
-                yield segment(rows, range(max(prompt.start, start - window + 1), rows.stop))
-        # What the window leaves of the prompt for a completion's first token.
-        first = prompt.start if window is None else max(prompt.start, prompt.stop - window + 1)
-        seen = range(first, prompt.stop)
-        answers = range(prompt.stop, completions[-1].stop)
-        if len(completions) == 1 or 4 * len(answers) <= len(seen):
+            for start in range(whole.start, whole.stop, window):
+                rows = range(start, min(start + window, whole.stop))
+                yield segment(rows, range(max(whole.start, start - window + 1), rows.stop))
+        rest = tree[len(trunk) :]
+        answers = range(whole.stop, batch.stretches[tree[-1]].rows.stop)
+        # What the window leaves of the trunk for the first token after it.
+        seen = range(whole.start if window is None else max(whole.start, whole.stop - window + 1), whole.stop)
+        flat = all(batch.stretches[index].parent == trunk[-1] for index in rest)
+        if flat and rest and (len(rest) == 1 or 4 * len(answers) <= len(seen)):
             # One call, in which completions waste a little work on each other, but no key has to be copied.
             yield segment(answers, range(seen.start, answers.stop))
-        else:
-            for completion in completions:
-                yield segment(completion, *([seen] if seen else []), completion)
+            continue
+        for index in rest:
+            rows = batch.stretches[index].rows
+            yield segment(rows, *_within(batch.above(index), window), rows)
+
+
+def _trunk(batch: PackedBatch, tree: Sequence[int]) -> list[int]:
+    """Return the stretches at a tree's beginning that continue one another and are continued: one causal text."""
+    continued = {stretch.parent for stretch in batch.stretches}
+    trunk = [tree[0]]
+    for index in tree[1:]:
+        if batch.stretches[index].parent != trunk[-1] or index not in continued:
+            break
+        trunk.append(index)
+    return trunk
+
+
+def _within(above: Sequence[range], window: int | None) -> list[range]:
+    """Return what a window leaves of the stretches above a stretch for its first token."""
+    if window is None:
+        return list(above)
+    kept: list[range] = []
+    left = window - 1
+    for rows in reversed(above):
+        part = rows[max(0, len(rows) - left) :]
+        if part:
+            kept.insert(0, part)
+        left -= len(part)
+    return kept
 
 
 def segment_attention(
@@ -312,10 +343,10 @@ def block_mask(batch: PackedBatch, window: int | None = None) -> BlockMask:
         order = dense.to(torch.int8).argsort(dim=-1, descending=True, stable=True)
         return dense.sum(-1, dtype=torch.int32), order.to(torch.int32).contiguous()
 
-    group, completion, position = batch.group_ids, batch.completion_ids, batch.position_ids[0]
+    ends, position = batch.subtree_ends, batch.position_ids[0]
 
     def mask_mod(b: torch.Tensor, h: torch.Tensor, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-        seen = (q >= k) & (group[q] == group[k]) & ((completion[k] == -1) | (completion[q] == completion[k]))
+        seen = (q >= k) & (q < ends[k])
         return seen if window is None else seen & (position[k] > position[q] - window)
 
     return BlockMask.from_kv_blocks(
@@ -326,13 +357,13 @@ def block_mask(batch: PackedBatch, window: int | None = None) -> BlockMask:
 def _padded(batch: PackedBatch) -> PackedBatch:
     """Return the batch padded to whole blocks: no bounds checks in the kernel, and fewer lengths to compile for.
 
-    Padding is a group of its own, and a completion, so that it sees itself: kernels fail on rows that see nothing.
+    Padding is a text of its own, so that it sees itself: kernels fail on rows that see nothing.
     """
-    pad = functools.partial(F.pad, pad=(0, -batch.tokens % _BLOCK))
+    more = -batch.tokens % _BLOCK
+    pad = functools.partial(F.pad, pad=(0, more))
     return replace(
         batch,
         input_ids=pad(batch.input_ids),
         position_ids=pad(batch.position_ids),
-        group_ids=pad(batch.group_ids, value=-1),
-        completion_ids=pad(batch.completion_ids, value=-2),
+        subtree_ends=pad(batch.subtree_ends, value=batch.tokens + more),
     )

@@ -1,8 +1,9 @@
-"""Preference pairs as token ids, packed so that every shared prompt is in the sequence once.
+"""Preference pairs as token ids, packed so that every shared beginning is in the sequence once.
 
-A group is one prompt and all completions of it: `[prompt, completion, completion, ...]`. Each completion attends to
-the prompt and to itself, its positions continue from the prompt's end, and groups never see each other, so that every
-completion's log-probabilities are those of the plain sequence prompt + completion.
+The sequence is a row of trees (`prefix_tree`), each written out from its root: `[prompt, completion, completion, ...]`,
+or deeper where a completion is the beginning of another pair's prompt. A stretch attends to the stretches above it and
+to itself, its positions continue from its parent's end, and trees never see each other, so that every completion's
+log-probabilities are those of the plain sequence prompt + completion.
 
 A completion mask leaves some tokens of a completion out of all sums: they are read, but neither compared nor learned
 (step-wise preferences, where only one block of an answer is judged; the user's turns within a conversation).
@@ -18,9 +19,7 @@ import torch
 
 from longmab_pl.errors import DataError
 from longmab_pl.training.losses import PairLogps
-
-Completion = tuple[tuple[int, ...], tuple[bool, ...] | None]
-"""Token ids of a completion and its mask (None: all tokens count)."""
+from longmab_pl.training.prefix_tree import Completion, PrefixTrees, TreeNode
 
 
 @dataclass(frozen=True)
@@ -131,20 +130,33 @@ def sft_examples(pairs: Iterable[PreferenceExample]) -> Iterator[SFTExample]:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """A prompt, a part of one, or a completion in the packed sequence.
+
+    Args:
+        rows: its positions in the sequence.
+        parent: index of the stretch that it continues; None for a root. Parents come before their children.
+    """
+
+    rows: range
+    parent: int | None
+
+
+@dataclass(frozen=True)
 class PackedBatch:
-    """One packed sequence of T tokens with G groups, C completions of N tokens in all, and P pairs.
+    """One packed sequence of T tokens with trees of stretches, C completions of N tokens in all, and P pairs.
 
     Args:
         input_ids: long [1, T].
-        position_ids: long [1, T], restarting at the prompt's length for each completion and at 0 for each group.
-        group_ids: long [T], the group of each token.
-        completion_ids: long [T], the completion of each token, -1 for prompt tokens.
+        position_ids: long [1, T], restarting at its parent's length for each stretch and at 0 for each root.
+        subtree_ends: long [T], the place after the last token that may attend to each token: the end of its stretch
+            and of all that continue it.
         source_index: long [N], the position in the sequence whose hidden state predicts each completion token (the
-            prompt's last position for a completion's first token).
+            parent's last position for a completion's first token).
         target_ids: long [N], the completion tokens, completion after completion.
         completion_mask: float [N], 1 where a completion token counts in sums and lengths, 0 where it is only read.
-        prompt_lengths: tokens of each group's prompt, G numbers.
-        group_sizes: completions of each group, G numbers that sum to C.
+        stretches: the stretches in the order of the sequence.
+        completion_stretches: for each completion, the index of its stretch, C numbers.
         completion_lengths: tokens of each completion, C numbers that sum to N.
         chosen: for each pair, the index of its chosen completion.
         rejected: for each pair, the index of its rejected completion; empty where completions are alone (SFT).
@@ -155,13 +167,12 @@ class PackedBatch:
 
     input_ids: torch.Tensor
     position_ids: torch.Tensor
-    group_ids: torch.Tensor
-    completion_ids: torch.Tensor
+    subtree_ends: torch.Tensor
     source_index: torch.Tensor
     target_ids: torch.Tensor
     completion_mask: torch.Tensor
-    prompt_lengths: tuple[int, ...]
-    group_sizes: tuple[int, ...]
+    stretches: tuple[Stretch, ...]
+    completion_stretches: tuple[int, ...]
     completion_lengths: tuple[int, ...]
     chosen: tuple[int, ...]
     rejected: tuple[int, ...]
@@ -186,18 +197,27 @@ class PackedBatch:
         """Return the same batch in page-locked memory (the DataLoader calls this)."""
         return self._map(lambda tensor: tensor.pin_memory())
 
-    def groups(self) -> Iterator[tuple[range, list[range]]]:
-        """Yield the positions of each group's prompt and of each of its completions in the sequence, in order."""
-        start, completion = 0, 0
-        for prompt_length, size in zip(self.prompt_lengths, self.group_sizes, strict=True):
-            prompt = range(start, start + prompt_length)
-            start = prompt.stop
-            completions = []
-            for length in self.completion_lengths[completion : completion + size]:
-                completions.append(range(start, start + length))
-                start += length
-            completion += size
-            yield prompt, completions
+    def above(self, stretch: int) -> list[range]:
+        """Return the positions of the stretches above a stretch, from the root on; neighbors are joined."""
+        found: list[range] = []
+        parent = self.stretches[stretch].parent
+        while parent is not None:
+            rows = self.stretches[parent].rows
+            if found and rows.stop == found[0].start:
+                rows = range(rows.start, found.pop(0).stop)
+            found.insert(0, rows)
+            parent = self.stretches[parent].parent
+        return found
+
+    def trees(self) -> Iterator[list[int]]:
+        """Yield the indices of the stretches of each tree, the root first."""
+        tree: list[int] = []
+        for index, stretch in enumerate(self.stretches):
+            if stretch.parent is None and tree:
+                yield tree
+                tree = []
+            tree.append(index)
+        yield tree
 
     def visible(self, rows: torch.Tensor, columns: torch.Tensor, window: int | None = None) -> torch.Tensor:
         """Return who attends to whom: bool, True = the token at `rows` (query) attends to the one at `columns` (key).
@@ -209,9 +229,7 @@ class PackedBatch:
         """
         allowed = rows >= columns
         # In place: a whole T x T bool is 1 GB at 32k tokens.
-        allowed &= self.group_ids[rows] == self.group_ids[columns]
-        of_column = self.completion_ids[columns]
-        allowed &= (of_column == -1) | (self.completion_ids[rows] == of_column)
+        allowed &= rows < self.subtree_ends[columns]
         if window is not None:
             allowed &= self.position_ids[0, columns] > self.position_ids[0, rows] - window
         return allowed
@@ -224,9 +242,10 @@ class PackedBatch:
     def plain_sequence(self, completion: int) -> torch.Tensor:
         """Return the positions in the packed sequence of one completion's plain sequence, prompt + completion:
         long [P_len + C_len]."""
-        own = self.completion_ids == completion
-        group = self.group_ids[own][0]
-        return torch.nonzero(own | ((self.group_ids == group) & (self.completion_ids == -1))).squeeze(-1)
+        index = self.completion_stretches[completion]
+        parts = [*self.above(index), self.stretches[index].rows]
+        device = self.input_ids.device
+        return torch.cat([torch.arange(part.start, part.stop, device=device) for part in parts])
 
     def counted_lengths(self) -> torch.Tensor:
         """Return the number of tokens that count in each completion: float [C]."""
@@ -254,7 +273,8 @@ class PackedBatch:
 def collate(examples: Sequence[Example]) -> PackedBatch:
     """Pack examples into one sequence.
 
-    Examples with the same prompt share it. A completion that several of them use (with the same mask) is included once.
+    Examples with the same prompt share it, and one whose prompt continues another's shares all that they have in
+    common. A completion that several of them use (with the same mask) is included once.
 
     Raises:
         DataError: no examples, or pairs and single completions together.
@@ -268,56 +288,68 @@ def collate(examples: Sequence[Example]) -> PackedBatch:
         raise DataError("collate was given no examples; a batch needs at least one")
     if len({type(example) for example in examples}) > 1:
         raise DataError("a batch holds either pairs or single completions; make a batch of each")
-    groups: dict[tuple[int, ...], dict[Completion, int]] = {}
-    for example in examples:
-        completions = groups.setdefault(example.prompt_ids, {})
-        for completion in example.completions:
-            completions.setdefault(completion, -1)
-
-    tokens: list[int] = []
-    positions: list[int] = []
-    group_ids: list[int] = []
-    completion_ids: list[int] = []
-    sources: list[int] = []
-    targets: list[int] = []
-    completion_mask: list[float] = []
-    lengths: list[int] = []
-    for group, (prompt, completions) in enumerate(groups.items()):
-        last_prompt = len(tokens) + len(prompt) - 1
-        tokens += prompt
-        positions += range(len(prompt))
-        completion_ids += [-1] * len(prompt)
-        for ids, mask in completions:
-            completions[ids, mask] = len(lengths)
-            start = len(tokens)
-            sources += [last_prompt, *range(start, start + len(ids) - 1)]
-            targets += ids
-            completion_mask += mask or [1.0] * len(ids)
-            tokens += ids
-            positions += range(len(prompt), len(prompt) + len(ids))
-            completion_ids += [len(lengths)] * len(ids)
-            lengths.append(len(ids))
-        group_ids += [group] * (len(tokens) - len(group_ids))
-
-    indices = [[groups[e.prompt_ids][completion] for completion in e.completions] for e in examples]
+    trees = PrefixTrees.of(examples)
+    layout = _Layout()
+    for root in trees.roots:
+        layout.add(root, parent=None, position=0, last=-1)
+    indices = [[layout.completions[node] for node in nodes] for nodes in trees.completions]
     pairs = [e for e in examples if isinstance(e, PreferenceExample)]
     reference_chosen = [e.reference_chosen_logp for e in pairs if e.reference_chosen_logp is not None]
     reference_rejected = [e.reference_rejected_logp for e in pairs if e.reference_rejected_logp is not None]
     known = len(reference_chosen) == len(examples)
     return PackedBatch(
-        input_ids=torch.tensor([tokens]),
-        position_ids=torch.tensor([positions]),
-        group_ids=torch.tensor(group_ids),
-        completion_ids=torch.tensor(completion_ids),
-        source_index=torch.tensor(sources),
-        target_ids=torch.tensor(targets),
-        completion_mask=torch.tensor(completion_mask, dtype=torch.float32),
-        prompt_lengths=tuple(len(prompt) for prompt in groups),
-        group_sizes=tuple(len(completions) for completions in groups.values()),
-        completion_lengths=tuple(lengths),
+        input_ids=torch.tensor([layout.tokens]),
+        position_ids=torch.tensor([layout.positions]),
+        subtree_ends=torch.tensor(layout.subtree_ends),
+        source_index=torch.tensor(layout.sources),
+        target_ids=torch.tensor(layout.targets),
+        completion_mask=torch.tensor(layout.mask, dtype=torch.float32),
+        stretches=tuple(layout.stretches),
+        completion_stretches=tuple(layout.completion_stretches),
+        completion_lengths=tuple(len(layout.stretches[i].rows) for i in layout.completion_stretches),
         chosen=tuple(chosen for chosen, *_ in indices),
         rejected=tuple(rejected for _, *others in indices for rejected in others),
         ids=tuple(e.id for e in examples),
         reference_chosen_logps=torch.tensor(reference_chosen) if known else None,
         reference_rejected_logps=torch.tensor(reference_rejected) if known else None,
     )
+
+
+class _Layout:
+    """The packed sequence of trees, written out stretch by stretch: a stretch, then all that continue it."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.positions: list[int] = []
+        self.subtree_ends: list[int] = []
+        self.sources: list[int] = []
+        self.targets: list[int] = []
+        self.mask: list[float] = []
+        self.stretches: list[Stretch] = []
+        self.completions: dict[TreeNode, int] = {}
+        self.completion_stretches: list[int] = []
+
+    def add(self, node: TreeNode, parent: int | None, position: int, last: int) -> None:
+        """Write a node and all below it.
+
+        Args:
+            node: the node.
+            parent: index of its parent's stretch.
+            position: position of its first token in the plain sequence.
+            last: place of its parent's last token in the sequence.
+        """
+        index, start = len(self.stretches), len(self.tokens)
+        stop = start + len(node.ids)
+        self.stretches.append(Stretch(range(start, stop), parent))
+        self.tokens += node.ids
+        self.positions += range(position, position + len(node.ids))
+        self.subtree_ends += [0] * len(node.ids)
+        if node.is_completion:
+            self.completions[node] = len(self.completion_stretches)
+            self.completion_stretches.append(index)
+            self.sources += [last, *range(start, stop - 1)]
+            self.targets += node.ids
+            self.mask += node.mask or [1.0] * len(node.ids)
+        for child in node.ordered():
+            self.add(child, index, position + len(node.ids), stop - 1)
+        self.subtree_ends[start:stop] = [len(self.tokens)] * len(node.ids)

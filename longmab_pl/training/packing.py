@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from longmab_pl.training.batch import Example
+from longmab_pl.training.prefix_tree import PrefixTrees, root_prompts
 
 log = logging.getLogger(__name__)
 
@@ -18,13 +19,15 @@ E = TypeVar("E", bound=Example)
 def pack_by_tokens(examples: Sequence[E], max_tokens: int) -> list[list[E]]:
     """Return batches of at most `max_tokens` packed tokens, in the order of the examples.
 
-    Pairs with the same prompt share one copy of it, at the place of the first of them. If they are too many for one
-    batch they are split, and each part has its own copy. A single pair over the budget is a batch of its
-    own: the budget bounds memory, but a pair is never cut.
+    Pairs with the same prompt share one copy of it, at the place of the first of them, and so do pairs whose prompts
+    continue one another (the blocks of one text). If they are too many for one batch they are split, and each part has
+    its own copy. A single pair over the budget is a batch of its own: the budget bounds memory, but a pair is never
+    cut.
     """
+    roots = root_prompts(example.prompt_ids for example in examples)
     by_prompt: dict[tuple[int, ...], list[E]] = {}
     for example in examples:
-        by_prompt.setdefault(example.prompt_ids, []).append(example)
+        by_prompt.setdefault(roots[example.prompt_ids], []).append(example)
     batches: list[list[E]] = []
     free = 0
     over = 0
@@ -48,9 +51,8 @@ def pack_by_tokens(examples: Sequence[E], max_tokens: int) -> list[list[E]]:
 
 
 def packed_tokens(examples: Batch) -> int:
-    """Return the number of tokens that pairs with one prompt take in a packed sequence."""
-    completions = {completion for example in examples for completion in example.completions}
-    return len(examples[0].prompt_ids) + sum(len(ids) for ids, _ in completions)
+    """Return the number of tokens that pairs take in a packed sequence, whatever they share counted once."""
+    return PrefixTrees.of(examples).tokens
 
 
 def balance_ranks(batches: Sequence[Batch], world_size: int) -> list[Batch]:
@@ -71,14 +73,15 @@ def balance_ranks(batches: Sequence[Batch], world_size: int) -> list[Batch]:
 
 def _middle(batch: Batch) -> int:
     """Return where to halve a batch: between two prompts if it has several, else within one, which is repeated."""
-    borders = [i for i in range(1, len(batch)) if batch[i].prompt_ids != batch[i - 1].prompt_ids]
+    roots = root_prompts(example.prompt_ids for example in batch)
+    borders = [i for i in range(1, len(batch)) if roots[batch[i].prompt_ids] != roots[batch[i - 1].prompt_ids]]
     return min(borders or range(1, len(batch)), key=lambda i: abs(2 * i - len(batch)))
 
 
 def _parts(group: Sequence[E], max_tokens: int) -> Iterator[list[E]]:
-    """Yield the pairs of one prompt in parts of at most `max_tokens` packed tokens."""
+    """Yield the pairs of one tree in parts of at most `max_tokens` packed tokens, by the lengths of their prompts."""
     part: list[E] = []
-    for example in group:
+    for example in sorted(group, key=lambda e: len(e.prompt_ids)):
         if part and packed_tokens([*part, example]) > max_tokens:
             yield part
             part = []

@@ -61,6 +61,26 @@ def test_the_budget_holds_and_every_pair_comes_once() -> None:
     assert sum(len(p) for p in prompts) == len({e.prompt_ids for e in pairs})
 
 
+def test_the_steps_of_a_text_stay_together_and_every_shared_prefix_is_computed_once() -> None:
+    block = [tuple(range(100 * i, 100 * i + 20)) for i in range(8)]
+    text = (1, 2, 3, 4)
+    steps = []
+    for i in range(4):
+        written = tuple(token for b in block[:i] for token in b)
+        steps.append(PreferenceExample(f"step {i + 1}", text + written, block[i], block[4 + i]))
+    other = pair("other", (9,) * 30)
+    assert packed_tokens(steps) == 4 + 8 * 20
+    assert sum(packed_tokens([step]) for step in steps) == 4 * 4 + (2 + 3 + 4 + 5) * 20
+    assert names(pack_by_tokens([steps[2], other, steps[0], steps[3], steps[1]], 210)) == [
+        ["step 1", "step 2", "step 3", "step 4", "other"]
+    ]
+    # Too many for one batch: the first steps, which share most, stay together.
+    assert names(pack_by_tokens([steps[2], steps[0], steps[3], steps[1]], 130)) == [
+        ["step 1", "step 2", "step 3"],
+        ["step 4"],
+    ]
+
+
 def test_a_shared_completion_is_counted_once() -> None:
     best = (7, 8, 9)
     pairs = [PreferenceExample("1", (1, 2), best, (3,)), PreferenceExample("2", (1, 2), best, (4,))]

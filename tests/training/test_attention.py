@@ -27,7 +27,8 @@ TinyModel = Callable[..., str]
 
 
 def long_pairs() -> list[PreferenceExample]:
-    """Three prompts with two, three and six completions; lengths that fill several blocks of 128."""
+    """Three prompts with two, three and six completions, and the steps of one text; lengths that fill several blocks of
+    128."""
     draw = torch.Generator().manual_seed(4)
 
     def ids(n: int) -> tuple[int, ...]:
@@ -35,6 +36,7 @@ def long_pairs() -> list[PreferenceExample]:
 
     first, second, third = ids(200), ids(61), ids(30)
     shared, many = ids(17), [ids(n) for n in (9, 31, 4, 1, 22, 13)]
+    text, one, two, three = ids(40), ids(70), ids(33), ids(50)
     return [
         PreferenceExample("a", first, ids(20), ids(14)),
         PreferenceExample("b", second, shared, ids(6)),
@@ -42,6 +44,10 @@ def long_pairs() -> list[PreferenceExample]:
         PreferenceExample("d", third, many[0], many[1]),
         PreferenceExample("e", third, many[2], many[3]),
         PreferenceExample("f", third, many[4], many[5]),
+        PreferenceExample("step 1", text, one, ids(30)),
+        PreferenceExample("step 2", text + one, two, ids(12)),
+        PreferenceExample("step 3", text + one + two, three, ids(21)),
+        PreferenceExample("elsewhere", text + one + ids(5), ids(2), ids(8)),
     ]
 
 

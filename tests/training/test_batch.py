@@ -47,7 +47,7 @@ def test_shared_prompts_and_completions_stand_once() -> None:
         ]
     )
     assert batch.input_ids.tolist() == [[1, 2, 3, 4, 5, 9, 3, 4]]
-    assert batch.group_ids.tolist() == [0, 0, 0, 0, 0, 1, 1, 1]
+    assert batch.subtree_ends.tolist() == [5, 5, 3, 4, 5, 8, 7, 8]
     assert (batch.chosen, batch.rejected) == ((0, 3, 2), (1, 4, 1))
     assert batch.ids == ("a", "b", "c")
     assert len(batch) == 3
@@ -91,13 +91,42 @@ def test_an_empty_batch_is_refused() -> None:
         collate([])
 
 
-def test_where_groups_stand() -> None:
+def test_where_prompts_and_completions_stand() -> None:
     batch = collate([PreferenceExample("a", (1, 2), (3,), (4, 5)), PreferenceExample("b", (9,), (3,), (4,))])
-    assert list(batch.groups()) == [
-        (range(2), [range(2, 3), range(3, 5)]),
-        (range(5, 6), [range(6, 7), range(7, 8)]),
+    assert [stretch.rows for stretch in batch.stretches] == [
+        range(2),
+        range(2, 3),
+        range(3, 5),
+        range(5, 6),
+        range(6, 7),
+        range(7, 8),
     ]
-    assert (batch.prompt_lengths, batch.group_sizes) == ((2, 1), (2, 2))
+    assert [stretch.parent for stretch in batch.stretches] == [None, 0, 0, None, 3, 3]
+    assert batch.completion_stretches == (1, 2, 4, 5)
+    assert list(batch.trees()) == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_the_next_blocks_pair_continues_the_chosen_block() -> None:
+    first = PreferenceExample("first", (1, 2), (3, 4), (5,))
+    second = PreferenceExample("second", (1, 2, 3, 4), (6,), (7, 8))
+    batch = collate([second, first])
+    assert batch.input_ids.tolist() == [[1, 2, 3, 4, 6, 7, 8, 5]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4, 4, 5, 2]]
+    assert batch.subtree_ends.tolist() == [8, 8, 7, 7, 5, 7, 7, 8]
+    assert (batch.chosen, batch.rejected) == ((1, 0), (2, 3))
+    # The first token of every block is predicted where the text before it ends.
+    assert batch.source_index.tolist() == [1, 2, 3, 3, 5, 1]
+    assert batch.target_ids.tolist() == [3, 4, 6, 7, 8, 5]
+    assert [batch.plain_sequence(i).tolist() for i in range(4)] == [
+        [0, 1, 2, 3],
+        [0, 1, 2, 3, 4],
+        [0, 1, 2, 3, 5, 6],
+        [0, 1, 7],
+    ]
+    assert batch.above(1) == [range(2)]
+    assert batch.above(3) == [range(4)], "neighbors are joined"
+    seen = ["".join(str(int(v)) for v in row) for row in batch.attention_mask()[0, 0]]
+    assert seen[3:] == ["11110000", "11111000", "11110100", "11110110", "11000001"]
 
 
 def test_a_completion_stands_again_where_other_tokens_of_it_are_compared() -> None:
