@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from longmab_pl.exports import lazy_exports
 
 if TYPE_CHECKING:
+    from longmab_pl.evaluation.agentic.suite import AgenticSuite
     from longmab_pl.evaluation.asking import Asking
     from longmab_pl.evaluation.entry import EvaluationEntry
     from longmab_pl.evaluation.estimate import Score
+    from longmab_pl.evaluation.helmet.suite import HELMETSuite
     from longmab_pl.evaluation.infinitebench.all_tasks import InfiniteBenchTasksSuite
     from longmab_pl.evaluation.infinitebench.suite import InfiniteBenchSuite
     from longmab_pl.evaluation.judge import Judge
@@ -33,9 +35,11 @@ if TYPE_CHECKING:
     from longmab_pl.evaluation.suite import Picture, Suite, SuiteContext
 
 HOMES = {
+    "AgenticSuite": "longmab_pl.evaluation.agentic.suite",
     "Asking": "longmab_pl.evaluation.asking",
     "EvaluationEntry": "longmab_pl.evaluation.entry",
     "EvaluationResult": "longmab_pl.evaluation.results",
+    "HELMETSuite": "longmab_pl.evaluation.helmet.suite",
     "InfiniteBenchSuite": "longmab_pl.evaluation.infinitebench.suite",
     "InfiniteBenchTasksSuite": "longmab_pl.evaluation.infinitebench.all_tasks",
     "Judge": "longmab_pl.evaluation.judge",
@@ -69,9 +73,11 @@ HOMES = {
 }
 
 __all__ = [
+    "AgenticSuite",
     "Asking",
     "EvaluationEntry",
     "EvaluationResult",
+    "HELMETSuite",
     "InfiniteBenchSuite",
     "InfiniteBenchTasksSuite",
     "Judge",

@@ -173,8 +173,11 @@ class Requests:
             sum(turn.cached_tokens for turn in turns),
             sum(turn.completion_tokens[0] for turn in turns),
         )
-        *steps, text = [asked.work.task.response(turn.texts[0]) for turn in turns]
-        self._keep(asked.work, asked.position, text, turns[-1].finish_reasons[0], costs, asked.cut, tuple(steps))
+        task = asked.work.task
+        place = task.answer_place % len(turns) if isinstance(task, SeveralTurns) else -1
+        said = [task.response(turn.texts[0]) for turn in turns]
+        text = said.pop(place)
+        self._keep(asked.work, asked.position, text, turns[place].finish_reasons[0], costs, asked.cut, tuple(said))
 
     def _keep(
         self,

@@ -70,6 +70,16 @@ SHORT_NAMES = {
             {"name": "infinitebench_qa"},
         ),
         ShortName(
+            "helmet",
+            _HOME + "HELMETSuite",
+            "HELMET's passages and novels, plain and agentic; --data FOLDER [--styles '[plain,agentic]']",
+        ),
+        ShortName(
+            "agentic",
+            _HOME + "AgenticSuite",
+            "your own questions by several ways of asking, five turns among them; --data questions.jsonl",
+        ),
+        ShortName(
             "ruler", _HOME + "RULERSuite", "RULER's 13 tasks, generated; --lengths 4k,8k,16k,32k", sample="samples"
         ),
         ShortName(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Sampling
@@ -81,9 +81,14 @@ class Turn:
 class SeveralTurns(ABC):
     """A base class of tasks that ask about a record more than once: think first, then answer.
 
-    The last response is the prediction; those before it are kept beside it (`steps`). A record that was interrupted
-    between two turns starts again with the first.
+    One response is the prediction, usually the last; the others are kept beside it (`steps`). A record that was
+    interrupted between two turns starts again with the first.
+
+    Attributes:
+        answer_place: place of the prediction among the responses.
     """
+
+    answer_place: ClassVar[int] = -1
 
     @abstractmethod
     def next_turn(self, record: QARecord, said: Sequence[str], tokenizer: Any, max_model_len: int) -> Turn | None:
