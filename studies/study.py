@@ -1,0 +1,384 @@
+"""Does it make a model better? Arms of equal budget on real text, several seeds, held-out questions at three lengths.
+
+    python studies/real_sets.py --train xquad_train.jsonl --held-out xquad_dev.jsonl --output runs/study/sets
+    python studies/study.py run --sets runs/study/sets --output runs/study --minutes 15
+    python studies/study.py table --output runs/study --results studies/results/study.json
+
+`run` works through arms and seeds in order, for at most `--minutes`, then stops; the same command goes on where it
+stopped, inside a rollout or a training step too. `--arms default random --seeds 0` picks some. An arm is the base
+config `studies/study.yaml` with the changes in `ARMS`; its adapter is evaluated greedily on every held-out file. Every
+question's scores are kept, so that arms are compared question by question.
+
+`table` writes the JSON that is kept (means, intervals, paired tests, versions) and prints the table in Markdown. Means
+are over seeds; intervals resample questions (paired bootstrap over the mean of the seeds) and are given beside the
+spread over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from longmab_pl.evaluation.results import EvaluationResult
+from longmab_pl.evaluation.statistics import bootstrap_interval, paired_test
+from longmab_pl.storage.files import atomic_write
+
+HERE = Path(__file__).resolve().parent
+BASE = HERE / "study.yaml"
+MODEL = "bundled:smollm2-135m-instruct"
+METRICS = ("f1", "em", "subem")
+STRATEGIES = "longmab_pl.strategies"
+
+
+def _strategy(**settings: Any) -> dict[str, Any]:
+    return {"data": {"init_args": {"strategy": {"init_args": settings}}}}
+
+
+def _rounds(rounds: int, records: int = 80) -> dict[str, Any]:
+    return {"data": {"init_args": {"rounds": rounds, "records_per_round": records}}}
+
+
+def _model(**settings: Any) -> dict[str, Any]:
+    return {"model": settings}
+
+
+def _loss(name: str, **settings: Any) -> dict[str, Any]:
+    return _model(loss={"class_path": f"longmab_pl.training.losses.{name}"}, **settings)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train.
+
+    Args:
+        what: a few words for the table.
+        changes: to `study.yaml`; None: nothing is trained.
+        prompt: an instruction in front of the question, at evaluation only (the effect of the answer's form alone).
+    """
+
+    what: str
+    changes: Mapping[str, Any] | None = field(default_factory=dict)
+    prompt: str | None = None
+
+
+SHORT_ANSWER = """Read the text and answer the question with the shortest words of the text that answer it.
+
+Text:
+{context}
+
+Question: {question}"""
+
+WORKED_EXAMPLE = """Read the text and answer the question in a few words.
+
+Text:
+The harbor of Corvo was built in 1871 by the engineer Ana Reis. It closed in 1950.
+
+Question: Who built the harbor of Corvo?
+
+Answer: Ana Reis
+
+Text:
+{context}
+
+Question: {question}"""
+
+ARMS: dict[str, Arm] = {
+    "base": Arm("no training", None),
+    "base, short-answer instruction": Arm("no training, told to answer shortly", None, SHORT_ANSWER),
+    "base, worked example": Arm("no training, one worked example", None, WORKED_EXAMPLE),
+    "default": Arm("our default, one round"),
+    "default, three rounds": Arm("three on-policy rounds", _rounds(3)),
+    "default, three times the records": Arm("one round of three times the records", _rounds(1, 240)),
+    "full context": Arm(
+        "best of 8 over the whole context",
+        {
+            "data": {
+                "init_args": {
+                    "strategy": {
+                        "class_path": f"{STRATEGIES}.BestOfN",
+                        "init_args": {
+                            "n": 8,
+                            "sampling": {
+                                "temperature": 0.7,
+                                "top_p": 0.95,
+                                "presence_penalty": 0.0,
+                                "max_tokens": 24,
+                            },
+                        },
+                    }
+                }
+            }
+        },
+    ),
+    "random chunks": Arm(
+        "chunks drawn at random", _strategy(bandit={"policy": "uniform", "options": {}}, budget="fixed")
+    ),
+    "paper's UCB1": Arm(
+        "the paper's bandit and budget", _strategy(bandit={"policy": "ucb1", "options": {}}, budget="fixed")
+    ),
+    "fixed budget": Arm("default without the adaptive budget", _strategy(budget="fixed")),
+    "SFT on chosen": Arm(
+        "likelihood of the chosen answers",
+        _model(phases=[{"class_path": "longmab_pl.training.SFTPhase", "init_args": {"learning_rate": 2e-4}}]),
+    ),
+    "lenient reward": Arm(
+        "answers compared word by word",
+        {
+            "data": {
+                "init_args": {
+                    "rewards": [{"class_path": "longmab_pl.rewards.AnswerMatch", "init_args": {"style": "lenient"}}]
+                }
+            }
+        },
+    ),
+    "reference round start": Arm("three rounds, reference of each round", _rounds(3) | _model(reference="round_start")),
+    "IPO": Arm("IPO", _loss("IPO")),
+    "SimPO": Arm("SimPO", _loss("SimPO")),
+    "ORPO": Arm("ORPO", _loss("ORPO", nll_weight=0.0)),
+    "NLL 0": Arm("no likelihood term", _model(nll_weight=0.0)),
+    "NLL 0.1": Arm("likelihood term of 0.1", _model(nll_weight=0.1)),
+    "NLL 1": Arm("likelihood term of 1", _model(nll_weight=1.0)),
+    "rate 5e-5": Arm("a quarter of the learning rate", _model(learning_rate=5e-5)),
+    "cosine": Arm("three rounds, cosine over the run", _rounds(3) | _model(schedule="cosine")),
+}
+"""Arms by name, in the order in which they run."""
+
+
+class OutOfTime(Exception):
+    """The time of this call is over; the next call goes on."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where a study lives and how long this call may take.
+
+    Args:
+        sets: folder of `real_sets.py`.
+        output: folder of runs and results.
+        end: time (monotonic seconds) after which nothing is begun and what runs is interrupted.
+        base: base config.
+        model: base model.
+    """
+
+    sets: Path
+    output: Path
+    end: float
+    base: Path = BASE
+    model: str = MODEL
+
+    def folder(self, arm: str, seed: int) -> Path:
+        return self.output / "arms" / "".join(c if c.isalnum() else "-" for c in arm) / f"seed-{seed}"
+
+    def train(self, name: str, arm: Arm, seed: int) -> Path | None:
+        """Return the adapter of an arm, trained in as many calls as it takes; None if the arm trains nothing.
+
+        Raises:
+            OutOfTime: it is not done yet.
+        """
+        if arm.changes is None:
+            return None
+        folder = self.folder(name, seed)
+        adapter = folder / "adapter"
+        if (folder / "done").is_file():
+            return adapter
+        folder.mkdir(parents=True, exist_ok=True)
+        overlay = folder / "changes.yaml"
+        (train,) = sorted(self.sets.glob("train_*.jsonl"))
+        init_args = {"train": str(train)}
+        settings = {
+            "seed_everything": seed,
+            "trainer": {"default_root_dir": str(folder)},
+            "data": {"init_args": init_args},
+        }
+        overlay.write_text(yaml.safe_dump(_merged(arm.changes, settings)), encoding="utf-8")
+        command = [sys.executable, "-m", "longmab_pl", "fit", "--config", str(self.base), "--config", str(overlay)]
+        if (folder / "checkpoints" / "last.ckpt").is_file():
+            command += ["--ckpt_path", "last"]
+        self._run(command, folder / "output.txt")
+        if not (adapter / "adapter_config.json").is_file():
+            raise SystemExit(f"{name}, seed {seed}: the run ended without an adapter; see {folder / 'output.txt'}")
+        (folder / "done").touch()
+        return adapter
+
+    def _run(self, command: Sequence[str], log: Path) -> None:
+        with log.open("a", encoding="utf-8") as file:
+            process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+            try:
+                code = process.wait(max(0.0, self.end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)
+                process.wait()
+                raise OutOfTime from None
+        if code:
+            raise SystemExit(f"a run ended with exit code {code}; its output is in {log}")
+
+    def evaluate(self, name: str, arm: Arm, seed: int, adapter: Path | None) -> None:
+        """Ask every held-out question of an arm's adapter; kept answers are not asked again."""
+        from longmab_pl.cli.evaluate import evaluate
+        from longmab_pl.engines import Sampling
+        from longmab_pl.evaluation import QASuite
+        from longmab_pl.prompts import DirectAnswer
+
+        prompt = DirectAnswer(template=arm.prompt) if arm.prompt else DirectAnswer()
+        sampling = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_tokens=24)
+        sets = [
+            QASuite(str(file), name=file.stem, prompt_format=prompt, sampling=sampling)
+            for file in sorted(self.sets.glob("held_out_*.jsonl"))
+        ]
+        out = self.folder(name, seed) / "evaluation"
+        if all((out / suite.name / "result.json").is_file() for suite in sets):
+            return
+        evaluate(
+            model=self.model,
+            adapter=None if adapter is None else str(adapter),
+            suite=list(sets),
+            out=str(out),
+            max_model_len=8192,
+        )
+
+    def run(self, arms: Sequence[str], seeds: Sequence[int]) -> bool:
+        """Work until all is done or the time is over; return whether all is done."""
+        for seed in seeds:
+            for name in arms:
+                arm = ARMS[name]
+                if arm.changes is None and seed != seeds[0]:
+                    continue  # greedy answers of the base model are the same
+                if time.monotonic() > self.end:
+                    return False
+                start = time.monotonic()
+                try:
+                    self.evaluate(name, arm, seed, self.train(name, arm, seed))
+                except OutOfTime:
+                    print(f"{name}, seed {seed}: interrupted, the same command goes on", flush=True)
+                    return False
+                print(f"{name}, seed {seed}: done ({time.monotonic() - start:.0f} s in this call)", flush=True)
+        return True
+
+
+def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both nested settings together; those of `other` win."""
+    found = dict(one)
+    for key, value in other.items():
+        old = found.get(key)
+        found[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return found
+
+
+def results(study: Study) -> Iterator[tuple[str, int, str, EvaluationResult]]:
+    """Yield arm, seed, held-out set and result of everything that is evaluated."""
+    for name in ARMS:
+        for folder in sorted(study.folder(name, 0).parent.glob("seed-*")):
+            for file in sorted(folder.glob("evaluation/*/result.json")):
+                yield name, int(folder.name.partition("-")[2]), file.parent.name, EvaluationResult.load(file)
+
+
+def summary(study: Study) -> dict[str, Any]:
+    """Return means, intervals and paired differences from the base and from the default, by arm and set."""
+    scores: dict[tuple[str, str], dict[int, dict[str, dict[str, float]]]] = {}
+    for name, seed, held_out, result in results(study):
+        (task,) = result.tasks.values()
+        scores.setdefault((name, held_out), {})[seed] = {item.id: item.scores for item in task.items}
+    rows = []
+    for (name, held_out), by_seed in scores.items():
+        row: dict[str, Any] = {"arm": name, "set": held_out, "seeds": sorted(by_seed)}
+        for metric in METRICS:
+            own = _by_question(by_seed, metric)
+            low, high = bootstrap_interval([list(own.values())])
+            means = [100 * statistics.fmean(s[metric] for s in items.values()) for items in by_seed.values()]
+            row[metric] = {
+                "mean": 100 * statistics.fmean(own.values()),
+                "interval": [100 * low, 100 * high],
+                "over_seeds": statistics.stdev(means) if len(means) > 1 else None,
+            }
+            for other in ("base", "default"):
+                if other != name and (other, held_out) in scores:
+                    theirs = _by_question(scores[other, held_out], metric)
+                    shared = [key for key in own if key in theirs]
+                    test = paired_test([[theirs[k] for k in shared]], [[own[k] for k in shared]])
+                    row[metric][f"minus_{other}"] = {
+                        "difference": 100 * test.difference,
+                        "interval": [100 * test.low, 100 * test.high],
+                        "p": test.p_value,
+                    }
+            row["questions"] = len(own)
+        rows.append(row)
+    import torch
+    import transformers
+
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    return {"model": study.model, "config": yaml.safe_load(study.base.read_text()), "versions": versions, "rows": rows}
+
+
+def _by_question(by_seed: Mapping[int, Mapping[str, Mapping[str, float]]], metric: str) -> dict[str, float]:
+    """Return each question's score, averaged over the seeds that asked it."""
+    found: dict[str, list[float]] = {}
+    for items in by_seed.values():
+        for key, scores in items.items():
+            found.setdefault(key, []).append(scores[metric])
+    return {key: statistics.fmean(values) for key, values in found.items()}
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """Print the table in Markdown."""
+    print("| arm | set | seeds | F1 | EM | SubEM | F1 over base | F1 over default |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for row in found["rows"]:
+        f1 = row["f1"]
+        cells = [row["arm"], row["set"], str(len(row["seeds"]))]
+        cells.append(f"{f1['mean']:.1f} [{f1['interval'][0]:.1f}, {f1['interval'][1]:.1f}]")
+        cells += [f"{row[metric]['mean']:.1f}" for metric in ("em", "subem")]
+        for other in ("base", "default"):
+            test = f1.get(f"minus_{other}")
+            low, high = test["interval"] if test else (0, 0)
+            cells.append(f"{test['difference']:+.1f} [{low:+.1f}, {high:+.1f}], p {test['p']:.3g}" if test else "")
+        print("| " + " | ".join(cells) + " |")
+    print(f"\n{found['model']}; questions: {sorted({row['questions'] for row in found['rows']})}; {found['versions']}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="train and evaluate arms, for a limited time")
+    run.add_argument("--sets", type=Path, required=True, help="folder of studies/real_sets.py")
+    run.add_argument("--minutes", type=float, default=15.0)
+    run.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS), metavar="ARM", help=", ".join(ARMS))
+    run.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    table = commands.add_parser("table", help="write and print what is evaluated so far")
+    table.add_argument("--results", type=Path, help="JSON file to keep")
+    for each in (run, table):
+        each.add_argument("--output", type=Path, required=True, help="folder of the study's runs")
+        each.add_argument("--base", type=Path, default=BASE, help="another base config")
+        each.add_argument("--model", default=MODEL)
+    args = parser.parse_args()
+    if args.command == "run":
+        if not sorted(args.sets.glob("held_out_*.jsonl")):
+            raise SystemExit(f"{args.sets} has no held_out_*.jsonl; make the sets with studies/real_sets.py first")
+        study = Study(args.sets, args.output, time.monotonic() + 60 * args.minutes, args.base, args.model)
+        done = study.run(args.arms, args.seeds)
+        print("all done" if done else "the time of this call is over; the same command goes on")
+        return
+    found = summary(Study(args.output, args.output, 0.0, args.base, args.model))
+    if args.results:
+        with atomic_write(args.results) as file:
+            file.write(json.dumps(found, indent=1) + "\n")
+    show(found)
+
+
+if __name__ == "__main__":
+    main()
