@@ -30,6 +30,7 @@ from longmab_pl.evaluation.statistics import PairedTest
 from longmab_pl.evaluation.suite import Picture, Suite, SuiteContext
 from longmab_pl.evaluation.tables import notes
 from longmab_pl.evaluation.task import EvaluationTask
+from longmab_pl.evaluation.thinking import thinking_note
 from longmab_pl.exports import public_name
 from longmab_pl.models.adapter_files import adapter_digest
 from longmab_pl.reporting.console import wide_console
@@ -148,6 +149,8 @@ class Evaluation(Callback):
             data.tokenizer, SuiteContext(data.prompt_format, _on_stderr if trainer.is_global_zero else _nowhere)
         )
         self._asked = _digest(self.tasks)
+        if (note := thinking_note(data.tokenizer, self.tasks)) and trainer.is_global_zero:
+            log.warning("%s", note)
         if data.records and trainer.is_global_zero:
             found = find_contamination(data.records, {task.name: task.records for task in self.tasks})
             if found:

@@ -24,6 +24,7 @@ from longmab_pl.evaluation.short_names import list_of_suites
 from longmab_pl.evaluation.suite import Suite, SuiteContext
 from longmab_pl.evaluation.tables import notes
 from longmab_pl.evaluation.task import EvaluationTask
+from longmab_pl.evaluation.thinking import thinking_note
 from longmab_pl.exports import public_name
 from longmab_pl.models.tokenizer import context_limit
 from longmab_pl.reporting.console import wide_console
@@ -88,6 +89,8 @@ def evaluate(
     tokenizer = evaluation_tokenizer(candidate.resolved)
     context = SuiteContext(note=tell)
     tasks = {asked.name: asked.tasks(tokenizer, context) for asked in suites}
+    if note := thinking_note(tokenizer, [task for asked in tasks.values() for task in asked]):
+        tell(note)
     if train is not None:
         _warn_of_contamination(train, tasks)
     folder = Path(out or Path("runs/evaluations") / candidate.file_name)

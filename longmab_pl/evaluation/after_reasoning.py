@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from longmab_pl.evaluation.asking import Asking
@@ -28,7 +29,8 @@ class AfterReasoning(RecordMetric):
         self.scorer = scorer
 
     def score(self, prediction: str, answers: Sequence[str], all_classes: Sequence[str] | None = None) -> ItemScores:
-        return self.scorer(self.asking.scored(prediction), answers)
+        answer = self.asking.scored(prediction)
+        return replace(self.scorer(answer, answers), reasoned=answer != prediction)
 
 
 class AccuracyAfterReasoning(AfterReasoning):

@@ -11,6 +11,9 @@ from longmab_pl.evaluation.middle_cut import cut_text, surely_longer
 from longmab_pl.evaluation.task import Prompt
 from longmab_pl.prompts import encoding
 
+THINKING_TOKENS = 4096
+"""Longest answer, thoughts included, of suites that know only short official limits (as NeMo Skills' RULER)."""
+
 _OPEN, _CLOSED = "<think>", "</think>"
 
 

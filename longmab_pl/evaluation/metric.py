@@ -22,12 +22,14 @@ class ItemScores:
     Args:
         scores: metric name to score, in 0..1.
         well_formed: whether an answer of the asked form could be read from the prediction.
+        reasoned: whether reasoning was cut off before scoring.
         counted: whether the prediction belongs to the means; one that does not is reported as skipped.
     """
 
     scores: Mapping[str, float]
     well_formed: bool
     counted: bool = True
+    reasoned: bool = False
 
 
 class RecordMetric(Metric, ABC):

@@ -19,9 +19,11 @@ from longmab_pl.evaluation.estimate import Score
 from longmab_pl.evaluation.longbench.loading import BadRow, bad_rows_note, load_items, sample, tasks_there
 from longmab_pl.evaluation.longbench.table import expand_tasks
 from longmab_pl.evaluation.metric import ItemScores, RecordMetric
+from longmab_pl.evaluation.middle_cut import surely_longer
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.suite import Suite, SuiteContext
 from longmab_pl.evaluation.task import EvaluationTask, Prompt
+from longmab_pl.evaluation.thinking import WithoutReasoning, with_thinking
 from longmab_pl.models.tokenizer import check_chat_template
 from longmab_pl.prompts import encoding
 from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
@@ -60,7 +62,7 @@ class QATask:
         at_least(setting, self.max_context_tokens, 2, "use at least 2", or_null=True)
 
     def metric(self) -> RecordMetric:
-        return QAMatch(self.style)
+        return WithoutReasoning(QAMatch(self.style), self.protocol.template_arguments)
 
     def settings(self) -> dict[str, Any]:
         protocol: dict[str, Any] = {"class": type(self.protocol).__name__}
@@ -76,14 +78,17 @@ class QATask:
 
     def prompt(self, record: QARecord, tokenizer: Any, max_model_len: int) -> Prompt:
         room = max_model_len - self.sampling.max_tokens
-        ids = self.protocol.prompt_ids(tokenizer, record.context, record.question)
-        if len(ids) <= min(room, self.max_context_tokens or room):
-            return Prompt(ids, cut=False)  # the usual case costs one tokenization
+        reader = encoding.text_tokenizer(tokenizer, record.context)
+        most = min(room, self.max_context_tokens or room)
+        if not surely_longer(record.context, reader, most):
+            ids = self.protocol.prompt_ids(tokenizer, record.context, record.question)
+            if len(ids) <= most:
+                return Prompt(ids, cut=False)  # the usual case costs one tokenization
         budget = room - self.protocol.prompt_overhead(tokenizer, record.question)
         if self.max_context_tokens is not None:
             budget = min(budget, self.max_context_tokens)
         while budget >= 2:
-            context, cut = middle_truncated(record.context, encoding.text_tokenizer(tokenizer, record.context), budget)
+            context, cut = middle_truncated(record.context, reader, budget)
             ids = self.protocol.prompt_ids(tokenizer, context, record.question)
             if len(ids) <= room:
                 return Prompt(ids, cut)
@@ -147,6 +152,8 @@ class QASuite(Suite):
         max_context_tokens: longer contexts lose their middle (authors: 100,000); None: only the engine's limit cuts.
         style: how answers are read and compared: as the `paper` does, whose scores can be compared with published
             ones, or `lenient`, as the reward `longmab_pl.rewards.AnswerMatch` of that style.
+        enable_thinking: reasoning of thinking models (Qwen3) on or off; None: as the prompt format says. It is cut off
+            before the answer is read.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -169,6 +176,7 @@ class QASuite(Suite):
         sampling: Sampling | None = None,
         max_context_tokens: int | None = None,
         style: AnswerStyle = "paper",
+        enable_thinking: bool | None = None,
     ) -> None:
         one_of("QASuite.style", style, ANSWER_STYLES)
         at_least("QASuite.limit", limit, 1, or_null=True)
@@ -183,6 +191,7 @@ class QASuite(Suite):
         self.prompt_format = prompt_format
         self.sampling = sampling or GREEDY
         self.max_context_tokens = max_context_tokens
+        self.enable_thinking = enable_thinking
         self.style: AnswerStyle = style
 
     @property
@@ -196,6 +205,7 @@ class QASuite(Suite):
     def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
         check_chat_template(tokenizer)
         prompt_format = self.prompt_format or context.prompt_format or ReasonThenAnswer()
+        prompt_format = with_thinking(prompt_format, self.enable_thinking)
         return [
             QATask(
                 name,

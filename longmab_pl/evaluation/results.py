@@ -24,6 +24,7 @@ class ItemResult:
         truncated: whether the response reached the token limit.
         cut: whether the prompt was cut in the middle.
         prompt_tokens, completion_tokens: lengths in tokens.
+        reasoned: whether reasoning was cut off before scoring.
     """
 
     id: str
@@ -33,6 +34,7 @@ class ItemResult:
     cut: bool
     prompt_tokens: int
     completion_tokens: int
+    reasoned: bool = False
 
 
 @dataclass(frozen=True)

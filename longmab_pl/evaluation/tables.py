@@ -66,6 +66,7 @@ def notes(result: EvaluationResult) -> list[str]:
             "responses cut off at the token limit": task.truncated_responses,
             "prompts cut in the middle": task.cut_prompts,
             "not scored": len(task.skipped),
+            "with reasoning, which is cut off before scoring": sum(item.reasoned for item in task.items),
         }
         found = [f"{number} {what}" for what, number in counts.items() if number]
         if found:

@@ -44,6 +44,7 @@ class TaskInProgress:
             cut=prediction.cut,
             prompt_tokens=prediction.prompt_tokens,
             completion_tokens=prediction.completion_tokens,
+            reasoned=scored.reasoned,
         )
         return dict(scored.scores)
 

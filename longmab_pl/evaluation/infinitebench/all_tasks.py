@@ -11,7 +11,7 @@ from typing import Any, Literal
 from longmab_pl.checks import at_least
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.evaluation.asking import Asking
+from longmab_pl.evaluation.asking import THINKING_TOKENS, Asking
 from longmab_pl.evaluation.benchmark_files import Row, json_rows, sample
 from longmab_pl.evaluation.infinitebench.prompts import fields, filled, labels
 from longmab_pl.evaluation.infinitebench.tasks import TASKS
@@ -40,7 +40,8 @@ class InfiniteBenchTasksSuite(Suite):
         seed: random seed of the sample.
         templates: JSON file with an object of task to template, to ask in the official words; None: our own.
         prompt_tokens: longer prompts lose their middle (official: 131,072 or 200,000; no room is kept for the answer).
-        new_tokens: longest answer; None: the official limits, 3 to 6 tokens for some tasks, too short for chat models.
+        new_tokens: longest answer; None: the official limits, 3 to 6 tokens for some tasks, too short for chat models;
+            4,096 for a model that is to think.
         asking: chat template and thinking mode; officially open models are prompted without a template.
         name: name in metrics and in the folder of the predictions.
 
@@ -77,8 +78,8 @@ class InfiniteBenchTasksSuite(Suite):
         self.seed = seed
         self.templates = TEMPLATES if templates is None else TEMPLATES | _templates(templates)
         self.prompt_tokens = prompt_tokens
-        self.new_tokens = new_tokens
         self.asking = asking or Asking()
+        self.new_tokens = new_tokens or (THINKING_TOKENS if self.asking.enable_thinking else None)
         self._name = name
 
     @property

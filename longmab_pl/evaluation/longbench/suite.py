@@ -11,6 +11,7 @@ from longmab_pl.evaluation.longbench.loading import bad_rows_note
 from longmab_pl.evaluation.longbench.task import longbench_tasks
 from longmab_pl.evaluation.suite import Suite, SuiteContext
 from longmab_pl.evaluation.task import EvaluationTask
+from longmab_pl.evaluation.thinking import SETTING
 from longmab_pl.models.tokenizer import check_chat_template
 
 
@@ -31,8 +32,10 @@ class LongBenchSuite(Suite):
         max_prompt_tokens: longer prompts lose their middle; None: only the engine's limit cuts.
         max_new_tokens: longest answer; None: the task's own.
         presence_penalty: 0 is official; the LongMab-PO authors evaluate with 1.0.
-        template_arguments: further variables of the chat template, such as `{enable_thinking: false}`; None: those of
-            the rollout's prompt format.
+        template_arguments: further variables of the chat template; None: those of the rollout's prompt format.
+        enable_thinking: reasoning of thinking models (Qwen3) on or off; None: the template's default. Raise
+            `max_new_tokens` with it.
+        score_reasoning: score reasoning too, as the official program does; otherwise it is cut off.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -55,6 +58,8 @@ class LongBenchSuite(Suite):
         max_new_tokens: int | None = None,
         presence_penalty: float = 0.0,
         template_arguments: dict[str, Any] | None = None,
+        enable_thinking: bool | None = None,
+        score_reasoning: bool = False,
     ) -> None:
         at_least("LongBenchSuite.limit", limit, 1, or_null=True)
         at_least("LongBenchSuite.max_new_tokens", max_new_tokens, 1, or_null=True)
@@ -69,15 +74,18 @@ class LongBenchSuite(Suite):
         self.max_new_tokens = max_new_tokens
         self.presence_penalty = presence_penalty
         self.template_arguments = template_arguments
+        self.enable_thinking = enable_thinking
+        self.score_reasoning = score_reasoning
 
     @property
     def name(self) -> str:
         return self._name
 
-    def _template_arguments(self, context: SuiteContext) -> Mapping[str, Any] | None:
-        if self.template_arguments is not None or context.prompt_format is None:
-            return self.template_arguments
-        return context.prompt_format.template_arguments
+    def _template_arguments(self, context: SuiteContext) -> Mapping[str, Any]:
+        arguments = self.template_arguments
+        if arguments is None:
+            arguments = {} if context.prompt_format is None else dict(context.prompt_format.template_arguments)
+        return arguments if self.enable_thinking is None else {**arguments, SETTING: self.enable_thinking}
 
     def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
         if self.chat == "always":
@@ -97,4 +105,6 @@ class LongBenchSuite(Suite):
         changes: dict[str, Any] = {} if self.chat == "by_task" else {"chat": self.chat == "always"}
         if self.max_new_tokens is not None:
             changes["max_new_tokens"] = self.max_new_tokens
-        return [replace(task, spec=replace(task.spec, **changes)) for task in found]
+        return [
+            replace(task, spec=replace(task.spec, **changes), score_reasoning=self.score_reasoning) for task in found
+        ]

@@ -22,7 +22,9 @@ from longmab_pl.evaluation.longbench.table import (
     official_settings,
 )
 from longmab_pl.evaluation.metric import RecordMetric
+from longmab_pl.evaluation.middle_cut import surely_longer
 from longmab_pl.evaluation.task import Prompt
+from longmab_pl.evaluation.thinking import WithoutReasoning
 from longmab_pl.prompts import encoding
 from longmab_pl.shown import quoted
 
@@ -40,6 +42,7 @@ class LongBenchTask:
         presence_penalty: 0 is official; the LongMab-PO authors evaluate with 1.0.
         fixed_classification: score without the official list-mutation bug (`scoring.classification`).
         template_arguments: further variables of the chat template, such as `{enable_thinking: false}`.
+        score_reasoning: score reasoning too, as the official program does.
     """
 
     name: str
@@ -49,6 +52,7 @@ class LongBenchTask:
     presence_penalty: float = 0.0
     fixed_classification: bool = False
     template_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    score_reasoning: bool = False
 
     def __post_init__(self) -> None:
         if not self.records:
@@ -66,7 +70,8 @@ class LongBenchTask:
         )
 
     def metric(self) -> RecordMetric:
-        return spec_metric(self.spec, fixed_classification=self.fixed_classification)
+        inner = spec_metric(self.spec, fixed_classification=self.fixed_classification)
+        return WithoutReasoning(inner, self.template_arguments, score_reasoning=self.score_reasoning)
 
     def settings(self) -> dict[str, Any]:
         settings = {
@@ -82,13 +87,16 @@ class LongBenchTask:
         room = max_model_len - self.spec.max_new_tokens
         # One pass over the template: braces inside a document are never substituted again.
         filled = self.spec.prompt.format(context=record.context, input=record.question)
-        ids = self._encode(filled, tokenizer)
-        if len(ids) <= min(room, self.max_prompt_tokens or room):
-            return Prompt(ids, cut=False)  # the usual case costs one tokenization
+        reader = encoding.text_tokenizer(tokenizer, filled)
+        most = min(room, self.max_prompt_tokens or room)
+        if not surely_longer(filled, reader, most):
+            ids = self._encode(filled, tokenizer)
+            if len(ids) <= most:
+                return Prompt(ids, cut=False)  # the usual case costs one tokenization
         budget = room - (len(self._encode("", tokenizer)) if self.spec.chat else 0)
         budget = min(budget, self.max_prompt_tokens or budget)
         while budget >= 2:
-            text, cut = middle_truncated(filled, encoding.text_tokenizer(tokenizer, filled), budget)
+            text, cut = middle_truncated(filled, reader, budget)
             ids = self._encode(text, tokenizer)
             if len(ids) <= room:
                 return Prompt(ids, cut)

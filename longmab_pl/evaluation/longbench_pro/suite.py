@@ -41,7 +41,8 @@ class LongBenchProSuite(Suite):
         limit: at most this many items for each task, the same random sample every time.
         seed: random seed of the sample.
         prompt_tokens: longer prompts lose their middle (official: 120,000 for a window of 131,072).
-        new_tokens: longest answer (official: 1,024, with the thinking question 8,192).
+        new_tokens: longest answer; None: the official 1,024, with the thinking question or a model that is to think
+            8,192.
         temperature: 0 is greedy; officially the model's own sampling, three runs an item.
         asking: chat template and thinking mode.
         name: name in metrics and in the folder of the predictions.
@@ -62,14 +63,14 @@ class LongBenchProSuite(Suite):
         limit: int | None = None,
         seed: int = 0,
         prompt_tokens: int | None = 120_000,
-        new_tokens: int = 1024,
+        new_tokens: int | None = None,
         temperature: float = 0.0,
         asking: Asking | None = None,
         name: str = "longbench_pro",
     ) -> None:
         at_least("LongBenchProSuite.limit", limit, 1, or_null=True)
         at_least("LongBenchProSuite.prompt_tokens", prompt_tokens, 2, or_null=True)
-        at_least("LongBenchProSuite.new_tokens", new_tokens, 1)
+        at_least("LongBenchProSuite.new_tokens", new_tokens, 1, or_null=True)
         self.data = data
         self.language = language
         self.lengths = lengths
@@ -77,8 +78,9 @@ class LongBenchProSuite(Suite):
         self.limit = limit
         self.seed = seed
         self.prompt_tokens = prompt_tokens
-        self.sampling = Sampling(temperature=temperature, top_p=1.0, presence_penalty=0.0, max_tokens=new_tokens)
         self.asking = asking or Asking()
+        new_tokens = new_tokens or (8192 if thinking_question or self.asking.enable_thinking else 1024)
+        self.sampling = Sampling(temperature=temperature, top_p=1.0, presence_penalty=0.0, max_tokens=new_tokens)
         self._name = name
 
     @property

@@ -11,7 +11,7 @@ from longmab_pl.checks import at_least, one_of
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import DataError
 from longmab_pl.evaluation.after_reasoning import AccuracyAfterReasoning
-from longmab_pl.evaluation.asking import Asking
+from longmab_pl.evaluation.asking import THINKING_TOKENS, Asking
 from longmab_pl.evaluation.benchmark_files import Row, json_rows, sample
 from longmab_pl.evaluation.estimate import Score
 from longmab_pl.evaluation.group_scores import group_scores
@@ -54,7 +54,7 @@ class LongBenchV2Suite(Suite):
         compensated: count an answer without a letter as chance.
         empty: empty answers are `wrong`, or `left_out` as officially.
         prompt_tokens: longer prompts lose their middle (official: 120,000 for a window of 131,072).
-        new_tokens: longest answer (official: 128, too short for a thinking model).
+        new_tokens: longest answer; None: the official 128, 4,096 for a model that is to think.
         cot_tokens: longest thoughts (official: 1,024).
         temperature: 0 is greedy; the official program samples at 0.1 without a seed.
         asking: chat template and thinking mode.
@@ -80,7 +80,7 @@ class LongBenchV2Suite(Suite):
         compensated: bool = False,
         empty: Literal["wrong", "left_out"] = "wrong",
         prompt_tokens: int | None = PROMPT_TOKENS,
-        new_tokens: int = TOKENS,
+        new_tokens: int | None = None,
         cot_tokens: int = COT_TOKENS,
         temperature: float = 0.0,
         asking: Asking | None = None,
@@ -89,7 +89,7 @@ class LongBenchV2Suite(Suite):
         at_least("LongBenchV2Suite.chunks", chunks, 1)
         at_least("LongBenchV2Suite.limit", limit, 1, or_null=True)
         at_least("LongBenchV2Suite.prompt_tokens", prompt_tokens, 2, or_null=True)
-        at_least("LongBenchV2Suite.new_tokens", new_tokens, 1)
+        at_least("LongBenchV2Suite.new_tokens", new_tokens, 1, or_null=True)
         at_least("LongBenchV2Suite.cot_tokens", cot_tokens, 1)
         one_of("LongBenchV2Suite.mode", mode, get_args(Mode), f"use one of {', '.join(get_args(Mode))}")
         one_of("LongBenchV2Suite.answer", answer, get_args(Answer), f"use one of {', '.join(get_args(Answer))}")
@@ -105,8 +105,9 @@ class LongBenchV2Suite(Suite):
         self.empty = empty
         self.prompt_tokens = prompt_tokens
         self.cot_tokens = cot_tokens
-        self.sampling = Sampling(temperature=temperature, top_p=1.0, presence_penalty=0.0, max_tokens=new_tokens)
         self.asking = asking or Asking()
+        new_tokens = new_tokens or (THINKING_TOKENS if self.asking.enable_thinking else TOKENS)
+        self.sampling = Sampling(temperature=temperature, top_p=1.0, presence_penalty=0.0, max_tokens=new_tokens)
         self._name = name
 
     @property

@@ -13,8 +13,9 @@ from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.suite import Picture, Suite, SuiteContext
 from longmab_pl.evaluation.tables import results_table
 from longmab_pl.evaluation.task import EvaluationTask
+from longmab_pl.evaluation.thinking import with_thinking
 from longmab_pl.models.tokenizer import check_chat_template
-from longmab_pl.prompts.formats import PromptFormat
+from longmab_pl.prompts.formats import DirectAnswer, PromptFormat
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,6 +31,8 @@ class NeedleSuite(Suite):
         needle: lengths, depths and number of needles.
         prompt_format: prompt format of a haystack; None is `DirectAnswer`.
             With another one raise `needle.max_new_tokens`.
+        enable_thinking: reasoning of thinking models (Qwen3) on or off; None: the template's default. It is cut off
+            before scoring.
         name: name in metrics, task and the folder of the predictions.
 
     Example:
@@ -38,10 +41,14 @@ class NeedleSuite(Suite):
     """
 
     def __init__(
-        self, needle: NeedleSettings | None = None, prompt_format: PromptFormat | None = None, name: str = "needle"
+        self,
+        needle: NeedleSettings | None = None,
+        prompt_format: PromptFormat | None = None,
+        enable_thinking: bool | None = None,
+        name: str = "needle",
     ) -> None:
         self.needle = needle or NeedleSettings()
-        self.prompt_format = prompt_format
+        self.prompt_format = with_thinking(prompt_format or DirectAnswer(), enable_thinking)
         self._name = name
 
     @property

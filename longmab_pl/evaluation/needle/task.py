@@ -20,6 +20,7 @@ from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.metric import ItemScores, RecordMetric
 from longmab_pl.evaluation.task import Prompt
+from longmab_pl.evaluation.thinking import WithoutReasoning
 from longmab_pl.prompts.formats import DirectAnswer, PromptFormat
 from longmab_pl.shown import quoted
 
@@ -121,7 +122,7 @@ class NeedleTask:
         )  # greedy
 
     def metric(self) -> RecordMetric:
-        return NeedleFound()
+        return WithoutReasoning(NeedleFound(), self.protocol.template_arguments)
 
     def settings(self) -> dict[str, Any]:
         protocol = {"class": type(self.protocol).__name__, **asdict(self.protocol)}  # type: ignore[call-overload]

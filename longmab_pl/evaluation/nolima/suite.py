@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,8 @@ class NoLiMaSuite(Suite):
         limit: at most this many items for each length, the same random sample every time.
         seed: random seed of the sample.
         template: template with `{haystack}` and `{question}`; None: our own wording.
-        new_tokens: longest answer (official: 192; reasoning models 1,536).
-        asking: chat template and thinking mode; the official program sends a short system turn, so does the default.
+        new_tokens: longest answer; None: the official 192, for a model that is to think 1,536.
+        asking: chat template and thinking mode; without a system turn of its own it has the short official one.
         name: name in metrics, task and the folder of the predictions.
 
     Raises:
@@ -80,13 +81,13 @@ class NoLiMaSuite(Suite):
         limit: int | None = None,
         seed: int = 0,
         template: str | None = None,
-        new_tokens: int = 192,
+        new_tokens: int | None = None,
         asking: Asking | None = None,
         name: str = "nolima",
     ) -> None:
         at_least("NoLiMaSuite.depths", depths, 2)
         at_least("NoLiMaSuite.limit", limit, 1, or_null=True)
-        at_least("NoLiMaSuite.new_tokens", new_tokens, 1)
+        at_least("NoLiMaSuite.new_tokens", new_tokens, 1, or_null=True)
         for length in lengths:
             at_least("NoLiMaSuite.lengths", length, 10)
         one_of("NoLiMaSuite.metric", metric, METRICS, f"use one of {', '.join(METRICS)}")
@@ -98,8 +99,8 @@ class NoLiMaSuite(Suite):
         self.limit = limit
         self.seed = seed
         self.template = template or TEMPLATE
-        self.new_tokens = new_tokens
-        self.asking = asking or Asking(system=SYSTEM)
+        self.asking = replace(asking or Asking(), system=asking.system if asking and asking.system else SYSTEM)
+        self.new_tokens = new_tokens or (1536 if self.asking.enable_thinking else 192)
         self._name = name
 
     @property

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from longmab_pl.checks import at_least, between
 from longmab_pl.errors import ConfigError
-from longmab_pl.evaluation.asking import Asking
+from longmab_pl.evaluation.asking import THINKING_TOKENS, Asking
 from longmab_pl.evaluation.estimate import Score
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.ruler.curve import curve_table, draw_curves, draw_task_maps, length_scores
@@ -44,8 +45,8 @@ class RULERSuite(Suite):
         essay: text file in which needles are hidden; None: a generated text.
         threshold: score that counts as effective, in percent.
         official_sizes: find the size of haystacks as the original does, which leaves short lengths partly empty.
-        answer_prefix: start the answer for the model, as official; turn it off for thinking models.
-        new_tokens: longest answer; None: the official limits (30 to 128), too short for a thinking model.
+        answer_prefix: start the answer for the model, as official; None: unless it is to think (`enable_thinking`).
+        new_tokens: longest answer; None: the official limits (30 to 128), 4,096 if it is to think.
         asking: chat template and thinking mode.
         seed: random seed of all texts.
         name: name in metrics and in the folder of the predictions.
@@ -67,7 +68,7 @@ class RULERSuite(Suite):
         essay: str | None = None,
         threshold: float = THRESHOLD,
         official_sizes: bool = False,
-        answer_prefix: bool = True,
+        answer_prefix: bool | None = None,
         new_tokens: int | None = None,
         asking: Asking | None = None,
         seed: int = 42,
@@ -91,9 +92,12 @@ class RULERSuite(Suite):
         self.essay = essay
         self.threshold = threshold
         self.official_sizes = official_sizes
-        self.answer_prefix = answer_prefix
-        self.new_tokens = new_tokens
         self.asking = asking or Asking()
+        thinks = bool(self.asking.enable_thinking)
+        if thinks and answer_prefix:
+            raise ConfigError("RULERSuite.answer_prefix leaves no place to think; turn it or enable_thinking off")
+        self.answer_prefix = not thinks if answer_prefix is None else answer_prefix
+        self.new_tokens = new_tokens or (THINKING_TOKENS if thinks else None)
         self.seed = seed
         self._name = name
 
@@ -146,11 +150,16 @@ class RULERSuite(Suite):
         return Material(own_essay(words) if self.essay is None else essay_of(self.essay), questions)
 
     def _records(self, name: str, tokenizer: Any, material: Material, context: SuiteContext) -> list[RULERRecord]:
+        counted: dict[str, array[int]] = {}
+
         def count(example: Example) -> int:
-            return len(self.asking.ids(tokenizer, example.text, example.prefix if self.answer_prefix else ""))
+            ids = self.asking.ids(tokenizer, example.text, example.prefix if self.answer_prefix else "")
+            counted[example.text] = array("i", ids)
+            return len(ids)
 
         records = []
         for length in self.lengths:
+            counted.clear()
             budget = Budget(length, self.new_tokens or NEW_TOKENS[name], count, self.official_sizes)
             try:
                 made = examples(name, budget, self.samples, material, self.seed)
@@ -158,7 +167,15 @@ class RULERSuite(Suite):
                 context.note(f"RULER {name} is left out at {length} tokens: {error}")
                 continue
             records += [
-                RULERRecord(f"{length}-{i}", example.prefix, example.answers, example.text, length, tokens)
+                RULERRecord(
+                    f"{length}-{i}",
+                    example.prefix,
+                    example.answers,
+                    example.text,
+                    length,
+                    tokens,
+                    counted.get(example.text, array("i")),
+                )
                 for i, (example, tokens) in enumerate(made)
             ]
         return records

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from longmab_pl.data.records import QARecord
@@ -27,10 +28,12 @@ class RULERRecord(QARecord):
     Args:
         length: length in tokens that it was made for.
         tokens: its tokens, chat template and answer included.
+        ids: token ids of its prompt as it was counted, so that a long text is tokenized once; four bytes each.
     """
 
     length: int = 0
     tokens: int = 0
+    ids: array[int] = field(default_factory=lambda: array("i"), compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ class RULERTask:
         }
 
     def prompt(self, record: QARecord, tokenizer: Any, max_model_len: int) -> Prompt:
-        ids = self.asking.ids(tokenizer, record.context, record.question if self.answer_prefix else "")
+        ids = tuple(record.ids) if isinstance(record, RULERRecord) else ()
+        ids = ids or self.asking.ids(tokenizer, record.context, record.question if self.answer_prefix else "")
         if len(ids) + self.new_tokens > max_model_len:
             raise PromptTooLong(
                 f"record {record.id!r} of task {self.name!r}: {len(ids)} prompt tokens and {self.new_tokens} for the "
