@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,3 +31,12 @@ def call(function: Callable[..., Any], args: Sequence[str], epilog: str | None =
         epilog=epilog,
         formatter_class=Help,
     )
+
+
+def paths_as_list(args: Sequence[str]) -> list[str]:
+    """Return arguments with a positional list for jsonargparse: `a b --metric f1` as `["a", "b"] --metric f1`."""
+    end = next((i for i, arg in enumerate(args) if arg.startswith("-")), len(args))
+    paths, rest = list(args[:end]), list(args[end:])
+    if not paths or paths[0].startswith("["):
+        return [*paths, *rest]
+    return [json.dumps(paths), *rest]

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from longmab_pl.cli.arguments import call
+from longmab_pl.cli.arguments import call, paths_as_list
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation import results as outcomes
 from longmab_pl.evaluation.lm_eval import write_lm_eval
@@ -71,15 +71,6 @@ def compare(
 def run(args: Sequence[str]) -> None:
     """Run the command."""
     call(compare, [args[0], *paths_as_list(args[1:])])
-
-
-def paths_as_list(args: Sequence[str]) -> list[str]:
-    """Return arguments with a positional list for jsonargparse: `a b --metric f1` as `["a", "b"] --metric f1`."""
-    end = next((i for i, arg in enumerate(args) if arg.startswith("-")), len(args))
-    paths, rest = list(args[:end]), list(args[end:])
-    if not paths or paths[0].startswith("["):
-        return [*paths, *rest]
-    return [json.dumps(paths), *rest]
 
 
 def _files(names: Sequence[str]) -> list[Path]:

@@ -67,7 +67,7 @@ COMMANDS = (
     Command(
         "export", "Write an adapter, and if asked the merged model, as other programs load it.", "longmab_pl.cli.export"
     ),
-    Command("report", "Print the table of a finished run and draw its picture again.", "longmab_pl.cli.report"),
+    Command("report", "Print a run's tables and write its report.html; compare several runs.", "longmab_pl.cli.report"),
     Command(
         "synthesize",
         "Write a QA set of invented documents, or (`--from FILE`) long contexts for multi-hop questions.",

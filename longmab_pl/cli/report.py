@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from longmab_pl.cli.arguments import call
-from longmab_pl.cli.compare import paths_as_list
+from longmab_pl.cli.arguments import call, paths_as_list
 from longmab_pl.errors import ConfigError
 from longmab_pl.reporting.console import wide_console
 from longmab_pl.reporting.run_report import evaluations_table, load_report, round_table

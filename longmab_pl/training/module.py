@@ -68,7 +68,8 @@ class DPOModule(LightningModule):
         weight_decay: AdamW's, on the adapter.
         warmup_fraction: fraction of the run (of each phase) with linear warm-up.
         schedule: shape of the learning rate after the warm-up, over the run (each phase). Under "cosine" and "linear"
-            the later of several rounds train at a fraction of the rate: the second of two at 18% of its peak on average.
+            the later of several rounds train at a fraction of the rate: the second of two at 18% of its peak on
+            average.
         optimizer: "paged_adamw_8bit" (bitsandbytes) needs a CUDA GPU.
         reference: "base" is the adapter switched off; "round_start" is a frozen copy of the adapter as the current
             round began (see `start_round`), "phase_start" as the current phase began (DPO after SFT is then compared

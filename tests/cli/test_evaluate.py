@@ -16,7 +16,8 @@ import pytest
 from jsonargparse import auto_cli
 from tiny_models import save_model
 
-from longmab_pl.cli.compare import compare, paths_as_list
+from longmab_pl.cli.arguments import paths_as_list
+from longmab_pl.cli.compare import compare
 from longmab_pl.cli.evaluate import evaluate
 from longmab_pl.engines import ScriptedEngine
 from longmab_pl.engines.protocol import Request, Sampling

@@ -149,18 +149,20 @@ def _evaluations(run: Path, rounds: int, text: str, gain: float) -> list[Evaluat
         task = task_result(f"qa{text}", ["f1"], items, {}, lengths)
         macro, intervals = macro_average({task.name: task})
         result = EvaluationResult(when, {task.name: task}, macro, intervals, 2.0, 6000, 100, 480)
-        folder = f"evaluations/{when.replace(' ', '-')}/qa"
-        (run / folder).mkdir(parents=True)
-        result.save(run / folder / "result.json")
-        needles = [[100.0, 50.0 + 20 * number], [25.0 + 20 * number, None]]
-        needle = {"lengths": [1024, 2048], "depths": [0, 100], "accuracy": needles, "asked": [[4, 4], [4, 0]]}
-        (run / folder / "map.json").write_text(json.dumps(needle))
         test = compare(first, result)["macro"] if first else None
         first = first or result
         score = {"f1": Score(task.scores["f1"], *task.intervals["f1"])}
-        entries.append(
-            EvaluationEntry(when, number, 5 * number, f"qa{text}", None, 60, score, 1.0, 0.0, test, "m", folder)
-        )
+        for suite in ("qa", "needle"):
+            folder = f"evaluations/{when.replace(' ', '-')}/{suite}"
+            (run / folder).mkdir(parents=True)
+            result.save(run / folder / "result.json")
+            entry = EvaluationEntry(
+                when, number, 5 * number, f"{suite}{text}", None, 60, score, 1.0, 0.0, test, "m", folder
+            )
+            entries.append(entry)
+        needles = [[100.0, 50.0 + 10 * number], [25.0 + 20 * number, None]]
+        needle = {"lengths": [1024, 2048], "depths": [0, 100], "accuracy": needles, "asked": [[4, 4], [4, 0]]}
+        (run / folder / "map.json").write_text(json.dumps(needle))
     return entries
 
 

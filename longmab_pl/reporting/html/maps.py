@@ -60,9 +60,9 @@ def score_maps(data: RunData) -> list[ScoreMap]:
         if not entries:
             continue
         ends = [entries[0], entries[-1]] if entries[-1].folder != entries[0].folder else [entries[0]]
-        for made in (_needle(data.folder, suite, ends), _lengths(suite, ends, [data.result(entry) for entry in ends])):
-            if made is not None:
-                found.append(made)
+        made = _needle(data.folder, suite, ends) or _lengths(suite, ends, [data.result(entry) for entry in ends])
+        if made is not None:
+            found.append(made)
     return found
 
 
