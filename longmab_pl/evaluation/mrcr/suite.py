@@ -16,6 +16,7 @@ from longmab_pl.evaluation.after_reasoning import SimilarityAfterReasoning
 from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.benchmark_files import Row, parquet_rows, sample
 from longmab_pl.evaluation.metric import ItemScores, RecordMetric
+from longmab_pl.evaluation.model import evaluation_tokenizer
 from longmab_pl.evaluation.mrcr.scoring import grade, has_prefix, length_bin
 from longmab_pl.evaluation.suite import Suite, SuiteContext
 from longmab_pl.evaluation.task import EvaluationTask, Prompt
@@ -109,6 +110,8 @@ class MRCRSuite(Suite):
         longest: leave out chats of more tokens, as counted for the bins; None: only those that the model does not take.
         limit: at most this many chats for each number of needles, the same random sample every time.
         seed: random seed of the sample.
+        bin_tokenizer: name or folder of the tokenizer whose tokens the length bins count (officially o200k_base, on the
+            Hub as Xenova/gpt-4o); None: the model's own.
         new_tokens: longest answer; the longest official one has about 1,000 tokens.
         asking: thinking mode.
         name: name in metrics and in the folder of the predictions.
@@ -127,6 +130,7 @@ class MRCRSuite(Suite):
         longest: int | None = None,
         limit: int | None = None,
         seed: int = 0,
+        bin_tokenizer: str | None = None,
         new_tokens: int = 2048,
         asking: Asking | None = None,
         name: str = "mrcr",
@@ -141,6 +145,7 @@ class MRCRSuite(Suite):
         self.longest = longest
         self.limit = limit
         self.seed = seed
+        self.bin_tokenizer = bin_tokenizer
         self.new_tokens = new_tokens
         self.asking = asking or Asking()
         self._name = name
@@ -152,12 +157,13 @@ class MRCRSuite(Suite):
     def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
         check_chat_template(tokenizer)
         found = []
+        counting = tokenizer if self.bin_tokenizer is None else evaluation_tokenizer(self.bin_tokenizer)
         for count in self.needles:
             paths = sorted(Path(self.data).rglob(f"{count}needle*.parquet"))
             if not paths:
                 raise DataError(f"{self.data} holds no {count}needle*.parquet; MRCR wants {SOURCE}")
             rows = parquet_rows(paths, SOURCE)
-            records = [record_of(row, f"{count}-{i}", tokenizer) for i, row in enumerate(rows)]
+            records = [record_of(row, f"{count}-{i}", counting) for i, row in enumerate(rows)]
             kept = [r for r in records if self.longest is None or r.tokens <= self.longest]
             if not kept:
                 raise ConfigError(f"no chat with {count} needles has at most {self.longest} tokens; raise longest")

@@ -12,7 +12,7 @@ import numpy as np
 
 from longmab_pl.checks import at_least, one_of
 from longmab_pl.engines.protocol import Sampling
-from longmab_pl.errors import DataError
+from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.benchmark_files import json_rows, sample
 from longmab_pl.evaluation.estimate import Score
@@ -53,7 +53,9 @@ class NoLiMaSuite(Suite):
 
     Args:
         needles: a file of needlesets/.
-        books: folder with the books; they are taken in the order of their names, which decides the drawn names.
+        books: folder with the books.
+        order: file names of the books in their order, which decides the drawn names (officially that of the file
+            system); None: sorted.
         lengths: tokens of the book.
         depths: places of the needle over the whole window (official: 26).
         metric: `contains`, `EM`, `lastline_contains` or `lastline_EM`.
@@ -75,6 +77,7 @@ class NoLiMaSuite(Suite):
         self,
         needles: str,
         books: str,
+        order: Sequence[str] | None = None,
         lengths: Sequence[int] = (250, 500, 1000, 2000, 4000, 8000),
         depths: int = 26,
         metric: str = "contains",
@@ -93,6 +96,7 @@ class NoLiMaSuite(Suite):
         one_of("NoLiMaSuite.metric", metric, METRICS, f"use one of {', '.join(METRICS)}")
         self.needles = needles
         self.books = books
+        self.order = order
         self.lengths = sorted(lengths)
         self.depths = depths
         self.metric = metric
@@ -109,6 +113,13 @@ class NoLiMaSuite(Suite):
 
     def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
         paths = sorted(Path(self.books).glob("*.txt"))
+        if self.order is not None:
+            if sorted(self.order) != [path.name for path in paths]:
+                raise ConfigError(
+                    f"NoLiMaSuite.order is {list(self.order)}; it must name each book of {self.books} once: "
+                    f"{', '.join(path.name for path in paths)}"
+                )
+            paths = [Path(self.books) / name for name in self.order]
         if not paths:
             raise DataError(f"{self.books} holds no .txt file; NoLiMa wants the folder {BOOKS}")
         entries = [row.values for row in json_rows(self.needles, NEEDLES)]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from suites import asked
 
-from longmab_pl.errors import DataError
+from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.evaluation import LongBenchProSuite
+from longmab_pl.evaluation.runner import evaluate
 from longmab_pl.evaluation.suite import SuiteContext
+from longmab_pl.models.embedder import Embedder
 
 CONFLICTS = "T7.1 Global Conflict & Inconsistency Localization"
 
@@ -71,3 +74,42 @@ def test_an_unknown_task_is_named_with_its_row(tmp_path, tokenizer):
     path.write_text(json.dumps([row(0, secondary_task="T99")]))
     with pytest.raises(DataError, match="row 1: field 'secondary_task'"):
         LongBenchProSuite(str(path)).tasks(tokenizer, SuiteContext())
+
+
+class WordEmbedder(Embedder):
+    """Unit vectors by the letters of a text, without a model."""
+
+    def encode(self, texts):
+        rows = np.array([[text.count(letter) for letter in "abcdefghij"] for text in texts], np.float32) + 1e-3
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_summaries_are_scored_with_an_embedder(data, tokenizer, scripted_engine):
+    suite = LongBenchProSuite(data, embedder=WordEmbedder())
+    for answer, score in (("ITEM 3", 100), ("xyz", 1), ("", 0)):
+        result, _ = asked(suite, tokenizer, scripted_engine, lambda r, answer=answer: answer)
+        assert result.tasks["T4.2"].score == pytest.approx(score, abs=49 if answer == "xyz" else 0.01)
+    assert result.tasks["T4.2"].format_failures == 1
+
+
+def test_several_runs_have_a_best_and_a_pass_rate(data, tokenizer, scripted_engine):
+    suite = LongBenchProSuite(data, runs=3, temperature=1.0, language="English", limit=1)
+    replies = iter(["[Answer]\nwrong", "[Answer]\nitem 0", "[Answer]\nwrong"])
+    (task,) = suite.tasks(tokenizer, SuiteContext())
+    engine = scripted_engine(lambda prompt: next(replies), concurrency=1)
+    result = evaluate([task], engine, tokenizer, progress=False)
+    assert [item.id.partition("#")[2] for item in result.tasks["T3.2"].items] == ["1", "2", "3"]
+    scores = {name: score.value for name, score in suite.scores(result).items()}
+    right = 100.0 if task.records[0].answers == ("item 0",) else 0.0
+    assert (scores["best-of-3"], scores["pass-at-3"]) == (right, right)
+    assert scores["score"] == pytest.approx(right / 3, abs=0.01)
+    with pytest.raises(ConfigError, match="gives the same answer each time"):
+        LongBenchProSuite(data, runs=3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"lengths": ["4k"]}, "use 8k, 16k"), ({"language": "German"}, "use English, Chinese")]
+)
+def test_a_group_that_does_not_exist_is_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        LongBenchProSuite("longbench_pro.json", **settings)

@@ -7,8 +7,8 @@ import json
 import pytest
 from suites import asked
 
-from longmab_pl.errors import DataError
-from longmab_pl.evaluation import NoLiMaSuite
+from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.evaluation import Asking, NoLiMaSuite
 from longmab_pl.evaluation.suite import SuiteContext
 
 ENTRY = {
@@ -62,3 +62,19 @@ def test_missing_files_say_what_is_wanted(files, tmp_path, tokenizer):
     (tmp_path / "other.json").write_text('[{"id": "0001"}]')
     with pytest.raises(DataError, match="is no needle set"):
         NoLiMaSuite(str(tmp_path / "other.json"), files[1]).tasks(tokenizer, SuiteContext())
+
+
+def test_the_order_of_the_books_is_a_setting(files, tokenizer, scripted_engine):
+    names = ["rand_book_2.txt", "rand_book_1.txt"]
+    settings = {"lengths": [250], "depths": 2}
+    _, by_name = asked(NoLiMaSuite(*files, **settings), tokenizer, scripted_engine, lambda r: "")
+    _, given = asked(NoLiMaSuite(*files, order=names, **settings), tokenizer, scripted_engine, lambda r: "")
+    assert "of book 1" in by_name["nolima/250/0001_T1_onehop/0/0"]
+    assert "of book 2" in given["nolima/250/0001_T1_onehop/0/0"]
+    with pytest.raises(ConfigError, match="must name each book"):
+        NoLiMaSuite(*files, order=names[:1]).tasks(tokenizer, SuiteContext())
+
+
+def test_a_thinking_model_keeps_the_official_system_turn_and_has_room():
+    suite = NoLiMaSuite("n.json", "b", asking=Asking(enable_thinking=True))
+    assert (suite.asking.system, suite.new_tokens) == ("You are a helpful assistant.", 1536)
