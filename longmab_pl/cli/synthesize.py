@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from longmab_pl.cli.arguments import call
 from longmab_pl.cli.config_errors import OneErrorParser
@@ -11,13 +12,21 @@ from longmab_pl.cli.quiet import quiet_transformers
 from longmab_pl.data.long_context_records import LongContextSources, write_long_contexts
 from longmab_pl.data.long_contexts import ContextSettings
 from longmab_pl.data.synthesis import write_dataset
+from longmab_pl.data.writing_instructions import write_instructions
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import load_tokenizer
 from longmab_pl.prompts import encoding
 
 
 def synthesize(
-    folder: str, train: int = 240, eval: int = 100, passages: int = 6, seed: int = 0, two_hop: float = 0.25
+    folder: str,
+    train: int | None = None,
+    eval: int | None = None,
+    passages: int = 6,
+    seed: int = 0,
+    two_hop: float = 0.25,
+    kind: Literal["questions", "writing"] = "questions",
+    lengths: list[int] | None = None,
 ) -> None:
     """Write a synthetic multi-passage QA set (train.jsonl, eval.jsonl) whose answers are in invented documents.
 
@@ -26,14 +35,21 @@ def synthesize(
 
     Args:
         folder: folder to write to.
-        train: number of training records.
-        eval: number of evaluation records (no entity of theirs occurs in training).
+        train: number of training records. Default: 240 questions, or 96 writing instructions.
+        eval: number of evaluation records (no entity of theirs occurs in training). Default: 100 or 48.
         passages: passages per context; about 50 tokens each, so 300 make 15k tokens.
         seed: the same seed gives the same files.
         two_hop: share of questions that need two passages, one of which names the subject of the other; 1 makes a
             multi-hop set.
+        kind: questions with contexts, or writing instructions with required lengths (`prompt`, `type`, `length`).
+        lengths: required lengths of writing instructions, in words. Default: 60, 100, 160, 240, 400.
     """
-    for path in write_dataset(Path(folder), seed, train, eval, passages, two_hop):
+    if kind == "writing":
+        paths = write_instructions(folder, seed, 96 if train is None else train, 48 if eval is None else eval, lengths)
+    else:
+        counts = 240 if train is None else train, 100 if eval is None else eval
+        paths = write_dataset(Path(folder), seed, *counts, passages, two_hop)
+    for path in paths:
         print(path)
 
 
