@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from longmab_pl.evaluation.longbench_chat_suite import LongBenchChatSuite
     from longmab_pl.evaluation.longbench_pro.suite import LongBenchProSuite
     from longmab_pl.evaluation.longbench_v2.suite import LongBenchV2Suite
+    from longmab_pl.evaluation.longbench_write_suite import LongBenchWriteSuite
+    from longmab_pl.evaluation.longgenbench_suite import LongGenBenchSuite
     from longmab_pl.evaluation.mrcr.suite import MRCRSuite
     from longmab_pl.evaluation.needle.heat_map import NeedleMap, needle_map
     from longmab_pl.evaluation.needle.suite import NeedleSuite
@@ -49,6 +51,8 @@ HOMES = {
     "LongBenchSuite": "longmab_pl.evaluation.longbench.suite",
     "LongBenchTask": "longmab_pl.evaluation.longbench.task",
     "LongBenchV2Suite": "longmab_pl.evaluation.longbench_v2.suite",
+    "LongBenchWriteSuite": "longmab_pl.evaluation.longbench_write_suite",
+    "LongGenBenchSuite": "longmab_pl.evaluation.longgenbench_suite",
     "MRCRSuite": "longmab_pl.evaluation.mrcr.suite",
     "NeedleMap": "longmab_pl.evaluation.needle.heat_map",
     "NeedleSettings": "longmab_pl.evaluation.needle.task",
@@ -87,6 +91,8 @@ __all__ = [
     "LongBenchSuite",
     "LongBenchTask",
     "LongBenchV2Suite",
+    "LongBenchWriteSuite",
+    "LongGenBenchSuite",
     "MRCRSuite",
     "NeedleMap",
     "NeedleSettings",

@@ -132,10 +132,21 @@ class JudgeSession(AbstractContextManager["JudgeSession"]):
         Raises:
             EngineError: the judge failed; replies so far are on disk.
         """
+        addressee = self.addressee()
+        return self.outcomes([self._question(question, addressee) for question in questions])
+
+    def addressee(self) -> Addressee:
+        """Return the judge's chat format and limits, for `outcomes`."""
         limit = self.engine.max_model_len or context_limit(resolve_model(self.judge.model)) or 2**31
         structured = self.engine.structured_output
-        addressee = Addressee(ChatFormat(self._tokenizer, self.judge.template_arguments), limit, structured)
-        asked = [self._question(question, addressee) for question in questions]
+        return Addressee(ChatFormat(self._tokenizer, self.judge.template_arguments), limit, structured)
+
+    def outcomes(self, asked: Sequence[Question]) -> dict[str, Outcome[Any]]:
+        """Return the outcome of each question by name; one without a verdict has no value and says why.
+
+        Raises:
+            EngineError: the judge failed; replies so far are on disk.
+        """
         context = RewardContext(self._tokenizer, Embedder(), 0, "judge")
         stream = ask(asked, context, "judge", self.judge.temperatures)
         answers: list[Completion] | None = None
@@ -143,7 +154,7 @@ class JudgeSession(AbstractContextManager["JudgeSession"]):
             try:
                 requests = next(stream) if answers is None else stream.send(answers)
             except StopIteration as end:
-                outcomes: dict[str, Outcome[float]] = end.value
+                outcomes: dict[str, Outcome[Any]] = end.value
                 return outcomes
             answers = self._answers(requests)
 

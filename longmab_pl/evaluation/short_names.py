@@ -95,6 +95,16 @@ SHORT_NAMES = {
             _HOME + "LongBenchChatSuite",
             "LongBench-Chat; --cases test_cases.json --examples few_shots.json --judge.model NAME",
         ),
+        ShortName(
+            "longbench_write",
+            _HOME + "LongBenchWriteSuite",
+            "long answers of a required length; --data longbench_write.jsonl [--judge.model NAME]",
+        ),
+        ShortName(
+            "longgenbench",
+            _HOME + "LongGenBenchSuite",
+            "answers of numbered sections with tasks; --data Dataset_short.json [--judge.model NAME]",
+        ),
         ShortName("subem", _HOME + "SubEMSuite", "SeaLong's five tasks of LongBench, SubEM; --data FOLDER"),
         ShortName("mrcr", _HOME + "MRCRSuite", "OpenAI MRCR: one of several equal answers of a chat; --data FOLDER"),
         ShortName(

@@ -101,6 +101,20 @@ def test_longreward_goes_behind_every_gpu_config(name, capsys, published_model, 
     assert "out of memory" not in report
 
 
+@pytest.mark.parametrize("name", GPU_CONFIGS)
+def test_longdpo_goes_behind_every_gpu_config(name, capsys, published_model):
+    short, _, size = name.rpartition("-")
+    hub = next(n for n in PUBLISHED if short.split("-")[0].replace(".", "") in n.lower().replace(".", ""))
+    code, report = diagnose(
+        capsys,
+        *("--config", name, "--config", "longdpo-gpu", f"--gpu-memory-gb={USABLE[int(size.removesuffix('gb'))]}"),
+        *(f"--model.model={published_model(hub)}", "--data.init_args.train=shipped:writing_train"),
+    )
+    assert code == 0, report
+    assert "FAIL" not in report
+    assert "out of memory" not in report
+
+
 @pytest.mark.parametrize("name", ["llama-3.1-8b-48gb", "qwen2.5-7b-80gb"])
 def test_a_config_for_a_larger_card_is_refused_with_what_to_change(name, capsys, published_model, records):
     hub = next(n for n in PUBLISHED if name.split("-")[0].replace(".", "") in n.lower().replace(".", ""))
