@@ -20,6 +20,9 @@ from longmab_pl.strategies.clarification_tree.nodes import Node, path_to, rounds
 from longmab_pl.strategies.clarification_tree.paragraphs import Paragraph, cut_paragraphs, mark_paragraphs
 from longmab_pl.strategies.clarification_tree.tree import best_and_worst_nodes
 
+Compared = tuple[int, int, int | None]
+"""The better and the worse node of a pair, and their parent; None for whole conversations."""
+
 
 @dataclass(frozen=True)
 class ClarificationPairs:
@@ -31,7 +34,7 @@ class ClarificationPairs:
 
     Only the assistant's turns are learned, by the token ids that were sampled; the turn that points back is written
     from the verdicts. A document that is too long loses paragraphs that no compared conversation points to, from the
-    middle on; the others keep their numbers.
+    middle on; the others keep their numbers. Pairs of siblings that do not fit even so are left out.
 
     Args:
         max_prompt_length: tokens of the longest conversation, its document included.
@@ -78,7 +81,7 @@ class ClarificationPairs:
         if not chosen:
             return []
         document = _Document(record, rollout, context, nodes, chosen, self)
-        return [document.pair(number, *pair, values) for number, pair in enumerate(chosen)]
+        return [document.pair(number, *pair, values) for number, pair in enumerate(document.fitting)]
 
     def _values(self, nodes: Sequence[Node], rollout: RecordRollout, context: PairContext) -> dict[int, float]:
         """Return the compared value of each node that can be compared."""
@@ -91,9 +94,9 @@ class ClarificationPairs:
                     values[node.id] = score.value
         return values
 
-    def _chosen(self, nodes: Sequence[Node], values: dict[int, float]) -> list[tuple[int, int, int | None]]:
-        """Return (better, worse, parent) of each pair; the parent of a whole conversation is None."""
-        found: list[tuple[int, int, int | None]] = []
+    def _chosen(self, nodes: Sequence[Node], values: dict[int, float]) -> list[Compared]:
+        """Return the compared nodes of each pair."""
+        found: list[Compared] = []
         if self.whole and (best := self._best_and_worst(list(values), values)):
             found.append((*best, None))
         if self.siblings:
@@ -117,7 +120,7 @@ class _Document:
     rollout: RecordRollout
     context: PairContext
     nodes: Sequence[Node]
-    chosen: Sequence[tuple[int, int, int | None]]
+    chosen: Sequence[Compared]
     rule: ClarificationPairs
     arguments: dict[str, Any] = field(init=False)
 
@@ -125,7 +128,7 @@ class _Document:
         self.arguments = dict(self.context.prompt_format.template_arguments)
         tokenizer = self.context.tokenizer
         paragraphs = cut_paragraphs(self.record.context, tokenizer, self.rollout.trace["paragraph_tokens"])
-        shown = self._shown(paragraphs)
+        self.fitting, shown = self._fitting(paragraphs)
         self.marked = mark_paragraphs([p.text for p in shown], [p.number for p in shown])
 
     def pair(
@@ -168,24 +171,37 @@ class _Document:
         turns = conversation.trace(marked, self.record.question, answer, rounds_to(self.nodes, id))
         return with_system(self.context.tokenizer, turns, self.arguments)
 
-    def _shown(self, paragraphs: Sequence[Paragraph]) -> list[Paragraph]:
-        """Return the paragraphs that fit beside the longest conversation; those that are pointed to always stay."""
-        ends = {id for better, worse, _ in self.chosen for id in (better, worse)}
-        longest = max(len(transcript(self.context.tokenizer, self.turns("", id), self.arguments).ids) for id in ends)
-        needed = {number for id in ends for node in path_to(self.nodes, id)[1:] for number in node.kept}
-        free = self.rule.max_prompt_length - longest
+    def _fitting(self, paragraphs: Sequence[Paragraph]) -> tuple[list[Compared], list[Paragraph]]:
+        """Return the pairs whose conversations fit with all paragraphs that they point to, and the paragraphs to show.
+
+        Raises:
+            DataError: not even the first pair fits.
+        """
         cost = [p.tokens + self.context.count(mark_paragraphs([""], [p.number])) for p in paragraphs]
-        free -= sum(cost[number] for number in needed)
-        if free < 0:
-            raise DataError(
-                f"record {quoted(self.record.id)}: the conversation and the paragraphs that it points to take "
-                f"{self.rule.max_prompt_length - free} tokens, more than pairs.max_prompt_length = "
-                f"{self.rule.max_prompt_length}; raise it, or lower strategy.max_read_tokens"
-            )
+        fitting: list[Compared] = []
+        needed: set[int] = set()
+        longest = 0
+        for pair in self.chosen:
+            more = needed | {n for id in pair[:2] for node in path_to(self.nodes, id)[1:] for n in node.kept}
+            length = max(longest, *(self._length(id) for id in pair[:2]))
+            total = length + sum(cost[number] for number in more)
+            if total <= self.rule.max_prompt_length:
+                fitting, needed, longest = [*fitting, pair], more, length
+            elif not fitting:
+                raise DataError(
+                    f"record {quoted(self.record.id)}: a conversation and the paragraphs that it points to take "
+                    f"{total} tokens, more than pairs.max_prompt_length = {self.rule.max_prompt_length}; raise it, or lower "
+                    "strategy.max_read_tokens"
+                )
+        free = self.rule.max_prompt_length - longest - sum(cost[number] for number in needed)
         shown = set(needed)
         middle = (len(paragraphs) - 1) / 2
         for p in sorted(paragraphs, key=lambda p: (-abs(p.number - middle), p.number)):
             if p.number not in shown and cost[p.number] <= free:
                 shown.add(p.number)
                 free -= cost[p.number]
-        return [p for p in paragraphs if p.number in shown]
+        return fitting, [p for p in paragraphs if p.number in shown]
+
+    def _length(self, id: int) -> int:
+        """Return the tokens of the conversation that leads to a node, without the document."""
+        return len(transcript(self.context.tokenizer, self.turns("", id), self.arguments).ids)

@@ -155,6 +155,24 @@ def test_a_long_document_keeps_the_paragraphs_that_are_pointed_to(rollout, token
         ClarificationPairs(max_prompt_length=800).pairs(RECORD, rollout, context)
 
 
+def test_siblings_that_do_not_fit_are_left_out(rollout, tokenizer):
+    context = context_of(tokenizer)
+    every = ClarificationPairs().pairs(RECORD, rollout, context)
+    (whole,) = ClarificationPairs(siblings=False).pairs(RECORD, rollout, context)
+    found = set()
+    for limit in range(1500, 4000, 100):
+        try:
+            pairs = ClarificationPairs(max_prompt_length=limit).pairs(RECORD, rollout, context)
+        except DataError:
+            continue
+        found.add(len(pairs))
+        assert pairs[0].chosen == whole.chosen
+        for pair in pairs:
+            example = tokenize(pair, tokenizer)
+            assert len(example.prompt_ids) + max(len(example.chosen_ids), len(example.rejected_ids)) <= limit
+    assert max(found) == len(every) > min(found)
+
+
 def test_a_rollout_of_another_strategy_is_refused(tokenizer):
     with pytest.raises(ConfigError, match="ClarificationTree"):
         ClarificationPairs().pairs(RECORD, RecordRollout("q7", "ok"), context_of(tokenizer))
