@@ -190,8 +190,8 @@ class _Document:
             elif not fitting:
                 raise DataError(
                     f"record {quoted(self.record.id)}: a conversation and the paragraphs that it points to take "
-                    f"{total} tokens, more than pairs.max_prompt_length = {self.rule.max_prompt_length}; raise it, or lower "
-                    "strategy.max_read_tokens"
+                    f"{total} tokens, more than pairs.max_prompt_length = {self.rule.max_prompt_length}; raise it, or "
+                    "lower strategy.max_read_tokens"
                 )
         free = self.rule.max_prompt_length - longest - sum(cost[number] for number in needed)
         shown = set(needed)

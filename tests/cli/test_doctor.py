@@ -87,13 +87,14 @@ def test_gpu_configs_fit_their_cards(name, capsys, published_model, records):
         assert "leaves little" not in report
 
 
+@pytest.mark.parametrize("method", ["longreward-gpu", "agenticlu-gpu"])
 @pytest.mark.parametrize("name", GPU_CONFIGS)
-def test_longreward_goes_behind_every_gpu_config(name, capsys, published_model, records):
+def test_methods_go_behind_every_gpu_config(method, name, capsys, published_model, records):
     short, _, size = name.rpartition("-")
     hub = next(n for n in PUBLISHED if short.split("-")[0].replace(".", "") in n.lower().replace(".", ""))
     code, report = diagnose(
         capsys,
-        *("--config", name, "--config", "longreward-gpu", f"--gpu-memory-gb={USABLE[int(size.removesuffix('gb'))]}"),
+        *("--config", name, "--config", method, f"--gpu-memory-gb={USABLE[int(size.removesuffix('gb'))]}"),
         *(f"--model.model={published_model(hub)}", f"--data.init_args.train={records}"),
     )
     assert code == 0, report

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from longmab_pl.checks import at_least
+from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.after_reasoning import AfterReasoning
@@ -24,13 +26,18 @@ from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.estimate import Score
 from longmab_pl.evaluation.helmet.files import TASKS, Kind, read_task, tasks_in
 from longmab_pl.evaluation.helmet.metrics import choice_metrics
+from longmab_pl.evaluation.judge import Judge, RatingQuestion
+from longmab_pl.evaluation.judged_results import judged_result
 from longmab_pl.evaluation.metric import ItemScores
-from longmab_pl.evaluation.results import EvaluationResult
+from longmab_pl.evaluation.results import EvaluationResult, macro_average
 from longmab_pl.evaluation.suite import Suite, SuiteContext
 from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.models.tokenizer import check_chat_template
 from longmab_pl.shown import quoted
 from longmab_pl.strategies.clarification_tree.paragraphs import PARAGRAPH_TOKENS
+
+_JUDGED, _HIGHEST = "narrativeqa", 3
+"""The task that a judge rates, and the highest rating."""
 
 _MEANS: dict[Kind, type[AfterReasoning]] = {"passages": SubstringMatch, "story": RougeMatch, "choice": ChoiceMatch}
 
@@ -52,6 +59,8 @@ class HELMETSuite(Suite):
         prompt_tokens: longer documents lose their middle; None: only the engine's limit cuts.
         paragraph_tokens: length of a paragraph of the agentic style, in tokens.
         asking: chat template and thinking mode.
+        judge: rates answers to `narrativeqa` against each reference (the best counts), 1 to 3, as 0 to 100; null:
+            ROUGE-L F1.
         name: name in metrics and in the folder of the predictions.
 
     Raises:
@@ -73,6 +82,7 @@ class HELMETSuite(Suite):
         prompt_tokens: int | None = None,
         paragraph_tokens: int = PARAGRAPH_TOKENS,
         asking: Asking | None = None,
+        judge: Judge | None = None,
         name: str = "helmet",
     ) -> None:
         at_least("HELMETSuite.limit", limit, 1, or_null=True)
@@ -90,6 +100,7 @@ class HELMETSuite(Suite):
         self.prompt_tokens = prompt_tokens
         self.paragraph_tokens = paragraph_tokens
         self.asking = asking or Asking()
+        self.judge = judge
         self._name = name
 
     @property
@@ -118,8 +129,35 @@ class HELMETSuite(Suite):
             ]
         return made
 
+    def rated(self, result: EvaluationResult, tasks: Sequence[EvaluationTask], folder: Path) -> EvaluationResult:
+        stories = [task for task in tasks if task.name.rpartition("-")[0] == _JUDGED]
+        if self.judge is None or not stories:
+            return result
+        judged = judged_result(result, stories, self.judge, folder, self._questions, _rating, f"{self.name}: judging")
+        tasks_then = {name: judged.tasks.get(name, task) for name, task in result.tasks.items()}
+        macro, intervals = macro_average(tasks_then)
+        return replace(judged, tasks=tasks_then, macro=macro, macro_intervals=intervals)
+
+    def _questions(self, task: EvaluationTask, record: QARecord, answer: str) -> list[RatingQuestion]:
+        assert self.judge is not None
+        return [
+            RatingQuestion(
+                str(number),
+                self.judge.prompts.answer,
+                {"question": record.question, "reference": reference, "answer": self.asking.scored(answer)},
+                highest=_HIGHEST,
+            )
+            for number, reference in enumerate(record.answers)
+        ]
+
     def scores(self, result: EvaluationResult) -> dict[str, Score]:
         return style_scores(result, self.styles)
+
+
+def _rating(task: EvaluationTask, ratings: Sequence[float | None]) -> float | None:
+    """Return the best rating of an answer, in 0..1; None without one."""
+    known = [rating for rating in ratings if rating is not None]
+    return (max(known) - 1) / (_HIGHEST - 1) if known else None
 
 
 def _choice_scores(answer: str, golds: Sequence[str]) -> ItemScores:

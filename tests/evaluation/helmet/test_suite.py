@@ -12,6 +12,7 @@ from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.evaluation.helmet.files import read_task, tasks_in
 from longmab_pl.evaluation.helmet.suite import HELMETSuite
+from longmab_pl.evaluation.judge import Judge
 from longmab_pl.evaluation.runner import evaluate
 from longmab_pl.evaluation.suite import SuiteContext
 
@@ -122,3 +123,21 @@ def test_settings_that_cannot_be_used_are_refused():
         HELMETSuite("x", tasks=["nq"])
     with pytest.raises(ConfigError, match="styles"):
         HELMETSuite("x", styles=["chat"])
+
+
+def test_a_judge_rates_the_stories_and_leaves_the_rest(folder, tiny_model, tmp_path):
+    def rating(request, i):
+        return "It is right in part. [[2]]"
+
+    judge = Judge(tiny_model, ScriptedEngine(rating, max_model_len=20_000))
+    suite = HELMETSuite(str(folder), ["kilt_nq", "narrativeqa"], ["plain"], sampling=SHORT, judge=judge)
+    tasks = suite.tasks(TOKENIZER, SuiteContext())
+    engine = ScriptedEngine(lambda request, i: "Answer: Ann", max_model_len=4000)
+    out = tmp_path / "out"
+    asked = evaluate(tasks, engine, TOKENIZER, predictions=out, progress=False)
+    result = suite.rated(asked, tasks, out)
+    assert result.tasks["narrativeqa-plain"].scores == {"rating": 50.0}
+    assert result.tasks["kilt_nq-plain"].score == 100.0
+    assert suite.scores(result)["plain"].value == 75.0
+    without = HELMETSuite(str(folder), ["narrativeqa"], ["plain"], sampling=SHORT)
+    assert without.rated(asked, tasks, out) is asked
