@@ -7,6 +7,7 @@ from longmab_pl.callbacks.evaluation import Evaluation, EvaluationSchedule
 from longmab_pl.callbacks.export import AdapterExport
 from longmab_pl.callbacks.progress import RoundProgressBar
 from longmab_pl.callbacks.round_report import RoundReport
+from longmab_pl.callbacks.run_logging import RunLogging
 
 __all__ = [
     "AdapterCheckpoint",
@@ -15,6 +16,7 @@ __all__ = [
     "EvaluationSchedule",
     "RoundProgressBar",
     "RoundReport",
+    "RunLogging",
 ]
 
 HOMES = {name: globals()[name].__module__ for name in __all__}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import math
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -30,14 +31,14 @@ class AdapterCheckpoint(ModelCheckpoint):
 
     `last.ckpt` is also written when training is interrupted.
 
-    The best is chosen at the end of an epoch, after validation and evaluations: `val/loss`, `val/rewards/accuracies`
+    The best is chosen at the end of an epoch, after validation and evaluations: `eval/loss`, `eval/rewards/accuracies`
     and their like exist with `data.val_fraction` above 0, `eval/<suite>/<metric>` with an `Evaluation`.
-    Held-out pairs are made again in each round, so `val/...` compares epochs of one round better than it compares
+    Held-out pairs are made again in each round, so `eval/...` compares epochs of one round better than it compares
     rounds; an evaluation's questions stay the same. `longmab export` takes the best checkpoint if there is one.
 
     Args:
         dirpath: folder; None is `checkpoints` in the run folder.
-        monitor: metric for `best.ckpt`, e.g. `val/loss` or `eval/qa/f1`; None keeps the last one only.
+        monitor: metric for `best.ckpt`, e.g. `eval/loss` or `eval/qa/f1`; None keeps the last one only.
         mode: whether the monitored metric is best at its `max` or `min`; None is `min` for losses, else `max`.
         every_n_train_steps: optimizer steps between writes of `last.ckpt` within a round; None: only at an epoch's end.
         train_time_interval: time between writes of `last.ckpt` within a round; None: only at an epoch's end.
@@ -81,7 +82,7 @@ class AdapterCheckpoint(ModelCheckpoint):
             self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
         data = data_module_of(trainer)
         validates = not isinstance(data, PairDataModule) or data.validates
-        if stage == "fit" and self.best_by is not None and self.best_by.startswith("val/") and not validates:
+        if stage == "fit" and self.best_by is not None and _is_of_pairs(self.best_by) and not validates:
             raise ConfigError(
                 f"checkpoint.monitor is {self.best_by}, but data.val_fraction is 0, so no pair is held out for "
                 "validation; set data.init_args.val_fraction (e.g. 0.1), or monitor an evaluation such as eval/qa/f1"
@@ -210,3 +211,8 @@ def _end_epoch(trainer: Trainer) -> None:
     finally:
         for tracker, change in trackers:
             tracker.completed -= change
+
+
+def _is_of_pairs(metric: str) -> bool:
+    """Return whether a metric is measured on held-out pairs, and not by an evaluation (`eval/<suite>/<metric>`)."""
+    return re.match(r"eval/(loss$|nll_loss$|tokens$|rewards/|logps/|logits/|[a-z_]+/loss$)", metric) is not None

@@ -146,7 +146,8 @@ class Evaluation(Callback):
                 "leave the callback out and evaluate the adapter afterwards with `longmab evaluate`"
             )
         self.tasks = self.suite.tasks(
-            data.tokenizer, SuiteContext(data.prompt_format, _on_stderr if trainer.is_global_zero else _nowhere)
+            data.tokenizer,
+            SuiteContext(data.prompt_format, data.eval_records, _on_stderr if trainer.is_global_zero else _nowhere),
         )
         self._asked = _digest(self.tasks)
         if (note := thinking_note(data.tokenizer, self.tasks)) and trainer.is_global_zero:

@@ -1,46 +1,68 @@
-"""The progress bar of training: the round, its progress and the metrics."""
+"""The progress of training on the console: the round, its batches and the main metrics."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 
 from longmab_pl.callbacks.trainer import data_module_of
 from longmab_pl.datamodules.base import PairDataModule
+from longmab_pl.live import Bar
+
+SHOWN = {"loss": "loss", "rewards/accuracies": "accuracy", "rewards/margins": "margin"}
+"""Metrics beside the bar, and what they are called there."""
 
 
-class RoundProgressBar(TQDMProgressBar):
-    """Lightning's tqdm bar, one for each epoch and named after the round.
+class RoundProgressBar(ProgressBar):
+    """A bar for each epoch, named after the round; in a file, a line at intervals.
 
-    Rollout and evaluation draw bars of the same kind, so each bar is closed before the next is opened.
+    Rollout and evaluation draw bars of the same kind. One bar is shown at a time.
     """
 
     def __init__(self) -> None:
-        super().__init__(leave=True)
+        super().__init__()
+        self._bar: Bar | None = None
+        self._hidden = False
 
-    def on_train_start(self, *args: Any) -> None:
-        super().on_train_start(*args)
-        # Every epoch opens a bar of its own; the one opened here would stay as an empty line.
-        self.train_progress_bar.leave = False
-        self.train_progress_bar.close()
+    def disable(self) -> None:
+        self._hidden = True
+
+    def enable(self) -> None:
+        self._hidden = False
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
-        super().on_train_epoch_start(trainer)
         data = data_module_of(trainer)
-        if isinstance(data, PairDataModule):
-            self.train_progress_bar.set_description(data.stage_name())
+        title = data.stage_name() if isinstance(data, PairDataModule) else f"epoch {trainer.current_epoch + 1} training"
+        self._bar = Bar(title, int(self.total_train_batches), "batches", hidden=self._hidden)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: Any) -> None:
-        super().on_train_batch_end(trainer, pl_module, *rest)
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._bar is None:
+            return
+        shown = self.get_metrics(trainer, pl_module)
+        values = {name: shown[key] for key, name in SHOWN.items() if isinstance(shown.get(key), int | float)}
+        note = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+        self._bar.update(batch_idx + 1 - self._bar.done, note)
         if trainer.is_last_batch:
             # Before the epoch's end, where evaluations run and draw theirs.
-            self.train_progress_bar.close()
+            self._close()
+
+    def on_exception(self, *_: Any) -> None:
+        self._close()
+
+    def on_train_end(self, *_: Any) -> None:
+        self._close()
 
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
         metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return {name.removeprefix("rewards/"): value for name, value in metrics.items()}
+        return {name.removeprefix("train/"): value for name, value in metrics.items()}
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

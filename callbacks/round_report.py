@@ -73,8 +73,8 @@ class RoundReport(Callback):
         self._training += time.monotonic() - self._began - (_evaluation_seconds(trainer) - self._evaluated)
         self._batches += 1
         for name in WATCHED:
-            if name in trainer.callback_metrics:
-                self._sums[name] = self._sums.get(name, 0.0) + float(trainer.callback_metrics[name])
+            if f"train/{name}" in trainer.callback_metrics:
+                self._sums[name] = self._sums.get(name, 0.0) + float(trainer.callback_metrics[f"train/{name}"])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         row = rounds_of(trainer).report_row()

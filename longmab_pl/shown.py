@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from longmab_pl.live import say
 
 LIMIT = 60
 """Maximum length of a text quoted in a message, in characters."""
@@ -50,7 +50,7 @@ def printable(message: str, limit: int = MESSAGE_LIMIT) -> str:
 
 def tell(message: str) -> None:
     """Print a note on stderr, made safe by `printable`."""
-    print(printable(message, NOTE_LIMIT), file=sys.stderr, flush=True)
+    say(printable(message, NOTE_LIMIT))
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:

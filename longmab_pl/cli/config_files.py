@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
 from longmab_pl.errors import ConfigError
+from longmab_pl.shown import shown
 
 
 def shipped_config(name: str) -> str:
@@ -17,12 +19,22 @@ def shipped_config(name: str) -> str:
     """
     if Path(name).exists():
         return name
-    folder = Path(next(iter(import_module("longmab_pl.configs").__path__)))
+    folder = config_folder()
     for candidate in (folder / name, folder / f"{name}.yaml", folder / Path(name).name):
         if candidate.is_file():
             return str(candidate)
-    known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-    raise ConfigError(f"--config {name}: no such file; the configs that come with the package are: {known}")
+    known = sorted(p.stem for p in folder.glob("*.yaml"))
+    near = difflib.get_close_matches(Path(name).stem[:100], known, n=1)
+    hint = f"did you mean `{near[0]}`? " if near else ""
+    raise ConfigError(
+        f"--config {shown(name, 200)}: no such file; {hint}the configs that come with the package are: "
+        f"{', '.join(known)}"
+    )
+
+
+def config_folder() -> Path:
+    """Return the folder of the configs that come with the package."""
+    return Path(next(iter(import_module("longmab_pl.configs").__path__)))
 
 
 def resolve_configs(args: Sequence[str]) -> list[str]:

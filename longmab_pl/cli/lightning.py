@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from os import environ
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningDataModule, Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from longmab_pl.callbacks.checkpoint import AdapterCheckpoint
 from longmab_pl.callbacks.export import AdapterExport
 from longmab_pl.callbacks.progress import RoundProgressBar
 from longmab_pl.callbacks.round_report import RoundReport
+from longmab_pl.callbacks.run_logging import RunLogging, versions
+from longmab_pl.cli.checkpoints import checkpoint_to_resume
 from longmab_pl.cli.config_errors import OneErrorParser
-from longmab_pl.cli.config_files import config_files, resolve_configs
+from longmab_pl.cli.config_files import config_files
+from longmab_pl.cli.failed_start import no_folder_of_a_failed_start
 from longmab_pl.cli.quiet import quiet_lightning
+from longmab_pl.cli.run_log import start_log
+from longmab_pl.cli.settings.short_names import with_full_names
 from longmab_pl.datamodules.base import PairDataModule
 from longmab_pl.errors import ConfigError
+from longmab_pl.live import step
 from longmab_pl.storage.locks import folder_lock
 from longmab_pl.training.module import DPOModule
 
@@ -31,17 +37,56 @@ class ConfigParser(OneErrorParser, LightningArgumentParser):
     """LightningCLI's parser with short errors and without abbreviated options."""
 
 
-class LongMabCLI(LightningCLI):
-    """The LightningCLI for `DPOModule` and a data module of pairs."""
+class LoggedConfig(SaveConfigCallback):
+    """The run's `config.yaml`, also given to the loggers as hyper-parameters, with the versions of the packages."""
 
-    def __init__(self, args: Sequence[str], **settings: Any) -> None:
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        settings = {**flat(self.config.as_dict()), **versions()}
+        for logger in trainer.loggers:
+            logger.log_hyperparams(settings)
+
+
+def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted names, without `init_args`.
+
+    Example:
+        >>> flat({"model": {"lora": {"r": 8}}})
+        {'model.lora.r': 8}
+    """
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = above if key == "init_args" else f"{above}.{key}".lstrip(".")
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, name)
+        else:
+            found[name] = value if isinstance(value, str | int | float | bool) else str(value)
+    return found
+
+
+class LongMabCLI(LightningCLI):
+    """The LightningCLI for `DPOModule` and a data module of pairs.
+
+    Args:
+        args: arguments of the command, with its name.
+        preparing: closed when everything is made and the run begins.
+        settings: those of LightningCLI.
+    """
+
+    def __init__(self, args: Sequence[str], preparing: ExitStack | None = None, **settings: Any) -> None:
+        self._preparing = preparing or ExitStack()
         super().__init__(
             model_class=DPOModule,
             datamodule_class=LightningDataModule,
             subclass_mode_data=True,
             parser_class=ConfigParser.for_files(config_files(args)),
+            save_config_callback=LoggedConfig,
             save_config_kwargs={"overwrite": True},
-            trainer_defaults={"num_sanity_val_steps": 0, "log_every_n_steps": 1, "default_root_dir": "runs/longmab"},
+            trainer_defaults={
+                "num_sanity_val_steps": 0,
+                "log_every_n_steps": 1,
+                "default_root_dir": "runs/longmab",
+                "enable_model_summary": False,
+            },
             args=list(args),
             **settings,
         )
@@ -50,6 +95,7 @@ class LongMabCLI(LightningCLI):
         parser.add_lightning_class_args(AdapterCheckpoint, "checkpoint")
         parser.add_lightning_class_args(RoundReport, "report")
         parser.add_lightning_class_args(AdapterExport, "export")  # its card reads the report
+        parser.add_lightning_class_args(RunLogging, "logging")
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -68,11 +114,18 @@ class LongMabCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Lock the run folder during `fit`: two runs in one folder would overwrite each other's files."""
-        held: AbstractContextManager[None] = nullcontext()
-        if subcommand == "fit" and _is_first_process():
-            held = folder_lock(run_folder(self.config[subcommand]), "a training run")
-        with held:
+        self._preparing.close()
+        if subcommand != "fit" or not _is_first_process():
             super()._run_subcommand(subcommand)
+            return
+        run = run_folder(self.config[subcommand])
+        with no_folder_of_a_failed_start(run), folder_lock(run, "a training run"):
+            log = start_log()
+            log.open(run)
+            try:
+                super()._run_subcommand(subcommand)
+            finally:
+                log.file.close()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the Trainer for as many epochs as the data module has."""
@@ -95,7 +148,9 @@ class ParseOnlyCLI(LongMabCLI):
     def __init__(self, args: Sequence[str], add_arguments: AddArguments, description: str) -> None:
         self._add_arguments_of_command = add_arguments
         parser_kwargs = {"prog": f"longmab {args[0]}", "description": description}
-        super().__init__(args[1:], seed_everything_default=0, run=False, parser_kwargs=parser_kwargs)
+        super().__init__(
+            with_full_names(args[1:]), None, seed_everything_default=0, run=False, parser_kwargs=parser_kwargs
+        )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
@@ -114,28 +169,6 @@ def _is_first_process() -> bool:
 def run_folder(config: Any) -> Path:
     """Return the run folder that a parsed config names."""
     return Path(str(config.trainer.default_root_dir))
-
-
-def checkpoint_to_resume(asked: Any, run: Path, folder: str | None = None) -> str | None:
-    """Return the path of the checkpoint to resume from, or None for a new run.
-
-    Args:
-        asked: value of `--ckpt_path`: a file, or `last` or `best` for the run's own.
-        run: the run folder.
-        folder: folder of its checkpoints, if not the usual one.
-
-    Raises:
-        ConfigError: there is no such checkpoint; the message names the existing ones.
-    """
-    if asked is None:
-        return None
-    checkpoints = Path(folder) if folder else run / "checkpoints"
-    path = checkpoints / f"{asked}.ckpt" if asked in ("last", "best") else Path(str(asked))
-    if path.exists():
-        return str(path)
-    there = sorted(str(found) for found in checkpoints.glob("*.ckpt"))
-    instead = f"there are {', '.join(there)}" if there else f"{checkpoints} holds none: leave --ckpt_path out to begin"
-    raise ConfigError(f"--ckpt_path {asked}: there is no {path}; {instead}")
 
 
 def total_epochs(data: LightningDataModule, model: DPOModule, asked: int | None) -> int | None:
@@ -161,10 +194,13 @@ def total_epochs(data: LightningDataModule, model: DPOModule, asked: int | None)
 
 
 def run(args: Sequence[str]) -> None:
-    """Run `fit` or `validate`, as named by the first argument."""
+    """Run `fit` or `validate`, as named by the first argument; configs are paths."""
     quiet_lightning()
+    start_log().quiet_libraries()
     parser_kwargs = {name: {"default_env": False} for name in LongMabCLI.subcommands()}
-    LongMabCLI(resolve_configs(args), seed_everything_default=0, parser_kwargs=parser_kwargs)
+    with ExitStack() as preparing:
+        preparing.enter_context(step("making the run"))
+        LongMabCLI(with_full_names(args), preparing, seed_everything_default=0, parser_kwargs=parser_kwargs)
 
 
 def _has_progress_bar(callbacks: Any) -> bool:

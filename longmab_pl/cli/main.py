@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,12 +28,12 @@ COMMANDS = (
     Command(
         "fit",
         "Run on-policy rounds: sample, score, pair, train, evaluate. `--config demo` tries it out.",
-        "longmab_pl.cli.lightning",
+        "longmab_pl.cli.fit",
     ),
     Command(
         "validate",
         "DPO metrics of a checkpoint or the base model on given pairs (PreferenceDataModule).",
-        "longmab_pl.cli.lightning",
+        "longmab_pl.cli.fit",
     ),
     Command(
         "rollout",
@@ -73,6 +74,23 @@ COMMANDS = (
         "Write a QA set of invented documents, or (`--from FILE`) long contexts for multi-hop questions.",
         "longmab_pl.cli.synthesize",
     ),
+    Command(
+        "configs",
+        "List the configs that come with the package; `configs copy NAME` writes one to edit.",
+        "longmab_pl.cli.configs",
+    ),
+    Command(
+        "options",
+        "List settings with type, default and meaning: `options`, `options strategy`, `options SimPO`.",
+        "longmab_pl.cli.options",
+    ),
+    Command(
+        "validate-config",
+        "Check the names, classes and types in a config file, in a second.",
+        "longmab_pl.cli.validate_config",
+    ),
+    Command("env", "Print versions and machine for a bug report.", "longmab_pl.cli.environment"),
+    Command("completion", "Print a completion script for bash, zsh or tcsh.", "longmab_pl.cli.completion"),
 )
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
@@ -87,6 +105,10 @@ def main(args: Sequence[str] | None = None) -> None:
     args = list(sys.argv[1:] if args is None else args)
     try:
         _run(args)
+    except BrokenPipeError:
+        # The reader of the output has what it wanted (`| head`).
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        raise SystemExit(141) from None
     except Exception as error:
         message = _actionable(error)
         if message is None:
@@ -98,7 +120,7 @@ def main(args: Sequence[str] | None = None) -> None:
 def overview() -> str:
     """Return the names and descriptions of all commands, one per line."""
     lines = ["usage: longmab COMMAND [options]     (longmab COMMAND --help says more, longmab --version which)", ""]
-    return "\n".join(lines + [f"  {command.name:<12}{command.help}" for command in COMMANDS])
+    return "\n".join(lines + [f"  {command.name:<16}{command.help}" for command in COMMANDS])
 
 
 def _run(args: list[str]) -> None:

@@ -46,6 +46,7 @@ class PairDataModule(LightningDataModule, ABC):
         epochs_per_round: passes over the pairs of a round.
         records: records of the rollouts; empty if the pairs come from a file.
         rollout_seconds: time that this process has spent on rollouts.
+        eval_records: records held out for evaluation.
     """
 
     epochs_setting = "data.rounds x data.epochs_per_round"
@@ -53,6 +54,7 @@ class PairDataModule(LightningDataModule, ABC):
     epochs_per_round: int
     records: Sequence[QARecord] = ()
     rollout_seconds: float = 0.0
+    eval_records: Sequence[QARecord] = ()
 
     def __init__(
         self, batch_size: int, val_fraction: float, seed: int, max_tokens_per_batch: int | None = None

@@ -16,6 +16,7 @@ from longmab_pl.datamodules.base import PairDataModule
 from longmab_pl.datamodules.distributed import on_rank_zero
 from longmab_pl.datamodules.tokenized import TokenizedPairs
 from longmab_pl.engines.protocol import Engine
+from longmab_pl.engines.vllm.engine import VLLMEngine
 from longmab_pl.engines.weight_sync import PolicySync
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models.embedder import Embedder
@@ -46,7 +47,7 @@ class RolloutDataModule(PairDataModule):
     Args:
         train: QA records: a JSONL/JSON/Parquet file, a Hugging Face dataset (`owner/name[:config[:split]]`), or
             `shipped:synthetic_train`.
-        engine: answers the prompts.
+        engine: answers the prompts (default: `VLLMEngine`).
         strategy: decides which prompts to ask (default: the paper's bandit).
         rewards: how responses are scored (default: `AnswerMatch`); strategies learn from the first one and pairs
             compare it; the others are only stored.
@@ -64,6 +65,8 @@ class RolloutDataModule(PairDataModule):
         batch_size: pairs per batch (packed behind one another; use gradient accumulation for more).
         max_tokens_per_batch: instead of `batch_size`: pack pairs up to this many tokens per batch, every shared prompt
             counted once (pairs of one prompt stay together).
+        eval_fraction: share of the contexts whose records are held out for evaluation (`QASuite` without `data` asks
+            them); they are never rolled out.
         val_fraction: share of records whose pairs are held out for validation.
         max_live_records: number of active records (None: twice as many as fill the engine).
         pair_format: format of the rounds' pairs files: `jsonl` or `parquet`.
@@ -74,7 +77,7 @@ class RolloutDataModule(PairDataModule):
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Engine | None = None,
         train: str = "shipped:synthetic_train",
         strategy: Strategy | None = None,
         rewards: list[Reward] | None = None,
@@ -91,6 +94,7 @@ class RolloutDataModule(PairDataModule):
         split: str = "train",
         batch_size: int = 1,
         max_tokens_per_batch: int | None = None,
+        eval_fraction: float = 0.0,
         val_fraction: float = 0.0,
         max_live_records: int | None = None,
         pair_format: PairFormat = "jsonl",
@@ -109,8 +113,8 @@ class RolloutDataModule(PairDataModule):
                 embedder or Embedder(),
                 seed,
             ),
-            RecordSelection(train, records_per_round, limit, on_bad_record, fields, split),
-            engine,
+            RecordSelection(train, records_per_round, limit, on_bad_record, fields, split, eval_fraction, seed),
+            engine or VLLMEngine(),
             engines,
             max_live=max_live_records,
             pair_format=pair_format,
@@ -154,6 +158,7 @@ class RolloutDataModule(PairDataModule):
             self.trainer.limit_val_batches = 0
         self.session.load(self.policy.model, show=self.trainer.is_global_zero)
         self.tokenizer, self.records = self.session.tokenizer, self.session.records
+        self.eval_records = self.session.eval_records
         self.served = PolicySync(self.engine, self.run_folder / "adapters")
         if self.verify_sync and isinstance(self.trainer.strategy, ModelParallelStrategy):
             rank_zero_info(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from longmab_pl.engines.protocol import Engine
 from longmab_pl.engines.weight_sync_check import WeightSyncCheck, WeightSyncResult
+from longmab_pl.live import step
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.sigterm import sigterm_interrupts
 
@@ -73,7 +74,8 @@ class PolicySync:
         with sigterm_interrupts():
             if not self.engine.started:
                 self._version = None  # a new engine uses the base model, whatever an earlier one had loaded
-            self.engine.start(resolve_model(policy.model))
+            with nullcontext() if self.engine.started else step(f"starting the engine ({type(self.engine).__name__})"):
+                self.engine.start(resolve_model(policy.model))
             self.engine.wake()
             if version != self._version:
                 self._sync(policy, version)

@@ -138,7 +138,8 @@ class QASuite(Suite):
 
     Args:
         data: records as for training (`shipped:synthetic_eval`, a JSONL file, a Hugging Face dataset), or a folder or
-            zip of JSONL files, each of which is a task of its own.
+            zip of JSONL files, each of which is a task of its own. None: the records that the run holds out of its
+            training data (`data.eval_fraction`).
         tasks: names of those files, or groups of LongBench tasks; None: all that the data has.
         name: name in metrics, the folder of the predictions, and the task where `data` is one set of questions.
         limit: at most this many records per task.
@@ -164,7 +165,7 @@ class QASuite(Suite):
 
     def __init__(
         self,
-        data: str = "shipped:synthetic_eval",
+        data: str | None = None,
         tasks: list[str] | None = None,
         name: str = "qa",
         limit: int | None = None,
@@ -219,6 +220,13 @@ class QASuite(Suite):
         ]
 
     def _question_sets(self, context: SuiteContext) -> list[tuple[str, list[QARecord]]]:
+        if self.data is None:
+            if not context.held_out:
+                raise ConfigError(
+                    "QASuite.data is not set, and no records are held out for evaluation; give --eval FILE (in a "
+                    "config: suite.init_args.data), or set data.eval_fraction: 0.1"
+                )
+            return [(self.name, list(context.held_out))]
         several = Path(self.data).is_dir() or (Path(self.data).is_file() and zipfile.is_zipfile(self.data))
         if several or self.task_names is not None:
             names = expand_tasks(self.task_names) if self.task_names is not None else tasks_there(self.data)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from tqdm.auto import tqdm
 
 from longmab_pl.engines.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError, PromptTooLong
@@ -22,6 +21,7 @@ from longmab_pl.evaluation.requests import Requests
 from longmab_pl.evaluation.results import EvaluationResult, macro_average, task_result
 from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.evaluation.task_in_progress import TaskInProgress
+from longmab_pl.live import Bar
 from longmab_pl.prompts.encoding import spelled_out_note, spells_control_tokens
 
 
@@ -78,11 +78,10 @@ def evaluate(
                 work.file = PredictionFile(Path(predictions), work.task.name, settings, overwrite=overwrite)
                 work.resume()
         total = sum(len(work.task.records) for work in run.works)
-        with tqdm(total=total, desc=desc, unit="item", disable=not progress, dynamic_ncols=True) as bar:
+        with closing(Bar(desc, total, "questions", hidden=not progress)) as bar:
             bar.update(sum(len(work.items) + len(work.skipped) for work in run.works))
             for _ in run.answers():
-                bar.update()
-                bar.set_postfix_str(f"score {run.running_score():.2f}", refresh=False)
+                bar.update(1, f"score {run.running_score():.2f}")
     finally:
         for work in run.works:
             if work.file is not None:

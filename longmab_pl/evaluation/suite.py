@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from longmab_pl.data.records import QARecord
 from longmab_pl.evaluation.estimate import Score
 from longmab_pl.evaluation.length_curve import curves_of, draw_length_curves, length_curve
 from longmab_pl.evaluation.results import EvaluationResult
@@ -31,10 +32,12 @@ class SuiteContext:
 
     Args:
         prompt_format: the rollout's own, for suites that are given none; None outside a run.
+        held_out: records that the run holds out for evaluation.
         note: function that is called with messages about rows that cannot be used.
     """
 
     prompt_format: PromptFormat | None = None
+    held_out: Sequence[QARecord] = ()
     note: Callable[[str], None] = _ignore
 
 

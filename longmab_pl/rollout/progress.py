@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tqdm.auto import tqdm
-
+from longmab_pl.live import Bar
 from longmab_pl.rollout.scheduler import Progress
 from longmab_pl.strategies.base import RecordRollout
 
@@ -23,7 +22,7 @@ class RolloutBar:
         self.primary = primary
         self.records = records
         self.expected = expected
-        self._bar = tqdm(total=records * expected, desc=title, unit=f" {unit}", dynamic_ncols=True)
+        self._bar = Bar(title, records * expected, unit)
         self._done = 0
         self._before = 0  # units of an earlier process
         self._rewards = [0.0, 0]
@@ -50,17 +49,14 @@ class RolloutBar:
 
     def show(self, progress: Progress) -> None:
         """Show the scheduler's current state."""
-        self._bar.update(self._before + progress.units - self._bar.n)
         total, count = self._rewards
-        mean = f"{total / count:.3f}" if count else "-"
-        self._bar.set_postfix_str(
-            f"{progress.tokens_per_second:.0f} tok/s, {self._done}/{self.records} records, reward {mean}"
-        )
+        mean = f", mean reward {total / count:.3f}" if count else ""
+        note = f"{self._done} of {self.records} records finished{mean}, {progress.tokens_per_second:.0f} tokens/s"
+        self._bar.update(self._before + progress.units - self._bar.done, note)
 
     def complete(self) -> None:
         """Fill the bar at the end, also if records took fewer units than expected."""
-        self._bar.total = self._bar.n
-        self._bar.refresh()
+        self._bar.total = self._bar.done
 
     def close(self) -> None:
         self._bar.close()

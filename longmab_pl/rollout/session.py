@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from longmab_pl.checks import at_least
+from longmab_pl.checks import at_least, unit_interval
+from longmab_pl.data.held_out import split_by_context
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.adapter_turns import AdapterView
 from longmab_pl.engines.addressee import Addressee, ChatFormat
 from longmab_pl.engines.protocol import POLICY, Engine
 from longmab_pl.errors import ConfigError
+from longmab_pl.live import step
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import context_limit, load_tokenizer
 from longmab_pl.pairs.types import PairFormat
@@ -23,7 +25,7 @@ from longmab_pl.rollout.account import EngineAccount, EngineBudget
 from longmab_pl.rollout.dry_run import ExpectedCost, expected_costs
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder, refuse_older_rounds
-from longmab_pl.shown import tell
+from longmab_pl.shown import shown, tell
 from longmab_pl.storage.fingerprint import digest
 
 NO_LIMIT = 10**9
@@ -76,6 +78,8 @@ class RecordSelection:
         on_bad_record: `error` refuses a file with bad records, `skip` reports and skips them.
         fields: the data's names of `id, question, answers, context`, if they differ: `{question: ask}`.
         split: split of a folder or a data set whose name does not include it.
+        eval_fraction: share of the contexts whose records are held out for evaluation.
+        seed: seed of that choice.
     """
 
     source: str
@@ -84,8 +88,11 @@ class RecordSelection:
     on_bad_record: Literal["error", "skip"] = "error"
     fields: Mapping[str, str] | None = None
     split: str = "train"
+    eval_fraction: float = 0.0
+    seed: int = 0
 
     def __post_init__(self) -> None:
+        unit_interval("data.eval_fraction", self.eval_fraction, one=False)
         at_least("data.records_per_round", self.per_round, 1, or_null=True)
         at_least("data.limit", self.limit, 1, or_null=True)
 
@@ -105,7 +112,8 @@ class RolloutSession:
         ConfigError: the strategy or a reward uses an engine that is not given.
 
     Attributes:
-        records: all records of the selection, once `load` has run.
+        records: the records to roll out, once `load` has run.
+        eval_records: records held out for evaluation, likewise.
         tokenizer: the policy's tokenizer, likewise.
         context_limit: the model's limit in tokens (None: unknown), likewise.
         chats: chat formats of the further engines by name, likewise.
@@ -144,6 +152,7 @@ class RolloutSession:
         self.max_live = max_live
         self.pair_format: PairFormat = pair_format
         self.records: list[QARecord] = []
+        self.eval_records: list[QARecord] = []
         self.context_limit: int | None = None
         self.chats: dict[str, ChatFormat] = {}
 
@@ -158,14 +167,25 @@ class RolloutSession:
             ConfigError, DataError: a setting or the records cannot be used.
         """
         chosen = self.selection
-        found = read_records(
-            chosen.source,
-            on_bad_record=chosen.on_bad_record,
-            limit=chosen.limit,
-            split=chosen.split,
-            fields=chosen.fields,
-        )
-        self.records = found.records
+        with step(f"reading {shown(chosen.source, 100)}"):
+            found = read_records(
+                chosen.source,
+                on_bad_record=chosen.on_bad_record,
+                limit=chosen.limit,
+                split=chosen.split,
+                fields=chosen.fields,
+            )
+        self.records, self.eval_records = split_by_context(found.records, chosen.eval_fraction, chosen.seed)
+        if not self.records:
+            raise ConfigError(
+                f"{shown(chosen.source)} has a single context, which data.eval_fraction holds out; give --eval FILE, "
+                "or set data.eval_fraction: 0"
+            )
+        if self.eval_records and show:
+            tell(
+                f"held out for evaluation: {len(self.eval_records)} of {len(found.records)} records "
+                f"({chosen.eval_fraction:.0%} of the contexts); --eval FILE asks other questions and trains on all"
+            )
         if found.bad and show:
             tell(found.skipped())
         folder = resolve_model(model)

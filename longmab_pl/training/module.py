@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,9 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from longmab_pl.checks import at_least, not_negative, positive, unit_interval
 from longmab_pl.errors import ConfigError, LongMabError, NonFiniteLoss
+from longmab_pl.live import step
 from longmab_pl.models.hub import resolve_model
+from longmab_pl.shown import shown
 from longmab_pl.training import adapter as adapters
 from longmab_pl.training.accumulation import StepWeights, drop_partial_accumulation, scale_gradients
 from longmab_pl.training.attention import Attention, leave_flex
@@ -53,6 +56,7 @@ class DPOModule(LightningModule):
     Args:
         model: a local folder, a hub name, or "bundled:smollm2-135m-instruct".
         loss: the preference loss; None is `SigmoidDPO(beta=0.1)`.
+        beta: strength of the pull to the reference, in place of the loss's own; None keeps that.
         nll_weight: weight of the likelihood term (the LongMab-PO authors use 0.1 for Llama-3.1-8B, 0.2 for Qwen2.5-7B).
         phases: objectives for each round's pairs, in turn, each for its own epochs; None: one phase of `loss` and
             `nll_weight`. Every phase has its own warm-up, schedule and optimizer state.
@@ -89,6 +93,7 @@ class DPOModule(LightningModule):
         self,
         model: str,
         loss: PreferenceLoss | None = None,
+        beta: float | None = None,
         nll_weight: float = 0.1,
         phases: list[Phase] | None = None,
         lora: LoRASettings = LoRASettings(),  # noqa: B008 - frozen
@@ -108,7 +113,7 @@ class DPOModule(LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
-        self.loss = loss or SigmoidDPO()
+        self.loss = _with_beta(loss or SigmoidDPO(), beta)
         self.nll_weight = nll_weight
         not_negative("model.nll_weight", nll_weight)
         self.phases = PhasePlan(
@@ -169,15 +174,16 @@ class DPOModule(LightningModule):
         if self.policy is not None:
             return
         device = self._root_device
-        policy = load_policy(
-            resolve_model(self.model),
-            self.lora,
-            self.quantization,
-            self.dtype_name,
-            self.attention,
-            self.gradient_checkpointing,
-            device,
-        )
+        with step(f"loading weights of {shown(self.model, 100)}"):
+            policy = load_policy(
+                resolve_model(self.model),
+                self.lora,
+                self.quantization,
+                self.dtype_name,
+                self.attention,
+                self.gradient_checkpointing,
+                device,
+            )
         if self.reference in FROZEN_COPIES:
             adapters.add_reference(policy)
         self.layout = self._exact_layout(policy)
@@ -285,11 +291,11 @@ class DPOModule(LightningModule):
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> torch.Tensor:
         step = self.step_loss(batch)
-        self._log_metrics("", step, len(batch), ("loss", "rewards/accuracies", "rewards/margins"))
+        self._log_metrics("train/", step, len(batch), ("loss", "rewards/accuracies", "rewards/margins"))
         return self._shared_out(step.mean(), step.units.sum(), batch_idx)
 
     def validation_step(self, batch: PackedBatch, batch_idx: int) -> None:
-        self._log_metrics("val/", self.step_loss(batch), len(batch), ("loss",))
+        self._log_metrics("eval/", self.step_loss(batch), len(batch), ("loss",))
 
     def _log_metrics(self, prefix: str, step: StepLoss, size: int, shown: Sequence[str]) -> None:
         metrics = dict(step.metrics)
@@ -359,7 +365,7 @@ class DPOModule(LightningModule):
         rate = peak * lr_factor(progress, self.warmup_fraction, self.schedule)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
-        self.log("lr", rate, batch_size=len(batch))
+        self.log("train/learning_rate", rate, batch_size=len(batch))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.optimizer_name == "paged_adamw_8bit":
@@ -441,3 +447,17 @@ class DPOModule(LightningModule):
             return text_logps(policy, prompt_ids, self.logprob_chunk).tolist()
         finally:
             policy.train(was_training)
+
+
+def _with_beta(loss: PreferenceLoss, beta: float | None) -> PreferenceLoss:
+    """Return the loss with another `beta`.
+
+    Raises:
+        ConfigError: the loss has no such setting.
+    """
+    if beta is None:
+        return loss
+    if not is_dataclass(loss) or "beta" not in {field.name for field in fields(loss)}:
+        raise ConfigError(f"model.beta is {beta}, but {type(loss).__name__} has no beta; leave model.beta out")
+    changed: PreferenceLoss = replace(loss, beta=beta)
+    return changed

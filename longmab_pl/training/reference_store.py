@@ -16,8 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm.auto import tqdm
-
+from longmab_pl.live import Bar
 from longmab_pl.storage.append_log import AppendLog, LogKind, read_fingerprint, read_rows
 from longmab_pl.training.batch import PreferenceExample, collate
 from longmab_pl.training.packing import pack_by_tokens, packed_tokens
@@ -121,8 +120,8 @@ def _compute(
     """Yield the log-probabilities of this rank's pairs, each written before it is used (`file` None: not written)."""
     # No more at once than the longest pair takes: training on it must fit anyway.
     batches = pack_by_tokens(examples, max(packed_tokens([e]) for e in examples))
-    bar = tqdm(total=len(examples), desc="reference", unit="pair", dynamic_ncols=True, disable=rank != 0)
-    with contextlib.nullcontext() if file is None else _continued(file, reference) as out, bar:
+    bar = Bar("reference log-probabilities", len(examples), "pairs", hidden=rank != 0)
+    with contextlib.nullcontext() if file is None else _continued(file, reference) as out, contextlib.closing(bar):
         for batch in batches:
             logps = module.reference_logps(collate(batch).to(module.device))
             for example, c, r in zip(batch, logps.chosen.tolist(), logps.rejected.tolist(), strict=True):

@@ -107,9 +107,9 @@ def test_lower_is_better_for_losses(tmp_path, tiny_model, qa_file):
 
     class ValidationLosses(Callback):
         def on_validation_end(self, trainer, pl_module):
-            losses.append(float(trainer.callback_metrics["val/loss"]))
+            losses.append(float(trainer.callback_metrics["eval/loss"]))
 
-    checkpoint = AdapterCheckpoint(monitor="val/loss")
+    checkpoint = AdapterCheckpoint(monitor="eval/loss")
     fit(tmp_path / "run", tiny_model, qa_file, ValidationLosses(), checkpoint, val_fraction=0.4)
     assert len(losses) == 4
     assert len(set(losses)) == 4
@@ -118,7 +118,7 @@ def test_lower_is_better_for_losses(tmp_path, tiny_model, qa_file):
 
 
 def test_accuracies_are_better_higher(tmp_path):
-    assert AdapterCheckpoint(monitor="val/rewards/accuracies").best_mode == "max"
+    assert AdapterCheckpoint(monitor="eval/rewards/accuracies").best_mode == "max"
     assert AdapterCheckpoint(monitor="eval/f1", mode="min").best_mode == "min"
 
 
@@ -156,19 +156,19 @@ def test_a_metric_that_nobody_logs_is_named_with_the_nearest_that_is(tmp_path, t
 
 def test_monitoring_validation_without_held_out_pairs_is_refused_before_the_rollout(tmp_path, tiny_model, qa_file):
     with pytest.raises(ConfigError, match=r"val_fraction is 0"):
-        fit(tmp_path / "run", tiny_model, qa_file, AdapterCheckpoint(monitor="val/loss"))
+        fit(tmp_path / "run", tiny_model, qa_file, AdapterCheckpoint(monitor="eval/loss"))
     assert not (tmp_path / "run" / "rounds").exists()
 
 
 def test_pairs_to_validate_on_may_come_from_a_file_of_their_own(tmp_path):
     trainer = Trainer(default_root_dir=str(tmp_path), logger=False, accelerator="cpu")
     trainer.datamodule = PreferenceDataModule("pairs.jsonl", val="held_out.jsonl")
-    AdapterCheckpoint(monitor="val/loss").setup(trainer, None, "fit")
+    AdapterCheckpoint(monitor="eval/loss").setup(trainer, None, "fit")
     trainer.datamodule = PreferenceDataModule("pairs.jsonl", val_fraction=0.1)
-    AdapterCheckpoint(monitor="val/loss").setup(trainer, None, "fit")
+    AdapterCheckpoint(monitor="eval/loss").setup(trainer, None, "fit")
     trainer.datamodule = PreferenceDataModule("pairs.jsonl")
     with pytest.raises(ConfigError, match="val_fraction is 0"):
-        AdapterCheckpoint(monitor="val/loss").setup(trainer, None, "fit")
+        AdapterCheckpoint(monitor="eval/loss").setup(trainer, None, "fit")
 
 
 @pytest.mark.parametrize("within", [{"every_n_train_steps": 1000}, {"train_time_interval": timedelta(hours=1)}])

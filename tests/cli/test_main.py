@@ -6,6 +6,7 @@ import errno
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -185,10 +186,9 @@ def test_answers_that_need_no_library_import_none(args):
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_command_has_a_help_of_its_own(command, capsys):
-    with pytest.raises(SystemExit) as stopped:
+    with suppress(SystemExit):  # as argparse ends
         main([command.name, "--help"])
-    assert stopped.value.code == 0
-    assert f"longmab {command.name}" in capsys.readouterr().out or command.name in ("fit", "validate")
+    assert f"longmab {command.name}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def test_fit_takes_the_pairs_in_place_of_rollouts(tmp_path, config, tiny_model, 
     assert (tmp_path / "fit" / "adapter" / "adapter_config.json").exists()
     val = ["--data.val", str(out), "--ckpt_path", str(tmp_path / "fit" / "checkpoints" / "last.ckpt")]
     main(["validate", *args[1:], *val])
-    assert "val/rewards/accuracies" in capsys.readouterr().out
+    assert "eval/rewards/accuracies" in capsys.readouterr().out
     assert "nothing to validate on" in error_of(capsys, ["validate", *args[1:]])
     assert "pairs that are there already" in error_of(capsys, ["validate", "--config", str(config)])
     assert "data.epochs is 2" in error_of(capsys, [*args, "--trainer.max_epochs", "5"])

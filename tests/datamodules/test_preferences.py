@@ -125,9 +125,9 @@ def test_report_bar_and_evaluation_work_as_in_rounds(tmp_path, tiny_model, pairs
     assert [e.round for e in evaluation.history] == [0, 1, 2]
     assert engine.closed
     assert len(set(engine.synced)) == 2
-    shown = capsys.readouterr().out
-    assert "epoch 2/2 training: 100%" in shown
-    assert "epochs over given pairs" in shown
+    shown = capsys.readouterr()
+    assert "epoch 2/2 training: 100%" in shown.err
+    assert "epochs over given pairs" in shown.out
     report = json.loads((run / "report.json").read_text())
     assert [r["pairs/count"] for r in report["rounds"]] == [8, 8]
     assert all("train/rewards/accuracies" in r for r in report["rounds"])
@@ -177,7 +177,7 @@ def test_plain_texts_several_pairs_of_one_record_and_validation(tmp_path, tiny_m
     assert first.prompt_ids is second.prompt_ids, "one prompt in memory"
     assert byte_tokenizer.decode(first.prompt_ids) == "1 + 1 ="
     assert first.chosen_ids[-1] == byte_tokenizer.eos_token_id
-    assert "val/rewards/accuracies" in trainer.callback_metrics
+    assert "eval/rewards/accuracies" in trainer.callback_metrics
     assert [e.id for e in data.held_out] == ["r1"]
 
 
@@ -185,7 +185,7 @@ def test_validate_does_not_compute_the_reference_of_what_it_does_not_look_at(tmp
     path = write(tmp_path / "pairs.jsonl", [row(i) for i in range(12)])
     trainer, module, data, _ = make(tmp_path / "run", tiny_model, path, epochs=2, val_fraction=0.3)
     trainer.validate(module, datamodule=data, verbose=False)
-    assert "val/loss" in trainer.callback_metrics
+    assert "eval/loss" in trainer.callback_metrics
     assert not list((tmp_path / "run").glob("reference_logps-*.jsonl"))
 
 

@@ -249,7 +249,7 @@ def test_held_out_pairs_are_validated_and_never_trained_on(tmp_path, tiny_model,
         tmp_path / "run", tiny_model, qa_file, val_fraction=0.4, records_per_round=12, rounds=1
     )
     trainer.fit(module, datamodule=data)
-    assert "val/rewards/accuracies" in trainer.callback_metrics
+    assert "eval/rewards/accuracies" in trainer.callback_metrics
     held_out = {e.id for e in data.held_out}
     trained = {e.id for e in data.training}
     assert held_out
@@ -280,9 +280,9 @@ def test_bars_are_named_and_end_in_turn(tmp_path, tiny_model, qa_file, capsys):
     shown = capsys.readouterr()
     assert "round 1/2 rollout: 100%" in shown.err
     assert "round 2/2 rollout: 100%" in shown.err
-    last = {line for line in shown.out.replace("\r", "\n").splitlines() if "training: 100%" in line}
-    assert {line[:18] for line in last} == {"round 1/2 training", "round 2/2 training"}
-    assert all("accuracies=" in line and "v_num" not in line for line in last)
+    last = [line.partition("  ")[2] for line in shown.err.splitlines() if "training: 100%" in line]
+    assert [line[:18] for line in last] == ["round 1/2 training", "round 2/2 training"]
+    assert all(" batches in " in line and "accuracy " in line and "v_num" not in line for line in last)
 
 
 @pytest.mark.parametrize("setting", [{"rounds": 0}, {"val_fraction": 1.0}, {"records_per_round": 0}, {"batch_size": 0}])

@@ -25,7 +25,7 @@ def test_the_bar_counts_nodes_and_not_the_requests_that_prepare_them(capsys):
     bar.close()
     assert scheduler.progress.units == 6
     assert scheduler.progress.responses == 2 * (3 + 4 + 5) * 2 + 6
-    assert "6/6" in capsys.readouterr().err
+    assert "6 of 6 nodes" in capsys.readouterr().err
 
 
 def test_a_record_that_takes_fewer_nodes_than_expected_lowers_the_total(capsys):
@@ -33,7 +33,7 @@ def test_a_record_that_takes_fewer_nodes_than_expected_lowers_the_total(capsys):
     bar.finished(RecordRollout("r", "ok", units=9))
     bar.skip(9)
     bar.close()
-    assert "9/81" in capsys.readouterr().err
+    assert "9 of 81 nodes" in capsys.readouterr().err
 
 
 def test_requests_to_a_judge_are_no_progress():

@@ -39,7 +39,7 @@ class Seen(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         row = {"step": trainer.global_step, "loss": float(outputs["loss"]), "pairs": list(batch.ids)}
-        logged = float(trainer.callback_metrics["loss"])
+        logged = float(trainer.callback_metrics["train/loss"])
         self.batches.append(row | {"epoch": trainer.current_epoch, "logged": logged})
 
 

@@ -75,7 +75,11 @@ class Recorder(Callback):
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         seen = trainer.callback_metrics
         self.rows.append(
-            (float(seen["loss"]), float(seen["rewards/margins"]), trainer.optimizers[0].param_groups[0]["lr"])
+            (
+                float(seen["train/loss"]),
+                float(seen["train/rewards/margins"]),
+                trainer.optimizers[0].param_groups[0]["lr"],
+            )
         )
 
 
@@ -147,8 +151,8 @@ def test_metrics_are_those_of_a_hand_made_step(tiny_model: TinyModel, tmp_path: 
     trainer = trainer_for(tmp_path, max_epochs=1)
     trainer.fit(module, data, val_dataloaders=data)
     seen = trainer.callback_metrics
-    for name in ("loss", "nll_loss", "tokens", "logps/chosen", "logps/rejected", "lr"):
-        assert name in seen
+    for name in ("loss", "nll_loss", "tokens", "logps/chosen", "logps/rejected", "learning_rate"):
+        assert f"train/{name}" in seen
     found = {name: float(value) for name, value in trainer.validate(module, data, verbose=False)[0].items()}
 
     batch_values: dict[str, list[float]] = {name: [] for name in found}
@@ -170,7 +174,7 @@ def test_metrics_are_those_of_a_hand_made_step(tiny_model: TinyModel, tmp_path: 
             "logps/rejected": policy.rejected.mean(),
             "tokens": float(batch.tokens),
         }.items():
-            batch_values[f"val/{name}"].append(float(value))
+            batch_values[f"eval/{name}"].append(float(value))
     assert found == pytest.approx({name: sum(v) / len(v) for name, v in batch_values.items()}, rel=1e-4, abs=1e-5)
 
 

@@ -85,8 +85,8 @@ class Recorder(Callback):
         seen = trainer.callback_metrics
         name = pl_module.phase.name
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        margin = 0.0 if name == "sft" else float(seen["rewards/margins"])  # SFT leaves the last one's there
-        self.rows.append((name, float(seen["loss"]), rate, margin))
+        margin = 0.0 if name == "sft" else float(seen["train/rewards/margins"])  # SFT leaves the last one's there
+        self.rows.append((name, float(seen["train/loss"]), rate, margin))
 
     def of(self, name: str) -> list[float]:
         return [loss for phase, loss, *_ in self.rows if phase == name]
@@ -268,8 +268,10 @@ def test_sft_then_dpo_learns(tiny_model: TinyModel, tmp_path: Path, options: dic
     assert first[3] == pytest.approx(0.0, abs=1e-5)
     assert dpo[-1] < 0.6
     metrics = trainer.callback_metrics
-    assert {"loss", "sft/loss", "dpo/loss", "rewards/margins", "rewards/accuracies"} <= metrics.keys()
-    assert float(metrics["dpo/loss"]) == pytest.approx(float(metrics["loss"]))
+    assert {
+        f"train/{name}" for name in ("loss", "sft/loss", "dpo/loss", "rewards/margins", "rewards/accuracies")
+    } <= set(metrics)
+    assert float(metrics["train/dpo/loss"]) == pytest.approx(float(metrics["train/loss"]))
 
 
 def test_every_phase_has_its_own_learning_rate_warm_up_and_moments(tiny_model: TinyModel, tmp_path: Path) -> None:

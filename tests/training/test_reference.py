@@ -94,7 +94,7 @@ def test_checkpoints_leave_the_separate_model_out_and_resume(models: tuple[str, 
     assert all(".default." in name for name in state)
     resumed = trainer("resumed", 2)
     resumed.fit(module_for(models[0], **options), data(), ckpt_path=tmp_path / "whole" / "epoch=0.ckpt")
-    assert resumed.callback_metrics["loss"] == whole.callback_metrics["loss"]
+    assert resumed.callback_metrics["train/loss"] == whole.callback_metrics["train/loss"]
     first = torch.load(tmp_path / "whole" / "epoch=1.ckpt", weights_only=True)["state_dict"]
     second = torch.load(tmp_path / "resumed" / "epoch=1.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -1,0 +1,36 @@
+"""`longmab fit` and `longmab validate`: what is certain is checked and said before the libraries are imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from longmab_pl.cli.checkpoints import checkpoint_to_resume
+from longmab_pl.cli.fit_help import HELP, VALIDATE_HELP
+from longmab_pl.cli.inputs_check import refuse_missing_inputs
+from longmab_pl.cli.plan import announce
+from longmab_pl.cli.run_log import start_log
+from longmab_pl.cli.start import checked_options
+from longmab_pl.cli.start_checks import refuse_impossible
+from longmab_pl.live import step
+
+
+def run(args: Sequence[str]) -> None:
+    """Run `fit` or `validate`, as named by the first argument."""
+    command, *given = args
+    if not given or any(arg in ("-h", "--help") for arg in given):
+        print(HELP if command == "fit" else VALIDATE_HELP)
+        return
+    options, config = checked_options(given)
+    printing = any(arg.startswith("--print_config") for arg in options)
+    if not printing:
+        refuse_impossible(config)
+        run_folder = Path(str(config.value("trainer", "default_root_dir", default="runs/longmab")))
+        checkpoint_to_resume(config.value("ckpt_path"), run_folder, config.value("checkpoint", "dirpath"))
+        announce(command, config)
+        refuse_missing_inputs(config)
+    start_log()
+    with nullcontext() if printing else step("loading the libraries"):
+        from longmab_pl.cli import lightning
+    lightning.run([command, *options])

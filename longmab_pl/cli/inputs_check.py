@@ -1,0 +1,122 @@
+"""Model and data of a run looked for before a library is imported: files are read, hubs asked once, within seconds."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from longmab_pl.cli.settings.merged import MergedConfig, Section
+from longmab_pl.errors import ConfigError, LongMabError
+
+READ_BYTES = 50_000_000
+"""Largest data file that is read twice, in bytes: about a second."""
+
+HUB_SECONDS = 8.0
+"""Time that a hub is given to answer, in seconds."""
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def refuse_missing_inputs(config: MergedConfig) -> None:
+    """Refuse a run whose model or data is not there, or whose data file has bad records.
+
+    Raises:
+        ConfigError, DataError: what is missing, and the fix.
+    """
+    from longmab_pl.models.hub import BUNDLED_MODELS, usable_name
+
+    model = str(config.value("model", "model", default=""))
+    if model and model not in BUNDLED_MODELS:
+        usable_name(model)
+    for source, settings in _sources(config):
+        _refuse_bad_source(source, settings)
+    if _HUB_NAME.fullmatch(model) and not Path(model).exists():
+        ask_hub("model", model)
+
+
+def _sources(config: MergedConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every QA source of the config with the settings that it is read by."""
+    if config.class_name("data") == "RolloutDataModule":
+        names = ("on_bad_record", "fields", "split", "limit")
+        settings = {name: config.value("data", name) for name in names}
+        yield str(config.value("data", "train", default="shipped:synthetic_train")), settings
+    callbacks = config.value("trainer", "callbacks", default=[])
+    for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
+        suite = callback.inner.get("suite") if isinstance(callback, Section) else None
+        if isinstance(suite, Section) and str(suite.class_path).endswith("QASuite") and not suite.inner.get("tasks"):
+            data = suite.inner.get("data")
+            if isinstance(data, str):
+                yield data, {name: suite.inner.get(name) for name in ("on_bad_record", "fields", "split")}
+
+
+def _refuse_bad_source(source: str, settings: dict[str, Any]) -> None:
+    from longmab_pl.data.readers import read_records
+
+    path = Path(source).expanduser()
+    given = {name: value for name, value in settings.items() if value is not None}
+    if path.is_file():
+        if path.stat().st_size <= READ_BYTES and path.suffix.lower() in (".jsonl", ".json"):
+            read_records(source, **given)
+    elif path.suffix or source.startswith((".", "/", "~")):
+        read_records(source, **given)  # it says what is near
+    elif _HUB_NAME.fullmatch(source.partition(":")[0]) and not path.exists():
+        ask_hub("data set", source.partition(":")[0])
+
+
+def ask_hub(kind: str, name: str) -> None:
+    """Ask the hub once whether a model or data set is there; one in the local cache is not asked for.
+
+    Args:
+        kind: `model` or `data set`.
+        name: `owner/name`.
+
+    Raises:
+        ConfigError: there is none, it needs a login, or the hub cannot be reached within `HUB_SECONDS`.
+    """
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    if kind == "model" and isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return
+    found: list[BaseException | None] = []
+
+    def ask() -> None:
+        try:
+            api = HfApi()
+            (api.model_info if kind == "model" else api.dataset_info)(name, timeout=HUB_SECONDS / 2)
+            found.append(None)
+        except BaseException as error:
+            found.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(HUB_SECONDS)
+    failure = found[0] if found else TimeoutError(f"no answer within {HUB_SECONDS:g} s")
+    if failure is not None:
+        raise hub_error(kind, name, failure)
+
+
+def hub_error(kind: str, name: str, failure: BaseException) -> LongMabError:
+    """Return the error for a hub's failure, in one line.
+
+    Args:
+        kind: `model` or `data set`.
+        name: `owner/name`.
+        failure: what the hub's client raised.
+    """
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    setting = "model.model" if kind == "model" else "data.train"
+    if isinstance(failure, GatedRepoError):
+        return ConfigError(f"{setting} {name}: the hub wants an agreement first; accept it there, then `hf auth login`")
+    if isinstance(failure, RepositoryNotFoundError):
+        return ConfigError(
+            f"{setting} {name}: the hub has no such {kind} (or it is private: `hf auth login`); check the spelling, or "
+            "give a local path"
+        )
+    return ConfigError(
+        f"{setting} {name}: not a local path, and the hub cannot be reached ({type(failure).__name__}); check the "
+        "network, or give a local path"
+    )

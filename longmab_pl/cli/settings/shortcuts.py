@@ -1,0 +1,167 @@
+"""Short options of `fit` (`--train`, `--eval`, `--output`, ...) written out as the settings that they stand for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from longmab_pl.cli.settings.classes import full_path
+from longmab_pl.cli.settings.merged import MergedConfig, Section, merged_config
+from longmab_pl.errors import ConfigError
+
+SHORTCUTS: Mapping[str, str] = {
+    "train": "training records: a .jsonl, .json or .parquet file, or a hub's owner/name",
+    "eval": "evaluation questions, in the same form; without it a tenth of the contexts is held out of --train",
+    "output": "run folder (trainer.default_root_dir)",
+    "model": "model: a folder, a hub's owner/name, or bundled:smollm2-135m-instruct (model.model)",
+    "rounds": "on-policy rounds (data.rounds)",
+    "records": "records in each round (data.records_per_round)",
+    "engine": "engine: VLLMEngine, ServerEngine or TransformersEngine (data.engine)",
+    "logger": "tensorboard, wandb, mlflow or csv (trainer.logger)",
+}
+"""What the short options are, by name."""
+
+HELD_OUT = 0.1
+"""Share of the contexts that a run with `--train` and without `--eval` holds out for its evaluation."""
+
+_SETTINGS = {
+    "train": "data.init_args.train",
+    "output": "trainer.default_root_dir",
+    "model": "model.model",
+    "rounds": "data.init_args.rounds",
+    "records": "data.init_args.records_per_round",
+}
+_LOGGERS = {"tensorboard": "TensorBoardLogger", "wandb": "WandbLogger", "mlflow": "MLFlowLogger", "csv": "CSVLogger"}
+_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+_QA = "longmab_pl.evaluation.QASuite"
+_EVALUATION = "longmab_pl.callbacks.Evaluation"
+
+
+def expanded(args: Sequence[str]) -> list[str]:
+    """Return arguments with every short option written out.
+
+    Args:
+        args: arguments after the command's name, whose configs are paths.
+
+    Raises:
+        ConfigError: a value is missing, or a logger's package is not installed.
+
+    Example:
+        >>> expanded(["--train", "my.jsonl"])[0]
+        '--data.init_args.train=my.jsonl'
+    """
+    plain: list[str] = []
+    short: dict[str, str] = {}
+    waiting = list(args)
+    while waiting:
+        arg = waiting.pop(0)
+        name, equals, value = arg[2:].partition("=") if arg.startswith("--") else ("", "", "")
+        if name not in SHORTCUTS:
+            plain.append(arg)
+            continue
+        if not equals:
+            if not waiting or waiting[0].startswith("--"):
+                raise ConfigError(f"--{name} needs a value: {SHORTCUTS[name]}")
+            value = waiting.pop(0)
+        short[name] = value
+    config = merged_config(plain)
+    kind = config.class_name("data")
+    for name, value in short.items():
+        if name in _SETTINGS:
+            plain.append(f"--{_setting(name, kind)}={value}")
+    if "engine" in short:
+        plain += _engine(short["engine"], config)
+    if "logger" in short:
+        plain.append(f"--trainer.logger={_logger(short['logger'], str(config.value('trainer', 'default_root_dir')))}")
+    return [*plain, *_evaluation(short, merged_config(plain))]
+
+
+def _setting(name: str, kind: str) -> str:
+    if kind == "PreferenceDataModule" and name in ("rounds", "records"):
+        return {"rounds": "data.init_args.epochs", "records": "data.init_args.limit"}[name]
+    return _SETTINGS[name]
+
+
+def _engine(name: str, config: MergedConfig) -> list[str]:
+    path = full_path(name) or name
+    known = (
+        {"concurrency": config.value("data", "engine", "concurrency")} if path.endswith("TransformersEngine") else {}
+    )
+    given = {key: value for key, value in known.items() if value is not None}
+    return [
+        f"--data.init_args.engine={path}",
+        *(f"--data.init_args.engine.init_args.{k}={v}" for k, v in given.items()),
+    ]
+
+
+def _logger(name: str, run: str) -> str:
+    if name not in _LOGGERS:
+        raise ConfigError(f"--logger {name}: there is no such logger; use {', '.join(_LOGGERS)}")
+    require_logger(name)
+    settings: dict[str, Any] = {"save_dir": run}
+    if name == "mlflow":
+        settings = {"tracking_uri": f"sqlite:///{run}/mlflow.db", "experiment_name": "longmab"}
+    elif name == "wandb":
+        settings |= {"project": "longmab"}
+    return json.dumps({"class_path": f"lightning.pytorch.loggers.{_LOGGERS[name]}", "init_args": settings})
+
+
+def require_logger(name: str) -> None:
+    """Refuse a logger whose package is missing.
+
+    Args:
+        name: `wandb`, `mlflow`, `tensorboard` or `csv`.
+
+    Raises:
+        ConfigError: the package is not installed; the message has the command that installs it.
+    """
+    package = _PACKAGES.get(name)
+    if package is not None and find_spec(package) is None:
+        raise ConfigError(
+            f"trainer.logger: {name} needs the package {package!r}, which is not installed; pip install {package}, or "
+            "--logger tensorboard"
+        )
+
+
+def _evaluation(short: Mapping[str, str], config: MergedConfig) -> list[str]:
+    """Return the options that evaluate on `--eval`, or on held-out contexts of `--train`."""
+    if "eval" not in short and "train" not in short:
+        return []
+    if config.class_name("data") == "PreferenceDataModule":
+        if "eval" in short:
+            return [f"--data.init_args.val={short['eval']}", "--data.init_args.val_fraction=0"]
+        return []
+    callbacks = config.value("trainer", "callbacks", default=[])
+    chosen = [_plain(item) for item in callbacks] if isinstance(callbacks, list) else []
+    asked = [item["init_args"]["suite"] for item in chosen if _is_qa(item)]
+    if not asked:
+        chosen.append({"class_path": _EVALUATION, "init_args": {"suite": {"class_path": _QA}}})
+        asked = [chosen[-1]["init_args"]["suite"]]
+    for suite in asked:
+        settings = suite.setdefault("init_args", {})
+        settings["data"] = short.get("eval")
+        settings.pop("tasks", None)
+    options = [f"--trainer.callbacks={json.dumps(chosen)}"]
+    if "eval" not in short and not config.value("data", "eval_fraction"):
+        options.append(f"--data.init_args.eval_fraction={HELD_OUT}")
+    if "eval" in short:
+        options.append("--data.init_args.eval_fraction=0")
+    return options
+
+
+def _is_qa(callback: Any) -> bool:
+    suite = callback.get("init_args", {}).get("suite") if isinstance(callback, dict) else None
+    return isinstance(suite, dict) and str(suite.get("class_path")).rpartition(".")[2] == "QASuite"
+
+
+def _plain(value: Any) -> Any:
+    """Return a section as plain data, with `{class_path}` for a class that is named alone."""
+    if isinstance(value, Section | dict):
+        return {key: _plain_suite(key, inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _plain_suite(key: str, value: Any) -> Any:
+    return {"class_path": value} if key == "suite" and isinstance(value, str) else _plain(value)

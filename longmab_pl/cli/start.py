@@ -1,0 +1,26 @@
+"""The start that all commands with a run's config share: short options, names and values, before any library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from longmab_pl.cli.config_files import resolve_configs
+from longmab_pl.cli.settings.check import refuse_mistakes
+from longmab_pl.cli.settings.merged import MergedConfig, merged_config
+from longmab_pl.cli.settings.shortcuts import expanded
+
+
+def checked_options(args: Sequence[str], own: Sequence[str] = ()) -> tuple[list[str], MergedConfig]:
+    """Return a command's options written out, and the settings that they amount to.
+
+    Args:
+        args: arguments after the command's name.
+        own: names of the command's own options.
+
+    Raises:
+        ConfigError: a config does not exist or is not YAML, or a setting's name, class or type is wrong.
+    """
+    options = expanded(resolve_configs(args))
+    config = merged_config(options)
+    refuse_mistakes(config, own)
+    return options, config
