@@ -7,11 +7,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from longmab_pl.cli.checkpoints import checkpoint_to_resume
-from longmab_pl.cli.fit_help import HELP, VALIDATE_HELP
+from longmab_pl.cli.fit_help import PAGES
 from longmab_pl.cli.inputs_check import refuse_missing_inputs
 from longmab_pl.cli.plan import announce
 from longmab_pl.cli.run_log import start_log
-from longmab_pl.cli.start import checked_options
+from longmab_pl.cli.start import HELP_FLAGS, checked_options
 from longmab_pl.cli.start_checks import refuse_impossible
 from longmab_pl.live import step
 
@@ -19,8 +19,8 @@ from longmab_pl.live import step
 def run(args: Sequence[str]) -> None:
     """Run `fit` or `validate`, as named by the first argument."""
     command, *given = args
-    if not given or any(arg in ("-h", "--help") for arg in given):
-        print(HELP if command == "fit" else VALIDATE_HELP)
+    if not given or any(arg in HELP_FLAGS for arg in given):
+        print(PAGES[command])
         return
     options, config = checked_options(given)
     printing = any(arg.startswith("--print_config") for arg in options)

@@ -62,3 +62,31 @@ Examples:
 
 The options are those of fit: `longmab fit --help`, `longmab options`.
 """
+
+ROLLOUT_HELP = """\
+usage: longmab rollout --config NAME_OR_FILE [options]
+
+Run one round without training: records are read, answered, scored and paired,
+in the folder that the same `fit` would use. The same command goes on after a
+stop. `longmab pairs` writes the pairs in other forms.
+
+  --round N          which round, from 1: decides its records and seeds
+  --adapter DIR      PEFT folder to answer with; without it the base model does
+
+The other options are those of fit: `longmab fit --help`, `longmab options`.
+"""
+
+DOCTOR_HELP = """\
+usage: longmab doctor --config NAME_OR_FILE [options]
+
+Check a config and this machine before a run, without loading weights: versions,
+model, data, lengths, disk, and the memory of each phase. Exit status 1 if
+something will fail.
+
+  --gpu-memory-gb N  plan for one GPU with N GiB instead of this machine
+
+The other options are those of fit: `longmab fit --help`, `longmab options`.
+"""
+
+PAGES = {"fit": HELP, "validate": VALIDATE_HELP, "rollout": ROLLOUT_HELP, "doctor": DOCTOR_HELP}
+"""Help pages by command."""

@@ -17,11 +17,20 @@ from longmab_pl.shown import printable, quoted, shown
 
 @dataclass(frozen=True)
 class Command:
-    """A command: its name, a one-line description, and the module whose `run` takes its name and arguments."""
+    """A command.
+
+    Args:
+        name: its name.
+        help: description in one line.
+        module: the module whose `run` takes its name and arguments.
+        own: for commands that take a run's config: the names of their own options. The config is then checked before
+            the module, and with it a library, is imported.
+    """
 
     name: str
     help: str
     module: str
+    own: tuple[str, ...] | None = None
 
 
 COMMANDS = (
@@ -39,11 +48,13 @@ COMMANDS = (
         "rollout",
         "Run one round without training, with the same config file as fit; resumable.",
         "longmab_pl.cli.rollout",
+        ("adapter", "round"),
     ),
     Command(
         "doctor",
         "Check a config and this machine before fit: versions, model, data, and the memory of each phase.",
         "longmab_pl.cli.doctor",
+        ("gpu-memory-gb", "gpu_memory_gb"),
     ),
     Command(
         "pairs",
@@ -133,6 +144,13 @@ def _run(args: list[str]) -> None:
     command = next((command for command in COMMANDS if command.name == args[0]), None)
     if command is None:
         raise ConfigError(_unknown(args[0]))
+    if command.own is not None:
+        from longmab_pl.cli.start import checked_command
+
+        checked = checked_command(args, command.own)
+        if checked is None:
+            return
+        args = checked
     import_module(command.module).run(args)
 
 

@@ -79,7 +79,9 @@ def _evaluation(config: MergedConfig) -> str:
         name = path.rpartition(".")[2].removesuffix("Suite")
         known = class_settings(full_path(path) or path)
         takes_data = known is not None and known.find("data") is not None
-        where = f" on {_text(data)}" if data else " on held-out records" if takes_data and name == "QA" else ""
+        foreign = str(data).startswith("shipped:") and not str(config.value("data", "train")).startswith("shipped:")
+        note = " (the package's questions, not yours: --eval FILE)" if foreign else ""
+        where = f" on {_text(data)}{note}" if data else " on held-out records" if takes_data and name == "QA" else ""
         said.append(f"{name}{where}{f', {limit} questions' if limit else ''}")
     return "; ".join(said) or "none (--eval FILE adds one)"
 

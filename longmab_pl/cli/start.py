@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from longmab_pl.cli.config_files import resolve_configs
+from longmab_pl.cli.fit_help import PAGES
 from longmab_pl.cli.settings.check import refuse_mistakes
 from longmab_pl.cli.settings.merged import MergedConfig, merged_config
+from longmab_pl.cli.settings.short_names import with_full_names
 from longmab_pl.cli.settings.shortcuts import expanded
+
+HELP_FLAGS = ("-h", "--help")
 
 
 def checked_options(args: Sequence[str], own: Sequence[str] = ()) -> tuple[list[str], MergedConfig]:
@@ -24,3 +28,21 @@ def checked_options(args: Sequence[str], own: Sequence[str] = ()) -> tuple[list[
     config = merged_config(options)
     refuse_mistakes(config, own)
     return options, config
+
+
+def checked_command(args: Sequence[str], own: Sequence[str]) -> list[str] | None:
+    """Return a command's arguments, checked and with full class names; None if its help was asked for and printed.
+
+    Args:
+        args: the command's name and its arguments.
+        own: names of the command's own options.
+
+    Raises:
+        ConfigError: as for `checked_options`.
+    """
+    name, *given = args
+    if any(arg in HELP_FLAGS for arg in given):
+        print(PAGES[name])
+        return None
+    options, _ = checked_options(given, own)
+    return [name, *with_full_names(options)]

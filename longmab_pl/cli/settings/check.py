@@ -21,6 +21,7 @@ from longmab_pl.cli.settings.classes import (
 )
 from longmab_pl.cli.settings.kinds import ANY, Kind
 from longmab_pl.cli.settings.merged import MergedConfig, Section
+from longmab_pl.cli.settings.shortcuts import SHORTCUTS
 from longmab_pl.cli.settings.source import public_homes
 from longmab_pl.errors import ConfigError
 from longmab_pl.exports import RENAMED
@@ -78,7 +79,7 @@ def mistakes(config: MergedConfig, extra: Iterable[str] = ()) -> Iterator[Mistak
         elif name == "data":
             yield from _of_component(value, "data", place)
         elif name not in known:
-            yield Mistake(place, _no_option(name, name, known))
+            yield Mistake(place, _no_option(name, name, [*known, *SHORTCUTS]))
 
 
 def _of_class(settings: ClassSettings, section: Section, where: str) -> Iterator[Mistake]:
@@ -204,7 +205,8 @@ def _numeric(value: Any) -> bool:
 
 def _no_option(where: str, name: str, names: Iterable[str]) -> str:
     near = _near(name, list(names))
-    hint = f"did you mean `{near}`?" if near else f"`longmab options {_section(where)}` lists what there is"
+    lister = f"longmab options {_section(where)}".rstrip()
+    hint = f"did you mean `{near}`?" if near else f"`{lister}` lists what there is"
     return f"{where}: there is no such option; {hint}"
 
 
