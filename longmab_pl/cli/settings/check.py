@@ -40,10 +40,12 @@ class Mistake:
     Args:
         place: `FILE:LINE: `, or "" for the command line.
         text: what is wrong, and the fix.
+        incomplete: whether another config that this one is laid over could make it right.
     """
 
     place: str
     text: str
+    incomplete: bool = False
 
     def __str__(self) -> str:
         return f"{self.place}{self.text}"
@@ -65,8 +67,14 @@ def refuse_mistakes(config: MergedConfig, extra: Iterable[str] = ()) -> None:
         raise ConfigError(f"{found[0]}{more}" if len(found) > 2 else str(found[0]))
 
 
-def mistakes(config: MergedConfig, extra: Iterable[str] = ()) -> Iterator[Mistake]:
-    """Yield the mistakes of a config in the order of its sections."""
+def mistakes(config: MergedConfig, extra: Iterable[str] = (), *, part: bool = False) -> Iterator[Mistake]:
+    """Yield the mistakes of a config in the order of its sections.
+
+    Args:
+        config: the settings.
+        extra: further top-level settings of the command.
+        part: whether it may be put behind another config, which names the class of `data`.
+    """
     known = [*ROOT_CLASSES, *OTHER_ROOTS, *extra]
     for name, value in config.root.items():
         place = config.root.places.get(name, "")
@@ -76,6 +84,10 @@ def mistakes(config: MergedConfig, extra: Iterable[str] = ()) -> Iterator[Mistak
                 yield from _of_class(settings, value, name)
             elif settings is not None and value is not None and not (name == "model" and isinstance(value, str)):
                 yield Mistake(place, f"{name} is {quoted(value)}; it must be a section of settings")
+        elif name == "data" and part and isinstance(value, Section) and value.class_path is None:
+            settings, inner = class_settings("longmab_pl.RolloutDataModule"), value.get("init_args")
+            if settings is not None and isinstance(inner, Section):
+                yield from _of_class(settings, inner, name)
         elif name == "data":
             yield from _of_component(value, "data", place)
         elif name not in known:
@@ -102,6 +114,7 @@ def _of_component(value: Any, where: str, place: str) -> Iterator[Mistake]:
                 place or next(iter(value.places.values()), ""),
                 f"{where} has no class_path; write `{where.rpartition('.')[2]}: {{class_path: ..., init_args: "
                 "{...}}`",
+                incomplete=True,
             )
         return
     at = value.places.get("class_path", place) if isinstance(value, Section) else place

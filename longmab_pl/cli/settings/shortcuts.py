@@ -74,7 +74,8 @@ def expanded(args: Sequence[str]) -> list[str]:
     if "engine" in short:
         plain += _engine(short["engine"], config)
     if "logger" in short:
-        plain.append(f"--trainer.logger={_logger(short['logger'], str(config.value('trainer', 'default_root_dir')))}")
+        run = str(merged_config(plain).value("trainer", "default_root_dir", default="runs/longmab"))
+        plain.append(f"--trainer.logger={_logger(short['logger'], run)}")
     return [*plain, *_evaluation(short, merged_config(plain))]
 
 
