@@ -42,3 +42,15 @@ class ClarifyingModel:
         label = "yes" if self.relevant in paragraph else "no"
         numbers = re.findall(r"^(\d+)\. ", prompt.split("Does this paragraph help")[1], re.MULTILINE)
         return "\n".join(f"{n}: {label}" for n in numbers) or f"I know. Answer: {label}"
+
+
+def clarified(request: Request, i: int) -> str:
+    """Keeps the first paragraph, and answers a record's question ("number 10n") at every third node or so."""
+    draw = random.Random(f"{request.seed} {i}")
+    step = step_of(request)
+    if step == "verdict":
+        return "1: yes\n2: yes\n3: yes" if request.id.endswith("/0") else "1: no\n2: no\n3: no"
+    if step == "clarify":
+        return f"What of {draw.randrange(10**4)}?"
+    record = int(request.id.split("/")[0])
+    return f"number {record * 10}" if draw.random() < 0.4 else f"at {draw.randrange(100)} or so"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 
-def save_model(folder: Path, tokenizer: Any, hidden: int = 32, layers: int = 2) -> str:
+def save_model(folder: Path, tokenizer: Any, hidden: int = 32, layers: int = 2, positions: int = 2048) -> str:
     """A Llama with random weights and this tokenizer as a Transformers folder."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -20,7 +20,7 @@ def save_model(folder: Path, tokenizer: Any, hidden: int = 32, layers: int = 2) 
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=2048,
+        max_position_embeddings=positions,
         eos_token_id=0,
         pad_token_id=0,
     )
