@@ -15,6 +15,25 @@ from longmab_pl.preflight.advice import Finding
 CHECKED_RECORDS = 100
 """Number of records that are checked: enough to find a wrong field name. A run reads all before it loads a model."""
 
+
+
+def _dimensions(
+    vocabulary: int, hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int, head: int, positions: int
+) -> dict[str, Any]:
+    """Return the fields of a config whose output head is its embedding, as that of most small models."""
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": hidden,
+        "intermediate_size": intermediate,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": head,
+        "max_position_embeddings": positions,
+        "tie_word_embeddings": True,
+    }
+
+
 PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     "meta-llama/Llama-3.1-8B-Instruct": (
         "llama",
@@ -40,6 +59,15 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
             "max_position_embeddings": 32768,
         },
     ),
+    "Qwen/Qwen2.5-0.5B-Instruct": ("qwen2", _dimensions(151936, 896, 4864, 24, 14, 2, 64, 32768)),
+    "Qwen/Qwen2.5-1.5B-Instruct": ("qwen2", _dimensions(151936, 1536, 8960, 28, 12, 2, 128, 32768)),
+    "Qwen/Qwen2.5-3B-Instruct": ("qwen2", _dimensions(151936, 2048, 11008, 36, 16, 2, 128, 32768)),
+    "meta-llama/Llama-3.2-1B-Instruct": ("llama", _dimensions(128256, 2048, 8192, 16, 32, 8, 64, 131072)),
+    "meta-llama/Llama-3.2-3B-Instruct": ("llama", _dimensions(128256, 3072, 8192, 28, 24, 8, 128, 131072)),
+    "Qwen/Qwen3-0.6B": ("qwen3", _dimensions(151936, 1024, 3072, 28, 16, 8, 128, 40960)),
+    "Qwen/Qwen3-1.7B": ("qwen3", _dimensions(151936, 2048, 6144, 28, 16, 8, 128, 40960)),
+    "Qwen/Qwen3-4B": ("qwen3", _dimensions(151936, 2560, 9728, 36, 32, 8, 128, 40960)),
+    "HuggingFaceTB/SmolLM2-1.7B-Instruct": ("llama", _dimensions(49152, 2048, 8192, 24, 32, 32, 64, 8192)),
 }
 """Published dimensions of the models in `configs/`, so that their budget needs no hub."""
 

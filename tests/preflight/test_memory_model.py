@@ -22,7 +22,7 @@ from longmab_pl.training.batch import PreferenceExample, collate
 from longmab_pl.training.logprobs import completion_logps
 from longmab_pl.training.policy import LoRASettings, load_policy
 
-LLAMA, QWEN = PUBLISHED
+LLAMA, QWEN, *_ = PUBLISHED
 
 
 def config(name: str, **changes):

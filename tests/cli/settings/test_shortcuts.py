@@ -36,8 +36,9 @@ def test_without_own_questions_a_tenth_is_held_out_and_never_the_packages_asked(
     assert config.value("data", "eval_fraction") == 0.1
 
 
-def test_a_config_without_evaluation_gets_one():
-    config = config_of("--config", "paper", "--train", "a.jsonl")
+def test_a_config_without_evaluation_gets_one(tmp_path):
+    (tmp_path / "mine.yaml").write_text("data: {class_path: RolloutDataModule, init_args: {rounds: 1}}")
+    config = config_of("--config", str(tmp_path / "mine.yaml"), "--train", "a.jsonl")
     assert suite_of(config).class_path == "longmab_pl.evaluation.QASuite"
 
 
