@@ -16,7 +16,7 @@ from judging import verdict
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Request, RequestStream, Sampling
 from longmab_pl.engines.scripted import ScriptedEngine
-from longmab_pl.errors import ConfigError
+from longmab_pl.errors import ConfigError, EngineError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.pairs.best_worst import BestWorst
 from longmab_pl.pairs.readers import read_round_pairs
@@ -209,6 +209,34 @@ def test_a_budget_leaves_answers_without_a_score_and_a_larger_one_goes_on(tmp_pa
     made.engine.start(tiny_model)
     made.roll_out(later, "round 2", adapter=None)
     assert third.asked == [], "the answers of round 2 are those of round 1, and so are their verdicts"
+
+
+def test_a_judge_that_dies_ends_the_run_and_the_same_command_asks_only_what_is_missing(
+    tmp_path, tiny_model, byte_tokenizer
+):
+    def judge(**options):
+        return ScriptedEngine(lambda request, i: verdict(byte_tokenizer.decode(request.prompt_ids)), **options)
+
+    dying, policy = judge(fail_after=20), ScriptedEngine(answer)
+    made = session(tmp_path, NamedEngine(dying, tiny_model), policy, rewards=(LLMJudge(),))
+    with pytest.raises(EngineError, match="run the same command again and it continues from there"):
+        rolled(made, tmp_path, tiny_model)
+    healthy = judge()
+    made = session(tmp_path, NamedEngine(healthy, tiny_model), ScriptedEngine(answer), rewards=(LLMJudge(),))
+    _, summary = rolled(made, tmp_path, tiny_model)
+    assert summary["exclusions"] == {}
+    assert summary["failures"] == []
+    known = {row["key"] for path in tmp_path.glob("run/engines/judge-*.jsonl") for row in rows_of(path)}
+    assert len(known) == len(dying.asked) + len(healthy.asked) - unanswered(dying, healthy)
+
+
+def rows_of(path):
+    return [row for line in path.read_text().splitlines() if "key" in (row := json.loads(line))]
+
+
+def unanswered(dying, healthy):
+    """Requests that the dying judge had in flight: they are asked again."""
+    return len({request.prompt_ids for request in dying.asked} & {request.prompt_ids for request in healthy.asked})
 
 
 def test_a_model_without_an_engine_is_refused():
