@@ -194,15 +194,14 @@ def report(records: Sequence[Answered], found: Mapping[JudgeStyle, Measured]) ->
     return rows
 
 
-def show(records: Sequence[Answered], found: Mapping[JudgeStyle, Measured]) -> None:
+def show(records: Sequence[Answered], style: JudgeStyle, measured: Measured) -> None:
     """Print every answer with its score and what the judge said of it."""
-    for style, (scores, _, _) in found.items():
-        for record, texts in records:
-            for text, score in zip(texts, scores[record.id], strict=True):
-                print(f"\n{style} {record.id} {text[:80]!r}: {score.value:.3f} {score.excluded or ''}")
-                print(f"   { ({name: round(value, 2) for name, value in score.parts.items()}) }")
-                for about, note in score.notes.items():
-                    print(f"   {about}: {note[:500]!r}")
+    for record, texts in records:
+        for text, score in zip(texts, measured[0][record.id], strict=True):
+            print(f"\n{style} {record.id} {text[:80]!r}: {score.value:.3f} {score.excluded or ''}")
+            print(f"   { ({name: round(value, 2) for name, value in score.parts.items()}) }")
+            for about, note in score.notes.items():
+                print(f"   {about}: {note[:500]!r}", flush=True)
 
 
 def main(args: Sequence[str] | None = None) -> dict[str, Any]:
@@ -227,13 +226,15 @@ def main(args: Sequence[str] | None = None) -> dict[str, Any]:
         engine.start(folder)
         judge = Addressee(ChatFormat(tokenizer), engine.max_model_len, engine.structured_output)
         with tempfile.TemporaryDirectory() as run:
-            found = {style: judged(style, records, engine, judge, Path(run)) for style in STYLES}
+            found: dict[JudgeStyle, Measured] = {}
+            for style in STYLES:
+                found[style] = judged(style, records, engine, judge, Path(run))
+                if options.show:
+                    show(records, style, found[style])
     finally:
         engine.close()
     print("the bundled 135M model as judge" if options.real else "a scripted judge that reads its prompts")
     rows = report(records, found)
-    if options.show:
-        show(records, found)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return rows
