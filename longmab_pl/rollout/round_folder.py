@@ -12,7 +12,7 @@ from longmab_pl.rollout.rollout_log import RolloutFile
 from longmab_pl.storage.checked_json import is_whole, read_checked_json, write_checked_json
 from longmab_pl.storage.checksums import difference, file_checksum
 
-FORMAT = 2
+FORMAT = 3
 """Version number of the files: raised when prompts, seeds, defaults or formats change, so old journals are refused."""
 
 ROUNDS = "rounds"

@@ -16,7 +16,7 @@ from longmab_pl.reporting.run_record import RoundCost, RunRecord
 from longmab_pl.reporting.run_report import RunReport
 from longmab_pl.rewards.base import Score as Reward
 from longmab_pl.rollout.metrics import RoundMetrics
-from longmab_pl.rollout.round_folder import RoundFolder
+from longmab_pl.rollout.round_folder import FORMAT, RoundFolder
 from longmab_pl.storage.append_log import encode
 from longmab_pl.storage.checked_json import write_checked_json
 from longmab_pl.strategies.base import RecordRollout, Response
@@ -74,7 +74,7 @@ def _write_round(
     store: RoundFolder, records: int, answers: int, chunks: int, text: str, chance: random.Random, tree: bool
 ) -> dict[str, object]:
     metrics = RoundMetrics("answer_match")
-    store.write_settings({"format": 2, "round": store.number})
+    store.write_settings({"format": FORMAT, "round": store.number})
     with store.rollouts.open("wb") as rollouts, store.journal.open("wb") as journal, PairWriter(store.pairs) as pairs:
         for i in range(records):
             rollout = _rollout(f"record-{i:04d}{text}", answers, chunks, text, chance)
@@ -196,5 +196,5 @@ def write_rounds_so_far(run: Path, records: int, unfinished: int) -> Path:
         for i in range(records):
             log.write(encode(_rollout(f"record-{i}", 4, 5, "", chance).to_json()))
         log.write(b'{"record_id": "torn' * unfinished)
-    write_checked_json(store.settings, {"format": 2, "round": 0})
+    write_checked_json(store.settings, {"format": FORMAT, "round": 0})
     return run
