@@ -284,3 +284,18 @@ def test_a_containers_memory_limit_counts(tmp_path, monkeypatch):
     assert available <= GIB
     (tmp_path / "memory.max").write_text("max\n")
     assert hardware.host_memory()[0] > 2 * GIB
+
+
+@pytest.mark.parametrize("name", GPU_CONFIGS)
+def test_sealong_goes_behind_every_gpu_config(name, capsys, published_model, records):
+    short, _, size = name.rpartition("-")
+    hub = next(n for n in PUBLISHED if short.split("-")[0].replace(".", "") in n.lower().replace(".", ""))
+    total = USABLE[int(size.removesuffix("gb"))]
+    code, report = diagnose(
+        capsys,
+        *("--config", name, "--config", "sealong-gpu", f"--gpu-memory-gb={total}"),
+        *(f"--model.model={published_model(hub)}", f"--data.init_args.train={records}"),
+    )
+    assert code == 0, report
+    assert "FAIL" not in report
+    assert "out of memory" not in report
