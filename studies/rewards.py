@@ -1,12 +1,12 @@
 """How well does each reward, and each of its dimensions, order answers as the gold answers do?
 
-    python studies/rewards.py run --data shipped:synthetic_train --records 12 --judge '{"evidence_chunks": 2}'
-    python studies/rewards.py run --data xquad_train.jsonl --records 6 --judge null
+    python studies/rewards.py run --data shipped:synthetic_train --records 60
+    python studies/rewards.py run --records 6 --n 4 --judge '{"evidence_chunks": 2, "reply_tokens": {"verdict": 96}}'
     python studies/rewards.py table studies/results/rewards-*.json
 
 `run` samples answers to questions with known gold answers, scores them by every reward, and writes correlations as
-JSON. It is a round of `longmab rollout`, so the same command continues after a kill. The target is whether a gold answer
-occurs in the response (SubEM of the whole response); the answer-match reward, which reads it too, is the ceiling.
+JSON. It is a round of `longmab rollout`, so the same command continues after a kill. The target is whether a gold
+answer occurs in the response (SubEM of the whole response); the answer-match reward, which reads it, is the ceiling.
 Correlations are Spearman's: within a record (over its answers, mean over records in which both vary; what a pair rule
 needs) and over all answers together. `picked` is the mean target of the answers that a reward ranks first; `random` and
 `oracle` bound it.
@@ -34,6 +34,7 @@ from longmab_pl.prompts import DirectAnswer
 from longmab_pl.rewards import AnswerMatch, Consistency, LLMJudge
 from longmab_pl.rewards.answer_match import substring_match
 from longmab_pl.rewards.consistency import sibling_means
+from longmab_pl.rewards.llm_judge.replies import ReplyLimits
 from longmab_pl.rewards.rouge import rouge_l
 from longmab_pl.rollout.rollout_log import RolloutFile
 from longmab_pl.rollout.session import NamedEngine
@@ -113,7 +114,10 @@ def run(args: argparse.Namespace) -> Path:
     """Sample and score, and write the summary."""
     judge = json.loads(args.judge)
     sampling = Sampling(args.temperature, 1.0, 0.0, args.max_tokens)
-    rewards: list[Any] = [AnswerMatch(), Consistency(), *([] if judge is None else [LLMJudge(**judge)])]
+    rewards: list[Any] = [AnswerMatch(), Consistency()]
+    if judge is not None:
+        limits = ReplyLimits(**judge.pop("reply_tokens", {}))
+        rewards.append(LLMJudge(reply_tokens=limits, **judge))
     data = RolloutDataModule(
         VLLMEngine(concurrency=16, max_model_len=args.max_model_len, kv_cache_gb=1.0),
         args.data,

@@ -321,6 +321,46 @@ def test_a_run_resumed_anywhere_is_the_uninterrupted_one(
             assert torch.equal(tensor, expected[name]), (step, name)
 
 
+@pytest.mark.parametrize("layout", ["packed", "concatenated"])
+def test_orpo_on_a_shared_prompt_is_orpo_on_separate_sequences(tiny_model: TinyModel, layout: str) -> None:
+    """Plain: every completion in a sequence of its own, the formula of SeaLong's trainer on mean log-probabilities."""
+    module = module_for(tiny_model("llama"), [PreferencePhase(ORPO(0.1))])
+    module.configure_model()
+    assert module.policy is not None
+    for parameter in module.policy.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.2)
+    module.layout = layout
+    shared = make_pairs(4, seed=1)
+    pairs = [*shared, PreferenceExample("again", shared[0].prompt_ids, shared[0].chosen_ids, shared[1].rejected_ids)]
+
+    def mean_logp(prompt: tuple[int, ...], completion: tuple[int, ...]) -> torch.Tensor:
+        assert module.policy is not None
+        logits = module.policy(input_ids=torch.tensor([[*prompt, *completion]])).logits[0, len(prompt) - 1 : -1]
+        return logits.log_softmax(-1).gather(1, torch.tensor(completion)[:, None]).mean()
+
+    losses = []
+    for pair in pairs:
+        chosen, rejected = (mean_logp(pair.prompt_ids, ids) for ids in (pair.chosen_ids, pair.rejected_ids))
+        odds = (chosen - rejected) - (torch.log(1 - chosen.exp()) - torch.log(1 - rejected.exp()))
+        losses.append(-chosen - 0.1 * torch.nn.functional.logsigmoid(odds))
+    expected = torch.stack(losses).mean()
+    expected.backward()
+    wanted = {n: p.grad.clone() for n, p in module.policy.named_parameters() if p.grad is not None}
+
+    module.zero_grad()
+    batch = collate(pairs)
+    # The fifth pair shares the first one's prompt.
+    assert batch.input_ids.shape[1] <= sum(pair.tokens for pair in pairs) - len(pairs[0].prompt_ids)
+    step = module.step_loss(batch)
+    assert float(step.mean().detach()) == pytest.approx(float(expected.detach()), abs=1e-5)
+    step.mean().backward()
+    for name, parameter in module.policy.named_parameters():
+        if parameter.grad is not None:
+            difference = (parameter.grad - wanted[name]).norm() / wanted[name].norm()
+            assert difference < 1e-4, name
+
+
 def test_orpo_is_a_phase_without_a_reference(tiny_model: TinyModel, tmp_path: Path) -> None:
     seen = Recorder()
     module = module_for(tiny_model("llama"), [PreferencePhase(ORPO())], schedule="constant")
