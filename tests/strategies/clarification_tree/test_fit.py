@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 from small_config import write_config
@@ -13,6 +15,10 @@ from longmab_pl.models.tokenizer import load_tokenizer
 from longmab_pl.pairs.readers import read_round_pairs
 from longmab_pl.training.batch import sft_examples
 from longmab_pl.training.tokenization import tokenize
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
+
+import pair_cost
 
 FRAGMENT = """
 model:
@@ -76,3 +82,12 @@ def test_pairs_are_made_again_without_an_engine(run):
     main(["pairs", str(run / "run"), "--output", str(strict), "--min_margin", "1.99"])
     margins = [json.loads(line) for line in strict.read_text().splitlines()]
     assert all(row["chosen_reward"] - row["rejected_reward"] > 1.99 for row in margins)
+
+
+def test_the_cost_of_a_usable_pair_is_read_from_the_run(run):
+    (cost,) = pair_cost.costs(run / "run")
+    assert (cost.strategy, cost.records, cost.usable) == ("ClarificationTree", 2, 2)
+    assert cost.calls > 2 * 7
+    assert cost.prefilled == cost.prompt_tokens > 1000
+    assert cost.chosen > cost.rejected
+    assert "ClarificationTree" in pair_cost.show([cost])
