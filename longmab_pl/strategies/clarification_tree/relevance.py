@@ -54,6 +54,7 @@ class Relevance:
     requests: int = 0
     unreadable: int = 0
     reused: int = 0
+    _asked: set[str] = field(default_factory=set)
     _known: dict[tuple[int, str], Label] = field(default_factory=dict)
 
     def labels(self, questions: Sequence[str], key: str) -> RequestStream[list[list[Label]]]:
@@ -68,11 +69,13 @@ class Relevance:
         if len(self.paragraphs) == 1:
             return [["yes"] for _ in questions]
         names = [_name(question) for question in questions]
-        new = {name: question for name, question in zip(names, questions, strict=True) if (0, name) not in self._known}
+        new = {name: question for name, question in zip(names, questions, strict=True) if name not in self._asked}
+        self._asked.update(new)
         self.reused += (len(questions) - len(new)) * len(self.paragraphs)
         groups = _groups(list(new.items()), self.questions_per_request)
         asked = [(paragraph, number, group) for number, group in enumerate(groups) for paragraph in self.paragraphs]
-        if asked:
+        if asked or any((0, name) not in self._known for name in names):
+            # Empty where another node asks the same in this step: its verdicts are there when the step is over.
             completions = yield [self._request(*one, key) for one in asked]
             for (paragraph, _, group), completion in zip(asked, completions, strict=True):
                 reply = without_thought(completion.texts[0])
