@@ -79,6 +79,7 @@ class ClarificationPairs:
         values = self._values(nodes, rollout, context)
         chosen = self._chosen(nodes, values)
         if not chosen:
+            context.skip("few_scored" if len(values) < 2 else "same_score")
             return []
         document = _Document(record, rollout, context, nodes, chosen, self)
         return [document.pair(number, *pair, values) for number, pair in enumerate(document.fitting)]

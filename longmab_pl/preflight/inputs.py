@@ -16,7 +16,6 @@ CHECKED_RECORDS = 100
 """Number of records that are checked: enough to find a wrong field name. A run reads all before it loads a model."""
 
 
-
 def _dimensions(
     vocabulary: int, hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int, head: int, positions: int
 ) -> dict[str, Any]:

@@ -49,8 +49,9 @@ def roll(tokenizer, engine=Sampled, seed=0, record=RECORD):
     return RecordRollout.from_json(rollout.to_json())
 
 
-def context_of(tokenizer):
-    return PairContext(tokenizer, DirectAnswer(), "gold_agreement", 0, 0)
+def context_of(tokenizer, skipped=None):
+    skip = (lambda reason: None) if skipped is None else skipped.append
+    return PairContext(tokenizer, DirectAnswer(), "gold_agreement", 0, 0, skip)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,8 @@ def iter_common(a, b):
 
 
 def test_a_margin_leaves_pairs_out_and_equal_nodes_make_none(rollout, tokenizer):
-    context = context_of(tokenizer)
+    skipped = []
+    context = context_of(tokenizer, skipped)
     assert ClarificationPairs(min_margin=2.0).pairs(RECORD, rollout, context) == []
     few = ClarificationPairs(min_margin=1.5).pairs(RECORD, rollout, context)
     assert all(pair.chosen_reward - pair.rejected_reward > 1.5 for pair in few)
@@ -136,6 +138,7 @@ def test_a_margin_leaves_pairs_out_and_equal_nodes_make_none(rollout, tokenizer)
         for r in rollout.responses
     )
     assert ClarificationPairs().pairs(RECORD, replace(rollout, responses=unknown), context) == []
+    assert skipped == ["same_score", "same_score", "few_scored"]
 
 
 def test_a_long_document_keeps_the_paragraphs_that_are_pointed_to(rollout, tokenizer):
