@@ -79,6 +79,8 @@ COMMANDS = (
     Command(
         "export", "Write an adapter, and if asked the merged model, as other programs load it.", "longmab_pl.cli.export"
     ),
+    Command("ask", "Ask a model a question about a document, and its adapter beside it.", "longmab_pl.cli.ask"),
+    Command("chat", "Ask several questions about a document that the model reads once.", "longmab_pl.cli.chat"),
     Command("report", "Print a run's tables and write its report.html; compare several runs.", "longmab_pl.cli.report"),
     Command(
         "synthesize",

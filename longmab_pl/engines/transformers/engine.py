@@ -21,6 +21,7 @@ from longmab_pl.engines.protocol import Completion, Request
 from longmab_pl.engines.random_state import isolated_rng
 from longmab_pl.engines.request_checks import check_scorable
 from longmab_pl.engines.state import EngineState
+from longmab_pl.engines.transformers.conversation import Conversation
 from longmab_pl.errors import ConfigError, EngineError
 from longmab_pl.models.adapter_files import check_adapter
 from longmab_pl.models.hub import nf4_config
@@ -291,6 +292,15 @@ class TransformersEngine:
         if any(not math.isfinite(value) for row in scores for value in row):
             raise EngineError(f"the model {self._state.model!r} gives log-probabilities that are not finite")
         return scores
+
+    def conversation(self, adapter: bool = True) -> Conversation:
+        """Return a new conversation with the model, with its current adapter or without; see `Conversation`.
+
+        Raises:
+            EngineError: the engine does not run.
+        """
+        self._state.check_awake()
+        return Conversation(self._model, self._tokenizer, self._ends, self._max_model_len, adapter)
 
     # ------------------------------------------------------------------ adapter
 
