@@ -39,7 +39,8 @@ class StepPairs:
             none (the original program).
 
     Example:
-        >>> RolloutDataModule(engine, data, strategy=StepwiseSearch(), pairs=StepPairs(max_prompt_length=16384))
+        >>> StepPairs(max_prompt_length=16384, min_margin=0.5).rejected
+        'lowest'
     """
 
     max_prompt_length: int = 16384

@@ -43,7 +43,8 @@ class WritingQuality:
         prompt: prompt with `$rule`, `$instruction`, `$written`, `$candidates` and `$reply`.
 
     Example:
-        >>> StepwiseSearch(blocks=4, candidates=4), [WritingQuality(engine="judge")]
+        >>> WritingQuality(engine="judge", length_scale=None).engines
+        ('judge',)
 
     Source: LongDPO (arXiv:2502.02095), section 3; `reason/inference/value.py`, whose template asks for weights that its
     parser reads as 2.5 each, and whose length term swaps its arguments and counts the instruction's words.
