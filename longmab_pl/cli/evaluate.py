@@ -87,15 +87,16 @@ def evaluate(
     _check_names(suites)
     candidate = evaluated_model(model, adapter)
     tokenizer = evaluation_tokenizer(candidate.resolved)
-    context = SuiteContext(note=tell)
+    if engine is None:
+        engine = vllm_engine(candidate.adapter, dtype, concurrency, max_model_len, kv_cache_gb, gpu_memory_utilization)
+    longest = engine.max_model_len or context_limit(candidate.resolved)
+    context = SuiteContext(note=tell, max_model_len=longest)
     tasks = {asked.name: asked.tasks(tokenizer, context) for asked in suites}
     if note := thinking_note(tokenizer, [task for asked in tasks.values() for task in asked]):
         tell(note)
     if train is not None:
         _warn_of_contamination(train, tasks)
     folder = Path(out or Path("runs/evaluations") / candidate.file_name)
-    if engine is None:
-        engine = vllm_engine(candidate.adapter, dtype, concurrency, max_model_len, kv_cache_gb, gpu_memory_utilization)
     with folder_lock(folder, "an evaluation"), sigterm_interrupts():
         found = _Evaluator(candidate, engine, tokenizer, folder, overwrite).results(tasks)
         results = {}

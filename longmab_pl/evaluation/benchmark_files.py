@@ -28,10 +28,16 @@ class Row:
 
     def text(self, name: str) -> str:
         """Return a field that must be a text. Raises `DataError` if it is not."""
-        value = self.values.get(name)
+        value = self._present(name)
         if not isinstance(value, str):
             raise DataError(f"{self.where}: field {name!r} is {quoted(str(value))}; it must be a text")
         return value
+
+    def _present(self, name: str) -> Any:
+        if name not in self.values:
+            there = ", ".join(quoted(str(field)) for field in list(self.values)[:12]) or "none"
+            raise DataError(f"{self.where}: there is no field {name!r}; the row has {there}")
+        return self.values[name]
 
     def one_of(self, name: str, allowed: Sequence[str]) -> str:
         """Return a field that must be one of the allowed texts. Raises `DataError` if it is not."""
@@ -42,7 +48,7 @@ class Row:
 
     def texts(self, name: str) -> list[str]:
         """Return a field that must be a list of texts. Raises `DataError` if it is not."""
-        value = self.values.get(name)
+        value = self._present(name)
         if not isinstance(value, list) or not value or not all(isinstance(part, str) for part in value):
             raise DataError(f"{self.where}: field {name!r} is {quoted(str(value))}; it must be a list of texts")
         return value

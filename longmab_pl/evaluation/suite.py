@@ -34,11 +34,13 @@ class SuiteContext:
         prompt_format: the rollout's own, for suites that are given none; None outside a run.
         held_out: records that the run holds out for evaluation.
         note: function that is called with messages about rows that cannot be used.
+        max_model_len: longest prompt and answer of the engine, in tokens; None: not known yet.
     """
 
     prompt_format: PromptFormat | None = None
     held_out: Sequence[QARecord] = ()
     note: Callable[[str], None] = _ignore
+    max_model_len: int | None = None
 
 
 @dataclass(frozen=True)

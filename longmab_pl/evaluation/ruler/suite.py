@@ -25,6 +25,7 @@ from longmab_pl.evaluation.task import EvaluationTask
 if TYPE_CHECKING:
     from rich.table import Table
 
+_MANY_TOKENS = 2_000_000
 _OWN_ESSAY = 200_000  # words; longer haystacks repeat it
 
 
@@ -106,10 +107,17 @@ class RULERSuite(Suite):
         return self._name
 
     def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
+        lengths = self._lengths(context)
+        count = self.samples * len(self.task_names)
+        tokens = count * sum(lengths)
+        if tokens > _MANY_TOKENS:
+            context.note(
+                f"RULER: making {count * len(lengths):,} examples of {tokens:,} tokens in all; it takes minutes"
+            )
         material = self._material()
         found = []
         for name in self.task_names:
-            records = self._records(name, tokenizer, material, context)
+            records = self._records(name, lengths, tokenizer, material, context)
             if records:
                 new_tokens = self.new_tokens or NEW_TOKENS[name]
                 found.append(RULERTask(name, records, self.asking, self.answer_prefix, new_tokens))
@@ -149,7 +157,25 @@ class RULERSuite(Suite):
         words = min(_OWN_ESSAY, max(self.lengths))
         return Material(own_essay(words) if self.essay is None else essay_of(self.essay), questions)
 
-    def _records(self, name: str, tokenizer: Any, material: Material, context: SuiteContext) -> list[RULERRecord]:
+    def _lengths(self, context: SuiteContext) -> list[int]:
+        """Return the lengths that the model takes. Raises `ConfigError` if it takes none of them."""
+        longest = context.max_model_len
+        if longest is None:
+            return self.lengths
+        fitting = [length for length in self.lengths if length <= longest]
+        if not fitting:
+            raise ConfigError(
+                f"RULERSuite.lengths is {self.lengths} and the model takes {longest} tokens; use shorter ones, or "
+                "raise the engine's max_model_len"
+            )
+        left_out = [length for length in self.lengths if length > longest]
+        if left_out:
+            context.note(f"RULER: the model takes {longest} tokens, so {left_out} are left out")
+        return fitting
+
+    def _records(
+        self, name: str, lengths: Sequence[int], tokenizer: Any, material: Material, context: SuiteContext
+    ) -> list[RULERRecord]:
         counted: dict[str, array[int]] = {}
 
         def count(example: Example) -> int:
@@ -158,7 +184,7 @@ class RULERSuite(Suite):
             return len(ids)
 
         records = []
-        for length in self.lengths:
+        for length in lengths:
             counted.clear()
             budget = Budget(length, self.new_tokens or NEW_TOKENS[name], count, self.official_sizes)
             try:

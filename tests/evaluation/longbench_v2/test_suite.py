@@ -91,6 +91,7 @@ def test_long_prompts_lose_their_middle(data, tokenizer, scripted_engine):
     [
         ({"answer": "E"}, "row 2: field 'answer' is .*E.*; it must be one of A, B, C, D"),
         ({"choice_C": None}, "row 2: field 'choice_C'"),
+        ({"context": 5}, "row 2: field 'context' is '5'; it must be a text"),
     ],
 )
 def test_a_bad_row_is_named(data, tokenizer, changes, message):
@@ -182,3 +183,9 @@ def test_empty_answers_are_wrong_or_left_out(data, tokenizer, scripted_engine):
 def test_a_mode_that_does_not_exist_is_refused(data):
     with pytest.raises(ConfigError, match=r"LongBenchV2Suite.answer is 'cott'; use one of letter, cot"):
         LongBenchV2Suite("data.json", answer="cott")
+
+
+def test_a_missing_field_is_named_with_those_that_are_there(data, tokenizer):
+    rows = [{"_id": "1", "context": "c", "ask": "q"}]
+    with pytest.raises(DataError, match=r"row 1: there is no field 'answer'; the row has '_id', 'context', 'ask'"):
+        LongBenchV2Suite(data(rows)).tasks(tokenizer, SuiteContext())

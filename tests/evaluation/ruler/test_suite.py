@@ -108,3 +108,13 @@ def test_table_and_picture_show_the_curve(tokenizer, scripted_engine, tmp_path):
 def test_settings_out_of_range_are_named(settings, message):
     with pytest.raises(ConfigError, match=message):
         RULERSuite(**settings)
+
+
+def test_lengths_above_the_models_are_noted_and_not_made(tokenizer):
+    notes = []
+    context = SuiteContext(note=notes.append, max_model_len=4096)
+    (task,) = RULERSuite([1500, 10**7], tasks=["niah_single_1"], samples=1).tasks(tokenizer, context)
+    assert {record.length for record in task.records} == {1500}
+    assert "the model takes 4096 tokens, so [10000000] are left out" in notes[0]
+    with pytest.raises(ConfigError, match=r"lengths is \[8192\] and the model takes 4096 tokens"):
+        RULERSuite([8192]).tasks(tokenizer, context)
