@@ -102,8 +102,8 @@ def reading_judge(request: Request, prompt: str) -> str:
     if "answer" in quoted:
         return json.dumps({"analysis": "", "verdict": rating(plausible(quoted["answer"]))})
     names = [name for name in schema if name != "analysis"]
-    if f"{names[0]}-passages" in quoted:
-        labels = {name: supported(quoted[name], quoted[f"{name}-passages"]) for name in names}
+    if "passages" in quoted:
+        labels = {name: supported(quoted[name], quoted["passages"]) for name in names}
         return json.dumps({"analysis": "", **labels})
     return json.dumps({"analysis": "", **{name: rating(plausible(quoted[name])) for name in names}})
 

@@ -20,7 +20,7 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "logicality_of_all": _QUESTION | {"answers"},
     "statements": _QUESTION | {"answer"},
     "support": frozenset({"rule", "statement", "evidence", "reply"}),
-    "support_of_all": frozenset({"rule", "statements", "reply"}),
+    "support_of_all": frozenset({"rule", "evidence", "statements", "reply"}),
     "notes": _QUESTION | {"document"},
     "completeness": _QUESTION | {"notes", "answer"},
     "reply_rating": frozenset(),

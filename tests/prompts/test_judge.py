@@ -28,4 +28,4 @@ def test_a_prompt_of_ones_own_must_hold_the_same_names(text):
 
 
 def test_a_prompt_of_ones_own_is_taken():
-    assert replace(ENGLISH, helpfulness="$rule $question ${answer} for $$5").helpfulness.endswith("$$5")
+    assert replace(ENGLISH, helpfulness="$rule $question ${answer} $reply for $$5").helpfulness.endswith("$$5")

@@ -153,42 +153,50 @@ class RecordQuestions:
         for i in range(len(self.answers)):
             statements = outcomes[f"statements/{i}"].value
             if statements:
-                passages = self._passages(statements, embedder, evidence_chunks)
-                pairs = list(zip(range(len(statements)), statements, passages, strict=True))
+                evidence = self._evidence(statements, embedder, evidence_chunks)
+                stated = list(zip(range(len(statements)), statements, evidence, strict=True))
                 if self.style == "original":
-                    questions += [self._support(i, *pair) for pair in pairs]
+                    questions += [self._support(i, *each) for each in stated]
                 else:
-                    questions += self._support_of_all(i, pairs)
+                    questions += self._support_of_all(i, stated)
         return questions
 
-    def _support(self, i: int, k: int, statement: str, passages: str) -> Question:
+    def _evidence(self, statements: list[str], embedder: Embedder, count: int) -> list[list[int]]:
+        """Return the indices of the evidence chunks of each statement, in document order."""
+        chunks = embedder.encode([chunk.text for chunk in self.evidence])
+        return [sorted(nearest_chunks(vector, chunks, count)) for vector in embedder.encode(statements)]
+
+    def _support(self, i: int, k: int, statement: str, evidence: Sequence[int]) -> Question:
+        passages = self._passages(evidence)
         fence = Fence.around(0, [statement, passages])
         texts = {"statement": fence.quote(statement, "statement"), "evidence": fence.quote(passages, "passages")}
         return self._question(f"support/{i}/{k}", self.prompts.support, fence, self.replies.support(), **texts)
 
-    def _support_of_all(self, i: int, pairs: Sequence[tuple[int, str, str]]) -> list[Question]:
-        """Return one question on all statements, or several on parts of them if it is too long for the judge."""
-        fence = Fence.around(0, [text for _, *texts in pairs for text in texts])
-        form = self.replies.supports([fence.name(place) for place in range(1, len(pairs) + 1)])
-        quoted = "\n\n".join(
-            f"{fence.quote(statement, str(place))}\n{fence.quote(passages, f'{place}-passages')}"
-            for place, (_, statement, passages) in enumerate(pairs, 1)
+    def _support_of_all(self, i: int, stated: Sequence[tuple[int, str, list[int]]]) -> list[Question]:
+        """Return one question on all statements, or several on parts of them if it is too long for the judge.
+
+        A passage that several statements need is shown once.
+        """
+        shown = sorted({chunk for *_, evidence in stated for chunk in evidence})
+        number = {chunk: n for n, chunk in enumerate(shown, 1)}
+        passages = self._passages(shown)
+        fence = Fence.around(0, [passages, *(statement for _, statement, _ in stated)])
+        form = self.replies.supports([fence.name(place) for place in range(1, len(stated) + 1)])
+        statements = "\n\n".join(
+            f"{fence.quote(statement, str(place))}\n({', '.join(str(number[chunk]) for chunk in evidence)})"
+            for place, (_, statement, evidence) in enumerate(stated, 1)
         )
-        name = f"support/{i}/{pairs[0][0]}"
-        question = self._question(name, self.prompts.support_of_all, fence, form, statements=quoted)
-        if not question.fits and len(pairs) > 1:
-            half = (len(pairs) + 1) // 2
-            return [*self._support_of_all(i, pairs[:half]), *self._support_of_all(i, pairs[half:])]
+        texts = {"evidence": fence.quote(passages, "passages"), "statements": statements}
+        name = f"support/{i}/{stated[0][0]}"
+        question = self._question(name, self.prompts.support_of_all, fence, form, **texts)
+        if not question.fits and len(stated) > 1:
+            half = (len(stated) + 1) // 2
+            return [*self._support_of_all(i, stated[:half]), *self._support_of_all(i, stated[half:])]
         return [question]
 
-    def _passages(self, statements: list[str], embedder: Embedder, count: int) -> list[str]:
-        """Return the evidence for each statement, in document order."""
-        chunks = embedder.encode([chunk.text for chunk in self.evidence])
-        passages = []
-        for vector in embedder.encode(statements):
-            nearest = sorted(nearest_chunks(vector, chunks, count))
-            passages.append("\n\n".join(f"{n}. {self.evidence[c].text}" for n, c in enumerate(nearest, 1)))
-        return passages
+    def _passages(self, chunks: Sequence[int]) -> str:
+        """Return evidence chunks with their numbers from 1."""
+        return "\n\n".join(f"{n}. {self.evidence[chunk].text}" for n, chunk in enumerate(chunks, 1))
 
     def _question(self, name: str, template: str, fence: Fence, form: ReplyForm[Any], **texts: str) -> Question:
         """Return a question with its quoted texts, and with the record's question if the prompt uses it."""

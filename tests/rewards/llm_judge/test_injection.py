@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from judging import JSON_FORM, WordEmbedder, drive, judged_by, kind, verdict
@@ -106,7 +107,8 @@ def judged(tokenizer, style, structured, answer, judge, document=""):
 
 
 def shown(prompt):
-    return prompt[prompt.index("material to be judged") : prompt.rindex(">\n\n") + 1]
+    *_, last = re.finditer(r"</[0-9a-f]{10}-[\w-]+>", prompt)
+    return prompt[prompt.index("material to be judged") : last.end()]
 
 
 def quoting_judge(prompt):

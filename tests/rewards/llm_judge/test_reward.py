@@ -199,14 +199,35 @@ def test_a_question_that_is_too_long_is_divided_or_excludes_its_answer_only(byte
 def test_many_statements_are_divided_among_questions_that_fit(byte_tokenizer):
     def judge(prompt):
         if kind(prompt) == "statements":
-            return "".join(f"<statement>Lima {i} is in Peru.</statement>" for i in range(22))
+            return "".join(f"<statement>Lima {i} is in Peru.</statement>" for i in range(60))
         return verdict(prompt, support="fully")
 
-    (one,), asked = score(byte_tokenizer, judge, answers=["Long."], max_model_len=6000)
+    (one,), asked = score(byte_tokenizer, judge, answers=["Long."], max_model_len=4500)
     assert one.excluded is None
     assert one.parts["faithfulness"] == 10.0
-    assert one.parts["statements"] == 22.0
-    assert 1 < sum("/support/" in request.id for request in asked) < 22
+    assert one.parts["statements"] == 60.0
+    assert 1 < sum("/support/" in request.id for request in asked) < 60
+
+
+def test_a_passage_that_several_statements_need_is_shown_once(byte_tokenizer):
+    parts = [f"{letter} part " + letter * 121 for letter in "abcdefgh"]
+    record = QARecord("r", "Where?", ("Peru",), "".join(parts))
+    seen = []
+
+    def judge(prompt):
+        if kind(prompt) == "support_of_all":
+            seen.append(prompt)
+        if kind(prompt) == "statements":
+            return "<statement>a part</statement><statement>h part</statement>"
+        return verdict(prompt)
+
+    score(byte_tokenizer, judge, answers=["x"], record=record)
+    (prompt,) = seen
+    numbers = [set(map(int, found.split(", "))) for found in re.findall(r"\n\((\d[\d, ]*)\)", prompt)]
+    assert [len(each) for each in numbers] == [5, 5]
+    shown = set(map(int, re.findall(r"\n(\d)\. ", prompt)))
+    assert shown == set(range(1, len(numbers[0] | numbers[1]) + 1)) == numbers[0] | numbers[1]
+    assert all(prompt.count(letter * 121) <= 1 for letter in "abcdefgh")
 
 
 def test_equal_answers_are_judged_once(byte_tokenizer):
