@@ -39,13 +39,16 @@ def costs(tokenizer, strategy, *rewards, count=3):
     return {(cost.engine, cost.purpose): cost for cost in found}
 
 
-def test_expected_calls_and_prompt_tokens_are_those_of_the_rollout(byte_tokenizer, tmp_path):
-    strategy, rewards = BestOfN(10, SAMPLING), (LLMJudge(), AnswerMatch())
-    found = costs(byte_tokenizer, strategy, *rewards)
+@pytest.mark.parametrize(
+    ("style", "calls"), [("joint", 4 + 2 + 10 * 3), ("original", 4 + 10 * (2 + 1 + 16 + 1))], ids=["joint", "original"]
+)
+def test_expected_calls_and_prompt_tokens_are_those_of_the_rollout(byte_tokenizer, tmp_path, style, calls):
+    strategy, rewards = BestOfN(10, SAMPLING), (LLMJudge(style=style), AnswerMatch())
+    found = costs(byte_tokenizer, strategy, *rewards, count=1)
     assert set(found) == {("policy", "strategy"), ("judge", "llm_judge")}
-    assert found["policy", "strategy"].calls == 3
+    assert found["policy", "strategy"].calls == 1
     # 16 kB of document are 4 parts of 4,096 tokens.
-    assert found["judge", "llm_judge"].calls == 3 * (4 + 2 + 10 * 3)
+    assert found["judge", "llm_judge"].calls == calls
 
     def answer(request: Request, i: int) -> str:
         return placeholder(request, i, items=16)
@@ -55,11 +58,15 @@ def test_expected_calls_and_prompt_tokens_are_those_of_the_rollout(byte_tokenize
     addressees = judged_by(byte_tokenizer, structured_output=True)
     context = StrategyContext(byte_tokenizer, DirectAnswer(), WordEmbedder(), 100_000, 0, rewards, addressees)
     scheduler = Scheduler({"policy": policy, "judge": judge}, accounts={"judge": account})
-    for _, rollout in scheduler.run((r.id, strategy.roll(r, context)) for r in records(3)):
+    for _, rollout in scheduler.run((r.id, strategy.roll(r, context)) for r in records(1)):
         assert all(response.scores["llm_judge"].excluded is None for response in rollout.responses)
     assert len(judge.asked) == found["judge", "llm_judge"].calls
     prompts = sum(len(request.prompt_ids) for request in judge.asked)
-    assert found["judge", "llm_judge"].prompt_tokens == pytest.approx(prompts, rel=0.05)
+    expected = found["judge", "llm_judge"].prompt_tokens
+    if style == "original":
+        assert expected == pytest.approx(prompts, rel=0.05)
+    else:  # how many statements share a passage is not known: the estimate has few that do
+        assert prompts <= expected <= 2 * prompts
 
 
 def test_a_few_records_stand_for_all(byte_tokenizer):
