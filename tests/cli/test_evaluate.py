@@ -100,7 +100,7 @@ def test_the_command_line(tiny_model: str, bench: Path, tmp_path: Path, capsys: 
     shown = capsys.readouterr()
     for part in ("musique", "mine", "macro average", "50.00 [", "result.json"):
         assert part in shown.out
-    assert "12/12" in shown.err
+    assert "12 of 12 questions" in shown.err
     saved = EvaluationResult.load(tmp_path / "out" / "longbench" / "result.json")
     assert (saved.model, saved.score, list(saved.tasks)) == ("tiny", 50.0, ["musique", "mine"])
     assert len((tmp_path / "out" / "longbench" / "mine.jsonl").read_text().splitlines()) == 4
