@@ -27,7 +27,7 @@ from scipy.stats import spearmanr
 from longmab_pl import RolloutDataModule
 from longmab_pl.cli.rollout import roll_out_round
 from longmab_pl.data.readers import read_records
-from longmab_pl.engines import Sampling, VLLMEngine
+from longmab_pl.engines import Engine, Sampling, TransformersEngine, VLLMEngine
 from longmab_pl.evaluation.statistics import bootstrap_interval
 from longmab_pl.pairs import BestWorst
 from longmab_pl.prompts import DirectAnswer
@@ -118,8 +118,11 @@ def run(args: argparse.Namespace) -> Path:
     if judge is not None:
         limits = ReplyLimits(**judge.pop("reply_tokens", {}))
         rewards.append(LLMJudge(reply_tokens=limits, **judge))
+    engine: Engine = VLLMEngine(concurrency=16, max_model_len=args.max_model_len, kv_cache_gb=1.0)
+    if args.engine == "transformers":
+        engine = TransformersEngine(concurrency=16, max_model_len=args.max_model_len)
     data = RolloutDataModule(
-        VLLMEngine(concurrency=16, max_model_len=args.max_model_len, kv_cache_gb=1.0),
+        engine,
         args.data,
         strategy=BestOfN(args.n, sampling),
         rewards=rewards,
@@ -184,6 +187,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     asked = commands.add_parser("run")
     asked.add_argument("--data", default="shipped:synthetic_train", help="records with gold answers")
     asked.add_argument("--model", default="bundled:smollm2-135m-instruct")
+    asked.add_argument("--engine", choices=["vllm", "transformers"], default="vllm")
     asked.add_argument("--records", type=int, default=12)
     asked.add_argument("--n", type=int, default=8, help="answers per record")
     asked.add_argument("--temperature", type=float, default=0.7)
