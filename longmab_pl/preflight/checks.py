@@ -17,7 +17,7 @@ from longmab_pl.models.hub import resolve_embedder
 from longmab_pl.preflight.advice import Finding, judge
 from longmab_pl.preflight.budget import Budget, batch_tokens, cpu_budget, gpu_budget
 from longmab_pl.preflight.hardware import Machine, free_disk
-from longmab_pl.preflight.inputs import check_data, check_model
+from longmab_pl.preflight.inputs import check_cuts, check_data, check_model
 from longmab_pl.preflight.memory_model import ENGINE_BITS, GIB, ModelSize, model_size
 from longmab_pl.preflight.versions import version_rows
 from longmab_pl.training.module import DPOModule
@@ -178,6 +178,8 @@ class PreflightReport:
                 yield Finding(
                     "ok", f"lengths: rollouts {needed:,} of {served:,} tokens, pairs {longest:,} of {limit:,}"
                 )
+        if isinstance(self.data, RolloutDataModule):
+            yield from check_cuts(self.data, self.model.model)
         if isinstance(self.engine, VLLMEngine) and limit is not None:
             asked = self.engine.settings.max_model_len
             if asked is not None and asked > limit:

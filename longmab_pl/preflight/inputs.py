@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longmab_pl.datamodules.base import PairDataModule
 from longmab_pl.errors import LongMabError
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.preflight.advice import Finding
+
+if TYPE_CHECKING:
+    from longmab_pl.datamodules.rollouts import RolloutDataModule
 
 CHECKED_RECORDS = 100
 """Number of records that are checked: enough to find a wrong field name. A run reads all before it loads a model."""
@@ -134,6 +137,28 @@ def check_data(data: PairDataModule) -> Iterator[Finding]:
         yield Finding("ok", f"data.train {source}: of the first {good + len(bad)} rows {good} can be read")
     else:
         yield Finding("fail", f"data.train {source} holds no row that can be read")
+
+
+def check_cuts(data: RolloutDataModule, model: str) -> Iterator[Finding]:
+    """Yield a finding on what the training prompts lose of the first records; none where model or data is not here."""
+    from longmab_pl.data.readers import read_records
+    from longmab_pl.models.tokenizer import load_tokenizer
+    from longmab_pl.rollout.cuts import context_cuts
+
+    selection = data.session.selection
+    if _on_hub(selection.source):
+        return
+    try:
+        tokenizer = load_tokenizer(resolve_model(model))
+        limit = min(selection.limit or CHECKED_RECORDS, CHECKED_RECORDS)
+        records = read_records(
+            selection.source, on_bad_record="skip", limit=limit, split=selection.split, fields=selection.fields
+        ).records
+    except LongMabError:
+        return  # found by the other checks
+    plan = data.plan
+    cuts = context_cuts(records, tokenizer, plan.pairs.max_prompt_length, plan.strategy.max_response_tokens)
+    yield Finding("warn" if cuts.answers_lost or cuts.cut > cuts.measured / 2 else "ok", cuts.message())
 
 
 def _records(source: str, limit: int | None) -> tuple[int, list[Any]]:

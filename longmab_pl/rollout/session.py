@@ -22,6 +22,7 @@ from longmab_pl.models.tokenizer import context_limit, load_tokenizer
 from longmab_pl.pairs.types import PairFormat
 from longmab_pl.prompts import encoding
 from longmab_pl.rollout.account import EngineAccount, EngineBudget
+from longmab_pl.rollout.cuts import context_cuts
 from longmab_pl.rollout.dry_run import ExpectedCost, expected_costs
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder, refuse_older_rounds
@@ -201,6 +202,18 @@ class RolloutSession:
         if (note := encoding.spelled_out_note(chosen.source, spelled, len(self.records))) and show:
             tell(note)
         self.plan.check_lengths(model, self.context_limit, self.engine.max_model_len)
+        if show:
+            self._tell_cuts()
+
+    def _tell_cuts(self) -> None:
+        """Say how many contexts the training prompts cut, if they cut any."""
+        plan = self.plan
+        with step("measuring the contexts"):
+            cuts = context_cuts(
+                self.records, self.tokenizer, plan.pairs.max_prompt_length, plan.strategy.max_response_tokens
+            )
+        if cuts.cut:
+            tell(f"note: {cuts.message()}")
 
     def new_round(self, run_folder: Path, number: int, model: str, policy: str) -> Round:
         """Return a policy's round, finished or not.
