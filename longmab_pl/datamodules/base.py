@@ -24,6 +24,9 @@ from longmab_pl.training.phases import PhasePlan
 from longmab_pl.training.ranks import TrainerRanks
 from longmab_pl.training.reference_store import with_reference
 
+_LIGHTNING_DEFAULT_EPOCHS = 1000
+"""`max_epochs` of a Trainer that was given none."""
+
 
 class PairDataModule(LightningDataModule, ABC):
     """A data module that batches tokenized pairs in an order that a resumed run reproduces.
@@ -146,6 +149,15 @@ class PairDataModule(LightningDataModule, ABC):
     def rounds_done(self) -> int:
         """Number of finished rounds."""
         return self.epochs_done // self.epochs_per_round
+
+    def end_after_all_rounds(self) -> None:
+        """Let a Trainer without `max_epochs` end after the run's epochs.
+
+        Lightning itself would train 1,000 epochs, and the learning-rate schedule needs the real number.
+        """
+        assert self.trainer is not None
+        if self.trainer.max_epochs in (None, -1, _LIGHTNING_DEFAULT_EPOCHS):
+            self.trainer.fit_loop.max_epochs = self.total_epochs
 
     # batches
 

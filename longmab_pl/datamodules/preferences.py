@@ -117,6 +117,7 @@ class PreferenceDataModule(PairDataModule):
             return
         self.adopt_phases(self.policy.phases)
         if stage == "fit":
+            self.end_after_all_rounds()
             # Every epoch has its own order, so Lightning must request a loader every epoch.
             self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
             if self.val_fraction == 0 and self.val_source is None:

@@ -152,6 +152,7 @@ class RolloutDataModule(PairDataModule):
             raise ConfigError(
                 f"{stage} needs pairs that are there already: use longmab_pl.PreferenceDataModule as data"
             )
+        self.end_after_all_rounds()
         # Rounds differ in length, so Lightning must request a loader every epoch; `round` is the current round.
         self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
         if self.val_fraction == 0:

@@ -1,0 +1,90 @@
+"""A run from Python in one call."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback
+
+from longmab_pl.callbacks.checkpoint import AdapterCheckpoint
+from longmab_pl.callbacks.evaluation import Evaluation
+from longmab_pl.callbacks.export import AdapterExport
+from longmab_pl.callbacks.progress import RoundProgressBar
+from longmab_pl.callbacks.round_report import RoundReport
+from longmab_pl.datamodules.rollouts import RolloutDataModule
+from longmab_pl.evaluation.qa import QASuite
+from longmab_pl.storage.locks import folder_lock
+from longmab_pl.training.module import DPOModule
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a run leaves.
+
+    Args:
+        folder: the run folder.
+        adapter: folder of the final adapter, which PEFT, Transformers and vLLM load as it is.
+        report: `report.json`: the rows of rounds and evaluations.
+    """
+
+    folder: Path
+    adapter: Path
+    report: dict[str, Any]
+
+
+def train(
+    train: str,
+    *,
+    eval: str | None = None,
+    model: str = "bundled:smollm2-135m-instruct",
+    rounds: int = 2,
+    output: str = "runs/python",
+    data: dict[str, Any] | None = None,
+    policy: dict[str, Any] | None = None,
+    trainer: dict[str, Any] | None = None,
+    callbacks: list[Callback] | None = None,
+) -> TrainedRun:
+    """Run on-policy rounds: sample, score, pair, train, evaluate.
+
+    The same call in the same folder uses finished rounds again.
+
+    Args:
+        train: records: a .jsonl, .json or .parquet file, or a hub's `owner/name`.
+        eval: evaluation questions in the same form; None: a tenth of the contexts of `train` is held out.
+        model: a local folder, a hub name, or `bundled:smollm2-135m-instruct`.
+        rounds: number of on-policy rounds.
+        output: the run folder.
+        data: further settings of `RolloutDataModule`: `strategy`, `engine`, `records_per_round`, ...
+        policy: further settings of `DPOModule`: `loss`, `beta`, `lora`, `quantization`, ...
+        trainer: further settings of Lightning's `Trainer`: `accelerator`, `accumulate_grad_batches`, `logger`, ...
+        callbacks: callbacks in place of an evaluation of the questions before training and after every round.
+
+    Raises:
+        ConfigError, DataError: a setting or the data cannot be used.
+        LongMabError: the engine or the disk failed; the same call goes on.
+
+    Example:
+        >>> run = train("my.jsonl", model="Qwen/Qwen2.5-1.5B-Instruct", rounds=3)  # doctest: +SKIP
+        >>> run.adapter  # doctest: +SKIP
+        PosixPath('runs/python/adapter')
+    """
+    rollouts = {"eval_fraction": 0.1 if eval is None and callbacks is None else 0.0} | (data or {})
+    module = DPOModule(model, **(policy or {}))
+    rounds_of_data = RolloutDataModule(train=train, rounds=rounds, **rollouts)
+    settings = {"log_every_n_steps": 1, "num_sanity_val_steps": 0, "enable_model_summary": False} | (trainer or {})
+    chosen: list[Callback] = [Evaluation(QASuite(eval))] if callbacks is None else list(callbacks)
+    if settings.get("enable_progress_bar", True):
+        chosen.append(RoundProgressBar())
+    lightning = Trainer(
+        default_root_dir=output,
+        callbacks=[*chosen, AdapterCheckpoint(), RoundReport(), AdapterExport()],
+        **settings,
+    )
+    folder = Path(output)
+    with folder_lock(folder, "a training run"):
+        lightning.fit(module, datamodule=rounds_of_data)
+    return TrainedRun(folder, folder / "adapter", json.loads((folder / "report.json").read_text(encoding="utf-8")))
