@@ -84,6 +84,22 @@ def test_one_judge_call_rates_a_step_and_the_original_style_takes_one_for_each_b
     assert len({request.id for request in asked}) == len(asked) == 8
 
 
+def test_a_joint_question_reads_what_was_written_once(byte_tokenizer):
+    """44 to 80, as in the reference: 12k + 32k tokens here, 4 x (2 + 4 + 6 + 8)k in the original's style."""
+
+    def long(request, i, prompt):
+        return lettered(request, i, prompt) + " boats" * 400
+
+    strategy = replace(GREEDY, blocks=4, facts=None)
+    read = {}
+    for style in ("joint", "original"):
+        _, _, judge = roll(
+            strategy, byte_tokenizer, long, rewards=(WritingQuality(style=style, written_tokens=99_999),)
+        )
+        read[style] = sum(prompt.count(" boats") for prompt in judge.asked["ratings"])
+    assert read == {"joint": 400 * (4 * 4 + 0 + 1 + 2 + 3), "original": 400 * 4 * (1 + 2 + 3 + 4)}
+
+
 def test_the_judge_sees_the_block_and_what_was_written_before(byte_tokenizer):
     _, _, judge = roll(GREEDY, byte_tokenizer)
     first, second, _ = judge.asked["ratings"]

@@ -6,6 +6,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -146,3 +148,37 @@ def test_fit_trains_an_adapter_on_blocks(tmp_path, tiny_model, byte_tokenizer):
     assert statistics["search/blocks"] > 0
     assert statistics["pairs/count"] == len(pairs)
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").exists()
+
+
+SMALLER = [
+    "--data.init_args.records_per_round=3",
+    "--data.init_args.epochs_per_round=1",
+    "--data.init_args.strategy.init_args.blocks=2",
+    "--data.init_args.strategy.init_args.candidates=3",
+    "--data.init_args.strategy.init_args.sampling.max_tokens=32",
+    "--trainer.callbacks.init_args.suite.init_args.limit=2",
+    "--trainer.callbacks.init_args.suite.init_args.max_new_tokens=32",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_shipped_config_trains_on_blocks_that_the_real_model_wrote_and_judged(tmp_path):
+    command = [sys.executable, "-m", "longmab_pl", "fit", "--config", "longdpo"]
+    done = subprocess.run(
+        [*command, f"--trainer.default_root_dir={tmp_path}", *SMALLER],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (folder,) = (tmp_path / "rounds").iterdir()
+    statistics = json.loads((folder / "round.json").read_text())["statistics"]
+    assert statistics["search/no_verdict_rate"] == 0.0, "the schema keeps every reply to its form"
+    assert statistics["search/blocks"] >= 1
+    rollouts = [json.loads(line) for line in (folder / "rollouts.jsonl").read_text().splitlines()]
+    blocks = [response for rollout in rollouts for response in rollout["responses"]]
+    assert all(response["token_ids"] for response in blocks)
+    priors = [node["parts"]["prior"] for rollout in rollouts for node in rollout["trace"]["nodes"][1:]]
+    assert len(set(priors)) > len(priors) / 2, "the engine reports log-probabilities"
+    assert list(read_round_pairs(folder / "pairs.jsonl"))
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
