@@ -378,7 +378,8 @@ class Round:
                 if record.id not in log:
                     continue
                 rollout = log.read(record.id)
-                rollouts.write(encode(rollout.to_json()))
+                asked = {"question": record.question, "answers": list(record.answers)}  # for readers of the file
+                rollouts.write(encode(rollout.to_json() | asked))
                 try:
                     made = self.plan.pairs.pairs(record, rollout, context)
                 except DataError as error:

@@ -26,6 +26,7 @@ from longmab_pl.reporting.rollout_trace import (
     read_traces,
     share_of_pulls_by_rank,
 )
+from longmab_pl.reporting.run_record import RunRecord
 from longmab_pl.reporting.run_report import RunReport, evaluations_table, load_report, round_table
 from longmab_pl.strategies import BanditRollout, BestOfN, Chunking, EarlyStopping, Strategy
 from longmab_pl.training.module import DPOModule
@@ -187,6 +188,15 @@ def test_a_round_is_drawn_from_the_rollouts_that_a_run_writes(tmp_path, tiny_mod
     assert 0 < best[-1] <= 1
     assert all(bool(trace.pulls) is (method == "bandit") for trace in traces)
     assert (run / "report.png").read_bytes().startswith(b"\x89PNG")
+    page = (run / "report.html").read_text()
+    assert "12 records rolled out" in page
+    assert "Which river at place 3?" in page
+    assert ("The document, " in page) is (method == "bandit")
+    record = RunRecord.load(run)
+    assert record.costs[1].rollout > 0
+    assert record.costs[1].training > 0
+    assert record.versions["torch"]
+    assert record.host_memory > 0.1
 
 
 def test_a_missing_round_is_named(tmp_path):

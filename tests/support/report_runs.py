@@ -80,7 +80,8 @@ def _write_round(
             rollout = _rollout(f"record-{i:04d}{text}", answers, chunks, text, chance)
             if tree:
                 rollout = replace(rollout, trace={"nodes": tree_nodes(3, 2, text)})
-            rollouts.write(encode(rollout.to_json()))
+            asked = {"question": f"Which river? {text}", "answers": [f"number 7 {text}", "seven"]}
+            rollouts.write(encode(rollout.to_json() | asked))
             pair = _pair(rollout, store.number, text)
             metrics.add(rollout, [pair] if pair else [])
             if pair:
@@ -92,7 +93,9 @@ def _write_round(
                 line |= {"completion_tokens": [7], "prompt_tokens": 100, "cached_tokens": 40}
                 journal.write(encode(line))
     statistics = metrics.result()
-    store.write_summary({"round": store.number, "statistics": statistics, "failures": []})
+    store.write_summary(
+        {"round": store.number, "statistics": statistics, "failures": [(f"lost{text}", f"too long {text}")]}
+    )
     training = {"accuracies": 0.6 + 0.1 * store.number, "margins": 0.02, "chosen": 0.05, "rejected": 0.03}
     row = {f"train/rewards/{name}": value for name, value in training.items()}
     return {"round": store.number + 1, "folder": store.folder.name, **statistics, **row, "train/loss": 1.2}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 CONFIG = """
 trainer: {{accelerator: cpu, default_root_dir: {run}, logger: false, enable_progress_bar: false}}
-report: {{picture: false}}
+report: {{picture: false, page: false}}
 model: {{model: {model}, dtype: fp32, gradient_checkpointing: false, learning_rate: 1.0e-2, lora: {{r: 2, alpha: 4}}}}
 data:
   class_path: longmab_pl.RolloutDataModule

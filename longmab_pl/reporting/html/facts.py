@@ -135,6 +135,23 @@ def outcome_legend(bars: Sequence[OutcomeBar]) -> dict[str, str]:
     return {key: name for bar in bars for key, name, _, _ in bar.parts}
 
 
+def troubles(data: RunData) -> list[str]:
+    """Return sentences on records that failed and on answers without a score, by round."""
+    found = []
+    for r in data.rounds:
+        if r.failures:
+            name, reason = next(iter(r.failures.items()))
+            found.append(
+                f"Round {r.number}: failed records: {len(r.failures)}, such as {line(name, 60)}: {line(reason, 300)}"
+            )
+        for reward, reasons in r.exclusions.items():
+            listed = "; ".join(f"{count} x {line(reason, 120)}" for reason, count in list(reasons.items())[:5])
+            found.append(
+                f"Round {r.number}: {sum(reasons.values())} answers without a score by {line(reward, 60)}: {listed}"
+            )
+    return found
+
+
 def _css(outcome: str) -> str:
     return outcome.replace(":", "").replace(" ", "-") if outcome in OUTCOMES else "other"
 

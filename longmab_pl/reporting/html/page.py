@@ -64,6 +64,7 @@ def run_page(data: RunData, live: str = "") -> str:
         rollout_charts=rollout_charts(data),
         outcomes=(bars := facts.outcome_bars(data)),
         outcome_legend=facts.outcome_legend(bars),
+        troubles=facts.troubles(data),
         maps=score_maps(data),
         samples=[sample(drawn, r.number) for r in data.rounds for drawn in r.drawn],
         records=[

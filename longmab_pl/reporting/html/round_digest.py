@@ -63,6 +63,8 @@ class RoundDigest:
         answers: number of answers.
         histogram: number of records by mean reward, in ten equal parts from 0 to 1.
         bandit: whether the steps are pulls.
+        failures: reason by record that failed.
+        exclusions: by reward, the number of answers without a score by reason.
     """
 
     number: int
@@ -83,6 +85,8 @@ class RoundDigest:
     answers: int = 0
     histogram: list[int] = field(default_factory=lambda: [0] * 10)
     bandit: bool = False
+    failures: Mapping[str, str] = field(default_factory=dict)
+    exclusions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 class _ArmSums:
@@ -134,8 +138,15 @@ def read_round(store: RoundFolder, rows: int, draw: int) -> RoundDigest:
         store: the round's folder.
         rows: largest number of records that are listed.
         draw: number of records that are shown whole; a quarter of them without a pair, if there are such.
+
+    Raises:
+        DataError: the round's summary is damaged.
     """
     digest = RoundDigest(store.number + 1, store.complete)
+    if store.complete:
+        summary = store.read_summary()
+        digest.failures = dict(summary.get("failures") or ())
+        digest.exclusions = summary.get("exclusions") or {}
     index = PairIndex(store)
     by_record: dict[str, list[PairEntry]] = {}
     for entry in index.entries:

@@ -57,7 +57,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Sample:
-    """A record as the page shows it; without a pair, question and gold answer are not in the run's files."""
+    """A record as the page shows it; of an unfinished round, question and gold answer are not in the run's files."""
 
     id: str
     round: int
@@ -87,8 +87,8 @@ def sample(drawn: DrawnRecord, round_number: int) -> Sample:
         id=line(rollout["record_id"], 80),
         round=round_number,
         outcome=outcome(rollout, int(bool(pair))),
-        question=clean(pair.get("input", ""), PROMPT_CHARACTERS),
-        gold=clean(pair.get("answer", ""), PROMPT_CHARACTERS),
+        question=clean(rollout.get("question") or pair.get("input", ""), PROMPT_CHARACTERS),
+        gold=clean(_gold(rollout) or pair.get("answer", ""), PROMPT_CHARACTERS),
         sides=sides,
         strip=strip(rollout, _indices(pair.get("chosen_read")), _indices(pair.get("rejected_read")), primary),
         tree=tree(rollout["trace"]),
@@ -96,6 +96,11 @@ def sample(drawn: DrawnRecord, round_number: int) -> Sample:
         left_out=max(len(responses) - ANSWERS, 0),
         prompt=[(line(m.get("role", ""), 20), clean(m.get("content", ""), PROMPT_CHARACTERS)) for m in _messages(pair)],
     )
+
+
+def _gold(rollout: Mapping[str, Any]) -> str:
+    answers = rollout.get("answers")
+    return "\n".join(map(str, answers)) if isinstance(answers, list) else ""
 
 
 def _primary(responses: Sequence[Mapping[str, Any]]) -> str:
