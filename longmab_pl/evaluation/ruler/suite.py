@@ -18,6 +18,7 @@ from longmab_pl.evaluation.ruler.scoring import THRESHOLD, effective_length, wei
 from longmab_pl.evaluation.ruler.task import RULERRecord, RULERTask
 from longmab_pl.evaluation.ruler.tasks import NEW_TOKENS, TASKS, Budget, Material, examples
 from longmab_pl.evaluation.ruler.texts import essay_of, own_essay
+from longmab_pl.evaluation.ruler.wording import Wording, wording_of
 from longmab_pl.evaluation.suite import Picture, Suite, SuiteContext
 from longmab_pl.evaluation.tables import results_table
 from longmab_pl.evaluation.task import EvaluationTask
@@ -44,6 +45,8 @@ class RULERSuite(Suite):
         squad: file for `qa_1` in SQuAD 2.0's format; None: the shipped questions of one step.
         hotpot: file for `qa_2` in HotpotQA's distractor format; None: the shipped questions of two steps.
         essay: text file in which needles are hidden; None: a generated text.
+        wording: JSON file with the instructions of `niah`, `vt`, `cwe`, `fwe` and `qa`, and the lists `keys`, `common`
+            and `many`, to ask in the official words (`longmab_pl.evaluation.ruler.wording`); None: our own.
         threshold: score that counts as effective, in percent.
         official_sizes: find the size of haystacks as the original does, which leaves short lengths partly empty.
         answer_prefix: start the answer for the model, as official; None: unless it is to think (`enable_thinking`).
@@ -67,6 +70,7 @@ class RULERSuite(Suite):
         squad: str | None = None,
         hotpot: str | None = None,
         essay: str | None = None,
+        wording: str | None = None,
         threshold: float = THRESHOLD,
         official_sizes: bool = False,
         answer_prefix: bool | None = None,
@@ -91,6 +95,7 @@ class RULERSuite(Suite):
         self.squad = squad
         self.hotpot = hotpot
         self.essay = essay
+        self.wording = Wording() if wording is None else wording_of(wording)
         self.threshold = threshold
         self.official_sizes = official_sizes
         self.asking = asking or Asking()
@@ -155,7 +160,8 @@ class RULERSuite(Suite):
         if "qa_2" in self.task_names:
             questions["qa_2"] = shipped_questions(hops=2) if self.hotpot is None else hotpot_file(self.hotpot)
         words = min(_OWN_ESSAY, max(self.lengths))
-        return Material(own_essay(words) if self.essay is None else essay_of(self.essay), questions)
+        essay = own_essay(words) if self.essay is None else essay_of(self.essay)
+        return Material(essay, questions, self.wording)
 
     def _lengths(self, context: SuiteContext) -> list[int]:
         """Return the lengths that the model takes. Raises `ConfigError` if it takes none of them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.ruler import scoring, texts
@@ -15,7 +15,7 @@ from longmab_pl.evaluation.ruler.needles import NeedleForm, NeedleMaterial, Need
 from longmab_pl.evaluation.ruler.questions import DocumentQuestions, QuestionSet
 from longmab_pl.evaluation.ruler.sizing import filling_size, fitting_example, search_size
 from longmab_pl.evaluation.ruler.variable_tracking import TrackingText, VariableTracking, worked_example
-from longmab_pl.evaluation.ruler.words import common_words, key_words, many_words
+from longmab_pl.evaluation.ruler.wording import Wording
 
 NEEDLE_FORMS = {
     "niah_single_1": NeedleForm("noise"),
@@ -49,10 +49,12 @@ class Material:
     Args:
         essay: the running text.
         questions: question sets of `qa_1` and `qa_2`.
+        wording: instructions, needle, noise and word lists.
     """
 
     essay: texts.Essay
     questions: dict[str, QuestionSet]
+    wording: Wording = field(default_factory=Wording)
 
 
 @dataclass(frozen=True)
@@ -98,18 +100,18 @@ def examples(task: str, budget: Budget, samples: int, material: Material, seed: 
     Raises:
         ConfigError: the length has no room for the task.
     """
-    draws = Draws(seed)
+    draws, words = Draws(seed), material.wording
     if task in NEEDLE_FORMS:
-        needles = NeedleMaterial(key_words(), texts.NEEDLE, texts.NOISE, material.essay)
-        make = Needles(NEEDLE_FORMS[task], texts.NEEDLE_TEMPLATE, needles, draws)
+        needles = NeedleMaterial(words.keys, words.needle, words.noise, material.essay)
+        make = Needles(NEEDLE_FORMS[task], words.niah, needles, draws)
         return _fitting(make, budget, samples, make.step(budget.length))
     if task == "vt":
-        return _tracking(budget, samples, draws)
+        return _tracking(budget, samples, words, draws)
     if task == "cwe":
-        return _common(budget, samples, draws)
+        return _common(budget, samples, words, draws)
     if task == "fwe":
-        return _frequent(budget, samples, draws)
-    return _questions(material.questions[task], budget, samples, draws)
+        return _frequent(budget, samples, words, draws)
+    return _questions(material.questions[task], budget, samples, words, draws)
 
 
 def _fitting(
@@ -131,21 +133,21 @@ def _fitting(
     ]
 
 
-def _tracking(budget: Budget, samples: int, draws: Draws) -> list[tuple[Example, int]]:
-    text = TrackingText(texts.NOISE)
-    bare = VariableTracking(texts.TRACKING_TEMPLATE, text, draws, in_example=True)
+def _tracking(budget: Budget, samples: int, words: Wording, draws: Draws) -> list[tuple[Example, int]]:
+    text = TrackingText(words.noise)
+    bare = VariableTracking(words.vt, text, draws, in_example=True)
     try:
         worked = worked_example(bare, budget.count, min(500, budget.length // 3))
     except ConfigError:  # a short length has no room for it
         worked = ""
-    make = VariableTracking(texts.TRACKING_TEMPLATE, text, draws, worked=worked)
+    make = VariableTracking(words.vt, text, draws, worked=worked)
     beside = budget.count(Example(worked, "", ()))
     return _fitting(make, budget, samples, make.step(budget.length), make.finished, beside)
 
 
-def _common(budget: Budget, samples: int, draws: Draws) -> list[tuple[Example, int]]:
+def _common(budget: Budget, samples: int, words: Wording, draws: Draws) -> list[tuple[Example, int]]:
     short = budget.length < 4096
-    make = CommonWords(texts.COMMON_TEMPLATE, common_words(), many_words(), draws, short=short)
+    make = CommonWords(words.cwe, words.common, words.many, draws, short=short)
     if budget.official:
         size = word_count(make, budget.taken, budget.length, budget.new_tokens)
     else:
@@ -154,13 +156,13 @@ def _common(budget: Budget, samples: int, draws: Draws) -> list[tuple[Example, i
     return [fitting_example(make, budget.taken, size, budget.length, step, least=WORD_STEP) for _ in range(samples)]
 
 
-def _frequent(budget: Budget, samples: int, draws: Draws) -> list[tuple[Example, int]]:
+def _frequent(budget: Budget, samples: int, words: Wording, draws: Draws) -> list[tuple[Example, int]]:
     limit = budget.length - budget.new_tokens
     size: int | None = None
     made = []
     for number in range(-1, samples):  # the first finds the size
         example, taken, size = frequent_example(
-            texts.FREQUENT_TEMPLATE,
+            words.fwe,
             draws,
             budget.count,
             limit,
@@ -173,8 +175,10 @@ def _frequent(budget: Budget, samples: int, draws: Draws) -> list[tuple[Example,
     return made
 
 
-def _questions(data: QuestionSet, budget: Budget, samples: int, draws: Draws) -> list[tuple[Example, int]]:
-    make = DocumentQuestions(texts.QUESTION_TEMPLATE, texts.DOCUMENT, data, draws)
+def _questions(
+    data: QuestionSet, budget: Budget, samples: int, words: Wording, draws: Draws
+) -> list[tuple[Example, int]]:
+    make = DocumentQuestions(words.qa, words.document, data, draws)
     asked = data.questions[:samples]
     least = DOCUMENT_STEP if budget.official else max(len(question.gold) for question in asked)
     if budget.official:

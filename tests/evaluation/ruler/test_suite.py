@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -118,3 +119,30 @@ def test_lengths_above_the_models_are_noted_and_not_made(tokenizer):
     assert "the model takes 4096 tokens, so [10000000] are left out" in notes[0]
     with pytest.raises(ConfigError, match=r"lengths is \[8192\] and the model takes 4096 tokens"):
         RULERSuite([8192]).tasks(tokenizer, context)
+
+
+def test_the_words_of_a_file_are_used(tokenizer, tmp_path):
+    path = tmp_path / "wording.json"
+    niah = {"text": "FIND {type_needle_v}.\n{context}\nWhich for {query}?", "prefix": " They are"}
+    path.write_text(json.dumps({"niah": niah, "noise": "Grass is green.", "keys": [f"key-{i}" for i in range(30)]}))
+    (task,) = RULERSuite([1500], tasks=["niah_single_1"], samples=1, wording=str(path)).tasks(tokenizer, SuiteContext())
+    (record,) = task.records
+    assert record.context.startswith("FIND number.\nGrass is green.")
+    assert re.search(r"Which for key-\d+\?$", record.context)
+    assert record.question == " They is", "one answer is asked for in the singular, also in other words"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"niha": {}}, "niha.* is no part of RULER's wording"),
+        ({"niah": {"text": "no place"}}, "niah has no {context}"),
+        ({"vt": {"text": "{context} {quary}"}}, "vt has a field 'quary' that is not there; fields are context, query"),
+        ({"keys": ["a"]}, "keys must be a list of at least 20 words"),
+    ],
+)
+def test_a_wording_that_cannot_be_used_is_named(tmp_path, words, message):
+    path = tmp_path / "wording.json"
+    path.write_text(json.dumps(words))
+    with pytest.raises(ConfigError, match=message):
+        RULERSuite([1500], wording=str(path))
