@@ -2,6 +2,7 @@
 
     python studies/rewards.py run --data shipped:synthetic_train --records 60
     python studies/rewards.py run --records 6 --n 4 --judge '{"evidence_chunks": 2, "reply_tokens": {"verdict": 96}}'
+    python studies/rewards.py round runs/sealong/rounds/000-... --output studies/results/rewards-multihop.json
     python studies/rewards.py table studies/results/rewards-*.json
 
 `run` samples answers to questions with known gold answers, scores them by every reward, and writes correlations as
@@ -134,7 +135,14 @@ def run(args: argparse.Namespace) -> Path:
         seed=args.seed,
     )
     folder = roll_out_round(data, args.model, args.out / Path(args.data.replace(":", "-")).stem)
-    golds = {record.id: record.answers for record in read_records(args.data).records}
+    name = Path(args.data.replace("shipped:", "")).stem
+    return write(folder, args.results / f"rewards-{name}{'' if judge is None else '-judge'}.json", args)
+
+
+def write(folder: Path, path: Path, args: argparse.Namespace) -> Path:
+    """Write the summary of a round, whichever command made it."""
+    settings = json.loads((folder / "settings.json").read_text())
+    golds = {record.id: record.answers for record in read_records(settings["train"]).records}
     rollouts = RolloutFile(folder / "rollouts.jsonl")
     listed = []
     for record_id in golds:
@@ -142,10 +150,10 @@ def run(args: argparse.Namespace) -> Path:
             responses = rollouts.read(record_id).responses
             target = [float(substring_match(response.text, golds[record_id])) for response in responses]
             listed.append((scores_of(responses), target))
-    command = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
-    result = {"data": Path(args.data).name, "settings": command, **summary(listed)}
-    name = Path(args.data.replace("shipped:", "")).stem
-    path = args.results / f"rewards-{name}{'' if judge is None else '-judge'}.json"
+    command = {name: value.name if isinstance(value, Path) else value for name, value in vars(args).items()}
+    shared = {name: settings[name] for name in ("model", "strategy", "rewards", "prompt_format", "seed")}
+    data = Path(settings["train"].replace("shipped:", "")).stem
+    result = {"data": data, "command": command, "settings": shared, **summary(listed)}
     with atomic_write(path) as file:
         file.write(json.dumps(result, indent=1, default=float).replace("NaN", "null") + "\n")
     print(table([path]))
@@ -197,11 +205,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--out", type=Path, default=Path("runs/rewards-study"))
     asked.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    made = commands.add_parser("round")
+    made.add_argument("folder", type=Path, help="the folder of a finished round")
+    made.add_argument("--output", type=Path, required=True)
     shown = commands.add_parser("table")
     shown.add_argument("results", type=Path, nargs="+")
     args = parser.parse_args(argv)
     if args.command == "table":
         print(table(args.results))
+    elif args.command == "round":
+        write(args.folder, args.output, args)
     else:
         run(args)
 
