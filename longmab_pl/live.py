@@ -153,7 +153,7 @@ class Bar:
                 if now - self._shown >= 0.1:
                     self._shown = now
                     _redraw()
-            elif now - self._shown >= BAR_INTERVAL_S:
+            elif now - self._shown >= BAR_INTERVAL_S and self.done < self.total:
                 self._shown = now
                 stamped(self.line(width=None))
 

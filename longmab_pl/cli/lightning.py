@@ -42,6 +42,7 @@ class LoggedConfig(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         settings = {**flat(self.config.as_dict()), **versions()}
+        settings.pop("config", None)  # the files' names; what they hold is here
         for logger in trainer.loggers:
             logger.log_hyperparams(settings)
 

@@ -231,7 +231,9 @@ class RolloutDataModule(PairDataModule):
         self._load_pairs(self.store)
         statistics = self.store.read_summary()["statistics"]
         for logger in self.trainer.loggers:
-            logger.log_metrics(statistics, step=self.trainer.global_step)
+            logger.log_metrics(
+                {_logged_name(name): value for name, value in statistics.items()}, self.trainer.global_step
+            )
         self._loaded_round = number
         if not self.training:
             raise DataError(
@@ -312,3 +314,8 @@ class RolloutDataModule(PairDataModule):
 
     def _close_engine(self) -> None:
         self.session.close()
+
+
+def _logged_name(name: str) -> str:
+    """Return a round statistic's name for loggers: below `rollout/`, as training metrics are below `train/`."""
+    return name if name.startswith("rollout/") else f"rollout/{name}"
