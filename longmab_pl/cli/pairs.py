@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from longmab_pl.cli.arguments import call
@@ -12,6 +14,7 @@ from longmab_pl.cli.quiet import quiet_transformers
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord, records_digest
 from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.export.push import check_push, data_card, push_folder
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.pairs.files import PairWriter, Style
 from longmab_pl.pairs.rule import PairContext, PairRule
@@ -24,6 +27,7 @@ from longmab_pl.rollout.rollout_log import RolloutFile
 from longmab_pl.rollout.round_folder import ROUNDS, RoundFolder
 from longmab_pl.seeding import derive_seed
 from longmab_pl.shown import quoted, tell
+from longmab_pl.storage.files import atomic_write
 from longmab_pl.storage.fingerprint import rebuild
 
 _FORMATS: dict[str, PairFormat] = {".jsonl": "jsonl", ".parquet": "parquet"}
@@ -45,6 +49,8 @@ def pairs(
     max_similarity: float | None = None,
     train: str | None = None,
     model: str | None = None,
+    push: str | None = None,
+    private: bool = True,
 ) -> None:
     """Make the preference pairs of rounds again, by another rule or in another form, without asking the model.
 
@@ -65,10 +71,14 @@ def pairs(
         max_similarity: texts are similar above this share of common words.
         train: the training records, if they have moved.
         model: the model whose tokenizer counts tokens, if it has moved.
+        push: put the pairs with a data card on the hub as owner/name; the token is that of `hf auth login` or HF_TOKEN.
+        private: whether a new repository is private.
 
     Raises:
         ConfigError, DataError: no such rounds, changed records, or a setting out of range.
     """
+    if push is not None:
+        check_push(push)
     path = Path(output)
     form = format or _FORMATS.get(path.suffix)
     if form is None or _FORMATS.get(path.suffix, form) != form:
@@ -97,12 +107,32 @@ def pairs(
     console.print(f"pairs      {path}", soft_wrap=True)
     kind = "json" if form == "jsonl" else form
     console.print(f'read with  load_dataset("{kind}", data_files="{path}")', soft_wrap=True)
+    if push is not None:
+        console.print(f"pushed     {_push(path, push, private, statistics.result(), len(stores), style, settings[0])}")
 
 
 def run(args: Sequence[str]) -> None:
     """Run the command."""
     quiet_transformers()
     call(pairs, args)
+
+
+def _push(
+    path: Path,
+    name: str,
+    private: bool,
+    statistics: dict[str, float],
+    rounds: int,
+    style: Style,
+    settings: dict[str, Any],
+) -> str:
+    """Put the written pairs with a data card on a hub, and return the address."""
+    card = data_card(name, int(statistics["pairs/count"]), rounds, style, str(settings["model"]))
+    with TemporaryDirectory() as folder:
+        shutil.copyfile(path, Path(folder) / f"train{path.suffix}")
+        with atomic_write(Path(folder) / "README.md") as file:
+            file.write(card)
+        return push_folder(Path(folder), name, "dataset", private, "Preference pairs of longmab_pl")
 
 
 def _write_round(

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from longmab_pl.errors import ConfigError
 from longmab_pl.export.merge import MergedDtype, MergeFidelity, load_plain, merge
+from longmab_pl.export.push import check_push, push_folder
 from longmab_pl.models.adapter_files import check_plain_lora
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.prompts import encoding
@@ -239,6 +240,8 @@ def export(
     merge: bool = False,
     dtype: MergedDtype = "bfloat16",
     base_model: str | None = None,
+    push: str | None = None,
+    private: bool = True,
 ) -> Path:
     """Write an adapter, or a merged model, with tokenizer and model card, for Transformers, PEFT and vLLM.
 
@@ -254,11 +257,18 @@ def export(
         dtype: number format of the merged weights: bfloat16, float16 or float32.
         base_model: name of the base model for the card, such as its hub name, where training used a local copy; if it
             is a local folder, the base model is also read from there.
+        push: put the adapter, or with --merge true the merged model, on the hub as owner/name; the token is that of
+            `hf auth login` or HF_TOKEN.
+        private: whether a new repository is private.
 
     Raises:
         ConfigError: there is nothing to export, or the base model cannot be read.
+        LongMabError: the hub refused; the folder is written.
     """
     from longmab_pl.export.model_card import write_card
+
+    if push is not None:
+        check_push(push)
 
     origin = find_origin(Path(source), which)
     found = load_adapter(origin, base_model)
@@ -272,6 +282,9 @@ def export(
     print(f"adapter    {folder}    from {origin.path}" + (f" ({origin.chosen_by})" if origin.chosen_by else ""))
     if merge:
         _merge(Path(output) / "merged", folder, base, tokenizer, dtype, origin, facts)
+    if push is not None:
+        pushed = Path(output) / "merged" if merge else folder
+        print(f"pushed     {push_folder(pushed, push, 'model', private, f'{pushed.name} of longmab_pl')}")
     return Path(output)
 
 

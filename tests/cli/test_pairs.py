@@ -162,7 +162,8 @@ def test_a_run_folder_of_another_version_is_refused_in_one_line(tmp_path, config
         ["fit", "--config", config],
     ):
         message = error_of(capsys, args)
-        assert len(message.strip().splitlines()) == 1
+        assert [line[:7] for line in message.splitlines()].count("error: ") == 1
+        assert message.strip().splitlines()[-1].startswith("error: ")
         assert f"{round_folder(tmp_path)} was written by another version of longmab_pl" in message
         assert "another run folder" in message
 
@@ -211,7 +212,8 @@ def test_a_damaged_round_is_never_used_and_is_made_again_from_its_journal(tmp_pa
         assert str(file) in message
         assert "damaged" in message
         assert "rollout` (or fit)" in message
-        assert len(message.strip().splitlines()) == 1
+        assert [line[:7] for line in message.splitlines()].count("error: ") == 1
+        assert message.strip().splitlines()[-1].startswith("error: ")
         assert not out.exists()
     main(["rollout", "--config", str(config), "--data.init_args.engine.init_args.fail_after", "0"])
     assert f"{file}" in capsys.readouterr().err
