@@ -31,7 +31,7 @@ def length_curve(result: EvaluationResult) -> dict[str, float]:
             if (name != bucket or re.match(r"\d", bucket)) and found["n"] and found["score"] is not None:
                 totals[name] = totals.get(name, 0.0) + found["n"] * found["score"]
                 counts[name] = counts.get(name, 0.0) + found["n"]
-    return {name: totals[name] / counts[name] for name in sorted(totals, key=_tokens)}
+    return {name: totals[name] / counts[name] for name in sorted(totals, key=length_order)}
 
 
 def draw_length_curves(curves: Mapping[str, Curve], ylabel: str = "score") -> Figure:
@@ -46,7 +46,7 @@ def draw_length_curves(curves: Mapping[str, Curve], ylabel: str = "score") -> Fi
     """
     from matplotlib.figure import Figure
 
-    names = sorted({name for curve in curves.values() for name in curve}, key=_tokens)
+    names = sorted({name for curve in curves.values() for name in curve}, key=length_order)
     figure = Figure(figsize=(max(4.8, 0.9 * len(names) + 2.4), 3.6), layout="constrained")
     axis = figure.subplots()
     for title, curve in curves.items():
@@ -67,8 +67,8 @@ def curves_of(results: Sequence[EvaluationResult]) -> dict[str, dict[str, float]
     return {result.model: curve for result in results if (curve := length_curve(result))}
 
 
-def _tokens(name: str) -> tuple[float, str]:
-    """Return a key that sorts names of lengths."""
+def length_order(name: str) -> tuple[float, str]:
+    """Return a key that sorts names of lengths; other names follow by alphabet."""
     if name in _NAMED:
         return _NAMED[name], name
     found = re.match(r"(\d+(?:\.\d+)?)(k?)", name)

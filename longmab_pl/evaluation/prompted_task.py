@@ -10,6 +10,7 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.evaluation.after_reasoning import AfterReasoning, Scorer
 from longmab_pl.evaluation.asking import Asking
+from longmab_pl.evaluation.length_curve import length_order
 from longmab_pl.evaluation.metric import RecordMetric
 from longmab_pl.evaluation.task import Prompt
 
@@ -79,9 +80,13 @@ class PromptedTask:
         return {"answers": list(record.answers), **record.groups}
 
     def buckets(self) -> Mapping[str, Sequence[str]] | None:
-        """Return the ids of the items of each group, or None without groups."""
-        found: dict[str, list[str]] = {}
+        """Return the ids of the items of each group, breakdown by breakdown, or None without groups."""
+        found: dict[str, dict[str, list[str]]] = {}
         for item in self.records:
             for name, group in item.groups.items():
-                found.setdefault(f"{name} {group}", []).append(item.id)
-        return found or None
+                found.setdefault(name, {}).setdefault(group, []).append(item.id)
+        return {
+            f"{name} {group}": ids
+            for name, groups in found.items()
+            for group, ids in sorted(groups.items(), key=lambda entry: length_order(entry[0]))
+        } or None

@@ -56,6 +56,8 @@ def test_accuracy_by_difficulty_and_length(data, tokenizer, scripted_engine):
         "length-long": 50,
     }
     assert result.tasks["longbench_v2"].format_failures == 3
+    groups = ["difficulty easy", "difficulty hard", "length short", "length medium", "length long"]
+    assert list(result.tasks["longbench_v2"].buckets) == groups, "the table has them in this order"
     assert "(B) choice B0" in prompts["longbench_v2/q0"]
 
 
