@@ -175,6 +175,7 @@ class AdapterCheckpoint(ModelCheckpoint):
         if isinstance(exception, NonFiniteLoss):
             return  # the last checkpoint is better than these weights
         if not self._owes_epoch_end:  # else the checkpoint after its last batch is where the epoch's end begins again
+            self._owes_epoch_end = _is_after_last_batch(trainer)
             super().on_exception(trainer, pl_module, exception)
         if isinstance(exception, KeyboardInterrupt) and self.last_model_path and trainer.is_global_zero:
             print(f"\nStopped. The same command with --ckpt_path {self.last_model_path} goes on from here.")
@@ -191,17 +192,25 @@ class AdapterCheckpoint(ModelCheckpoint):
             self.best = {**best, "path": str(Path(self.dirpath) / "best.ckpt")}
 
 
-def _end_epoch(trainer: Trainer) -> None:
-    """Run the hooks of the end of an epoch whose last batch was trained by an earlier process.
+def _is_after_last_batch(trainer: Trainer) -> bool:
+    """Return whether the epoch's last batch has been trained and the epoch has not ended."""
+    batches, epoch = trainer.fit_loop.epoch_loop.batch_progress, trainer.fit_loop.epoch_progress.current
+    trained = batches.is_last_batch and batches.current.processed == batches.current.ready
+    return trained and epoch.processed < epoch.started
 
-    Lightning restores such a checkpoint as if the epoch had ended. Within the hooks its counters are as they are at an
-    epoch's end: batches completed, the epoch processed and not yet completed.
+
+def _end_epoch(trainer: Trainer) -> None:
+    """End an epoch whose last batch was trained by an earlier process: run its hooks, and begin the next as usual.
+
+    Lightning restores such a checkpoint as if the epoch had ended, but would begin the next one in the middle: it takes
+    the finished batches for the next epoch's unless that has as many or fewer.
     """
-    epoch = trainer.fit_loop.epoch_progress
-    batches = trainer.fit_loop.epoch_loop.batch_progress
-    trackers = ((epoch.total, -1), (epoch.current, -1), (batches.total, 1), (batches.current, 1))
-    for tracker, change in trackers:
-        tracker.completed += change
+    fit = trainer.fit_loop
+    epoch, batches = fit.epoch_progress, fit.epoch_loop.batch_progress
+    batches.increment_completed()
+    fit.epoch_loop._batches_that_stepped += 1
+    for tracker in (epoch.total, epoch.current):  # as they are within the hooks
+        tracker.completed -= 1
     try:
         trainer._logger_connector.epoch_end_reached()
         for monitoring in (False, True):
@@ -209,8 +218,11 @@ def _end_epoch(trainer: Trainer) -> None:
         trainer._logger_connector.on_epoch_end()
         trainer._logger_connector.update_train_epoch_metrics()
     finally:
-        for tracker, change in trackers:
-            tracker.completed -= change
+        for tracker in (epoch.total, epoch.current):
+            tracker.completed += 1
+    fit.restarting = False
+    for loop in (fit, fit.epoch_loop, fit.epoch_loop.val_loop):
+        loop.reset_restart_stage()
 
 
 def _is_of_pairs(metric: str) -> bool:

@@ -22,6 +22,7 @@ from longmab_pl.reporting.html.page import write_page
 from longmab_pl.reporting.run_record import RoundCost, RunRecord
 from longmab_pl.reporting.run_report import RunReport, evaluations_table, round_table
 from longmab_pl.rollout.round_folder import ROUNDS
+from longmab_pl.training.module import DPOModule
 
 log = logging.getLogger(__name__)
 
@@ -45,18 +46,23 @@ class RoundReport(Callback):
         self.rows: list[dict[str, Any]] = []
         self._sums: dict[str, float] = {}
         self._batches = 0
+        self._at_step: dict[str, Any] = {"sums": {}, "batches": 0}
         self._record = RunRecord()
         self._seen = RoundCost()  # this process's seconds that the record holds already
         self._training = 0.0  # this process's seconds of training
         self._began = self._evaluated = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "sums": self._sums, "batches": self._batches}
+        # A resumed run repeats the batches of an optimizer step that was not finished.
+        return {"rows": self.rows, **self._at_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
-        self._sums = state_dict["sums"]
-        self._batches = state_dict["batches"]
+        self._sums, self._batches = dict(state_dict["sums"]), state_dict["batches"]
+        self._keep_sums()
+
+    def _keep_sums(self) -> None:
+        self._at_step = {"sums": dict(self._sums), "batches": self._batches}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and trainer.ckpt_path is not None:
@@ -69,17 +75,25 @@ class RoundReport(Callback):
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         self._began, self._evaluated = time.monotonic(), _evaluation_seconds(trainer)
 
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch is None:  # the step of a round without a pair
+            return
         self._training += time.monotonic() - self._began - (_evaluation_seconds(trainer) - self._evaluated)
         self._batches += 1
+        logged = pl_module.logged if isinstance(pl_module, DPOModule) else frozenset(trainer.callback_metrics)
         for name in WATCHED:
-            if f"train/{name}" in trainer.callback_metrics:
+            if f"train/{name}" in logged:
                 self._sums[name] = self._sums.get(name, 0.0) + float(trainer.callback_metrics[f"train/{name}"])
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch:
+            self._keep_sums()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         row = rounds_of(trainer).report_row()
         row |= {f"train/{name}": total / max(self._batches, 1) for name, total in self._sums.items()}
         self._sums, self._batches = {}, 0
+        self._keep_sums()
         if self.rows and self.rows[-1]["round"] == row["round"]:
             self.rows.pop()  # a later epoch of the same round: its training numbers are the newer ones
         self.rows.append(row)
@@ -108,7 +122,10 @@ class RoundReport(Callback):
                 log.warning("no report.html: %s", error)
         if (run / ROUNDS).is_dir():
             console.print(f"pairs      {run / ROUNDS}", soft_wrap=True)
-        console.print(f"adapter    {run / 'adapter'}", soft_wrap=True)
+        if trainer.global_step > 0:
+            console.print(f"adapter    {run / 'adapter'}", soft_wrap=True)
+        else:
+            console.print("adapter    none: no round had a pair to train on")
 
     def _write(self, trainer: Trainer) -> RunReport:
         evaluations = [entry for callback in callbacks_of(trainer, Evaluation) for entry in callback.history]

@@ -24,6 +24,7 @@ def quiet_lightning() -> None:
         r"It is recommended to use `self.log\('eval/",
         "Checkpoint directory .* exists and is not empty",  # true on every resume
         "The .*dataloader.* does not have many workers",  # pairs are tokenized already
+        "train_dataloader yielded None",  # the step of a round without a pair
         "Be aware that when using `ckpt_path`",
     ):
         warnings.filterwarnings("ignore", message=message)

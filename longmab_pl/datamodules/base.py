@@ -13,12 +13,12 @@ from lightning import LightningDataModule, Trainer
 
 from longmab_pl.checks import at_least, unit_interval
 from longmab_pl.data.records import QARecord
-from longmab_pl.datamodules.loader import RoundLoader
+from longmab_pl.datamodules.loader import NoPairsLoader, RoundLoader
 from longmab_pl.engines.weight_sync import PolicySync
 from longmab_pl.errors import ConfigError
 from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.seeding import derive_seed
-from longmab_pl.training.batch import PreferenceExample
+from longmab_pl.training.batch import PackedBatch, PreferenceExample
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.phases import PhasePlan
 from longmab_pl.training.ranks import TrainerRanks
@@ -161,10 +161,12 @@ class PairDataModule(LightningDataModule, ABC):
 
     # batches
 
-    def train_dataloader(self) -> RoundLoader:
+    def train_dataloader(self) -> RoundLoader | NoPairsLoader:
         assert self.trainer is not None
         self.ensure_pairs()
         self._ensure_phase()
+        if not self.training:
+            return NoPairsLoader()
         examples = self.policy.phase.examples(self.training)
         random.Random(derive_seed(self.seed, "order", self.epochs_done)).shuffle(examples)
         return RoundLoader(
@@ -176,6 +178,15 @@ class PairDataModule(LightningDataModule, ABC):
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
         )
+
+    def on_before_batch_transfer(self, batch: PackedBatch | None, dataloader_idx: int) -> PackedBatch | None:
+        """Count the step of an epoch without a pair as started, which Lightning leaves out.
+
+        Its counters would differ from then on, and a run resumed within a later round would not know where it was.
+        """
+        if batch is None and self.trainer is not None:
+            self.trainer.fit_loop.epoch_loop.batch_progress.increment_started()
+        return batch
 
     def val_dataloader(self) -> RoundLoader:
         self.ensure_pairs()

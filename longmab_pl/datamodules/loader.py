@@ -62,3 +62,16 @@ class RoundLoader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state["key"] == self.key:
             self._resume_at = state["processed"]
+
+
+class NoPairsLoader:
+    """An epoch without a pair: one step without a batch, which Lightning counts and does not train on.
+
+    A loader without a step would end the whole run.
+    """
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[None]:
+        yield None

@@ -27,6 +27,7 @@ from longmab_pl.pairs.types import PairFormat
 from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
 from longmab_pl.rewards.answer_match import AnswerMatch
 from longmab_pl.rewards.base import Reward
+from longmab_pl.rollout.no_pairs import no_pairs
 from longmab_pl.rollout.repair import is_whole, repair
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder
@@ -236,12 +237,9 @@ class RolloutDataModule(PairDataModule):
             )
         self._loaded_round = number
         if not self.training:
-            raise DataError(
-                f"round {number + 1} has no usable pair: no record's responses differ in reward "
-                f"(mean reward {statistics['rollout/reward']:.3f}). See {self.store.rollouts}. "
-                "A small model usually needs `prompt_format: DirectAnswer`; a higher temperature or more pulls give "
-                "variety."
-            )
+            said = no_pairs(self.plan, number, statistics, held_out=len(self.held_out))
+            more = "; the run goes on with the next round" if number + 1 < self.rounds else ""
+            rank_zero_warn(f"{said}. The responses: {self.store.rollouts}{more}")
 
     def pairs_folder(self) -> Path:
         assert self.store is not None

@@ -150,6 +150,8 @@ class DPOModule(LightningModule):
         self._fitting = True
         self._step = StepWeights()
         self._rest_of_step: torch.Tensor | None = None
+        self.logged: frozenset[str] = frozenset()
+        """Names of the last batch's metrics; Lightning keeps those of earlier phases beside them."""
 
     # Building
 
@@ -301,6 +303,7 @@ class DPOModule(LightningModule):
         metrics = dict(step.metrics)
         if len(self.phases) > 1:
             metrics[f"{self.phase.name}/loss"] = metrics["loss"]
+        self.logged = frozenset(f"{prefix}{name}" for name in metrics)
         for name, value in metrics.items():
             self.log(f"{prefix}{name}", value, prog_bar=name in shown, batch_size=size, sync_dist=True)
 

@@ -201,13 +201,6 @@ def test_checkpoints_hold_the_adapter_only(tmp_path, tiny_model, qa_file):
     assert clock["seed"] == 0
 
 
-def test_a_round_without_a_usable_pair_says_what_to_do(tmp_path, tiny_model, qa_file):
-    nothing = ScriptedEngine(lambda request, i: " nothing")
-    trainer, module, data, _, _ = make(tmp_path / "run", tiny_model, qa_file, engine=nothing)
-    with pytest.raises(DataError, match=r"round 1 has no usable pair.*DirectAnswer"):
-        trainer.fit(module, datamodule=data)
-
-
 def test_resuming_without_the_rounds_files_is_refused(tmp_path, tiny_model, qa_file):
     trainer, module, data, _, _ = make(
         tmp_path / "run", tiny_model, qa_file, AdapterCheckpoint(every_n_train_steps=1), PowerCut(3)
