@@ -8,11 +8,12 @@ import math
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loops.progress import _ProcessedTracker
 from lightning.pytorch.trainer.call import _call_callback_hooks
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -194,9 +195,10 @@ class AdapterCheckpoint(ModelCheckpoint):
 
 def _is_after_last_batch(trainer: Trainer) -> bool:
     """Return whether the epoch's last batch has been trained and the epoch has not ended."""
-    batches, epoch = trainer.fit_loop.epoch_loop.batch_progress, trainer.fit_loop.epoch_progress.current
-    trained = batches.is_last_batch and batches.current.processed == batches.current.ready
-    return trained and epoch.processed < epoch.started
+    batches = trainer.fit_loop.epoch_loop.batch_progress
+    batch = cast(_ProcessedTracker, batches.current)
+    epoch = cast(_ProcessedTracker, trainer.fit_loop.epoch_progress.current)
+    return batches.is_last_batch and batch.processed == batch.ready and epoch.processed < epoch.started
 
 
 def _end_epoch(trainer: Trainer) -> None:
