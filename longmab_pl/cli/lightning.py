@@ -27,6 +27,7 @@ from longmab_pl.cli.settings.short_names import with_full_names
 from longmab_pl.datamodules.base import PairDataModule
 from longmab_pl.errors import ConfigError
 from longmab_pl.live import step
+from longmab_pl.storage.files import disk_errors_of
 from longmab_pl.storage.locks import folder_lock
 from longmab_pl.training.module import DPOModule
 
@@ -120,7 +121,7 @@ class LongMabCLI(LightningCLI):
             super()._run_subcommand(subcommand)
             return
         run = run_folder(self.config[subcommand])
-        with no_folder_of_a_failed_start(run), folder_lock(run, "a training run"):
+        with no_folder_of_a_failed_start(run), folder_lock(run, "a training run"), disk_errors_of(run):
             log = start_log()
             log.open(run)
             try:

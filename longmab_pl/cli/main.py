@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from importlib import import_module
 from longmab_pl import __version__
 from longmab_pl.errors import ConfigError, LongMabError
 from longmab_pl.shown import printable, quoted, shown
+from longmab_pl.storage.files import DISK_ERRORS
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,6 @@ COMMANDS = (
     Command("completion", "Print a completion script for bash, zsh or tcsh.", "longmab_pl.cli.completion"),
 )
 
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
-
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run one command; an error that the user can fix is printed without a traceback, with exit status 2.
@@ -168,7 +166,7 @@ def _actionable(error: BaseException | None) -> str | None:
     while error is not None:
         if isinstance(error, LongMabError):
             return str(error)
-        if isinstance(error, OSError) and error.errno in _DISK_ERRORS and error.filename is not None:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS and error.filename is not None:
             return (
                 f"cannot write or read {shown(str(error.filename), 300)}: {error.strerror}; free some space, or give a "
                 "folder that can be written, and run the same command again"

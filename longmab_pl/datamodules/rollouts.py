@@ -239,7 +239,8 @@ class RolloutDataModule(PairDataModule):
         if not self.training:
             said = no_pairs(self.plan, number, statistics, held_out=len(self.held_out))
             more = "; the run goes on with the next round" if number + 1 < self.rounds else ""
-            rank_zero_warn(f"{said}. The responses: {self.store.rollouts}{more}")
+            if self.trainer.is_global_zero:
+                log.warning("%s. The responses: %s%s", said, self.store.rollouts, more)
 
     def pairs_folder(self) -> Path:
         assert self.store is not None
@@ -281,10 +282,13 @@ class RolloutDataModule(PairDataModule):
         damage = store.damage()
         if damage is not None:
             records, following = self.plan.records_of(self.records, store.number, self.session.selection.per_round)
+            try:
+                settings = store.read_settings()
+            except DataError:  # made again from this run's: only the round's first adapter has no name any more
+                again = self.session.new_round(self.run_folder, store.number, self.policy.model, "unknown")
+                settings = again.origin
             chats = self.session.chats
-            making = Round(
-                self.plan, store, records, self.tokenizer, store.read_settings(), reserve=following, chats=chats
-            )
+            making = Round(self.plan, store, records, self.tokenizer, settings, reserve=following, chats=chats)
             repair(making, damage, store.folder.name)
 
     def _make(self, making: Round) -> None:

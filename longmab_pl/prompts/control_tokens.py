@@ -56,7 +56,11 @@ class ControlTokens:
         self._pattern = re.compile("|".join(map(re.escape, self._names)) or r"(?!)")
         self._mark = re.compile(f"\ue000{_SECRET}m(\\d+)\ue001")
         self._stand_in = re.compile(f"\ue000{_SECRET}s(\\d+)\ue001")
+        self._guard = f"\ue000{_SECRET}g\ue001"
         self._numbers = {name: number for number, name in enumerate(self._names)}
+        self._beginnings = {name[:i] for name in self._names for i in range(1, len(name))}
+        self._endings = {name[i:] for name in self._names for i in range(1, len(name))}
+        self._longest_name = max(map(len, self._names), default=0)
         self._unknown = tokenizer.unk_token_id
         self.longest = max(map(len, tokenizer.get_vocab()), default=1)
         # Without a reference to the tokenizer: the table of known tokenizers must not keep it alive.
@@ -71,6 +75,27 @@ class ControlTokens:
     def in_text(self, text: str) -> bool:
         """Return whether a text spells out a control token."""
         return self._pattern.search(text) is not None
+
+    def has_half(self, text: str) -> bool:
+        """Return whether a text ends with the beginning of a token's name, or begins with the end of one, which a
+        template may join with another text to a whole name."""
+        return self._half_at_end(text.rstrip()) or self._half_at_start(text.lstrip())
+
+    def _half_at_end(self, text: str) -> bool:
+        return any(text[-size:] in self._beginnings for size in range(1, min(self._longest_name, len(text) + 1)))
+
+    def _half_at_start(self, text: str) -> bool:
+        return any(text[:size] in self._endings for size in range(1, min(self._longest_name, len(text) + 1)))
+
+    def _guarded(self, text: str) -> str:
+        """Return a text with guards beside its halves of names, within its outer white space (templates trim it)."""
+        inner = text.strip()
+        if not inner:
+            return text
+        begin = text.index(inner)
+        before = self._guard if self._half_at_start(inner) else ""
+        after = self._guard if self._half_at_end(inner) else ""
+        return f"{text[:begin]}{before}{inner}{after}{text[begin + len(inner) :]}"
 
     def count_in_text(self, text: str) -> int:
         """Return how many control tokens a text spells out."""
@@ -97,31 +122,31 @@ class ControlTokens:
         return 0
 
     def hide(self, value: Any) -> Any:
-        """Return a value with every spelled-out token, in all its texts, replaced by a placeholder."""
+        """Return a value with every spelled-out token, in all its texts, replaced by a placeholder, and with a guard
+        beside every half of one."""
         if isinstance(value, str):
-            return self._pattern.sub(lambda m: f"\ue000{_SECRET}s{self._numbers[m.group()]}\ue001", value)
+            guarded = self._guarded(value)
+            return self._pattern.sub(lambda m: f"\ue000{_SECRET}s{self._numbers[m.group()]}\ue001", guarded)
         if isinstance(value, dict):
             return {self.hide(key): self.hide(part) for key, part in value.items()}
         if isinstance(value, list | tuple):
             return [self.hide(part) for part in value]
         return value
 
-    def broken(self, value: Any) -> Any:
-        """Return a value with a space inside every spelled-out token, for files read without this module."""
-        if isinstance(value, str):
-            return self._pattern.sub(lambda m: f"{m.group()[0]} {m.group()[1:]}", value)
-        if isinstance(value, dict):
-            return {self.broken(key): self.broken(part) for key, part in value.items()}
-        if isinstance(value, list | tuple):
-            return [self.broken(part) for part in value]
-        return value
+    def broken(self, text: str) -> str:
+        """Return a text made of hidden values with a space inside every spelled-out token and beside every half of one,
+        for files read without this module."""
+        return self._stand_in.sub(
+            lambda m: f"{self._names[int(m.group(1))][0]} {self._names[int(m.group(1))][1:]}",
+            text.replace(self._guard, " "),
+        )
 
     def mark(self, text: str) -> str:
         """Return a text with every spelled-out token replaced by its mark, which `as_text` reads as a control token.
 
-        The placeholders of `hide` become ordinary text again.
+        The placeholders of `hide` become ordinary text again, and its guards go.
         """
-        marked = self._pattern.sub(lambda m: self._mark_of(m.group()), text)
+        marked = self._pattern.sub(lambda m: self._mark_of(m.group()), text).replace(self._guard, "")
         return self._stand_in.sub(lambda m: self._names[int(m.group(1))], marked)
 
     def _mark_of(self, name: str) -> str:

@@ -147,7 +147,7 @@ def chat(
     texts = [*_texts([plain_messages, plain_tools]), *data]
     _check_characters(texts)
     known = control_tokens_of(tokenizer)
-    if known is None or not any(map(known.in_text, texts)):
+    if known is None or not any(known.in_text(text) or known.has_half(text) for text in texts):
         text = _apply(tokenizer, plain_messages, plain_tools, arguments) + prefill
         ids = _encode(tokenizer, known, text, marked=False)
         # They differ if a text becomes a control token only through the tokenizer's normalization.
@@ -216,7 +216,9 @@ def written_out(
     out get a space inside, because a plain text cannot mark them as ordinary text."""
     known = control_tokens_of(tokenizer)
     plain_messages = [dict(message) for message in messages]
-    return _apply(tokenizer, plain_messages if known is None else known.broken(plain_messages), [], arguments)
+    if known is None:
+        return _apply(tokenizer, plain_messages, [], arguments)
+    return known.broken(_apply(tokenizer, known.hide(plain_messages), [], arguments))
 
 
 def rendered(

@@ -29,6 +29,9 @@ _BETWEEN_SENTENCES = re.compile(r"[.]{2,}|(?<=[a-z])[.](?=[A-Z][a-z])")
 _SEPARATORS = re.compile(r"(?<=\d)[,\u00a0\u202f](?=\d{3}(?!\d))|(?<=\d)[.](?!\d)|(?<!\d)[.]")
 """Thousands separators, and dots that are no decimal points."""
 
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)/(?=\d)")
+"""Slashes of dates and fractions, whose parts are no answers of their own: 2 is not in 1/2."""
+
 _POSSESSIVE = re.compile(r"(?<=\w)['’]s\b")
 _ARTICLES = frozenset({"a", "an", "the"})
 _WITHOUT_SPACES = re.compile(
@@ -77,8 +80,8 @@ def normalize_lenient(text: str) -> str:
     """
     text = _BETWEEN_SENTENCES.sub(" ", unicodedata.normalize("NFKC", text)).casefold()
     text = "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
-    text = _SEPARATORS.sub("", _POSSESSIVE.sub("", text))
-    text = "".join(c if c == "." or unicodedata.category(c)[0] in "LMN" else " " for c in text)
+    text = _BETWEEN_DIGITS.sub("⁄", _SEPARATORS.sub("", _POSSESSIVE.sub("", text)))
+    text = "".join(c if c in ".⁄" or unicodedata.category(c)[0] in "LMN" else " " for c in text)
     words = _WITHOUT_SPACES.sub(r" \1 ", text).split()
     return " ".join(digits_for_words([word for word in words if word not in _ARTICLES] or words))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.engines.adapter_turns import AdapterView
 from longmab_pl.engines.addressee import Addressee, ChatFormat
 from longmab_pl.engines.protocol import POLICY, Engine
-from longmab_pl.errors import ConfigError
+from longmab_pl.errors import ConfigError, EngineError
 from longmab_pl.live import step
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import context_limit, load_tokenizer
@@ -286,13 +286,19 @@ class RolloutSession:
             engines |= {name: AdapterView(self.engine, None, frees_device=bool(shared)) for name in base}
         with ExitStack() as closing:
             accounts = {name: self._account(name, making, closing) for name in others}
-            making.roll_out(
-                engines,
-                max_live=self.max_live,
-                accounts=accounts,
-                taking_turns=[POLICY, *base, *shared] if base or shared else (),
-                title=title,
-            )
+            try:
+                making.roll_out(
+                    engines,
+                    max_live=self.max_live,
+                    accounts=accounts,
+                    taking_turns=[POLICY, *base, *shared] if base or shared else (),
+                    title=title,
+                )
+            except BaseException:
+                for name in shared:  # the device belongs to the policy's engine, which is woken if this is tried again
+                    with suppress(EngineError):
+                        own[name].sleep()
+                raise
         for name, account in accounts.items():
             tell(
                 f"{name}: {account.calls:,} calls and {account.tokens:,} tokens in this run; {account.repeated:,} "

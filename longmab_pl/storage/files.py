@@ -36,6 +36,25 @@ def fsync_dir(folder: Path) -> None:
             os.close(descriptor)
 
 
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG})
+"""Error numbers of a full or protected disk, after whose repair the same command continues."""
+
+
+@contextmanager
+def disk_errors_of(folder: Path) -> Iterator[None]:
+    """Raise disk errors that name no file, as those of other programs' writers, with the folder's name.
+
+    Raises:
+        LongMabError: the disk is full or the folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_ERRORS and error.filename is None:
+            raise cannot_write(f"a file in {folder}", error) from error
+        raise
+
+
 def cannot_write(path: Path | str, error: OSError, then: str = "run the same command again") -> LongMabError:
     """Return the error for a file that cannot be written: its path, the reason, and how to continue."""
     reason = error.strerror or repr(error)

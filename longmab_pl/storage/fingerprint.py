@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import inspect
 import json
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from longmab_pl.errors import DataError
 from longmab_pl.exports import find_class, public_name
@@ -55,11 +57,10 @@ def rebuild(described: Any, kind: type[T]) -> T:
     if not isinstance(described, dict) or not isinstance(described.get("class"), str):
         raise DataError(f"the file describes no {kind.__name__}: {quoted(described)}")
     cls = find_class(described["class"], kind)
-    if cls.__module__.startswith("longmab_pl.bandits"):  # its settings may name a class to import
-        raise DataError(f"{public_name(cls)} is not made from a file")
     if not dataclasses.is_dataclass(cls):
         raise DataError(f"{public_name(cls)} cannot be made from a file: it is no dataclass")
-    settings = {name: _rebuilt(value) for name, value in described.items() if name != "class"}
+    declared = _declared_kinds(cls)
+    settings = {name: _rebuilt(value, declared.get(name, ())) for name, value in described.items() if name != "class"}
     try:
         component = cls(**settings)
     except (TypeError, ValueError, AttributeError) as error:
@@ -91,12 +92,32 @@ def _defaults(cls: type) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
 
 
-def _rebuilt(value: Any) -> Any:
-    """Return a setting's value, with the dataclasses in it rebuilt."""
+def _rebuilt(value: Any, kinds: Sequence[type]) -> Any:
+    """Return a setting's value, with the dataclasses in it rebuilt, which are of the kinds that the setting declares.
+
+    Another class, though public, may import what its own settings name.
+    """
     if isinstance(value, list):
-        return [_rebuilt(inner) for inner in value]
+        return [_rebuilt(inner, kinds) for inner in value]
     if not isinstance(value, dict):
         return value
-    if "class" in value:
-        return rebuild(value, object)
-    return {name: _rebuilt(inner) for name, inner in value.items()}
+    if "class" not in value:
+        return {name: _rebuilt(inner, kinds) for name, inner in value.items()}
+    for kind in kinds[:-1]:
+        with contextlib.suppress(DataError):
+            return rebuild(value, kind)
+    if not kinds:
+        raise DataError(f"the file names a class where none belongs: {quoted(value)}")
+    return rebuild(value, kinds[-1])
+
+
+def _declared_kinds(cls: type) -> dict[str, list[type]]:
+    """Return the package's classes and protocols in the annotation of each setting of a class."""
+    return {name: list(_classes_in(annotation)) for name, annotation in get_type_hints(cls).items()}
+
+
+def _classes_in(annotation: Any) -> Iterator[type]:
+    for part in get_args(annotation):
+        yield from _classes_in(part)
+    if isinstance(annotation, type) and annotation.__module__.startswith("longmab_pl."):
+        yield annotation

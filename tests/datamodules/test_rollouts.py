@@ -212,6 +212,23 @@ def test_resuming_without_the_rounds_files_is_refused(tmp_path, tiny_model, qa_f
         trainer.fit(module, datamodule=data, ckpt_path=str(tmp_path / "run" / "checkpoints" / "last.ckpt"))
 
 
+def test_damaged_settings_do_not_stop_a_run_resumed_within_the_round(tmp_path, tiny_model, qa_file):
+    run = tmp_path / "run"
+    trainer, module, data, _, _ = make(
+        run, tiny_model, qa_file, AdapterCheckpoint(every_n_train_steps=1), PowerCut(3), rounds=1
+    )
+    with pytest.raises(RuntimeError, match="power cut"):
+        trainer.fit(module, datamodule=data)
+    (settings,) = run.glob("rounds/*/settings.json")
+    whole = json.loads(settings.read_text())
+    settings.write_text(settings.read_text()[:50])
+    trainer, module, data, engine, _ = make(run, tiny_model, qa_file, rounds=1)
+    trainer.fit(module, datamodule=data, ckpt_path=str(run / "checkpoints" / "last.ckpt"))
+    assert engine.asked == []
+    again = json.loads(settings.read_text())
+    assert {name for name in whole if whole[name] != again.get(name)} <= {"policy", "checksum", "max_model_len"}
+
+
 def test_pairs_beyond_the_models_positions_are_left_out_and_counted(tmp_path, tiny_model, qa_file):
     def longest(examples):
         return [len(e.prompt_ids) + max(len(e.chosen_ids), len(e.rejected_ids)) for e in examples]

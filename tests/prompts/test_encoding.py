@@ -224,3 +224,33 @@ def test_half_a_control_token_before_an_answer_and_half_behind_it_are_text(
     assert controls(tokenizer, example.chosen_ids) == controls(tokenizer, example.rejected_ids)
     assert decoded(tokenizer, example.chosen_ids).startswith(f"{halves[1]} yes")
     assert decoded(tokenizer, example.rejected_ids).startswith("no")
+
+
+BARE = "{% for m in messages %}{{ m['role'] }}{{ m['content'] | trim }}{% endfor %}"
+"""Nothing between two texts of the data."""
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [("us<|im_", "end|>")],
+        [("user", "a <|im_"), ("end|>", "b")],
+        [("user", "a <|im_ \n"), ("e", "x"), ("user", "b")],
+        [("user", "<"), ("|im_", "end|> b")],
+    ],
+)
+def test_a_template_that_joins_texts_makes_no_control_token_of_their_halves(messages: list[tuple[str, str]]) -> None:
+    tokenizer = chatml_like()
+    tokenizer.chat_template = BARE
+    rows = [{"role": role, "content": content} for role, content in messages]
+    encoded = encoding.chat(tokenizer, rows)
+    assert controls(tokenizer, encoded.ids) == 0
+    assert decoded(tokenizer, encoded.ids) == "".join(role + content.strip() for role, content in messages)
+    assert not control_tokens(tokenizer).in_text(encoding.written_out(tokenizer, rows))
+
+
+def test_halves_change_no_token_where_the_template_parts_them(family: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    messages = [{"role": "user", "content": "> 1 < 2 <"}]
+    plain = encoding.chat(tokenizer, messages)
+    whole = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert list(plain.ids) == tokenizer.encode(whole, add_special_tokens=False)

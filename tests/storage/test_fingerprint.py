@@ -5,12 +5,14 @@ import json
 
 import pytest
 
+from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import DataError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.pairs.best_worst import BestWorst
 from longmab_pl.prompts.formats import DirectAnswer, PromptFormat, ReasonThenAnswer
 from longmab_pl.storage.fingerprint import describe, digest, rebuild
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
+from longmab_pl.strategies.best_of_n import BestOfN
 
 
 def test_descriptions_hold_the_public_name_and_what_is_not_default():
@@ -65,10 +67,10 @@ def test_a_description_that_went_through_a_file_gives_the_component_again(compon
     ("described", "complaint"),
     [
         ({"class": "os.system", "command": "touch harm"}, "none of the public classes"),
-        ({"class": "longmab_pl.pairs.BestWorst", "min_margin": {"class": "os.system"}}, "none of the public classes"),
+        ({"class": "longmab_pl.pairs.BestWorst", "min_margin": {"class": "os.system"}}, "a class where none belongs"),
         (
-            {"class": "longmab_pl.pairs.BestWorst", "min_margin": {"class": "longmab_pl.models.Embedder"}},
-            "no dataclass",
+            {"class": "longmab_pl.pairs.BestWorst", "by": [{"class": "longmab_pl.models.Embedder"}]},
+            "a class where none belongs",
         ),
         ({"class": "longmab_pl.pairs.BestWorst", "margin": 1}, "cannot make the file's BestWorst again"),
         ({"class": 3}, "describes no BestWorst"),
@@ -83,10 +85,18 @@ def test_a_description_of_anything_else_is_refused(described, complaint, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+def test_a_setting_takes_classes_of_the_kinds_that_it_declares():
+    rollout = BestOfN(4, Sampling(temperature=0.5, max_tokens=9))
+    assert rebuild(json.loads(json.dumps(describe(rollout))), BestOfN) == rollout
+    other = {**describe(rollout), "sampling": describe(DirectAnswer(prefill="A:"))}
+    with pytest.raises(DataError, match="is not a Sampling"):
+        rebuild(other, BestOfN)
+
+
 def test_a_class_whose_settings_name_code_is_not_made_from_a_file(tmp_path, monkeypatch):
     (tmp_path / "harmful.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Boom: ...\n")
     monkeypatch.syspath_prepend(tmp_path)
     bandit = {"class": "longmab_pl.bandits.BanditSettings", "policy": "harmful.Boom"}
-    with pytest.raises(DataError, match="BanditSettings is not made from a file"):
+    with pytest.raises(DataError, match="a class where none belongs"):
         rebuild({"class": "longmab_pl.pairs.BestWorst", "min_margin": bandit}, BestWorst)
     assert not (tmp_path / "ran").exists()
