@@ -35,6 +35,8 @@ from longmab_pl.pairs import BestWorst, ClarificationPairs, PairContext, PairRul
 from longmab_pl.prompts import DirectAnswer
 from longmab_pl.rewards import AnswerMatch, GoldAgreement, Reward
 from longmab_pl.rewards.answer_match import pair_reward
+from longmab_pl.rollout.dry_run import expected_costs
+from longmab_pl.rollout.round import RoundPlan
 from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.strategies import (
     BanditRollout,
@@ -157,6 +159,20 @@ def _last(text: str, turns: Sequence[Any]) -> str:
     return str(turns[-1].text) if turns else text
 
 
+def estimate(known: dict[str, Method], records: Sequence[QARecord], tokenizer: Any) -> None:
+    """Print calls and tokens for each record with placeholder answers, as `longmab rollout --dry-run` counts them."""
+    addressees = {POLICY: Addressee(ChatFormat(tokenizer), 4096)}
+    print("| method | calls | prompt tokens | generated tokens |\n| --- | ---: | ---: | ---: |")
+    for name, method in known.items():
+        plan = RoundPlan(method.strategy, (method.reward,), DirectAnswer(), method.pairs, Embedder())
+        costs = expected_costs(plan, records, tokenizer, addressees)
+        calls, prompts, new = (
+            sum(getattr(cost, field) for cost in costs) / len(records)
+            for field in ("calls", "prompt_tokens", "new_tokens")
+        )
+        print(f"| {name} | {calls:.1f} | {prompts:,.0f} | {new:,.0f} |")
+
+
 def show(results: dict[str, dict[str, Any]]) -> None:
     """Print the results per usable record as a Markdown table."""
     print(
@@ -183,6 +199,7 @@ def main(arguments: Sequence[str] | None = None, engine: Engine | None = None) -
     """
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--model", default="bundled:smollm2-135m-instruct")
+    parser.add_argument("--engine", choices=["vllm", "transformers"], default="vllm")
     parser.add_argument("--data", default="shipped:synthetic_train")
     parser.add_argument("--records", type=int, default=16)
     parser.add_argument("--responses", type=int, default=12)
@@ -190,15 +207,22 @@ def main(arguments: Sequence[str] | None = None, engine: Engine | None = None) -
     parser.add_argument("--max-prompt-length", type=int, default=1536)
     parser.add_argument("--only", nargs="*", help="names of methods")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--estimate", action="store_true", help="count with placeholder answers; loads no model")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
     chosen = parser.parse_args(arguments)
     records = read_records(chosen.data, limit=chosen.records).records
     folder = resolve_model(chosen.model)
     tokenizer = load_tokenizer(folder)
+    if chosen.estimate:
+        estimate(methods(chosen.responses, chosen.tokens, chosen.max_prompt_length), records, tokenizer)
+        return {}
     if engine is None:
-        from longmab_pl.engines import VLLMEngine
+        from longmab_pl.engines import TransformersEngine, VLLMEngine
 
-        engine = VLLMEngine(concurrency=16, max_model_len=4096, kv_cache_gb=1.0)
+        if chosen.engine == "vllm":
+            engine = VLLMEngine(concurrency=16, max_model_len=4096, kv_cache_gb=1.0)
+        else:
+            engine = TransformersEngine(concurrency=16, max_model_len=4096)
         engine.start(folder)
     embedder = Embedder()
     known = methods(chosen.responses, chosen.tokens, chosen.max_prompt_length)
