@@ -53,6 +53,8 @@ class Request:
         progress: how many units of the strategy's progress its completion is (`Strategy.progress_unit`); None: `n` for
             the policy, 0 for other engines.
         schema: JSON schema of the response, as text; only for engines with `structured_output`.
+        is_block: whether a response is one block of a longer text, which usually ends at `max_tokens` and goes on. Only
+            the estimate of a round's cost uses it.
         logprobs: whether the completion should have `mean_logprobs`, if the engine can report them.
     """
 
@@ -64,6 +66,7 @@ class Request:
     to: str = POLICY
     progress: int | None = None
     schema: str | None = None
+    is_block: bool = False
     logprobs: bool = False
 
     @property

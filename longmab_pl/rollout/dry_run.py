@@ -40,8 +40,8 @@ class ExpectedCost:
         purpose: name of the reward that asks; `strategy` for the strategy.
         calls: number of requests; what equals an earlier request of the same engine is not counted for a judge.
         prompt_tokens: tokens of their prompts.
-        new_tokens: tokens of the responses, if they are half as long as allowed, and lists have one item for 25 tokens
-            of an answer.
+        new_tokens: tokens of the responses, if they are half as long as allowed (blocks of a text: as long as allowed),
+            and lists have one item for 25 tokens of an answer.
     """
 
     engine: str
@@ -131,7 +131,8 @@ class _Counted:
             cost.calls += 1
             cost.prompt_tokens += len(request.prompt_ids)
             cost.new_tokens += sum(lengths)
-        return Completion(request.id, texts, ("stop",) * request.n, lengths, len(request.prompt_ids))
+        reason = "length" if request.is_block else "stop"
+        return Completion(request.id, texts, (reason,) * request.n, lengths, len(request.prompt_ids))
 
 
 def placeholder(request: Request, i: int, items: int) -> str:
@@ -144,7 +145,8 @@ def placeholder(request: Request, i: int, items: int) -> str:
     """
     draw = random.Random(f"{request.id} {i}")
     if request.schema is None:
-        return _text(draw, request.sampling.max_tokens * CHARACTERS_PER_TOKEN // 2)
+        longest = request.sampling.max_tokens * CHARACTERS_PER_TOKEN
+        return _text(draw, longest if request.is_block else longest // 2)
     return json.dumps(_value(json.loads(request.schema), draw, items))
 
 

@@ -13,7 +13,7 @@ from longmab_pl.engines.addressee import Addressee, ChatFormat
 from longmab_pl.engines.protocol import Request, Sampling
 from longmab_pl.pairs.best_worst import BestWorst
 from longmab_pl.prompts.formats import DirectAnswer
-from longmab_pl.rewards import AnswerMatch, LLMJudge
+from longmab_pl.rewards import AnswerMatch, LLMJudge, WritingQuality
 from longmab_pl.rollout.account import EngineAccount
 from longmab_pl.rollout.dry_run import RECORDS, expected_costs, placeholder
 from longmab_pl.rollout.round import RoundPlan
@@ -21,6 +21,7 @@ from longmab_pl.rollout.scheduler import Scheduler
 from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
 from longmab_pl.strategies.base import StrategyContext
 from longmab_pl.strategies.best_of_n import BestOfN
+from longmab_pl.strategies.stepwise_search.strategy import StepwiseSearch
 
 SAMPLING = Sampling(max_tokens=400)
 
@@ -102,3 +103,13 @@ def test_placeholders_fit_the_schema():
     assert value["verdict"] in (2, 3, 4)
     assert value["label"] in ("a", "b")
     assert len(value["list"]) == 3
+
+
+def test_a_stepwise_search_is_expected_to_write_all_its_blocks(byte_tokenizer):
+    """4 steps: 4 calls for values, and between them 3 for facts and 3 for contradictions."""
+    strategy = StepwiseSearch(blocks=4, sampling=SAMPLING, refinement=None)
+    found = costs(byte_tokenizer, strategy, WritingQuality())
+    assert found["policy", "strategy"].calls == 3 * 4
+    assert found["policy", "strategy"].new_tokens == 3 * 4 * 4 * 400
+    assert found["judge", "writing_quality"].calls == 3 * 4
+    assert found["judge", "strategy"].calls == 3 * (3 + 3)

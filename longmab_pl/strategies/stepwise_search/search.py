@@ -88,6 +88,7 @@ class Search:
             sampling=self.settings.sampling,
             n=self.settings.candidates,
             seed=derive_seed(self.context.seed, self.record.id, number),
+            is_block=True,
             logprobs=True,
         )
         (completion,) = yield [request]
@@ -174,7 +175,8 @@ class Search:
         if not kept or room < self.settings.sampling.max_tokens:
             return
         seed = derive_seed(self.context.seed, self.record.id, f"refine-{number}")
-        (completion,) = yield [Request(f"{key}/block", prompt_ids, self.settings.sampling, seed=seed)]
+        request = Request(f"{key}/block", prompt_ids, self.settings.sampling, seed=seed, is_block=True)
+        (completion,) = yield [request]
         text = self._opened(node, completion.texts[0])
         if not completion.texts[0].strip() or text == chosen.text:
             return
