@@ -176,7 +176,7 @@ def test_the_policys_own_weights_judge_with_the_adapter_off(tmp_path, tiny_model
 
 def judged_in(tmp_path, model, judge, **budget):
     named = NamedEngine(judge, model, budget=EngineBudget(**budget))
-    return session(tmp_path, named, rewards=(LLMJudge(), AnswerMatch()))
+    return session(tmp_path, named, rewards=(LLMJudge(), AnswerMatch()), max_live=1)  # one record after the other
 
 
 def test_a_budget_leaves_answers_without_a_score_and_a_larger_one_goes_on(tmp_path, tiny_model, byte_tokenizer, capsys):
