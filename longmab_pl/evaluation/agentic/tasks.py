@@ -13,7 +13,7 @@ from longmab_pl.evaluation.agentic.loop import AgenticTask
 from longmab_pl.evaluation.agentic.styles import ADDED, STYLES, Style, prompted
 from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.estimate import Score
-from longmab_pl.evaluation.helmet.metrics import output_metrics
+from longmab_pl.evaluation.helmet_metrics import output_metrics
 from longmab_pl.evaluation.metric import ItemScores
 from longmab_pl.evaluation.prompted_task import BenchmarkItem, PromptedTask
 from longmab_pl.evaluation.results import EvaluationResult, TaskResult, macro_average

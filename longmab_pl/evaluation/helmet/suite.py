@@ -25,7 +25,7 @@ from longmab_pl.evaluation.agentic.tasks import (
 from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.estimate import Score
 from longmab_pl.evaluation.helmet.files import TASKS, Kind, read_task, tasks_in
-from longmab_pl.evaluation.helmet.metrics import choice_metrics
+from longmab_pl.evaluation.helmet_metrics import choice_metrics
 from longmab_pl.evaluation.judge import Judge, RatingQuestion
 from longmab_pl.evaluation.judged_results import judged_result
 from longmab_pl.evaluation.metric import ItemScores

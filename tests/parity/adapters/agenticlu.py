@@ -12,7 +12,7 @@ from resources import contexts, tokenizer
 from torch import float64
 
 from longmab_pl.data.token_chunks import token_chunks
-from longmab_pl.evaluation.helmet.metrics import answer_metrics, choice_metrics, closed_f1, output_metrics
+from longmab_pl.evaluation.helmet_metrics import answer_metrics, choice_metrics, closed_f1, output_metrics
 from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.prompts import clarification as say
 from longmab_pl.prompts import encoding

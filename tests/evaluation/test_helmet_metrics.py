@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from longmab_pl.evaluation.helmet.metrics import answer_metrics, choice_metrics, closed_f1, output_metrics
+from longmab_pl.evaluation.helmet_metrics import answer_metrics, choice_metrics, closed_f1, output_metrics
 from longmab_pl.rewards.parsed_answer import parsed_answer
 
 
