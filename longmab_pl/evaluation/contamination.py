@@ -84,10 +84,10 @@ def find_contamination(
 ) -> Contamination:
     """Return the evaluation questions and contexts that occur in the training records.
 
-    A question counts when it is the same up to case, punctuation and spacing (empty ones never count); a context when
-    it is the same in that sense, or when at least `threshold` of its distinct 13-word shingles occur in the training
-    contexts, all of them together: a context may consist of parts of several. It takes one pass over all words; memory
-    is 12 bytes for every distinct shingle of the evaluation contexts.
+    A question counts when it is the same up to case, punctuation and spacing; a context when it is the same in that
+    sense, or when at least `threshold` of its distinct 13-word shingles occur in the training contexts, all of them
+    together: a context may consist of parts of several. Texts without a word never count. It takes one pass over all
+    words; memory is 12 bytes for every distinct shingle of the evaluation contexts.
 
     Args:
         training: the training records; repeated contexts take no further time.
@@ -152,6 +152,8 @@ class _Contexts:
             return
         self._met.add(key)
         listed = words(record.context)
+        if not listed:
+            return  # instructions without a document share nothing
         self._whole.setdefault(_digest(listed), record.id)
         found = shingles(listed)
         if not len(self._known) or not len(found):

@@ -110,3 +110,9 @@ def test_time_grows_with_the_number_of_words_only() -> None:
 def test_the_threshold_is_checked() -> None:
     with pytest.raises(ConfigError, match="threshold is 0"):
         find_contamination([], {}, threshold=0)
+
+
+def test_questions_and_contexts_without_words_never_count() -> None:
+    training = [QARecord("t", "", ("x",), " \n")]
+    blank = [QARecord("e", "", ("y",), ""), QARecord("f", "?", ("y",), "-")]
+    assert not find_contamination(training, {"writing": blank})
