@@ -16,6 +16,7 @@ from longmab_pl.cli.settings.classes import (
     Setting,
     class_settings,
     full_path,
+    is_concrete,
     is_section,
     settings_of,
 )
@@ -143,6 +144,14 @@ def _of_component(value: Any, where: str, place: str) -> Iterator[Mistake]:
 def _of_value(kind: Kind, value: Any, where: str, place: str, setting: Setting | None = None) -> Iterator[Mistake]:
     parts = list(kind.parts())
     if isinstance(value, Section) and ("class_path" in value or "init_args" in value):
+        concrete = next((part for part in parts if is_concrete(part)), None)
+        inner = value.get("init_args")
+        if "class_path" not in value and concrete is not None and concrete.definition is not None:
+            # The full parser takes the declared class.
+            if isinstance(inner, Section):
+                settings = settings_of(concrete.class_name, concrete.home, concrete.definition)
+                yield from _of_class(settings, inner, where)
+            return
         yield from _of_component(value, where, place)
         return
     sections = [part for part in parts if is_section(part)]

@@ -107,10 +107,13 @@ def is_dataclass(node: ast.ClassDef) -> bool:
 
 def is_section(kind: Kind) -> bool:
     """Return whether a setting's value is a section of fixed shape: a dataclass that nothing else can stand for."""
+    return is_concrete(kind) and kind.definition is not None and is_dataclass(kind.definition)
+
+
+def is_concrete(kind: Kind) -> bool:
+    """Return whether a setting's value can be of the declared class itself, which then needs no `class_path`."""
     node = kind.definition
-    if node is None or not is_dataclass(node):
-        return False
-    return not any(ast.unparse(base).startswith(("Protocol", "ABC")) for base in node.bases)
+    return node is not None and not any(ast.unparse(base).startswith(("Protocol", "ABC")) for base in node.bases)
 
 
 def _of_function(init: ast.FunctionDef, module: str, described: dict[str, str]) -> list[Setting]:

@@ -13,8 +13,8 @@ from longmab_pl.cli.settings.classes import class_settings, full_path
 from longmab_pl.errors import ConfigError
 from longmab_pl.shown import shown
 
-VALUELESS = frozenset({"--print_config", "-h", "--help"})
-"""Options of `fit` that take no value."""
+VALUELESS = frozenset({"--print_config", "-h", "--help", "--dry-run"})
+"""Options of commands that take no value."""
 
 
 class Section(dict[str, Any]):
