@@ -27,12 +27,13 @@ class TrainedRun:
 
     Args:
         folder: the run folder.
-        adapter: folder of the final adapter, which PEFT, Transformers and vLLM load as it is.
+        adapter: folder of the final adapter, which PEFT, Transformers and vLLM load as it is; None if no round had a
+            pair to train on.
         report: `report.json`: the rows of rounds and evaluations.
     """
 
     folder: Path
-    adapter: Path
+    adapter: Path | None
     report: dict[str, Any]
 
 
@@ -87,4 +88,6 @@ def train(
     folder = Path(output)
     with folder_lock(folder, "a training run"):
         lightning.fit(module, datamodule=rounds_of_data)
-    return TrainedRun(folder, folder / "adapter", json.loads((folder / "report.json").read_text(encoding="utf-8")))
+    adapter = folder / "adapter"
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return TrainedRun(folder, adapter if adapter.is_dir() else None, report)

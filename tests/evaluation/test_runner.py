@@ -235,7 +235,7 @@ def test_the_progress_bar_shows_the_running_score(
     evaluate(qa(), scripted_engine(answer), tokenizer, desc="after round 1")
     shown = capsys.readouterr().err
     assert "after round 1" in shown
-    assert "12/12" in shown
+    assert "12 of 12" in shown
     assert "score" in shown
 
 

@@ -193,6 +193,8 @@ class ScriptedServer:
         reason = "abort" if trouble == "abort" else "stop"
         served = self.adapters.get(name, "base")
         texts = [f"{served}|{prompt}|{body['seed']}|{i}" for i in range(body["n"])]
+        if "structured_outputs" in body:
+            texts = [json.dumps(_of_schema(body["structured_outputs"]["json"]))] * body["n"]
         choices = [
             {"index": i, "text": text, "finish_reason": reason, "token_ids": [1] * (i + 2)}
             for i, text in enumerate(texts)
@@ -264,3 +266,8 @@ if __name__ == "__main__":  # as a process of its own, in place of `vllm serve`:
     alone.start()
     print("Error: nothing yet", flush=True)
     time.sleep(600)
+
+
+def _of_schema(schema: dict[str, Any]) -> Any:
+    """Return the smallest value of an object's schema with whole numbers."""
+    return {name: kind.get("minimum", 0) for name, kind in schema["properties"].items()}
