@@ -101,7 +101,7 @@ def test_shipped_sets() -> None:
     assert len(found.records) == 100
     assert found.summary() == "shipped:synthetic_eval: 100 records"
     assert len(read_records("shipped:synthetic_train", limit=7).records) == 7
-    with pytest.raises(DataError, match="there are: .*synthetic_eval, synthetic_train"):
+    with pytest.raises(DataError, match=r"there are: .*synthetic_eval, synthetic_train"):
         shipped_path("synthetic")
 
 
