@@ -113,13 +113,16 @@ class RoundReport(Callback):
         console.print(round_table(report))
         if report.has_more_evaluations():
             console.print(evaluations_table(report))
-        if self.picture:
-            console.print(f"picture    {draw(run)}", soft_wrap=True)
-        if self.page:
+        for wanted, name, file, write in (
+            (self.picture, "picture", "report.png", draw),
+            (self.page, "report", "report.html", write_page),
+        ):
+            if not wanted:
+                continue
             try:
-                console.print(f"report     {write_page(run)}", soft_wrap=True)
+                console.print(f"{name:<10} {write(run)}", soft_wrap=True)
             except LongMabError as error:  # the adapter is exported all the same
-                log.warning("no report.html: %s", error)
+                log.warning("no %s: %s", file, error)
         if (run / ROUNDS).is_dir():
             console.print(f"pairs      {run / ROUNDS}", soft_wrap=True)
         if trainer.global_step > 0:

@@ -15,7 +15,7 @@ from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.tables import results_table
 from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.prompts.formats import PromptFormat
-from longmab_pl.storage.files import atomic_write
+from longmab_pl.storage.files import atomic_write, atomic_write_binary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +63,8 @@ class Picture:
             with atomic_write(folder / f"{self.name}.json") as file:
                 file.write(json.dumps(self.numbers, indent=1) + "\n")
         path = folder / f"{self.name}.png"
-        self.figure.savefig(path, dpi=150)
+        with atomic_write_binary(path) as file:
+            self.figure.savefig(file, format="png", dpi=150)
         return path
 
 

@@ -16,6 +16,7 @@ from longmab_pl.reporting.rollout_trace import (
     share_of_pulls_by_rank,
 )
 from longmab_pl.reporting.run_report import METRIC_TITLES, RunReport, load_report, shown_metrics
+from longmab_pl.storage.files import atomic_write_binary
 
 Round = tuple[int, list[RolloutTrace]]
 
@@ -34,6 +35,7 @@ def draw(run: Path) -> Path:
 
     Raises:
         DataError: the run has no report, or a round's rollouts are missing.
+        LongMabError: the picture cannot be written.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -60,7 +62,8 @@ def draw(run: Path) -> Path:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
     path = run / "report.png"
-    figure.savefig(path, dpi=130)
+    with atomic_write_binary(path) as file:
+        figure.savefig(file, format="png", dpi=130)
     return path
 
 

@@ -6,12 +6,14 @@ import contextlib
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
 from longmab_pl.errors import LongMabError
+from longmab_pl.shown import tell
 
 PARTIAL = ".longmab-partial"
 """Suffix of files and folders that are still being written; `remove_partials` deletes those of killed processes."""
@@ -44,15 +46,28 @@ DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, 
 def disk_errors_of(folder: Path) -> Iterator[None]:
     """Raise disk errors that name no file, as those of other programs' writers, with the folder's name.
 
+    A disk error that ends a thread, such as that of TensorBoard's writer, is one line in place of a traceback.
+
     Raises:
         LongMabError: the disk is full or the folder cannot be written.
     """
+    by_default = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if isinstance(failed.exc_value, OSError) and failed.exc_value.errno in DISK_ERRORS:
+            tell(f"warning: a log of the run in {folder} stopped: {failed.exc_value.strerror}")
+        else:
+            by_default(failed)
+
+    threading.excepthook = hook
     try:
         yield
     except OSError as error:
         if error.errno in DISK_ERRORS and error.filename is None:
             raise cannot_write(f"a file in {folder}", error) from error
         raise
+    finally:
+        threading.excepthook = by_default
 
 
 def cannot_write(path: Path | str, error: OSError, then: str = "run the same command again") -> LongMabError:

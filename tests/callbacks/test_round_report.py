@@ -75,3 +75,16 @@ def test_a_phase_that_follows_another_shows_its_own_numbers_only(tmp_path, tiny_
     trained = {name for name in row(tmp_path / "run") if name.startswith("train/")}
     assert "train/loss" in trained
     assert not {"train/rewards/accuracies", "train/rewards/margins"} & trained
+
+
+def test_a_picture_and_a_page_that_cannot_be_written_do_not_end_a_run(tmp_path, tiny_model, caplog):
+    run = tmp_path / "run"
+    for name in ("report.png", "report.html"):
+        (run / name / "in the way").mkdir(parents=True)
+    trainer, module, data = make(run, tiny_model)
+    (report,) = (callback for callback in trainer.callbacks if isinstance(callback, RoundReport))
+    report.picture = True
+    trainer.fit(module, datamodule=data)
+    assert row(run)["round"] == 1
+    assert f"no report.png: cannot write {run / 'report.png'}" in caplog.text
+    assert f"no report.html: cannot write {run / 'report.html'}" in caplog.text

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import threading
 
 import pytest
 
@@ -8,7 +10,13 @@ from longmab_pl.errors import DataError, LongMabError
 from longmab_pl.storage import files
 from longmab_pl.storage.checked_json import read_checked_json, write_checked_json
 from longmab_pl.storage.checksums import difference, file_checksum
-from longmab_pl.storage.files import atomic_folder, atomic_write, atomic_write_binary, remove_partials
+from longmab_pl.storage.files import (
+    atomic_folder,
+    atomic_write,
+    atomic_write_binary,
+    disk_errors_of,
+    remove_partials,
+)
 
 
 def everything(folder):
@@ -36,6 +44,32 @@ def test_a_full_disk_names_the_file_and_how_to_go_on(tmp_path, monkeypatch):
     ):
         file.write("x")
     assert everything(tmp_path) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+def test_a_thread_that_a_full_disk_ends_is_one_line_and_others_keep_their_traceback(tmp_path, capsys):
+    def write_to_a_full_disk():
+        with open("/dev/full", "wb", buffering=0) as file:
+            file.write(b"x")
+
+    def run(target):
+        thread = threading.Thread(target=target)
+        thread.start()
+        thread.join()
+        return capsys.readouterr().err
+
+    others = []
+    before = threading.excepthook
+    threading.excepthook = others.append
+    try:
+        with disk_errors_of(tmp_path):
+            said = run(write_to_a_full_disk)
+            run(lambda: {}["no such key"])
+        assert threading.excepthook == others.append
+    finally:
+        threading.excepthook = before
+    assert said == f"warning: a log of the run in {tmp_path} stopped: No space left on device\n"
+    assert [failed.exc_type for failed in others] == [KeyError]
 
 
 def test_a_name_that_is_too_long_is_said(tmp_path):
