@@ -243,7 +243,8 @@ class VLLMEngine:
     def _add(self, llm: Any, name: str, prompt_ids: Sequence[int], params: Any) -> None:
         assert self._adapter is not None
         try:
-            llm.add_request(name, {"prompt_token_ids": list(prompt_ids)}, params, lora_request=self._adapter.lora)
+            with isolated_rng():  # vLLM draws random numbers when it prepares a JSON schema
+                llm.add_request(name, {"prompt_token_ids": list(prompt_ids)}, params, lora_request=self._adapter.lora)
         except Exception as error:
             raise EngineError(f"vLLM refused request {name!r}: {error}") from error
 
