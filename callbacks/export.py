@@ -25,11 +25,25 @@ class AdapterExport(Callback):
 
     def __init__(self, folder: str | None = None) -> None:
         self.folder = folder
+        self._done = False
 
     def path(self, trainer: Trainer) -> Path:
         return Path(self.folder) if self.folder else Path(trainer.default_root_dir) / "adapter"
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._done = False
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._export(trainer, pl_module)
+        self._done = True
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Continued from the last round's checkpoint, a run has nothing to train on and no end of training; the export
+        # may be what had failed.
+        if not self._done:
+            self._export(trainer, pl_module)
+
+    def _export(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = cast(DPOModule, pl_module)
         if trainer.global_step == 0 or module.policy is None:
             return
