@@ -113,7 +113,7 @@ def completion_body(request: Request, *, model: str, vllm: bool) -> dict[str, An
     if request.schema is not None:
         schema = json.loads(request.schema)
         if vllm:
-            body["structured_outputs"] = {"json": schema, "disable_any_whitespace": True}
+            body["structured_outputs"] = {"json": schema}
         else:
             body["response_format"] = {
                 "type": "json_schema",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -22,7 +23,7 @@ import torch
 
 from longmab_pl.checks import at_least, one_of, positive, unit_interval
 from longmab_pl.engines.server import supervisor
-from longmab_pl.engines.vllm_release import INSTALL, LORA_RANKS
+from longmab_pl.engines.vllm_release import COMPACT_JSON, INSTALL, LORA_RANKS
 from longmab_pl.errors import ConfigError, EngineError
 
 KEY_VARIABLE = "VLLM_API_KEY"
@@ -101,6 +102,7 @@ class LaunchServers:
         command = [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server", "--model", model]
         command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", dtype]
         command += ["--max-num-seqs", str(concurrency), "--enable-prompt-tokens-details"]
+        command += ["--structured-outputs-config", json.dumps(COMPACT_JSON)]
         command += ["--enable-lora", "--max-loras", "1", "--max-cpu-loras", "2"]
         command += ["--max-lora-rank", str(self.max_lora_rank)]
         if max_model_len is not None:

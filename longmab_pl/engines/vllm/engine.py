@@ -155,9 +155,10 @@ class VLLMEngine:
         refuse_process_group()
         refuse_other_gpu()
         self.close()
-        self._run = launch(model, self._settings)
-        self._state.model = model
-        self._adapter = AdapterSlot(self._run.llm, model, self._run.merge_dtype, self._settings.max_lora_rank)
+        with isolated_rng():  # modules that are imported on the way draw random numbers too
+            self._run = launch(model, self._settings)
+            self._state.model = model
+            self._adapter = AdapterSlot(self._run.llm, model, self._run.merge_dtype, self._settings.max_lora_rank)
         # Runs when the engine is closed or garbage-collected, and otherwise when the interpreter exits.
         self._finalizer = weakref.finalize(self, self._run.stop)
 
@@ -224,9 +225,7 @@ class VLLMEngine:
             max_tokens=wanted.max_tokens,
             stop=list(wanted.stop) or None,
             seed=admitted.seed,
-            structured_outputs=None
-            if request.schema is None
-            else StructuredOutputsParams(json=request.schema, disable_any_whitespace=True),
+            structured_outputs=None if request.schema is None else StructuredOutputsParams(json=request.schema),
             logprobs=0 if request.logprobs else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
@@ -243,8 +242,7 @@ class VLLMEngine:
     def _add(self, llm: Any, name: str, prompt_ids: Sequence[int], params: Any) -> None:
         assert self._adapter is not None
         try:
-            with isolated_rng():  # vLLM draws random numbers when it prepares a JSON schema
-                llm.add_request(name, {"prompt_token_ids": list(prompt_ids)}, params, lora_request=self._adapter.lora)
+            llm.add_request(name, {"prompt_token_ids": list(prompt_ids)}, params, lora_request=self._adapter.lora)
         except Exception as error:
             raise EngineError(f"vLLM refused request {name!r}: {error}") from error
 

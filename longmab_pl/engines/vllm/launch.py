@@ -17,7 +17,7 @@ from longmab_pl.checks import at_least, not_negative, one_of, positive, unit_int
 from longmab_pl.engines.random_state import isolated_rng
 from longmab_pl.engines.vllm.gpu_memory import free_memory
 from longmab_pl.engines.vllm.isolation import isolated_environment, quiet_output
-from longmab_pl.engines.vllm_release import INSTALL, LORA_RANKS
+from longmab_pl.engines.vllm_release import COMPACT_JSON, INSTALL, LORA_RANKS
 from longmab_pl.errors import ConfigError, EngineError
 
 
@@ -155,6 +155,7 @@ def launch(model: str, settings: LaunchSettings) -> Running:
     with isolated_rng(), isolated_environment(), quiet_output(settings.verbose) as captured:
         try:
             from vllm import EngineArgs, LLMEngine
+            from vllm.config import StructuredOutputsConfig
             from vllm.platforms import current_platform
 
             logging.getLogger("vllm").setLevel(level)  # the variable is read at the first import only
@@ -162,7 +163,9 @@ def launch(model: str, settings: LaunchSettings) -> Running:
             merges = settings.merges(on_cpu, quantized)
             free_before = 0 if on_cpu else free_memory()
             threads = torch.get_num_threads()
-            llm = LLMEngine.from_engine_args(EngineArgs(**settings.engine_args(model, on_cpu, merges)))
+            replies = StructuredOutputsConfig(**COMPACT_JSON)
+            args = EngineArgs(**settings.engine_args(model, on_cpu, merges), structured_outputs_config=replies)
+            llm = LLMEngine.from_engine_args(args)
             if not on_cpu:
                 torch.set_num_threads(threads)  # vLLM leaves one, and the embedder may be on the CPU
         except ImportError as error:
