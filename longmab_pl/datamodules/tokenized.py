@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from longmab_pl.errors import DataError
 from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.prompts import encoding
 from longmab_pl.prompts.encoding import Arguments
@@ -63,9 +64,10 @@ class TokenizedPairs:
             try:
                 self.spelled_out += spells_out(pair, self.tokenizer, self.arguments)
                 example = tokenize(pair, self.tokenizer, max_length=self.max_length, arguments=self.arguments)
-            except LeftOut as error:
-                self.left_out[error.reason] += 1
-                self._first.setdefault(error.reason, f"{pair.where}: {error}" if pair.where else str(error))
+            except DataError as error:  # one pair never costs the others
+                reason = error.reason if isinstance(error, LeftOut) else "that cannot be tokenized"
+                self.left_out[reason] += 1
+                self._first.setdefault(reason, f"{pair.where}: {error}" if pair.where else str(error))
                 continue
             if example.prompt_ids != prompt:
                 # One int object for equal tokens: 8 bytes per token.

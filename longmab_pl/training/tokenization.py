@@ -116,6 +116,12 @@ def tokenize(
         raise LeftOut(
             "with equal answers", f"pair {pair.name!r}: chosen and rejected are the same tokens; leave the pair out"
         )
+    if not kept:
+        raise LeftOut(
+            "whose prompt and answer begin with one token",
+            f"pair {pair.name!r}: the tokenizer joins all of the prompt with the beginning of the answer, so no prompt "
+            "is left; end the prompt with a space or line break, or write it as messages",
+        )
     shared = [
         None if mask is None else (False,) * (side.kept - kept) + mask for side, mask in zip(ids, masks, strict=True)
     ]

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import Unigram
 from tokenizers_like import CHATML, chatml_like, gemma_like, sentencepiece_like
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from longmab_pl.data.readers import BadRecord
 from longmab_pl.datamodules.tokenized import TokenizedPairs
@@ -204,3 +206,14 @@ def test_names_are_unique() -> None:
 
 def test_every_case_is_json() -> None:
     assert all(json.loads(line) for path in CASES.glob("*.jsonl") for line in path.read_text().splitlines())
+
+
+def test_a_pair_whose_prompt_melts_into_the_answer_never_costs_the_others() -> None:
+    words = {word: i for i, word in enumerate(("<unk>", "ab", "ac", "x ", "y", "z"))}
+    inner = Tokenizer(Unigram([(word, -float(len(words) - i)) for word, i in words.items()], unk_id=0))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>")
+    rows = [PreferencePair("melted", "a", "b", "c"), PreferencePair("good", "x ", "y", "z")]
+    pairs = TokenizedPairs(tokenizer, None)
+    assert [example.id for _, example in pairs.examples(rows)] == ["good"]
+    assert pairs.left_out == {"whose prompt and answer begin with one token": 1}
+    assert "end the prompt with a space" in "\n".join(pairs.account("rows"))
