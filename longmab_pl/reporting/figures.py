@@ -115,17 +115,14 @@ def evaluations_panel(axis: Any, report: RunReport) -> None:
 
     Points are placed by optimizer step and labeled by finished rounds.
     """
-    suites = dict.fromkeys(entry.suite for entry in report.evaluations)
+    suites = report.suites()
     several, used = len(suites) > 1, 0
-    for suite in suites:
-        rows = [entry for entry in report.evaluations if entry.suite == suite]
-        whole = [entry for entry in rows if entry.task is None]
+    for suite, whole in suites.items():
         for metric in shown_metrics(whole[0]):
             title = METRIC_TITLES.get(metric, metric)
             _draw_line(axis, whole, metric, f"C{used % 10}", f"{suite} {title}" if several else title)
             used += 1
-        for position, task in enumerate(dict.fromkeys(entry.task for entry in rows if entry.task is not None)):
-            of_task = [entry for entry in rows if entry.task == task]
+        for position, of_task in enumerate(report.tasks(suite).values()):
             label = f"{suite}, by task" if position == 0 else None
             _draw_line(axis, of_task, of_task[0].metric, f"C{(used - 1) % 10}", label, thin=True)
     marks = {

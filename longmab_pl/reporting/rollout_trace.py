@@ -101,10 +101,14 @@ def share_of_pulls_by_rank(traces: Sequence[RolloutTrace]) -> list[float]:
 def evidence_lift(traces: Sequence[RolloutTrace]) -> float | None:
     """Return how much more often than by chance arms with the answer are pulled; None where the answer's arms are
     unknown."""
-    lifts = []
-    for trace in traces:
-        gold, total = sum(trace.evidence), sum(trace.pulls)
-        if total and 0 < gold < len(trace.pulls):
-            share = sum(p for p, holds in zip(trace.pulls, trace.evidence, strict=True) if holds) / total
-            lifts.append(share / (gold / len(trace.pulls)))
+    lifts = [lift for trace in traces if (lift := record_lift(trace)) is not None]
     return sum(lifts) / len(lifts) if lifts else None
+
+
+def record_lift(trace: RolloutTrace) -> float | None:
+    """Return `evidence_lift` of one record; None where no arm or every arm holds the answer, or it is unknown."""
+    gold, total = sum(trace.evidence), sum(trace.pulls)
+    if not total or not 0 < gold < len(trace.pulls):
+        return None
+    share = sum(pulls for pulls, holds in zip(trace.pulls, trace.evidence, strict=True) if holds) / total
+    return share / (gold / len(trace.pulls))

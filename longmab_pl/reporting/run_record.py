@@ -49,7 +49,7 @@ class RunRecord:
     Args:
         versions: package to version, Python included, of the last process.
         machine: description of its system, processor count and accelerator.
-        seed: `seed_everything` and `data.seed` by name, as far as they are known.
+        seeds: `seed_everything` and `data.seed` by name, as far as they are known.
         costs: seconds by round, from 1; 0 is before training.
         host_memory: largest resident memory of a process of the run, in GiB.
         device_memory: largest memory that torch had allocated on an accelerator, in GiB; None without one.

@@ -50,6 +50,22 @@ class RunReport:
         """Whether the pairs come from rollouts of this run."""
         return any("folder" in row for row in self.rounds)
 
+    def suites(self) -> dict[str, list[EvaluationEntry]]:
+        """Return the evaluations of each suite as a whole, in order."""
+        found: dict[str, list[EvaluationEntry]] = {}
+        for entry in self.evaluations:
+            if entry.task is None:
+                found.setdefault(entry.suite, []).append(entry)
+        return found
+
+    def tasks(self, suite: str) -> dict[str, list[EvaluationEntry]]:
+        """Return the evaluations of each task of a suite, in order."""
+        found: dict[str, list[EvaluationEntry]] = {}
+        for entry in self.evaluations:
+            if entry.suite == suite and entry.task is not None:
+                found.setdefault(entry.task, []).append(entry)
+        return found
+
     def has_more_evaluations(self) -> bool:
         """Return whether there are scores that `round_table` does not show: of single tasks, or from within rounds."""
         return any(entry.task is not None or not _at_round_end(entry) for entry in self.evaluations)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from longmab_pl.errors import ConfigError
+from longmab_pl.evaluation.entry import EvaluationEntry
 from longmab_pl.evaluation.results import compare
 from longmab_pl.evaluation.statistics import PairedTest
 from longmab_pl.reporting.html import facts
@@ -75,7 +76,9 @@ def comparison_page(runs: Sequence[RunData]) -> str:
         labels=labels,
         runs=runs,
         models=[line(short_name(run.model), 80) for run in runs],
-        suites=[suite for name in _suites(runs) if (suite := _suite(name, runs, labels)) is not None],
+        suites=[
+            _suite(name, runs, labels) for name in dict.fromkeys(name for run in runs for name in run.report.suites())
+        ],
         charts=_charts(runs, labels),
         costs=list(zip(labels, costs, runs, strict=True)),
         settings=_different_settings(runs),
@@ -92,22 +95,15 @@ def _labels(runs: Sequence[RunData]) -> list[str]:
     return [f"run {i}" for i in range(1, len(runs) + 1)]
 
 
-def _suites(runs: Sequence[RunData]) -> list[str]:
-    return list(dict.fromkeys(suite for run in runs for suite in run.suites))
-
-
-def _suite(name: str, runs: Sequence[RunData], labels: Sequence[str]) -> ComparedSuite | None:
-    entries = [run.entries(name) for run in runs]
-    known = [found for found in entries if found]
-    if not known:
-        return None
-    metric = known[0][0].metric
+def _suite(name: str, runs: Sequence[RunData], labels: Sequence[str]) -> ComparedSuite:
+    entries = [run.report.suites().get(name, []) for run in runs]
+    metric = next(found[0].metric for found in entries if found)
     rows, lines = [], []
     for i, (run, label, found) in enumerate(zip(runs, labels, entries, strict=True)):
         if not found or metric not in found[-1].scores:
             rows.append(ComparedRun(label, "–", "–", "not evaluated", ""))
             continue
-        test = _test(runs[0], run, name) if i else None
+        test = _test(runs[0], entries[0], run, found) if i else None
         rows.append(
             ComparedRun(
                 label,
@@ -125,14 +121,16 @@ def _suite(name: str, runs: Sequence[RunData], labels: Sequence[str]) -> Compare
     return ComparedSuite(line(name, 80), title, rows, chart)
 
 
-def _test(first: RunData, other: RunData, suite: str) -> PairedTest | None:
-    """Return the paired test of two runs' last evaluations, if they share questions."""
-    ends = [run.entries(suite)[-1] for run in (first, other) if run.entries(suite)]
-    results = [run.result(entry) for run, entry in zip((first, other), ends, strict=False)]
-    if len(results) < 2 or results[0] is None or results[1] is None:
+def _test(
+    baseline: RunData, before: Sequence[EvaluationEntry], run: RunData, after: Sequence[EvaluationEntry]
+) -> PairedTest | None:
+    """Return the paired test of two runs' last evaluations of a suite, if they share questions."""
+    first = baseline.result(before[-1]) if before else None
+    second = run.result(after[-1])
+    if first is None or second is None:
         return None
     try:
-        return compare(results[0], results[1])["macro"]
+        return compare(first, second)["macro"]
     except ConfigError:
         return None
 

@@ -53,14 +53,11 @@ class Headline:
 def headlines(data: RunData) -> list[Headline]:
     """Return the headline of every suite."""
     found = []
-    for suite in data.suites:
-        entries = data.entries(suite)
-        if not entries:
-            continue
+    for suite, entries in data.report.suites().items():
         first, last = entries[0], entries[-1]
         metric, once = first.metric, len(entries) == 1
         best = max(entries, key=lambda entry: entry.scores[metric].value if metric in entry.scores else float("-inf"))
-        better = best is not last and metric in best.scores and not once
+        between = best is not first and best is not last and metric in best.scores
         found.append(
             Headline(
                 suite=line(suite, 80),
@@ -70,7 +67,7 @@ def headlines(data: RunData) -> list[Headline]:
                 last=None if once else _shown(last, metric),
                 test="" if last.against_first is None else in_words(last.against_first),
                 verdict="" if last.against_first is None else verdict(last.against_first),
-                best=f"best: {best.scores[metric]} {_when(best.when)}" if better and best is not first else "",
+                best=f"best: {best.scores[metric]} {_when(best.when)}" if between else "",
                 others=[
                     (
                         METRIC_TITLES.get(m, line(m, 40)),
@@ -185,22 +182,10 @@ def cost_rows(data: RunData) -> list[CostRow]:
 
 def total(rows: Sequence[CostRow]) -> CostRow:
     """Return the sums of all rows."""
-    cost = RoundCost()
+    cost, calls = RoundCost(), Calls()
     for row in rows:
-        cost = cost.plus(row.cost)
-    names = ("requests", "answers", "prompt_tokens", "cached_tokens", "new_tokens")
-    calls = Calls(*(sum(_count(row.calls, name) for row in rows) for name in names))
+        cost, calls = cost.plus(row.cost), calls.plus(row.calls)
     return CostRow("together", cost, calls, sum(row.pairs for row in rows))
-
-
-def _count(calls: Calls, name: str) -> int:
-    return {
-        "requests": calls.requests,
-        "answers": calls.answers,
-        "prompt_tokens": calls.prompt_tokens,
-        "cached_tokens": calls.cached_tokens,
-        "new_tokens": calls.new_tokens,
-    }[name]
 
 
 def evaluation_tokens(data: RunData) -> Calls:

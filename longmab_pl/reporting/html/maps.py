@@ -55,10 +55,7 @@ class ScoreMap:
 def score_maps(data: RunData) -> list[ScoreMap]:
     """Return the needle map and the map of scores by length of every suite that has one."""
     found = []
-    for suite in data.suites:
-        entries = data.entries(suite)
-        if not entries:
-            continue
+    for suite, entries in data.report.suites().items():
         ends = [entries[0], entries[-1]] if entries[-1].folder != entries[0].folder else [entries[0]]
         made = _needle(data.folder, suite, ends) or _lengths(suite, ends, [data.result(entry) for entry in ends])
         if made is not None:

@@ -13,10 +13,10 @@ from markupsafe import Markup
 
 from longmab_pl.reporting.html import facts
 from longmab_pl.reporting.html.maps import score_maps
-from longmab_pl.reporting.html.panels import evaluation_charts, measured, rollout_charts, training_charts
+from longmab_pl.reporting.html.panels import evaluation_charts, rollout_charts, training_charts
 from longmab_pl.reporting.html.run_data import RunData, read_run_data
 from longmab_pl.reporting.html.samples import sample
-from longmab_pl.reporting.html.text import clean, line, number, script_json
+from longmab_pl.reporting.html.text import clean, line, script_json
 from longmab_pl.reporting.run_settings import short_name
 from longmab_pl.storage.files import atomic_write
 
@@ -78,7 +78,6 @@ def run_page(data: RunData, live: str = "") -> str:
         evaluation_tokens=facts.evaluation_tokens(data),
         settings=clean(facts.settings_text(data.config), 40_000),
         problems=[line(problem, 400) for problem in data.problems],
-        measured=measured,
     )
 
 
@@ -117,7 +116,6 @@ def _environment() -> Environment:
     environment.filters |= {
         "clean": clean,
         "line": line,
-        "num": number,
         "json": script_json,
         "duration": facts.duration,
         "compact": facts.compact,

@@ -12,7 +12,7 @@ from longmab_pl.reporting.html.plot import Chart, Line
 from longmab_pl.reporting.html.round_digest import POSITIONS, RoundDigest
 from longmab_pl.reporting.html.run_data import RunData
 from longmab_pl.reporting.html.text import line
-from longmab_pl.reporting.run_report import METRIC_TITLES, measured_metrics, shown_metrics
+from longmab_pl.reporting.run_report import METRIC_TITLES, shown_metrics
 
 COLORS = tuple(f"var(--c{i})" for i in range(1, 7))
 """Colors of lines that have no order; more lines repeat them."""
@@ -26,10 +26,7 @@ Points = list[tuple[float, Estimate]]
 def evaluation_charts(data: RunData) -> list[Chart]:
     """Return a chart for each suite, and one for its tasks if it has several."""
     charts = []
-    for suite in data.suites:
-        whole = data.entries(suite)
-        if not whole:
-            continue
+    for suite, whole in data.report.suites().items():
         ticks = _ticks(whole)
         lines = [
             Line(METRIC_TITLES.get(metric, line(metric, 30)), scores(whole, metric), COLORS[i % 6], bars=True)
@@ -45,12 +42,12 @@ def evaluation_charts(data: RunData) -> list[Chart]:
                 digits=1,
             )
         )
-        tasks = list(dict.fromkeys(e.task for e in data.report.evaluations if e.suite == suite and e.task is not None))
-        by_task = []
-        for i, task in enumerate(tasks):
-            of_task = [e for e in data.report.evaluations if e.suite == suite and e.task == task]
-            by_task.append(Line(line(task, 40), scores(of_task, of_task[0].metric), COLORS[i % 6], thin=len(tasks) > 6))
-        if len(by_task) > 1:
+        tasks = data.report.tasks(suite)
+        if len(tasks) > 1:
+            by_task = [
+                Line(line(task, 40), scores(entries, entries[0].metric), COLORS[i % 6], thin=len(tasks) > 6)
+                for i, (task, entries) in enumerate(tasks.items())
+            ]
             note = "The main score of each task. Intervals are in the numbers below."
             charts.append(Chart(f"{line(suite, 60)}, by task", by_task, "evaluated", note, ticks=ticks, digits=1))
     return [chart for chart in charts if chart.drawn]
@@ -148,7 +145,7 @@ def training_charts(data: RunData) -> list[Chart]:
 
 
 def _usable(row: Mapping[str, Any]) -> Estimate | None:
-    records = int(row.get("rollout/records", 0) + row.get("rollout/failed_records", 0))
+    records = int(row.get("rollout/records", 0))
     return share(row.get("rollout/usable_pair_rate", 0.0) * records, records)
 
 
@@ -260,8 +257,3 @@ def _shares(values: Sequence[float]) -> Points:
 
 def _positions(values: Sequence[float]) -> Points:
     return [(100 * (part + 0.5) / POSITIONS, Estimate(value)) for part, value in enumerate(values)]
-
-
-def measured(entry: EvaluationEntry) -> list[str]:
-    """Return the metrics of an evaluation that tables show, at most eight."""
-    return measured_metrics(entry)[:8]

@@ -12,7 +12,7 @@ from typing import Any
 from longmab_pl.reporting.html.intervals import Estimate, RunningMean
 from longmab_pl.reporting.html.pair_index import PairEntry, PairIndex
 from longmab_pl.reporting.html.step_curves import StepCurves, StepCurveSums
-from longmab_pl.reporting.rollout_trace import RolloutTrace, rollout_trace
+from longmab_pl.reporting.rollout_trace import RolloutTrace, record_lift, rollout_trace
 from longmab_pl.rollout.round_folder import RoundFolder
 from longmab_pl.storage.append_log import read_rows
 
@@ -61,7 +61,6 @@ class RoundDigest:
         lift: how much more often than chance chunks that hold the answer are pulled.
         outcomes: number of records by what became of them.
         answers: number of answers.
-        histogram: number of records by mean reward, in ten equal parts from 0 to 1.
         bandit: whether the steps are pulls.
         failures: reason by record that failed.
         exclusions: by reward, the number of answers without a score by reason.
@@ -83,7 +82,6 @@ class RoundDigest:
     lift: Estimate | None = None
     outcomes: Counter[str] = field(default_factory=Counter)
     answers: int = 0
-    histogram: list[int] = field(default_factory=lambda: [0] * 10)
     bandit: bool = False
     failures: Mapping[str, str] = field(default_factory=dict)
     exclusions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -109,10 +107,9 @@ class _ArmSums:
             self._ranks[rank] += pulls / total
         for arm, pulls in enumerate(trace.pulls):
             _spread(self._positions, arm / arms, (arm + 1) / arms, pulls / total)
-        gold = sum(trace.evidence)
-        if 0 < gold < arms:
-            share = sum(p for p, holds in zip(trace.pulls, trace.evidence, strict=False) if holds) / total
-            self._lift.add(share / (gold / arms))
+        lift = record_lift(trace)
+        if lift is not None:
+            self._lift.add(lift)
 
     def into(self, digest: RoundDigest) -> None:
         if self.records:
@@ -171,7 +168,6 @@ def read_round(store: RoundFolder, rows: int, draw: int) -> RoundDigest:
         if found.mean is not None and found.best is not None:
             reward.add(found.mean)
             best.add(found.best)
-            digest.histogram[min(max(int(found.mean * 10), 0), 9)] += 1
         if found.id in paired:
             drawn[found.id] = row
         elif found.id not in by_record and found.responses:

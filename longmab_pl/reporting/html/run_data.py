@@ -34,6 +34,16 @@ class Calls:
     cached_tokens: int = 0
     new_tokens: int = 0
 
+    def plus(self, other: Calls) -> Calls:
+        """Return the sums."""
+        return Calls(
+            self.requests + other.requests,
+            self.answers + other.answers,
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.new_tokens + other.new_tokens,
+        )
+
 
 @dataclass(frozen=True)
 class RunData:
@@ -44,7 +54,8 @@ class RunData:
         report: its report; empty before the first epoch has ended.
         config: saved configuration; empty if there is none.
         record: versions, machine, seconds and memory.
-        rounds: its rounds, those without pairs yet included.
+        rounds: its rounds, those without pairs yet included; of several folders of a round the one that the report
+            names, else the newest.
         calls: by number of the round, from 1.
         results: evaluations by the folder that `EvaluationEntry.folder` names; those whose files are gone are missing.
         problems: what could not be read, in words.
@@ -85,14 +96,6 @@ class RunData:
             return ""
         return class_and_args(self.data.get("strategy") or "BanditRollout")[0]
 
-    def entries(self, suite: str) -> list[EvaluationEntry]:
-        """Return a suite's evaluations as a whole, in order."""
-        return [entry for entry in self.report.evaluations if entry.suite == suite and entry.task is None]
-
-    @property
-    def suites(self) -> list[str]:
-        return list(dict.fromkeys(entry.suite for entry in self.report.evaluations))
-
     def result(self, entry: EvaluationEntry) -> EvaluationResult | None:
         """Return the whole result of an evaluation, if its files are there."""
         return self.results.get(entry.folder)
@@ -109,13 +112,15 @@ def read_run_data(run: Path, going_on: bool = False) -> RunData:
         DataError: it is no run folder, or its report is damaged.
     """
     problems: list[str] = []
-    folders = round_folders(run)
-    if not (run / "report.json").is_file() and (going_on or folders):
+    newest = _newest_rounds(run)
+    if not (run / "report.json").is_file() and (going_on or newest):
         report = RunReport([], [])
         if not run.is_dir():
             raise DataError(f"{run} does not exist: give the folder of a run (trainer.default_root_dir)")
     else:
         report = load_report(run)
+    reported = [run / ROUNDS / str(row["folder"]) for row in report.rounds if "folder" in row]
+    folders = {**newest, **{store.number: store for store in map(RoundFolder.at, filter(Path.is_dir, reported))}}
     try:
         config = saved_config(run)
     except DataError as error:
@@ -128,21 +133,19 @@ def read_run_data(run: Path, going_on: bool = False) -> RunData:
         problems.append(str(error))
     n = max(len(folders), 1)
     rounds, calls = [], {}
-    for store in folders:
+    for _, store in sorted(folders.items()):
         rounds.append(read_round(store, max(LISTED_RECORDS // n, 1), max(DRAWN_RECORDS // n, 1)))
         calls[store.number + 1] = _calls(store.journal)
-    gone = [
-        str(row["folder"]) for row in report.rounds if "folder" in row and not (run / ROUNDS / row["folder"]).is_dir()
-    ]
+    gone = [folder for folder in reported if not folder.is_dir()]
     if gone:
         problems.append(
-            f"rounds/{gone[0]} is not there any more, so its rollouts are not shown ({len(gone)} such rounds)"
+            f"rounds/{gone[0].name} is not there any more, so its rollouts are not shown ({len(gone)} such rounds)"
         )
     return RunData(run, report, config, record, rounds, calls, _results(run, report, problems), problems)
 
 
-def round_folders(run: Path) -> list[RoundFolder]:
-    """Return the folder of every round, by number: the one that the report names, else the newest of its number."""
+def _newest_rounds(run: Path) -> dict[int, RoundFolder]:
+    """Return the newest folder of every round, by its number from 0."""
     found: dict[int, RoundFolder] = {}
     for folder in sorted((run / ROUNDS).glob("*-*"), key=lambda path: path.stat().st_mtime):
         try:
@@ -150,16 +153,7 @@ def round_folders(run: Path) -> list[RoundFolder]:
         except DataError:
             continue
         found[store.number] = store
-    try:
-        rows = load_report(run).rounds
-    except DataError:
-        rows = []
-    for row in rows:
-        folder = run / ROUNDS / str(row.get("folder", ""))
-        if "folder" in row and folder.is_dir():
-            store = RoundFolder.at(folder)
-            found[store.number] = store
-    return [found[number] for number in sorted(found)]
+    return found
 
 
 def _calls(journal: Path) -> Calls:

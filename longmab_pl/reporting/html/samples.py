@@ -19,7 +19,7 @@ ANSWERS = 40
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """A reward of one answer: its name, its value, its parts, and why it is excluded ("" if it is not)."""
+    """A reward of one answer: its name, value and parts, why it is excluded ("" if it is not), and notes by title."""
 
     name: str
     value: str
@@ -49,7 +49,6 @@ class Answer:
     step: int
     read: str
     reward: str
-    shade: float | None
     text: str
     cut: bool
     compared: str
@@ -147,13 +146,12 @@ def _score(name: str, score: Mapping[str, Any]) -> ScoreRow:
 
 def _listed(i: int, response: Mapping[str, Any], primary: str, compared: Mapping[Any, str]) -> Answer:
     score = response["scores"].get(primary)
-    known = score is not None and score["excluded"] is None
+    reward = None if score is None or score["excluded"] is not None else score["value"]
     return Answer(
         number=i + 1,
         step=response["step"] + 1,
         read=_read(response["read"]),
-        reward=number(score["value"]) if score is not None and known else "–",
-        shade=min(max(score["value"], 0.0), 1.0) if score is not None and known else None,
+        reward=number(reward),
         text=line(response["text"], 400),
         cut=not response["finished"],
         compared=compared.get(i, ""),

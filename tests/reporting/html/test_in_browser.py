@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from matplotlib.image import imread
@@ -109,6 +110,21 @@ def test_records_are_paged_sorted_and_found(run, browser):
     assert browser.run(f"{best}.parentElement.getAttribute('aria-sort')") == "descending"
     change(browser, "find", "RECORD-0007", "input")
     assert browser.run(column.format(1)) == ["record-0007"] * 3
+
+
+def test_records_without_a_reward_are_last_in_both_orders(run, browser, tmp_path):
+    page = tmp_path / "report.html"
+    page.write_text(re.sub(r'("record-0000",\d+),[^,]+,', r"\1,null,", (run / "report.html").read_text(), count=1))
+    browser.open(url(page))
+    best = "document.querySelector('#record-table [data-column=\"3\"]')"
+    for _ in range(2):
+        browser.run(f"{best}.click()")
+        assert "–" not in browser.run(
+            "[...document.querySelectorAll('#record-table tbody tr')].map((r) => r.cells[3].textContent)"
+        )
+    for _ in range(3):
+        browser.run("document.getElementById('page-on').click()")
+    assert browser.run("document.querySelector('#record-table tbody').lastChild.cells[3].textContent") == "–"
 
 
 def test_a_node_of_a_tree_leads_to_its_text(hostile_run, browser):

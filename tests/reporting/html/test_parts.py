@@ -10,13 +10,18 @@ import pytest
 from longmab_pl.evaluation.statistics import wilson_interval
 from longmab_pl.reporting.html.differences import differences
 from longmab_pl.reporting.html.intervals import RunningMean, share
-from longmab_pl.reporting.html.panels import shown_rounds
+from longmab_pl.reporting.html.panels import shown_rounds, training_charts
 from longmab_pl.reporting.html.round_digest import RoundDigest
+from longmab_pl.reporting.html.run_data import RunData
 from longmab_pl.reporting.html.step_curves import StepCurveSums
 from longmab_pl.reporting.html.strip import strip
 from longmab_pl.reporting.html.text import clean, line, script_json
 from longmab_pl.reporting.html.tree import MAX_NODES, tree
 from longmab_pl.reporting.rollout_trace import RolloutTrace, best_so_far, mean_of_step
+from longmab_pl.reporting.run_record import RunRecord
+from longmab_pl.reporting.run_report import RunReport
+from longmab_pl.rollout.metrics import RoundMetrics
+from longmab_pl.strategies.base import RecordRollout
 
 
 def test_the_running_mean_is_the_mean_with_its_normal_interval():
@@ -115,3 +120,16 @@ def test_of_many_rounds_the_first_the_last_and_some_between_are_drawn():
     shown = [r.number for r in shown_rounds(rounds)]
     assert len(shown) == 6
     assert (shown[0], shown[-1]) == (1, 40)
+
+
+def test_failed_records_count_once_in_the_interval_of_usable_records(tmp_path):
+    metrics = RoundMetrics("answer_match")
+    for i in range(6):
+        metrics.add(RecordRollout(f"record-{i}", "ok", ()), [])
+    metrics.add_failures(4)
+    report = RunReport([{"round": 1, **metrics.result()}], [])
+    (chart,) = [
+        c for c in training_charts(RunData(tmp_path, report, {}, RunRecord(), (), {}, {})) if "usable" in c.title
+    ]
+    ((_, found),) = chart.lines[0].points
+    assert (found.n, found.high) == (10, pytest.approx(wilson_interval(0, 10)[1]))

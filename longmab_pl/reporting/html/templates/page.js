@@ -82,7 +82,7 @@
     let found = rows;
     const REWARDS = [3, 4];
     const cell = (value, column) => value === null ? "–" : REWARDS.includes(column) ? value.toFixed(3) : String(value);
-    const compare = (a, b) => a === b ? 0 : a === null ? 1 : b === null ? -1 : a < b ? -1 : 1;
+    const compare = (a, b, sign) => a === b ? 0 : a === null ? 1 : b === null ? -1 : a < b ? -sign : sign;
     const draw = () => {
       const pages = Math.max(1, Math.ceil(found.length / ROWS));
       kept.page = Math.max(0, Math.min(kept.page, pages - 1));
@@ -99,10 +99,7 @@
     const search = () => {
       const text = kept.find.toLowerCase();
       found = rows.filter((row) => !text || String(row[1]).toLowerCase().includes(text) || String(row[6]).toLowerCase().includes(text));
-      if (kept.column >= 0) {
-        found.sort((a, b) => compare(a[kept.column], b[kept.column]));
-        if (kept.down) found.reverse();
-      }
+      if (kept.column >= 0) found.sort((a, b) => compare(a[kept.column], b[kept.column], kept.down ? -1 : 1));
       heads.forEach((head, i) => head.parentElement.setAttribute("aria-sort", i !== kept.column ? "none" : kept.down ? "descending" : "ascending"));
       draw();
     };
