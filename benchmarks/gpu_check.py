@@ -23,6 +23,7 @@ lacks; `--have` names a file with that machine's `pip list --format=freeze`.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.util
 import json
 import multiprocessing
@@ -42,6 +43,9 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from gpu_check_steps import STEPS, Setup, Skip, Step  # noqa: E402 - the path comes first
+
+PRELOADED = ["torch", "transformers", "transformers.integrations.flex_attention", "lightning.pytorch"]
+"""Imported once for all steps; none of them touches the GPU."""
 
 LEAST_SECONDS = 10
 """A step for which less time is left is not begun."""
@@ -235,15 +239,32 @@ def workdir_for(chosen: Path | None) -> Path:
     return Path(tempfile.mkdtemp(prefix="gpu_check-", dir=shared if roomy else None))
 
 
+def _gpu_is_lost() -> None:
+    """End with 1 if the process that this one was forked from has used the GPU, so that this one cannot."""
+    import torch
+
+    raise SystemExit(int(torch.cuda._is_in_bad_fork()))
+
+
+def process_context() -> Any:
+    """Return how to start a step's process: forked from a server that has imported the large packages, or anew.
+
+    PEFT is not among those packages: with it comes bitsandbytes, which asks the GPU for its capability when it is
+    imported, and no process forked after that can use the GPU.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    probe = context.Process(target=_gpu_is_lost)
+    probe.start()
+    probe.join()
+    return multiprocessing.get_context("spawn") if probe.exitcode else context
+
+
 def run_all(
     steps: Sequence[Step], setup: Setup, minutes: float, logs: Path, done: Callable[[Sequence[Outcome]], None]
 ) -> list[Outcome]:
     """Run the steps one after the other until the time is over; `done` is called after each with all outcomes."""
-    context = multiprocessing.get_context("forkserver")
-    # Imported once for all steps; none of these touches the GPU.
-    context.set_forkserver_preload(
-        ["torch", "transformers", "peft", "lightning.pytorch", "gpu_check_steps", "dpo_step"]
-    )
+    context = process_context()
     end = time.monotonic() + 60 * minutes
     outcomes: list[Outcome] = []
     for step in steps:
@@ -264,6 +285,7 @@ def main() -> None:
     parser.add_argument("--toy", action="store_true", help="tiny models on the CPU")
     parser.add_argument("--minutes", type=float, default=8.0, help="time limit of the whole check (default 8)")
     parser.add_argument("--only", nargs="+", choices=names, metavar="STEP", help=f"some of: {', '.join(names)}")
+    parser.add_argument("--prompts", type=int, nargs="+", metavar="TOKENS", help="lengths of training prompts, rising")
     parser.add_argument("--out", type=Path, help="JSON file, written after every step")
     parser.add_argument("--logs", type=Path, help="folder for the steps' own output (default: a new temporary one)")
     parser.add_argument("--workdir", type=Path, help="folder for random weights, kept (default: temporary, removed)")
@@ -291,6 +313,9 @@ def main() -> None:
         if args.toy
         else Setup("cuda", workdir, "random-8b", "random-qwen-7b", "random-1b", (4096, 8192, 16384, 32768), 400)
     )
+
+    if args.prompts:
+        setup = dataclasses.replace(setup, prompts=tuple(args.prompts))
 
     def keep(outcomes: Sequence[Outcome]) -> None:
         if args.out:

@@ -15,6 +15,7 @@ from longmab_pl.shown import first_line
 from longmab_pl.training.attention import FLEX, allow_flex_variants, backbone_inputs, plain_options
 from longmab_pl.training.batch import PackedBatch, PreferenceExample, collate
 from longmab_pl.training.losses import PairLogps
+from longmab_pl.training.mixed_precision import adapters_in_model_dtype
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -109,13 +110,12 @@ def token_logps(
 ) -> torch.Tensor:
     """Return the log-probability (nats, float32) of each completion token: [N], completion after completion."""
     causal = causal_model(model)
-    backbone = _backbone(causal)
     if layout == "packed":
-        hidden = backbone(**backbone_inputs(causal, batch)).last_hidden_state[0]  # [T or more, H]
+        hidden = _hidden(causal, **backbone_inputs(causal, batch))  # [T or more, H]
         hidden = hidden.index_select(0, batch.source_index)  # [N, H]
     else:
         completions, options = range(len(batch.completion_lengths)), plain_options(causal)
-        hidden = torch.cat([_plain_hidden(backbone, batch, c, options) for c in completions])
+        hidden = torch.cat([_plain_hidden(causal, batch, c, options) for c in completions])
     return head_logps(causal, hidden, batch.target_ids, chunk)
 
 
@@ -144,8 +144,8 @@ def text_logps(model: PreTrainedModel | PeftModel, ids: Sequence[int], chunk: in
     """Return the log-probability (nats, float32) of tokens 1..T-1 of a text, each given those before it: [T - 1]."""
     causal = causal_model(model)
     tokens = torch.tensor([list(ids)], device=causal.device)
-    found = _backbone(causal)(input_ids=tokens, use_cache=False, **plain_options(causal))
-    return head_logps(causal, found.last_hidden_state[0, :-1], tokens[0, 1:], chunk)
+    hidden = _hidden(causal, input_ids=tokens, use_cache=False, **plain_options(causal))
+    return head_logps(causal, hidden[:-1], tokens[0, 1:], chunk)
 
 
 def causal_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
@@ -208,7 +208,8 @@ def _exact_layout(model: PreTrainedModel | PeftModel, causal: PreTrainedModel) -
     truth = []
     for ids in (chosen, rejected):
         tokens = torch.tensor([prompt + ids], device=causal.device)
-        logits = causal(input_ids=tokens, use_cache=False, **plain_options(causal)).logits[0].float()
+        with adapters_in_model_dtype(causal):
+            logits = causal(input_ids=tokens, use_cache=False, **plain_options(causal)).logits[0].float()
         predicted = logits[len(prompt) - 1 : -1].log_softmax(-1)
         truth.append(predicted.gather(-1, torch.tensor(ids, device=causal.device)[:, None]).squeeze(-1))
     expected = torch.cat(truth)
@@ -230,12 +231,21 @@ def _exact_layout(model: PreTrainedModel | PeftModel, causal: PreTrainedModel) -
     )
 
 
-def _plain_hidden(backbone: Any, batch: PackedBatch, completion: int, options: dict[str, Any]) -> torch.Tensor:
+def _plain_hidden(
+    causal: PreTrainedModel, batch: PackedBatch, completion: int, options: dict[str, Any]
+) -> torch.Tensor:
     """Return the hidden states that predict one completion, from its plain sequence: [C_len, H]."""
     index = batch.plain_sequence(completion)
     ids = batch.input_ids[:, index]
-    hidden = backbone(input_ids=ids, use_cache=False, **options).last_hidden_state[0]  # [P_len + C_len, H]
+    hidden = _hidden(causal, input_ids=ids, use_cache=False, **options)  # [P_len + C_len, H]
     return hidden[-batch.completion_lengths[completion] - 1 : -1]
+
+
+def _hidden(causal: PreTrainedModel, **inputs: Any) -> torch.Tensor:
+    """Return the backbone's last hidden states for one sequence: [T, H]."""
+    with adapters_in_model_dtype(causal):
+        hidden: torch.Tensor = _backbone(causal)(**inputs).last_hidden_state[0]
+    return hidden
 
 
 def _backbone(causal: PreTrainedModel) -> Any:

@@ -11,6 +11,7 @@ from longmab_pl.checks import at_least, positive, unit_interval
 from longmab_pl.errors import ConfigError
 from longmab_pl.models.hub import nf4_config, usable_name
 from longmab_pl.models.tokenizer import cannot_load
+from longmab_pl.training import mixed_precision
 from longmab_pl.training.attention import Attention, choose_attention, use_segments
 
 if TYPE_CHECKING:
@@ -169,9 +170,10 @@ def load_policy(
     """Load a causal language model, freeze it and add a new LoRA adapter.
 
     The base stays in `dtype` (NF4 blocks with double quantization when `quantization` is "nf4", computing in `dtype`);
-    the adapter is float32. PEFT's `prepare_model_for_kbit_training` is not used: it would upcast the embeddings, the
-    output head and the norms to float32 (4 GB more for an 8B model with a 128k vocabulary), while all else that it
-    does (freezing, checkpointing) is done here.
+    the adapter's weights are float32 (on a GPU it computes in `dtype`, see `longmab_pl.training.mixed_precision`).
+    PEFT's `prepare_model_for_kbit_training` is not used: it would upcast the embeddings, the output head and the norms
+    to float32 (4 GB more for an 8B model with a 128k vocabulary), while all else that it does (freezing, checkpointing)
+    is done here.
 
     Args:
         model: a local folder or a hub name.
@@ -199,6 +201,8 @@ def load_policy(
     except ValueError as error:
         raise ConfigError(f"the adapter does not fit model {model!r}: {error} Change lora.target_modules.") from error
     _refuse_embeddings(policy, embeddings, head)
+    if mixed_precision.applies(base):
+        mixed_precision.leave_inputs_as_they_are(policy)
     if gradient_checkpointing:
         # Non-reentrant recomputation needs no input that requires gradients, unlike the older kind.
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -100,3 +100,9 @@ def test_some_steps_as_a_toy(tmp_path: Path) -> None:
     packed, trl = (found[f"llama bf16 {name}"]["rows"] for name in ("packed", "trl"))
     assert [row["loss"] for row in packed] == pytest.approx([row["loss"] for row in trl], abs=1e-4)
     assert "doctor says" in done.stdout
+
+
+def test_what_is_imported_before_the_steps_leaves_the_gpu_alone(check: Any) -> None:
+    code = f"import sys; [__import__(name) for name in {check.PRELOADED}]; print('bitsandbytes' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "False"

@@ -1,0 +1,61 @@
+"""Adapters that compute in the model's dtype give the gradients of those that compute in float32, up to rounding."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+
+from longmab_pl.training import mixed_precision
+from longmab_pl.training.batch import PreferenceExample, collate
+from longmab_pl.training.logprobs import completion_logps
+from longmab_pl.training.policy import LoRASettings, Precision, load_policy
+
+
+def gradients(model: str, dtype: Precision, quantization: Any, dora: bool) -> torch.Tensor:
+    """Return the adapter's gradients of a pair's margin."""
+    policy = load_policy(model, LoRASettings(r=4, dora=dora), quantization, dtype)
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in sorted(policy.named_parameters()):
+            if parameter.requires_grad and "magnitude" not in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.05)
+    ids = random.Random(0)
+    pair = PreferenceExample("p", *(tuple(ids.randrange(3, 60) for _ in range(n)) for n in (60, 20, 15)))
+    logps = completion_logps(policy, collate([pair]))
+    (logps.chosen - logps.rejected).sum().backward()
+    found = [p.grad.flatten() for p in policy.parameters() if p.grad is not None]
+    assert {g.dtype for g in found} == {torch.float32}
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize(("quantization", "dora"), [("none", False), ("none", True), ("nf4", False)])
+def test_gradients_are_as_near_to_float32_as_with_copies_of_all_inputs(
+    tiny_model: Callable[..., str], monkeypatch: pytest.MonkeyPatch, quantization: str, dora: bool
+) -> None:
+    model = tiny_model("llama")
+    exact = gradients(model, "fp32", quantization, dora)
+    copied = gradients(model, "bf16", quantization, dora)
+    # What GPUs do, on the CPU.
+    monkeypatch.setattr(mixed_precision, "applies", lambda causal: causal.dtype != torch.float32)
+    in_model_dtype = gradients(model, "bf16", quantization, dora)
+    assert not torch.equal(copied, in_model_dtype)
+
+    def error(found: torch.Tensor) -> float:
+        return float((found - exact).norm() / exact.norm())
+
+    assert error(in_model_dtype) < max(2 * error(copied), 0.02)
+
+
+def test_a_cpu_and_float32_stay_as_they_were(tiny_model: Callable[..., str]) -> None:
+    policy = load_policy(tiny_model("llama"), LoRASettings(r=4))
+    assert not mixed_precision.applies(policy.get_base_model())
+    layers = [layer for layer in policy.modules() if isinstance(layer, BaseTunerLayer)]
+    assert layers
+    assert all(layer.cast_input_dtype_enabled for layer in layers)
+    mixed_precision.leave_inputs_as_they_are(policy)
+    assert not any(layer.cast_input_dtype_enabled for layer in layers)
