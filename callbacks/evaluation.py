@@ -24,7 +24,7 @@ from longmab_pl.evaluation.contamination import find_contamination
 from longmab_pl.evaluation.entry import EvaluationEntry, Occasion, entries_of
 from longmab_pl.evaluation.model import model_identity, model_name
 from longmab_pl.evaluation.predictions import record_digest
-from longmab_pl.evaluation.results import EvaluationResult, compare
+from longmab_pl.evaluation.results import EvaluationResult, compare, compare_headlines
 from longmab_pl.evaluation.runner import evaluate
 from longmab_pl.evaluation.statistics import PairedTest
 from longmab_pl.evaluation.suite import Picture, Suite, SuiteContext
@@ -259,6 +259,7 @@ class Evaluation(Callback):
             policy=f"{policy.model} + {policy.adapter_digest()}",
             suite=self.suite.name,
             kind=public_name(type(self.suite)),
+            headline_tasks=tuple(self.suite.headline_tasks(result)),
         )
 
     def _against_first(self, run: Path, result: EvaluationResult, folder: Path) -> Mapping[str, PairedTest]:
@@ -266,7 +267,8 @@ class Evaluation(Callback):
         if not self.history:
             return {}
         try:
-            tests = compare(EvaluationResult.load(run / self.history[0].folder / "result.json"), result)
+            first = EvaluationResult.load(run / self.history[0].folder / "result.json")
+            tests = compare(first, result) | {"headline": compare_headlines(first, result)}
         except LongMabError as error:  # files that were moved away
             log.warning("no test against the first evaluation: %s", error)
             return {}

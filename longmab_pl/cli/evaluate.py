@@ -110,7 +110,8 @@ def evaluate(
 
 
 def _of_suite(result: EvaluationResult, suite: Suite) -> EvaluationResult:
-    return replace(result, suite=suite.name, kind=public_name(type(suite)))
+    headline = tuple(suite.headline_tasks(result))
+    return replace(result, suite=suite.name, kind=public_name(type(suite)), headline_tasks=headline)
 
 
 def _check_names(suites: Sequence[Suite]) -> None:

@@ -103,7 +103,7 @@ def entries_of(
         result: the result.
         occasion: when it was evaluated.
         folder: folder of the predictions, relative to the run folder.
-        against_first: paired tests by task, and over all as "macro" (`longmab_pl.evaluation.compare`).
+        against_first: paired tests by task, and of the headline score as "headline".
     """
 
     def entry(
@@ -127,7 +127,7 @@ def entries_of(
 
     scores = suite.scores(result)
     headline = {suite.headline: scores[suite.headline]}
-    rows = [entry(None, headline | dict(scores), list(result.tasks.values()), against_first.get("macro"))]
+    rows = [entry(None, headline | dict(scores), list(result.tasks.values()), against_first.get("headline"))]
     if list(result.tasks) != [suite.name]:
         for name, found in result.tasks.items():
             by_metric = {metric: Score(value, *found.intervals[metric]) for metric, value in found.scores.items()}

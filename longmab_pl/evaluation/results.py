@@ -104,6 +104,7 @@ class EvaluationResult:
         policy: name of the weights that answered (model and adapter digest), where `model` does not name them.
         suite: name of the suite, "" where tasks were evaluated without one.
         kind: public class path of the suite, by which its tables and pictures are chosen.
+        headline_tasks: names of the tasks that the suite's headline score is of; none: of all.
     """
 
     model: str
@@ -118,6 +119,7 @@ class EvaluationResult:
     policy: str = ""
     suite: str = ""
     kind: str = ""
+    headline_tasks: tuple[str, ...] = ()
 
     @property
     def score(self) -> float:
@@ -153,7 +155,9 @@ class EvaluationResult:
         for name, task in row["tasks"].items():
             items = tuple(ItemResult(**item) for item in task["items"])
             tasks[name] = TaskResult(**{**task, "items": items, "intervals": _pairs(task["intervals"])})
-        return cls(**{**row, "tasks": tasks, "macro_intervals": _pairs(row["macro_intervals"])})
+        headline = tuple(row.get("headline_tasks", ()))
+        macro_intervals = _pairs(row["macro_intervals"])
+        return cls(**{**row, "tasks": tasks, "macro_intervals": macro_intervals, "headline_tasks": headline})
 
     def save(self, path: Path) -> None:
         """Write JSON atomically: the file is complete or unchanged."""
@@ -280,6 +284,13 @@ def compare(
     firsts, seconds = [a for a, _ in pairs.values()], [b for _, b in pairs.values()]
     tests["macro"] = paired_test(firsts, seconds, confidence=confidence, resamples=resamples, seed=seed)
     return tests
+
+
+def compare_headlines(first: EvaluationResult, second: EvaluationResult) -> PairedTest:
+    """Return the paired test of two results on the tasks of their headline score; see `compare`."""
+    if first.headline_tasks:
+        first, second = first.only(first.headline_tasks), second.only(first.headline_tasks)
+    return compare(first, second)["macro"]
 
 
 def _percent(fractions: Sequence[float]) -> float:

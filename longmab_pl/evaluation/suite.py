@@ -125,6 +125,10 @@ class Suite(Protocol):
         macro = {f"macro/{key}": Score(mean, *result.macro_intervals[key]) for key, mean in result.macro.items()}
         return {"score": Score(result.score, *result.score_interval()), **macro}
 
+    def headline_tasks(self, result: EvaluationResult) -> Sequence[str]:
+        """Return the names of the tasks that `headline` is the score of; its paired test is over their records."""
+        return list(result.tasks)
+
     def tables(self, results: Sequence[EvaluationResult]) -> list[Table]:
         """Return tables of one or several results side by side; the first is the baseline."""
         return [results_table(results)]

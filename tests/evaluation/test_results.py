@@ -2,13 +2,21 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.evaluation.results import EvaluationResult, ItemResult, compare, macro_average, task_result
+from longmab_pl.evaluation.results import (
+    EvaluationResult,
+    ItemResult,
+    compare,
+    compare_headlines,
+    macro_average,
+    task_result,
+)
 from longmab_pl.evaluation.tables import notes, results_table
 
 
@@ -147,3 +155,12 @@ def test_notes_say_what_a_reader_must_know() -> None:
         "  record '9' is long",
     ]
     assert notes(result(a=[1.0])) == []
+
+
+def test_the_headlines_test_is_over_the_tasks_of_the_headline_alone() -> None:
+    first, second = result(plain=[1.0, 1.0], agentic=[0.0, 0.0]), result(plain=[0.0, 0.0], agentic=[1.0, 0.0])
+    assert compare_headlines(first, second).difference == pytest.approx(-25.0)
+    first = replace(first, headline_tasks=("agentic",))
+    found = compare_headlines(first, second)
+    assert (found.difference, found.n) == (pytest.approx(50.0), 2)
+    assert EvaluationResult.from_json(json.loads(json.dumps(first.to_json()))) == first

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from longmab_pl.evaluation.entry import EvaluationEntry
 from longmab_pl.evaluation.estimate import Score
-from longmab_pl.evaluation.results import EvaluationResult, ItemResult, compare, macro_average, task_result
+from longmab_pl.evaluation.results import EvaluationResult, ItemResult, compare_headlines, macro_average, task_result
 from longmab_pl.pairs.files import PairWriter
 from longmab_pl.pairs.types import PairOrigin, PreferencePair
 from longmab_pl.reporting.run_record import RoundCost, RunRecord
@@ -152,7 +152,7 @@ def _evaluations(run: Path, rounds: int, text: str, gain: float) -> list[Evaluat
         task = task_result(f"qa{text}", ["f1"], items, {}, lengths)
         macro, intervals = macro_average({task.name: task})
         result = EvaluationResult(when, {task.name: task}, macro, intervals, 2.0, 6000, 100, 480)
-        test = compare(first, result)["macro"] if first else None
+        test = compare_headlines(first, result) if first else None
         first = first or result
         score = {"f1": Score(task.scores["f1"], *task.intervals["f1"])}
         for suite in ("qa", "needle"):

@@ -18,6 +18,7 @@ from longmab_pl.evaluation.agentic.tasks import (
     check_styles,
     style_scores,
     task_of,
+    tasks_of_style,
 )
 from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.benchmark_files import sample
@@ -122,6 +123,9 @@ class AgenticSuite(Suite):
 
     def scores(self, result: EvaluationResult) -> dict[str, Score]:
         return style_scores(result, self.styles)
+
+    def headline_tasks(self, result: EvaluationResult) -> Sequence[str]:
+        return tasks_of_style(result, self.styles[-1])
 
 
 def _item(record: QARecord) -> BenchmarkItem:

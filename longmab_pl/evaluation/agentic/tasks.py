@@ -114,11 +114,16 @@ def _context(item: BenchmarkItem) -> str:
     return item.context
 
 
+def tasks_of_style(result: EvaluationResult, style: Style) -> list[str]:
+    """Return the names of the tasks that were asked in a style."""
+    return [name for name in result.tasks if name.endswith(f"-{style}")]
+
+
 def style_scores(result: EvaluationResult, styles: Sequence[Style]) -> dict[str, Score]:
     """Return the mean of the tasks' main metrics for each style, and as `score` that of the last style."""
     found: dict[str, Score] = {}
     for style in styles:
-        tasks = {name: _main(task) for name, task in result.tasks.items() if name.endswith(f"-{style}")}
+        tasks = {name: _main(result.tasks[name]) for name in tasks_of_style(result, style)}
         if tasks:
             means, intervals = macro_average(tasks)
             found[style] = Score(means["score"], *intervals["score"])

@@ -21,6 +21,7 @@ from longmab_pl.evaluation.agentic.tasks import (
     check_styles,
     style_scores,
     task_of,
+    tasks_of_style,
 )
 from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.estimate import Score
@@ -152,6 +153,9 @@ class HELMETSuite(Suite):
 
     def scores(self, result: EvaluationResult) -> dict[str, Score]:
         return style_scores(result, self.styles)
+
+    def headline_tasks(self, result: EvaluationResult) -> Sequence[str]:
+        return tasks_of_style(result, self.styles[-1])
 
 
 def _rating(task: EvaluationTask, ratings: Sequence[float | None]) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.entry import EvaluationEntry
-from longmab_pl.evaluation.results import compare
+from longmab_pl.evaluation.results import compare_headlines
 from longmab_pl.evaluation.statistics import PairedTest
 from longmab_pl.reporting.html import facts
 from longmab_pl.reporting.html.intervals import Estimate
@@ -130,7 +130,7 @@ def _test(
     if first is None or second is None:
         return None
     try:
-        return compare(first, second)["macro"]
+        return compare_headlines(first, second)
     except ConfigError:
         return None
 

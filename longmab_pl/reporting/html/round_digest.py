@@ -178,7 +178,8 @@ def read_round(store: RoundFolder, rows: int, draw: int) -> RoundDigest:
                 unpaired[place] = row
     without = min(len(unpaired), max(draw // 4, draw - len(drawn)))
     for name in list(drawn)[: draw - without]:
-        entry = chance.choice(by_record[name])
+        # The marked paths of a tree lead to its best and its worst answer.
+        entry = max(by_record[name], key=lambda pair: pair.chosen_reward - pair.rejected_reward)
         digest.drawn.append(DrawnRecord(drawn[name], index.read(entry)))
     digest.drawn += [DrawnRecord(row, {}) for row in unpaired[:without]]
     digest.curves = curves.curves()

@@ -76,7 +76,7 @@ def sample(drawn: DrawnRecord, round_number: int) -> Sample:
     rollout, pair = drawn.rollout, drawn.pair
     responses = rollout["responses"]
     primary = _primary(responses)
-    texts = [_answer(pair.get(name)) for name in ("chosen", "rejected")] if pair else []
+    texts = [_answer(pair.get(name), _shared(pair)) for name in ("chosen", "rejected")] if pair else []
     sides = []
     if texts:
         for name, text_parts in zip(("chosen", "rejected"), differences(*map(clean, texts)), strict=True):
@@ -106,11 +106,22 @@ def _primary(responses: Sequence[Mapping[str, Any]]) -> str:
     return next((name for response in responses for name in response["scores"]), "")
 
 
-def _answer(messages: Any) -> str:
-    """Return the text of a pair's answer."""
-    if isinstance(messages, list):
-        return "\n\n".join(str(message.get("content", "")) for message in messages if isinstance(message, Mapping))
-    return str(messages or "")
+def _shared(pair: Mapping[str, Any]) -> int:
+    """Return how many turns at the beginning both conversations of a pair have in common."""
+    shared = pair.get("shared_turns", 0)
+    return shared if isinstance(shared, int) and shared > 0 else 0
+
+
+def _answer(messages: Any, shared: int) -> str:
+    """Return the text of a pair's answer; of a conversation, the turns after the first `shared` ones."""
+    if not isinstance(messages, list):
+        return str(messages or "")
+    turns = [message for message in messages if isinstance(message, Mapping)]
+    said = [f"(after {shared} turns that both have)"] if shared else []
+    for turn in turns[shared:]:
+        asked = turn.get("role") != "assistant"
+        said.append(f"{'[asked] ' if asked else ''}{turn.get('content', '')}")
+    return "\n\n".join(said)
 
 
 def _messages(pair: Mapping[str, Any]) -> list[Mapping[str, Any]]:

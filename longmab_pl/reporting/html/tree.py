@@ -8,7 +8,7 @@ from typing import Any
 
 from longmab_pl.reporting.html.text import clean, line
 
-COLUMN, ROW, MARGIN = 110.0, 16.0, 12.0
+COLUMN, ROW, MARGIN = 110.0, 18.0, 14.0
 """Distance of levels, distance of leaves, and the margin, in the drawing's units."""
 
 MAX_NODES = 300

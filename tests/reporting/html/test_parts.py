@@ -11,8 +11,9 @@ from longmab_pl.evaluation.statistics import wilson_interval
 from longmab_pl.reporting.html.differences import differences
 from longmab_pl.reporting.html.intervals import RunningMean, share
 from longmab_pl.reporting.html.panels import shown_rounds, training_charts
-from longmab_pl.reporting.html.round_digest import RoundDigest
+from longmab_pl.reporting.html.round_digest import DrawnRecord, RoundDigest
 from longmab_pl.reporting.html.run_data import RunData
+from longmab_pl.reporting.html.samples import sample
 from longmab_pl.reporting.html.step_curves import StepCurveSums
 from longmab_pl.reporting.html.strip import strip
 from longmab_pl.reporting.html.text import clean, line, script_json
@@ -133,3 +134,31 @@ def test_failed_records_count_once_in_the_interval_of_usable_records(tmp_path):
     ]
     ((_, found),) = chart.lines[0].points
     assert (found.n, found.high) == (10, pytest.approx(wilson_interval(0, 10)[1]))
+
+
+def test_of_conversations_the_page_shows_the_turns_that_differ():
+    def turns(*texts):
+        return [{"role": ("assistant", "user")[i % 2], "content": text} for i, text in enumerate(texts)]
+
+    rollout = {
+        "record_id": "r",
+        "question": "q",
+        "answers": ["a"],
+        "responses": [],
+        "trace": {},
+        "status": "ok",
+        "stopped": None,
+    }
+    pair = {
+        "chosen": turns("first thought", "go on", "a good end"),
+        "rejected": turns("first thought", "go on", "a bad end"),
+        "shared_turns": 2,
+        "chosen_reward": 1.0,
+        "rejected_reward": 0.0,
+    }
+    sides = sample(DrawnRecord(rollout, pair), 1).sides
+    shown = ["".join(part.text for part in side.parts) for side in sides]
+    assert shown == ["(after 2 turns that both have)\n\na good end", "(after 2 turns that both have)\n\na bad end"]
+    assert [[part.text.strip() for part in side.parts if part.differs] for side in sides] == [["good"], ["bad"]]
+    whole = sample(DrawnRecord(rollout, pair | {"shared_turns": 0}), 1).sides[0]
+    assert "".join(part.text for part in whole.parts) == "first thought\n\n[asked] go on\n\na good end"
