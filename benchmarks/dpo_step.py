@@ -5,8 +5,9 @@
     python benchmarks/dpo_step.py --show dpo_step.json
 
 `4096+200` is a prompt of 4,096 tokens with two completions of 200 tokens each. All systems train the same LoRA (rank
-16, all linear layers, the same random start) with AdamW on the same pairs, one pair per step, with gradient
-checkpointing, the reference computed in the step, and their own training loops (Lightning's, Transformers') around it.
+16, all linear layers, the same random start) with AdamW on the same pairs, one pair per step (`--per-step`), with
+gradient checkpointing, the reference computed in the step (`--stored`: before training, so that a step does not need
+it), and their own training loops (Lightning's, Transformers') around it.
 Every case is a process of its own; its time is the median over steps after a warm-up, its memory the peak during steps
 above what the process held before the first (CPU: resident memory; GPU: PyTorch's allocated memory). In float32 the
 losses of every step must agree to 1e-4.
@@ -74,6 +75,8 @@ class Case:
         chosen, rejected: tokens of the completions.
         warmup: steps that are not timed.
         steps: steps that are.
+        pairs: pairs of a step, all in one batch.
+        stored: whether the reference's log-probabilities were computed before training.
     """
 
     system: str
@@ -85,11 +88,15 @@ class Case:
     rejected: int
     warmup: int
     steps: int
+    pairs: int = 1
+    stored: bool = False
 
     @property
     def lengths(self) -> str:
-        """As on the command line: 4096+200, or 4096+200,150 for completions of different lengths."""
-        return f"{self.prompt}+{self.chosen}" + (f",{self.rejected}" if self.rejected != self.chosen else "")
+        """As on the command line: 4096+200, or 4096+200,150 for completions of different lengths; then what differs."""
+        lengths = f"{self.prompt}+{self.chosen}" + (f",{self.rejected}" if self.rejected != self.chosen else "")
+        more = f", {self.pairs} a step" if self.pairs > 1 else ""
+        return lengths + more + (", reference stored" if self.stored else "")
 
     @property
     def bound(self) -> float:
@@ -145,7 +152,7 @@ def _resident(field: str) -> int:
 
 
 def make_pairs(case: Case, folder: str) -> list[PreferenceExample]:
-    """A pair for every step, none like another: running text for real models, random tokens for random weights."""
+    """The pairs of all steps, none like another: running text for real models, random tokens for random weights."""
     draw = random.Random(0)
     tokens = case.prompt + case.chosen + case.rejected
 
@@ -164,7 +171,7 @@ def make_pairs(case: Case, folder: str) -> list[PreferenceExample]:
             yield ids[first : first + tokens]
 
     found = []
-    for number, ids in zip(range(case.warmup + case.steps), streams(), strict=False):
+    for number, ids in zip(range(case.pairs * (case.warmup + case.steps)), streams(), strict=False):
         split = case.prompt + case.chosen
         found.append(
             PreferenceExample(
@@ -184,12 +191,29 @@ def set_adapter(policy: PeftModel) -> None:
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
 
 
+def with_stored_reference(module: DPOModule, pairs: Sequence[PreferenceExample]) -> list[PreferenceExample]:
+    """Return the pairs with their reference log-probabilities, which the frozen model gives."""
+    stored = []
+    for pair in pairs:
+        logps = module.reference_logps(collate([pair]).to(module.policy.device))
+        stored.append(
+            replace(
+                pair, reference_chosen_logp=float(logps.chosen[0]), reference_rejected_logp=float(logps.rejected[0])
+            )
+        )
+    return stored
+
+
 def run_ours(case: Case, folder: str, pairs: Sequence[PreferenceExample], meter: Meter) -> None:
     """Steps of `DPOModule` under Lightning's Trainer."""
     from lightning.pytorch import Callback, Trainer
 
+    given = list(pairs)
+
     class Measure(Callback):
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            if case.stored:
+                given[:] = with_stored_reference(pl_module, pairs)
             set_adapter(pl_module.policy)
             if case.system == "concatenated":
                 pl_module.layout = "concatenated"
@@ -219,7 +243,7 @@ def run_ours(case: Case, folder: str, pairs: Sequence[PreferenceExample], meter:
     trainer = Trainer(
         accelerator="gpu" if case.device == "cuda" else "cpu",
         devices=1,
-        max_steps=len(pairs),
+        max_steps=len(pairs) // case.pairs,
         gradient_clip_val=MAX_GRAD_NORM,
         logger=False,
         enable_checkpointing=False,
@@ -228,13 +252,13 @@ def run_ours(case: Case, folder: str, pairs: Sequence[PreferenceExample], meter:
         callbacks=[Measure()],
     )
     # Dataloaders of a single worker: a batch is a few kilobytes.
-    trainer.fit(module, torch.utils.data.DataLoader(list(pairs), batch_size=1, collate_fn=collate))
+    trainer.fit(module, torch.utils.data.DataLoader(given, batch_size=case.pairs, collate_fn=collate))
 
 
 def run_trl(case: Case, folder: str, pairs: Sequence[PreferenceExample], meter: Meter) -> None:
     """Steps of TRL's `DPOTrainer` under its own loop: the adapter switched off is the reference, as in ours.
 
-    Both completions of a pair are one batch. Its `padding_free` option does nothing in this version, and completions of
+    All completions of a step are one batch. Its `padding_free` option does nothing in this version, and completions of
     equal length need no padding; the output head runs in tiles ("fused") as it does by default.
     """
     from datasets import Dataset
@@ -287,8 +311,9 @@ def run_trl(case: Case, folder: str, pairs: Sequence[PreferenceExample], meter: 
             model,
             args=DPOConfig(
                 output_dir=output,
-                per_device_train_batch_size=1,
-                max_steps=len(pairs),
+                per_device_train_batch_size=case.pairs,
+                max_steps=len(pairs) // case.pairs,
+                precompute_ref_log_probs=case.stored,
                 learning_rate=LEARNING_RATE,
                 lr_scheduler_type="constant",
                 optim="adamw_torch",
@@ -340,7 +365,7 @@ def measure(case: Case, folder: str) -> dict[str, Any]:
     return {
         "case": asdict(case),
         "seconds": meter.seconds,
-        "seconds_per_pair": statistics.median(meter.seconds[case.warmup :]),
+        "seconds_per_pair": statistics.median(meter.seconds[case.warmup :]) / case.pairs,
         "peak_bytes": meter.peak(),
         "held_bytes": meter.held,
         "losses": meter.losses,
@@ -413,7 +438,7 @@ def show(results: Sequence[dict[str, Any]]) -> bool:
         first = results[0]
         versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
         print(f"\n{first['device']}, {first['threads']} threads; {versions}")
-        print(f"one pair per step, LoRA rank {LORA.r} on all linear layers, gradient checkpointing, AdamW")
+        print(f"LoRA rank {LORA.r} on all linear layers, gradient checkpointing, AdamW")
     if not equal:
         print(f"LOSSES DIFFER by more than {LOSS_TOLERANCE:g} in float32: something is not computed as it should be")
     return equal
@@ -437,6 +462,10 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--warmup", type=int, default=1, help="steps that are not timed (default 1)")
     parser.add_argument("--steps", type=int, default=3, help="steps that are timed (default 3)")
+    parser.add_argument(
+        "--per-step", type=int, default=1, metavar="N", help="pairs of a step, in one batch (default 1)"
+    )
+    parser.add_argument("--stored", action="store_true", help="compute the reference before training, in all systems")
     parser.add_argument("--out", "--json", type=Path, help="JSON file; cases that it already holds are not run again")
     parser.add_argument("--again", action="store_true", help="run cases again that the file holds")
     parser.add_argument("--workdir", type=Path, default=Path(tempfile.gettempdir()), help="for random weights")
@@ -455,9 +484,9 @@ def main() -> None:
     folder = model_folder(args.model, args.workdir)
     for prompt, chosen, rejected in args.pairs:
         for system in args.systems:
-            case = Case(
-                system, args.model, args.precision, args.device, prompt, chosen, rejected, args.warmup, args.steps
-            )
+            lengths = prompt, chosen, rejected
+            steps = args.warmup, args.steps, args.per_step, args.stored
+            case = Case(system, args.model, args.precision, args.device, *lengths, *steps)
             kept = [
                 r for r in results if (c := Case(**r["case"])).system != system or same_table(c) != same_table(case)
             ]

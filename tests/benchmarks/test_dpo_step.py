@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,15 @@ def test_lengths(bench):
     assert bench.parse_lengths("4096+200,150") == (4096, 200, 150)
     with pytest.raises(argparse.ArgumentTypeError, match="PROMPT"):
         bench.parse_lengths("4096")
+
+
+def test_stored_references_and_several_pairs_a_step_have_the_same_losses(bench, results, tiny_model, capsys):
+    case = replace(bench.Case("packed", tiny_model, "fp32", "cpu", 40, 7, 5, 1, 2), stored=True)
+    stored = [bench.measure(replace(case, system=system), tiny_model) for system in ("packed", "trl")]
+    for found in stored:
+        assert found["losses"] == pytest.approx(results[0]["losses"], abs=2e-4)
+    two = [bench.measure(replace(case, system=s, pairs=2), tiny_model) for s in ("packed", "trl")]
+    assert two[0]["losses"] == pytest.approx(two[1]["losses"], abs=2e-4)
+    assert len(two[0]["losses"]) == 3
+    assert bench.show([*stored, *two])
+    assert "| 40+7,5, 2 a step, reference stored | trl |" in capsys.readouterr().out
