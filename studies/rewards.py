@@ -47,13 +47,18 @@ Scored = Mapping[str, Sequence[float | None]]
 """Name of a reward or dimension -> value of each response of a record; None: excluded."""
 
 
+def _is_cost(part: str) -> bool:
+    """Return whether a part of a judge's score says what it cost or how it leans, not how good the answer is."""
+    return part in ("requests", "tokens", "statements") or part.endswith("_bias")
+
+
 def scores_of(responses: Sequence[Response]) -> dict[str, list[float | None]]:
     """Return the values of all stored rewards and their parts, and ROUGE consistency, which is computed here."""
     found: dict[str, list[float | None]] = {}
     for place, response in enumerate(responses):
         for name, score in response.scores.items():
             values = {name: None if score.excluded is not None else score.value}
-            values |= {f"{name}/{part}": value for part, value in score.parts.items()}
+            values |= {f"{name}/{part}": value for part, value in score.parts.items() if not _is_cost(part)}
             for key, value in values.items():
                 found.setdefault(key, [None] * len(responses))[place] = value
     texts = [response.text for response in responses]
