@@ -72,6 +72,11 @@ class RoundReport(Callback):
         if not self.rows:
             self._write_record(trainer, 0, rollout=False)
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data = rounds_of(trainer)
+        if data.rollout_seconds > self._seen.rollout:  # at once, so that an interrupted round has its rollout's seconds
+            self._write_record(trainer, data.report_row()["round"])
+
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         self._began, self._evaluated = time.monotonic(), _evaluation_seconds(trainer)
 

@@ -88,3 +88,17 @@ def test_a_picture_and_a_page_that_cannot_be_written_do_not_end_a_run(tmp_path, 
     assert row(run)["round"] == 1
     assert f"no report.png: cannot write {run / 'report.png'}" in caplog.text
     assert f"no report.html: cannot write {run / 'report.html'}" in caplog.text
+
+
+def test_a_run_interrupted_in_its_first_round_keeps_the_seconds_of_the_rollout(tmp_path, tiny_model):
+    class Stop(Callback):
+        def on_train_batch_start(self, *_):
+            raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    trainer, module, data = make(run, tiny_model, Stop())
+    with pytest.raises(SystemExit):
+        trainer.fit(module, datamodule=data)
+    costs = json.loads((run / "run.json").read_text())["costs"]
+    assert costs["1"]["rollout"] == pytest.approx(data.rollout_seconds)
+    assert costs["1"]["rollout"] > 0
