@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from longmab_pl.errors import ConfigError
 from longmab_pl.export.merge import MergedDtype, MergeFidelity, load_plain, merge
 from longmab_pl.export.push import check_push, push_folder
-from longmab_pl.models.adapter_files import check_plain_lora
+from longmab_pl.models.adapter_files import check_plain_lora, refuse_code
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.prompts import encoding
 from longmab_pl.shown import first_line, tell
@@ -141,8 +141,7 @@ def _of_checkpoint(path: Path, base_model: str | None) -> Adapter:
     from peft import PeftConfig
 
     described = json.loads(said["config"])
-    if described.get("megatron_config"):
-        raise ConfigError(f"{path}: its adapter's megatron_config names code to import; plain LoRA adapters only")
+    refuse_code(described, path)
     config = PeftConfig.from_peft_type(**described)
     policy = _without_base(config, base_to_load(said["base_model"], base_model))
     expected = {name: p for name, p in policy.named_parameters() if p.requires_grad}

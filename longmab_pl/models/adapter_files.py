@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -90,7 +91,8 @@ def fitting_adapter(adapter: Path | str, model: str) -> AdapterInfo:
                 f"the adapter {folder} does not fit the model {model!r}: {problem}; it was trained on {trained_on!r}"
             )
     rank = max(a[0] for a, _ in layers.values())
-    return AdapterInfo(folder, adapter_digest(folder), rank, str(config.get("base_model_name_or_path") or ""))
+    digest = _digest(config_file, weights_file)
+    return AdapterInfo(folder, digest, rank, str(config.get("base_model_name_or_path") or ""))
 
 
 _LORA_WEIGHT = re.compile(r"\.(lora_A\.weight|lora_B\.weight|lora_magnitude_vector(\.weight)?)$")
@@ -107,9 +109,7 @@ def check_plain_lora(adapter: Path) -> None:
         EngineError: the folder does not exist or lacks a file.
         ConfigError: it has such weights; the message says which and what to do.
     """
-    config, weights = check_adapter(adapter)
-    if _adapter_config(config).get("megatron_config"):
-        raise ConfigError(f"{config}: megatron_config names code to import; only plain LoRA adapters can be used")
+    _, weights = check_adapter(adapter)
     _refuse_other_weights(weights, _shapes(weights))
 
 
@@ -138,19 +138,33 @@ def _refuse_other_weights(file: Path, names: Iterable[str]) -> None:
 
 
 def uses_dora(adapter: Path) -> bool:
-    """Return whether an adapter folder has a DoRA adapter, which LoRA kernels do not support."""
-    config, _ = check_adapter(adapter)
-    return bool(_adapter_config(config).get("use_dora"))
+    """Return whether an adapter folder has a DoRA adapter, which LoRA kernels do not support.
 
-
-def _adapter_config(file: Path) -> dict[str, Any]:
+    Args:
+        adapter: a folder that `check_adapter` has accepted.
+    """
+    file = adapter / _CONFIG
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{file} is not JSON ({first_line(error)}); export the adapter again") from error
     if not isinstance(config, dict):
         raise ConfigError(f"{file} is not an adapter's configuration; export the adapter again")
-    return config
+    return bool(config.get("use_dora"))
+
+
+def refuse_code(config: Any, source: Path) -> None:
+    """Raise an error for a PEFT configuration that names a module, which PEFT would import.
+
+    Args:
+        config: the configuration as JSON values.
+        source: the file that holds it, for the message.
+
+    Raises:
+        ConfigError: it names one.
+    """
+    if isinstance(config, dict) and config.get("megatron_config"):
+        raise ConfigError(f"{source}: megatron_config names code to import; only plain LoRA adapters can be used")
 
 
 def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
@@ -197,7 +211,10 @@ def adapter_digest(folder: Path) -> str:
     Raises:
         EngineError: the folder does not exist or lacks a file.
     """
-    config, weights = check_adapter(folder)
+    return _digest(*check_adapter(folder))
+
+
+def _digest(config: Path, weights: Path) -> str:
     return hashlib.sha256(config.read_bytes() + weights.read_bytes()).hexdigest()[:8]
 
 
@@ -233,10 +250,13 @@ def check_adapter(adapter: Path) -> tuple[Path, Path]:
     Raises:
         EngineError: the folder does not exist or lacks one of them.
         DataError: the files have checksums from this package and are damaged.
+        ConfigError: the config names a module, which PEFT would import.
     """
     config, weights = adapter / _CONFIG, adapter / _WEIGHTS
     for file in (config, weights):
         if not file.is_file():
             raise EngineError(f"{adapter} is not a PEFT adapter folder: there is no {file.name} in it")
     _check_checksums(adapter)
+    with contextlib.suppress(ValueError):  # PEFT and vLLM refuse a config that is not JSON
+        refuse_code(json.loads(config.read_text(encoding="utf-8")), config)
     return config, weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,13 @@ import pytest
 import torch
 
 from longmab_pl.errors import ConfigError
-from longmab_pl.models.adapter_files import check_plain_lora, fitting_adapter, uses_dora
+from longmab_pl.models.adapter_files import (
+    adapter_digest,
+    check_adapter,
+    check_plain_lora,
+    fitting_adapter,
+    uses_dora,
+)
 from longmab_pl.training.policy import LoRASettings, load_policy
 
 
@@ -109,3 +116,12 @@ def test_an_adapter_whose_settings_name_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")
     with pytest.raises(ConfigError, match="megatron_config names code to import"):
         check_plain_lora(tmp_path)
+
+
+def test_no_engine_and_no_command_takes_an_adapter_whose_settings_name_code(untied: Path) -> None:
+    adapter = save_adapter(untied, embeddings=False)
+    config = adapter / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"megatron_config": {"a": 1}}))
+    for check in (check_adapter, adapter_digest, lambda folder: fitting_adapter(folder, str(untied))):
+        with pytest.raises(ConfigError, match="megatron_config names code to import"):
+            check(adapter)
