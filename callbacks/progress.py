@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -35,6 +36,8 @@ class RoundProgressBar(ProgressBar):
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         data = data_module_of(trainer)
         title = data.stage_name() if isinstance(data, PairDataModule) else f"epoch {trainer.current_epoch + 1} training"
+        if not math.isfinite(self.total_train_batches):  # another's data, whose length is unknown
+            return
         self._bar = Bar(title, int(self.total_train_batches), "batches", hidden=self._hidden)
 
     def on_train_batch_end(

@@ -58,6 +58,8 @@ class RunLogging(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if batch is None:  # the step of a round without a pair, which did not begin
+            return
         seconds = max(time.monotonic() - self._began, 1e-9)
         speed = {"train/seconds_per_batch": seconds}
         if isinstance(batch, PackedBatch):

@@ -40,6 +40,21 @@ def test_every_metric_is_below_train_eval_or_rollout(run):
         assert name in names
 
 
+def test_the_step_of_a_round_without_a_pair_has_no_speed(tmp_path, tiny_model):
+    engine = ScriptedEngine(lambda request, i: " no idea")
+    data = small_rounds(engine, write_rivers(tmp_path / "qa.jsonl"), rounds=1)
+    logger = CSVLogger(tmp_path, name="csv", version="")
+    trainer = Trainer(
+        accelerator="cpu", default_root_dir=tmp_path, logger=logger, callbacks=[RunLogging()],
+        enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False, log_every_n_steps=1,
+    )  # fmt: skip
+    trainer.fit(DPOModule(tiny_model, dtype="fp32", gradient_checkpointing=False), datamodule=data)
+    with (tmp_path / "csv" / "metrics.csv").open() as file:
+        names = csv.DictReader(file).fieldnames or ()
+    assert "rollout/pairs/count" in names
+    assert not {"train/seconds_per_batch", "train/tokens_per_second"} & {*names, *trainer.callback_metrics}
+
+
 def test_a_round_has_a_table_of_samples_in_tensorboard(run):
     events = EventAccumulator(str(run / "tb"), size_guidance={"tensors": 0}).Reload()
     tables = [event.tensor_proto.string_val[0].decode() for event in events.Tensors("rollout/samples/text_summary")]
