@@ -19,7 +19,8 @@ from longmab_pl.pairs.layouts import LayoutError, canonical, check_columns
 from longmab_pl.pairs.readers import read_preferences
 from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.prompts.formats import PromptFormat
-from longmab_pl.training.tokenization import tokenize, with_believed_ids
+from longmab_pl.training.believed_ids import with_believed_ids
+from longmab_pl.training.tokenization import tokenize
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -24,7 +24,7 @@ from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
 from longmab_pl.shown import tell
 from longmab_pl.training.batch import PreferenceExample
-from longmab_pl.training.tokenization import with_believed_ids
+from longmab_pl.training.believed_ids import with_believed_ids
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,9 @@ from longmab_pl.prompts import encoding
 from longmab_pl.prompts.encoding import Arguments
 from longmab_pl.shown import shown
 from longmab_pl.training.batch import PreferenceExample
-from longmab_pl.training.tokenization import LeftOut, is_written_out, spells_out, template_facts, tokenize
+from longmab_pl.training.left_out import LeftOut
+from longmab_pl.training.template_facts import template_facts
+from longmab_pl.training.tokenization import is_written_out, spells_out, tokenize
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.pairs.types import PreferencePair, Span
 from longmab_pl.prompts import encoding
 from longmab_pl.prompts.encoding import Arguments, EncodedText
-from longmab_pl.prompts.transcript import Transcript, Turn, transcript
 from longmab_pl.training.batch import PreferenceExample
+from longmab_pl.training.block_pairs import tokenize_next_block
+from longmab_pl.training.conversation_pairs import tokenize_conversations
+from longmab_pl.training.left_out import LeftOut, equal_answers, too_long
+from longmab_pl.training.template_facts import TemplateFacts, end_of_turn_id, template_facts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-# Letters only, so that no template trims it and no tokenizer treats it as special.
-_MARKER = "xANSWERx"
-
-
-class LeftOut(DataError):
-    """A well-formed pair that cannot be trained on.
-
-    Args:
-        reason: for counts, the words after "3 pairs": `with an empty answer`.
-        message: what is wrong with this pair.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class TemplateFacts:
-    """What a chat template writes around an assistant's turn.
-
-    Args:
-        begin: the first control token of a conversation (without a beginning of sequence), or the first word.
-        header: the text between the last user's words and the assistant's.
-        end: the text of the token that closes an assistant's turn.
-        end_id: its id; None where there is none.
-        writes_start: the template itself writes the beginning-of-sequence token.
-        ignores_generation: it writes the same with and without `add_generation_prompt`.
-    """
-
-    begin: str
-    header: str
-    end: str
-    end_id: int | None
-    writes_start: bool
-    ignores_generation: bool
 
 
 def tokenize(
@@ -83,7 +47,7 @@ def tokenize(
         ConfigError: messages without a chat template, or compared characters with a slow tokenizer.
     """
     if pair.chosen_turns:
-        return _tokenize_conversations(pair, tokenizer, max_length, arguments)
+        return tokenize_conversations(pair, tokenizer, max_length, arguments)
     facts = template_facts(tokenizer, arguments)
     sides = [_without_end(pair, side, tokenizer, facts) for side in ("chosen", "rejected")]
     if not pair.prompt:
@@ -92,30 +56,27 @@ def tokenize(
         if not side.text.strip():
             raise LeftOut("with an empty answer", f"pair {pair.name!r}: the {name} answer is empty; leave the pair out")
     if pair.chosen == pair.rejected:
-        raise LeftOut(
-            "with equal answers", f"pair {pair.name!r}: chosen and rejected are the same tokens; leave the pair out"
-        )
+        raise equal_answers(pair)
     _refuse_longer(pair, tokenizer, max_length)
     try:
         prompt, end_id = _prompt(pair, tokenizer, facts, arguments, [side.text for side in sides])
     except encoding.TemplateError as error:
         raise LeftOut("that the chat template refuses", f"pair {pair.name!r}: {error}") from error
     if pair.shared_ids and pair.chosen_ids is not None and pair.rejected_ids is not None:
-        return _next_block(pair, tokenizer, prompt.ids, end_id, max_length)
+        return tokenize_next_block(pair, tokenizer, prompt.ids, end_id, max_length)
     ids, masks = _answers(pair, tokenizer, prompt, sides, end_id)
     longest = len(prompt.ids) + max(len(side.ids or ()) for side in ids)
     if max_length is not None and longest > max_length:
-        raise LeftOut(
-            f"longer than {max_length} tokens",
-            f"pair {pair.name!r}: prompt ({len(prompt.ids)} tokens) and longer answer take {longest} tokens, more than "
+        raise too_long(
+            pair,
+            max_length,
+            f"prompt ({len(prompt.ids)} tokens) and longer answer take {longest} tokens, more than "
             f"{max_length}; cut the prompt's context or raise the limit",
         )
     kept = min(side.kept for side in ids)
     chosen, rejected = ((*prompt.ids[kept : side.kept], *side.ids) for side in ids)
     if chosen == rejected:
-        raise LeftOut(
-            "with equal answers", f"pair {pair.name!r}: chosen and rejected are the same tokens; leave the pair out"
-        )
+        raise equal_answers(pair)
     if not kept:
         raise LeftOut(
             "whose prompt and answer begin with one token",
@@ -135,133 +96,6 @@ def tokenize(
         chosen_mask=shared[0],
         rejected_mask=shared[1],
     )
-
-
-def _tokenize_conversations(
-    pair: PreferencePair, tokenizer: PreTrainedTokenizerBase, max_length: int | None, arguments: Arguments | None
-) -> PreferenceExample:
-    """Tokenize a pair of conversations; the ids of every turn are those that were sampled."""
-    assert not isinstance(pair.prompt, str)
-    before = [Turn(message["role"], message["content"]) for message in pair.prompt]
-    try:
-        chosen, rejected = (
-            transcript(tokenizer, [*before, *turns], arguments) for turns in (pair.chosen_turns, pair.rejected_turns)
-        )
-    except encoding.TemplateError as error:
-        raise LeftOut("that the chat template refuses", f"pair {pair.name!r}: {error}") from error
-    except DataError as error:
-        raise LeftOut("with an empty answer", f"pair {pair.name!r}: {error}") from error
-    if chosen.ids == rejected.ids:
-        raise LeftOut(
-            "with equal answers", f"pair {pair.name!r}: chosen and rejected are the same tokens; leave the pair out"
-        )
-    longest = max(len(chosen.ids), len(rejected.ids))
-    if max_length is not None and longest > max_length:
-        raise LeftOut(
-            f"longer than {max_length} tokens",
-            f"pair {pair.name!r}: the longer conversation takes {longest} tokens, more than {max_length}; lower "
-            "pairs.max_prompt_length or raise the limit",
-        )
-    # Assistant's turns have even places, so the first that is compared comes after half of the shared turns.
-    first = pair.shared_turns // 2
-    start = chosen.spans[first][0]
-    masks = [_mask(side, first, start) for side in (chosen, rejected)]
-    return PreferenceExample(
-        id=pair.name,
-        prompt_ids=chosen.ids[:start],
-        chosen_ids=chosen.ids[start:],
-        rejected_ids=rejected.ids[start:],
-        chosen_reward=pair.chosen_reward,
-        rejected_reward=pair.rejected_reward,
-        chosen_mask=masks[0],
-        rejected_mask=masks[1],
-        imitated=pair.imitated,
-    )
-
-
-def _mask(side: Transcript, first: int, start: int) -> tuple[bool, ...]:
-    """Return which tokens from `start` on belong to the assistant's turns from number `first` on."""
-    mask = [False] * (len(side.ids) - start)
-    for begin, end in side.spans[first:]:
-        mask[begin - start : end - start] = [True] * (end - begin)
-    return tuple(mask)
-
-
-def _next_block(
-    pair: PreferencePair,
-    tokenizer: PreTrainedTokenizerBase,
-    prompt: tuple[int, ...],
-    end_id: int | None,
-    max_length: int | None,
-) -> PreferenceExample:
-    """Return a pair of blocks that continue the same earlier blocks, which are part of its prompt."""
-    assert pair.chosen_ids is not None
-    assert pair.rejected_ids is not None
-    written = pair.chosen_ids[: pair.shared_ids]
-    blocks = []
-    for ids, ended in ((pair.chosen_ids, pair.chosen_ended), (pair.rejected_ids, pair.rejected_ended)):
-        if ids[: pair.shared_ids] != written or len(ids) <= pair.shared_ids:
-            raise LeftOut(
-                "whose earlier blocks differ",
-                f"pair {pair.name!r}: the first {pair.shared_ids} tokens of both answers are not the same, or nothing "
-                "follows them",
-            )
-        block = ids[pair.shared_ids :]
-        closed = block[-1] in (end_id, tokenizer.eos_token_id) or encoding.is_control(tokenizer, block[-1])
-        blocks.append((*block, end_id) if ended and not closed and end_id is not None else block)
-    chosen, rejected = blocks
-    if chosen == rejected:
-        raise LeftOut(
-            "with equal answers", f"pair {pair.name!r}: chosen and rejected are the same tokens; leave the pair out"
-        )
-    longest = len(prompt) + len(written) + max(len(chosen), len(rejected))
-    if max_length is not None and longest > max_length:
-        raise LeftOut(
-            f"longer than {max_length} tokens",
-            f"pair {pair.name!r}: prompt ({len(prompt)} tokens), earlier blocks ({len(written)}) and longer block take "
-            f"{longest} tokens, more than {max_length}",
-        )
-    return PreferenceExample(
-        id=pair.name,
-        prompt_ids=(*prompt, *written),
-        chosen_ids=chosen,
-        rejected_ids=rejected,
-        chosen_reward=pair.chosen_reward,
-        rejected_reward=pair.rejected_reward,
-    )
-
-
-def with_believed_ids(pair: PreferencePair, tokenizer: PreTrainedTokenizerBase) -> PreferencePair:
-    """Return a pair of a file without token ids that do not spell its texts.
-
-    A round's own pairs are trained on the ids that were sampled. A file from elsewhere may hold any numbers: they count
-    only if they spell the answer, with no control token but one at its end.
-
-    Args:
-        pair: a pair that was read from a file.
-        tokenizer: the policy's tokenizer.
-    """
-    chosen, rejected = pair.chosen_ids, pair.rejected_ids
-    if chosen is not None and not _says(tokenizer, chosen, pair.chosen):
-        chosen = None
-    if rejected is not None and not _says(tokenizer, rejected, pair.rejected):
-        rejected = None
-    sides = [
-        tuple(turn if _says(tokenizer, turn.token_ids, turn.text) else replace(turn, token_ids=()) for turn in turns)
-        for turns in (pair.chosen_turns, pair.rejected_turns)
-    ]
-    return replace(pair, chosen_ids=chosen, rejected_ids=rejected, chosen_turns=sides[0], rejected_turns=sides[1])
-
-
-def _says(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], text: str) -> bool:
-    """Return whether token ids spell a text, with no control token but one at their end.
-
-    White space does not count (tokenizers add and drop it), and neither does a text with a character that is cut.
-    """
-    if any(encoding.is_control(tokenizer, token) for token in ids[:-1]):
-        return False
-    said = tokenizer.decode(list(ids), skip_special_tokens=True)
-    return "\ufffd" in said or "".join(said.split()) == "".join(text.split())
 
 
 @dataclass(frozen=True)
@@ -313,10 +147,7 @@ def _prompt(
             "prompts of messages need a chat template, and the tokenizer has none; use an instruct/chat model, put a "
             "chat_template.jinja beside its tokenizer.json, or train on plain texts"
         )
-    if facts.end_id is None:
-        raise ConfigError(
-            "the chat template closes no assistant turn and the tokenizer has no end-of-sequence token; set one"
-        )
+    end_id = end_of_turn_id(tokenizer, arguments)
     prompt = encoding.chat(tokenizer, pair.prompt, arguments=arguments, tools=pair.tools, data=answers)
     for part in [
         *(["tools"] if pair.tools else []),
@@ -333,7 +164,7 @@ def _prompt(
                 f"with {part} that the chat template does not write",
                 f"pair {pair.name!r}: the chat template writes nothing of its {part}; use a model whose template does",
             )
-    return prompt, facts.end_id
+    return prompt, end_id
 
 
 def _plain_prompt(
@@ -454,74 +285,8 @@ def _refuse_longer(pair: PreferencePair, tokenizer: PreTrainedTokenizerBase, max
     characters = len(prompt) + max(len(pair.chosen), len(pair.rejected))
     known = encoding.control_tokens_of(tokenizer)
     if known is not None and characters > max_length * known.longest:
-        raise LeftOut(
-            f"longer than {max_length} tokens",
-            f"pair {pair.name!r}: {characters} characters take more than {max_length} tokens",
+        raise too_long(
+            pair,
+            max_length,
+            f"{characters} characters take more than {max_length} tokens",
         )
-
-
-_facts: WeakKeyDictionary[PreTrainedTokenizerBase, dict[str, TemplateFacts]] = WeakKeyDictionary()
-
-
-def template_facts(tokenizer: PreTrainedTokenizerBase, arguments: Arguments | None = None) -> TemplateFacts:
-    """Return what the tokenizer's chat template writes around an assistant's turn; it is cached."""
-    key = json.dumps([tokenizer.chat_template, dict(arguments or {})], sort_keys=True, default=str)
-    known = _facts.setdefault(tokenizer, {})
-    if key not in known:
-        known[key] = _look_up(tokenizer, arguments)
-    return known[key]
-
-
-def _look_up(tokenizer: PreTrainedTokenizerBase, arguments: Arguments | None) -> TemplateFacts:
-    eos = None if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
-    nothing = TemplateFacts("", "", str(tokenizer.eos_token or ""), eos, writes_start=False, ignores_generation=False)
-    if not tokenizer.chat_template:
-        return nothing
-    question = {"role": "user", "content": _MARKER}
-    try:
-        asked = encoding.rendered(tokenizer, [question], arguments)
-        unasked = encoding.rendered(tokenizer, [question], arguments, generation=False)
-        answered = encoding.rendered(
-            tokenizer,
-            [{**question, "content": "?"}, {"role": "assistant", "content": _MARKER}],
-            arguments,
-            generation=False,
-        )
-    except encoding.TemplateError:
-        return nothing
-    begin, _, header = asked.partition(_MARKER)
-    bos = str(tokenizer.bos_token or "")
-    known = encoding.control_tokens_of(tokenizer)
-    first = begin.removeprefix(bos).lstrip() or begin
-    token = None if known is None else known.at_start_of(first)
-    end, end_id = nothing.end, eos
-    after = tokenizer.encode(answered.rpartition(_MARKER)[2], add_special_tokens=False)
-    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    for number in after:
-        if number in special:
-            end_id, end = number, str(tokenizer.convert_ids_to_tokens(number))
-            break
-    return TemplateFacts(
-        begin=token or (first.split() or [""])[0],
-        header=header,
-        end=end,
-        end_id=end_id,
-        writes_start=bool(bos) and begin.startswith(bos),
-        ignores_generation=asked == unasked,
-    )
-
-
-def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return the id of the token with which this chat template closes an assistant's turn.
-
-    Often, but not always, it is the end-of-sequence token.
-
-    Raises:
-        ConfigError: the template writes no such token and the tokenizer has no end-of-sequence token.
-    """
-    end = template_facts(tokenizer).end_id
-    if end is None:
-        raise ConfigError(
-            "the chat template closes no assistant turn and the tokenizer has no end-of-sequence token; set one"
-        )
-    return end

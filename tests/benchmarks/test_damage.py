@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import damage
 import pytest
 
 from longmab_pl.storage import append_log
-
-FILE = Path(__file__).parents[2] / "benchmarks" / "damage.py"
-spec = importlib.util.spec_from_file_location("damage_benchmark", FILE)
-damage = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = damage
-spec.loader.exec_module(damage)
 
 
 def counted(times: int, name: str) -> int:

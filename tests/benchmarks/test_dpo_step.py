@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 
+import dpo_step
 import pytest
-
-FILE = Path(__file__).parents[2] / "benchmarks" / "dpo_step.py"
 
 
 @pytest.fixture(scope="module")
 def bench():
-    spec = importlib.util.spec_from_file_location("dpo_step_benchmark", FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    module.BETA = 20.0  # a model with random weights barely prefers anything; at log 2 any two systems would agree
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        # A model with random weights barely prefers anything; at log 2 any two systems would agree.
+        patch.setattr(dpo_step, "BETA", 20.0)
+        yield dpo_step
 
 
 @pytest.fixture(scope="module")

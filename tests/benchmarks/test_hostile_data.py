@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-from tokenizers_like import FAMILIES
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
 import hostile_data
+from tokenizers_like import FAMILIES
 
 
 def test_hostile_rows_and_files_end_in_no_traceback_and_hide_no_good_row() -> None:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+import judge_cost
 from judging import WordEmbedder
 from tokenizers_like import chatml_like
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-import judge_cost
 
 from longmab_pl.engines.addressee import Addressee, ChatFormat
 from longmab_pl.rewards.llm_judge.dimensions import DIMENSIONS

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-from tokenizers_like import chatml_like
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
 import tree_cost
+from tokenizers_like import chatml_like
 
 from longmab_pl.strategies.clarification_tree.tree import joint_requests, separate_requests
 

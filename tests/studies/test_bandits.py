@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import bandits_real as real
 import numpy as np
 import pytest
 
 STUDIES = Path(__file__).parents[2] / "studies"
-
-
-@pytest.fixture(scope="module")
-def real():
-    sys.path.insert(0, str(STUDIES))  # where a study finds the players that only studies have
-    spec = importlib.util.spec_from_file_location("bandits_real_study", STUDIES / "bandits_real.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(STUDIES))
 
 
 def test_the_simulation_writes_every_policy_with_intervals_around_its_means(tmp_path):
@@ -39,7 +28,7 @@ def test_the_simulation_writes_every_policy_with_intervals_around_its_means(tmp_
     assert 0 <= rate["low"] < rate["high"] <= 1, "Wilson's interval of a share stays in 0..1"
 
 
-def test_differences_of_the_real_study_are_paired(real):
+def test_differences_of_the_real_study_are_paired():
     generator = np.random.default_rng(0)
     responses = generator.uniform(5, 30, 40)
     usable = generator.uniform(0, 1, 40)
@@ -51,7 +40,7 @@ def test_differences_of_the_real_study_are_paired(real):
     assert alone["low"] < alone["mean"] < alone["high"]
 
 
-def test_full_context_plays_everything_whatever_was_learned(real):
+def test_full_context_plays_everything_whatever_was_learned():
     policy = real.PLAYERS["full_context"]["bandit"].start([0.1, 0.9, 0.5], 1, 0)
     for _ in range(4):
         assert policy.select() == [0, 1, 2]

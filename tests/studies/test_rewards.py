@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+import rewards as study
 
 STUDY = Path(__file__).parents[2] / "studies" / "rewards.py"
-spec = spec_from_file_location("rewards_study", STUDY)
-assert spec is not None
-study = module_from_spec(spec)
-spec.loader.exec_module(study)
 
 
 def test_a_reward_that_orders_as_the_target_is_1_and_its_reverse_minus_1():

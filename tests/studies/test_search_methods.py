@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
-import pytest
+import search_methods
 
 from longmab_pl.engines import ScriptedEngine
 
-FILE = Path(__file__).parents[2] / "studies" / "search_methods.py"
 
-
-@pytest.fixture(scope="module")
-def study():
-    spec = importlib.util.spec_from_file_location("search_methods_study", FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_method_stays_within_the_budget_and_is_counted(study, tiny_model, byte_tokenizer, tmp_path, capsys):
+def test_every_method_stays_within_the_budget_and_is_counted(tiny_model, byte_tokenizer, tmp_path, capsys):
     def answer(request, i):
         """One word of the prompt's end: now and then the gold answer's."""
         said = byte_tokenizer.decode(list(request.prompt_ids)).split()
@@ -30,7 +15,9 @@ def test_every_method_stays_within_the_budget_and_is_counted(study, tiny_model, 
 
     engine = ScriptedEngine(answer, tokenizer=byte_tokenizer)
     options = "--records 3 --responses 6 --tokens 12 --only best-of-n stepwise tree"
-    results = study.main([*options.split(), "--model", tiny_model, "--out", str(tmp_path / "out.json")], engine)
+    results = search_methods.main(
+        [*options.split(), "--model", tiny_model, "--out", str(tmp_path / "out.json")], engine
+    )
     assert set(results) == {"best-of-n", "tree", "stepwise"}
     for result in results.values():
         assert result["failed"] == 0

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+import real_sets
+import study
 import yaml
 
 from longmab_pl.cli.lightning import ParseOnlyCLI
 from longmab_pl.data.records import QARecord
 from longmab_pl.evaluation.results import EvaluationResult, ItemResult, macro_average, task_result
-
-FOLDER = Path(__file__).parents[2] / "studies"
-
-
-def load(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(f"studies_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-study, real_sets = load("study"), load("real_sets")
 
 
 def records(count: int) -> list[QARecord]:

@@ -10,7 +10,9 @@ from longmab_pl.errors import DataError
 from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.prompts.encoding import chat
 from longmab_pl.training.batch import PreferenceExample
-from longmab_pl.training.tokenization import end_of_turn_id, tokenize, with_believed_ids
+from longmab_pl.training.believed_ids import with_believed_ids
+from longmab_pl.training.template_facts import end_of_turn_id
+from longmab_pl.training.tokenization import tokenize
 
 WORDS = [
     "[UNK]",

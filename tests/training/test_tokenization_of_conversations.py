@@ -8,8 +8,10 @@ from tokenizers_like import chatml_like
 from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.prompts.transcript import assistant, transcript, user
 from longmab_pl.training.batch import sft_examples
+from longmab_pl.training.believed_ids import with_believed_ids
+from longmab_pl.training.left_out import LeftOut
 from longmab_pl.training.packing import packed_tokens
-from longmab_pl.training.tokenization import LeftOut, tokenize, with_believed_ids
+from longmab_pl.training.tokenization import tokenize
 
 TOKENIZER = chatml_like()
 PROMPT = ({"role": "user", "content": "Long document. Who founded it?"},)

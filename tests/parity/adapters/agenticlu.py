@@ -33,9 +33,10 @@ from longmab_pl.strategies.clarification_tree.tree import (
     breadth_first,
     separate_requests,
 )
+from longmab_pl.training.left_out import LeftOut
 from longmab_pl.training.losses import IPO, SigmoidDPO
 from longmab_pl.training.losses.base import PairLogps
-from longmab_pl.training.tokenization import LeftOut, tokenize
+from longmab_pl.training.tokenization import tokenize
 
 
 def context_pieces(given: dict[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
+import pair_cost
 import pytest
 from small_config import write_config
 from tiny_models import save_model
@@ -15,10 +14,6 @@ from longmab_pl.models.tokenizer import load_tokenizer
 from longmab_pl.pairs.readers import read_round_pairs
 from longmab_pl.training.batch import sft_examples
 from longmab_pl.training.tokenization import tokenize
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
-
-import pair_cost
 
 FRAGMENT = """
 model:
