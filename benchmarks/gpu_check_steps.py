@@ -277,7 +277,7 @@ def _module(setup: Setup, **options: Any) -> Any:
         dtype="bf16" if setup.device == "cuda" else "fp32",
         **options,
     )
-    module._root_device = torch.device(setup.device)  # what `setup` reads from a Trainer
+    module.load_device = torch.device(setup.device)
     module.configure_model()
     module.to(setup.device)  # Lightning knows a module's device from such calls only
     dpo_step.set_adapter(module.policy)

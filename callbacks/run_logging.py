@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from typing import Any
 
@@ -16,6 +15,7 @@ from longmab_pl.callbacks.trainer import data_module_of
 from longmab_pl.datamodules.rollouts import RolloutDataModule
 from longmab_pl.pairs.readers import read_round_pairs
 from longmab_pl.pairs.types import PreferencePair
+from longmab_pl.reporting.versions import installed_versions
 from longmab_pl.shown import shown
 from longmab_pl.training.batch import PackedBatch
 
@@ -69,15 +69,7 @@ class RunLogging(Callback):
 
 def versions() -> Mapping[str, str]:
     """Return the versions of the packages that decide results, for the hyper-parameters of a run."""
-    return dict(_versions())
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    for name in PACKAGES:
-        try:
-            yield f"version/{name}", version(name)
-        except PackageNotFoundError:
-            continue
+    return {f"version/{name}": version for name, version in installed_versions(PACKAGES).items()}
 
 
 def log_table(logger: Logger, rows: list[list[str]], step: int) -> None:

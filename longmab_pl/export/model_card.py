@@ -21,6 +21,7 @@ from longmab_pl.exports import find_class
 from longmab_pl.models.bundled import BUNDLED_PREFIX
 from longmab_pl.reporting.run_report import measured_metrics
 from longmab_pl.reporting.run_settings import class_and_args, init_args, public, section, short_name, shown_config
+from longmab_pl.reporting.versions import installed_versions
 from longmab_pl.shown import printable, shown
 from longmab_pl.storage.files import atomic_write
 
@@ -247,12 +248,5 @@ def _settings(facts: RunFacts) -> str:
 
 
 def _versions() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = []
-    for package in ("torch", "lightning", "transformers", "peft", "vllm"):
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)
+    found = installed_versions(("torch", "lightning", "transformers", "peft", "vllm"))
+    return ", ".join(f"{package} {version}" for package, version in found.items())

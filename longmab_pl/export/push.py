@@ -67,7 +67,6 @@ def data_card(name: str, pairs: int, rounds: int, style: str, model: str) -> str
         style: form of the rows, as in `longmab pairs`.
         model: the model whose answers they compare.
     """
-    answers = "`chosen` and `rejected`"
     return (
         "---\n"
         "tags: [preference, dpo, long-context, longmab]\n"
@@ -76,8 +75,8 @@ def data_card(name: str, pairs: int, rounds: int, style: str, model: str) -> str
         f"# {name}\n\n"
         f"{pairs:,} preference pairs of {rounds} on-policy rounds of longmab_pl: answers of `{_plain(model)}` to "
         "questions about long documents, scored and compared.\n\n"
-        f"- Rows have `prompt`, {answers} ({style} form), which TRL's `DPOTrainer` takes, their rewards, and where in "
-        "the rollout they are from.\n"
+        f"- Rows have `prompt`, `chosen` and `rejected` ({style} form), which TRL's `DPOTrainer` takes, "
+        "their rewards, and where in the rollout they are from.\n"
         f'- `datasets.load_dataset("{name}")`, or `longmab fit --config preferences --train {name}`.\n'
         "- The documents and questions are those of the training records; their license holds for the rows too.\n"
     )

@@ -11,10 +11,10 @@ import resource
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from longmab_pl.errors import DataError
+from longmab_pl.reporting.versions import installed_versions
 from longmab_pl.storage.checked_json import read_checked_json, write_checked_json
 
 RUN_RECORD = "run.json"
@@ -127,10 +127,4 @@ def _machine() -> str:
 def _versions() -> dict[str, str]:
     from longmab_pl import __version__
 
-    found = {"longmab_pl": __version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {"longmab_pl": __version__, "python": platform.python_version(), **installed_versions(PACKAGES)}

@@ -145,7 +145,8 @@ class DPOModule(LightningModule):
         self._separate: tuple[PreTrainedModel, ...] = ()
         self._reference_layout: Layout = "packed"
         self._full_weights: dict[str, torch.Tensor] = {}
-        self._root_device = torch.device("cpu")
+        self.load_device = torch.device("cpu")
+        """Device on which `configure_model` loads the weights; `setup` reads it from the Trainer."""
         self._mesh: DeviceMesh | None = None
         self._fitting = True
         self._step = StepWeights()
@@ -162,7 +163,7 @@ class DPOModule(LightningModule):
             raise ConfigError(
                 f"trainer.precision is {precision}, which would cast the adapter too; use 32-true and set model.dtype"
             )
-        self._root_device = self.trainer.strategy.root_device
+        self.load_device = self.trainer.strategy.root_device
         self._mesh = self.device_mesh
         self._fitting = stage == "fit"
 
@@ -175,7 +176,7 @@ class DPOModule(LightningModule):
         """Load the policy (once; Lightning calls this again for validate and test)."""
         if self.policy is not None:
             return
-        device = self._root_device
+        device = self.load_device
         with step(f"loading weights of {shown(self.model, 100)}"):
             policy = load_policy(
                 resolve_model(self.model),

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from longmab_pl.live import Bar
 from longmab_pl.storage.append_log import AppendLog, LogKind, read_fingerprint, read_rows
 from longmab_pl.training.batch import PreferenceExample, collate
-from longmab_pl.training.packing import pack_by_tokens, packed_tokens
+from longmab_pl.training.packing import pack_by_tokens
 from longmab_pl.training.ranks import OneRank, Ranks
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _compute(
 ) -> Iterator[tuple[str, Logps]]:
     """Yield the log-probabilities of this rank's pairs, each written before it is used (`file` None: not written)."""
     # No more at once than the longest pair takes: training on it must fit anyway.
-    batches = pack_by_tokens(examples, max(packed_tokens([e]) for e in examples))
+    batches = pack_by_tokens(examples, max(e.tokens for e in examples))
     bar = Bar("reference log-probabilities", len(examples), "pairs", hidden=rank != 0)
     with contextlib.nullcontext() if file is None else _continued(file, reference) as out, contextlib.closing(bar):
         for batch in batches:
