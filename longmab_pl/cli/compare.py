@@ -56,10 +56,11 @@ def compare(
     for suite, group in groups.items():
         loaded = [result for _, result in group]
         tests = {other.model: outcomes.compare(loaded[0], other, metric=metric) for other in loaded[1:]}
-        tested[suite or "results"] = (loaded[0].model, tests)
+        name = suite or "results"
+        tested[name] = (loaded[0].model, tests)
         _show(suite if len(groups) > 1 else "", loaded, tests)
         if pictures is not None:
-            for picture in pictures_of(loaded, suite):
+            for picture in pictures_of(loaded, name):
                 print(f"picture    {picture.save(Path(pictures))}")
     if out is not None:
         _write_tests(Path(out), tested)

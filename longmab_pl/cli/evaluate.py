@@ -101,9 +101,10 @@ def evaluate(
         found = _Evaluator(candidate, engine, tokenizer, folder, overwrite).results(tasks)
         results = {}
         for asked in suites:
-            rated = asked.rated(found[asked.name], tasks[asked.name], folder / asked.name)
-            results[asked.name] = _of_suite(rated, asked)
-            _save_and_show(asked, results[asked.name], folder / asked.name)
+            home = folder / asked.name
+            rated = asked.rated(found[asked.name], tasks[asked.name], home)
+            results[asked.name] = _of_suite(_with_costs_of(home / "result.json", rated), asked)
+            _save_and_show(asked, results[asked.name], home)
     if lm_eval is not None:
         print(f"lm-eval    {write_lm_eval(Path(lm_eval), results)}")
     return results
@@ -191,11 +192,16 @@ class _Evaluator:
         if done is None:
             return None
         tell(f"all predictions are in {self.folder / name} already: scored again, nothing asked")
-        return _with_costs_of(self.folder / name / "result.json", done)
+        return done
 
 
 def _with_costs_of(file: Path, result: EvaluationResult) -> EvaluationResult:
-    """Return the result with the time and tokens of the run that made its predictions, if that run recorded them."""
+    """Return a result of predictions on disk with the time and tokens of the run that made them, if it recorded them.
+
+    A result whose predictions were made now has its own.
+    """
+    if result.seconds:
+        return result
     try:
         earlier = EvaluationResult.load(file)
     except DataError:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import DataError
+from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.judge import Judge, JudgeSession, RatingQuestion
 from longmab_pl.evaluation.predictions import predicted_texts, record_digest
 from longmab_pl.evaluation.results import EvaluationResult, macro_average, task_result
@@ -19,7 +20,7 @@ METRIC = "rating"
 """Name of the judge's score."""
 
 Questions = Callable[[EvaluationTask, QARecord, str], Sequence[RatingQuestion]]
-"""Function from a task, a record and its prediction to the questions about it, named as they like."""
+"""Function from a task, a record and the answer to it to the questions about it, named as they like."""
 
 ScoreOf = Callable[[EvaluationTask, Sequence[float | None]], float | None]
 """Function from the ratings of a record's questions (None: no verdict) to its score in 0..1; None: none has one."""
@@ -32,6 +33,7 @@ def judged_result(
     folder: Path,
     questions: Questions,
     score: ScoreOf,
+    asking: Asking,
     title: str,
 ) -> EvaluationResult:
     """Return a result with a judge's scores; a record without a verdict is not scored, and says why in `skipped`.
@@ -43,6 +45,7 @@ def judged_result(
         folder: folder of the predictions; the judge's replies go there too.
         questions: what is asked about a prediction.
         score: how ratings become a score.
+        asking: says which part of a prediction is its answer, the part that is rated.
         title: title of the progress bar.
 
     Raises:
@@ -56,7 +59,7 @@ def judged_result(
         done = {item.id for item in result.tasks[task.name].items}
         for record in task.records:
             if record.id in done:
-                for question in questions(task, record, texts[record.id, record_digest(record)]):
+                for question in questions(task, record, asking.scored(texts[record.id, record_digest(record)])):
                     named = replace(question, name=f"{task.name}/{record.id}/{question.name}")
                     asked.append(named)
                     names.setdefault((task.name, record.id), []).append(named.name)

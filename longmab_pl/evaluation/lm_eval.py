@@ -75,8 +75,13 @@ def write_lm_eval(folder: Path, results: Mapping[str, EvaluationResult]) -> Path
 
 
 def task_name(suite: str, task: str) -> str:
-    """Return a task's name among those of all suites: `ruler_vt`; the suite's own name if it is the only task."""
-    return task if task.startswith(suite) else f"{suite}_{task}"
+    """Return a task's name among those of all suites: `ruler_vt`; a task that is named after its suite keeps its name.
+
+    Example:
+        >>> task_name("ruler", "vt"), task_name("needle", "needle"), task_name("agentic", "agentic-plain")
+        ('ruler_vt', 'needle', 'agentic-plain')
+    """
+    return task if re.match(rf"{re.escape(suite)}(?![A-Za-z0-9])", task) else f"{suite}_{task}"
 
 
 def _scores(name: str, found: TaskResult) -> dict[str, Any]:

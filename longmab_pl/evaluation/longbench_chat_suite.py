@@ -109,11 +109,13 @@ class LongBenchChatSuite(Suite):
         ]
 
     def rated(self, result: EvaluationResult, tasks: Sequence[EvaluationTask], folder: Path) -> EvaluationResult:
-        return judged_result(result, tasks, self.judge, folder, self._questions, _score, f"{self.name} judge")
+        return judged_result(
+            result, tasks, self.judge, folder, self._questions, _score, Asking(), f"{self.name} judge"
+        )
 
-    def _questions(self, task: EvaluationTask, record: QARecord, prediction: str) -> Sequence[RatingQuestion]:
+    def _questions(self, task: EvaluationTask, record: QARecord, answer: str) -> Sequence[RatingQuestion]:
         assert isinstance(record, ChatCase)
-        texts = {"question": record.question, "reference": record.answer, "answer": prediction}
+        texts = {"question": record.question, "reference": record.answer, "answer": answer}
         return [RatingQuestion("rating", self.judge.prompts.chat, texts, HIGHEST, record.examples)]
 
     def scores(self, result: EvaluationResult) -> dict[str, Score]:

@@ -9,6 +9,7 @@ import pytest
 
 from longmab_pl.cli.compare import run
 from longmab_pl.errors import ConfigError
+from longmab_pl.evaluation.lm_eval import task_name
 from longmab_pl.evaluation.results import EvaluationResult, ItemResult, macro_average, task_result
 
 
@@ -72,6 +73,21 @@ def test_pictures_are_drawn_for_every_suite(run_folder, tmp_path):
     assert json.loads((tmp_path / "pictures" / "mine-curve.json").read_text()) == {
         "lengths": {"512": 100.0, "4096": 100.0}
     }
+
+
+def test_results_without_the_name_of_a_suite_have_pictures_with_a_name(tmp_path):
+    for folder in ("first", "second"):
+        save(tmp_path / folder, "", "LongBenchSuite", folder, 0.5)
+    run(["compare", str(tmp_path / "first"), str(tmp_path / "second"), "--pictures", str(tmp_path / "pictures")])
+    assert [path.name for path in (tmp_path / "pictures").glob("*.png")] == ["results-curve.png"]
+
+
+def test_a_task_whose_name_only_begins_like_its_suite_is_named_after_both():
+    assert task_name("qa", "qasper") == "qa_qasper"
+    assert task_name("ruler", "vt") == "ruler_vt"
+    assert task_name("needle", "needle") == "needle"
+    assert task_name("longbench_write", "longbench_write_quality") == "longbench_write_quality"
+    assert task_name("agentic", "agentic-plain") == "agentic-plain"
 
 
 def test_results_are_exported_in_the_layout_of_lm_evaluation_harness(run_folder, tmp_path, capsys):

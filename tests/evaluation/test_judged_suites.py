@@ -115,6 +115,39 @@ def test_what_was_answered_and_rated_is_not_asked_again(tmp_path, tiny_model, be
     assert len(list((tmp_path / "out" / "longbench_judge").glob("judge-*.jsonl"))) == 2
 
 
+def test_a_judged_evaluation_that_is_given_again_keeps_the_time_and_tokens_of_its_predictions(
+    tmp_path, tiny_model, bench
+):
+    def suite():
+        return JudgedLongBenchSuite(str(bench), Judge(tiny_model, JudgeLike()), tasks=["musique"], max_new_tokens=40)
+
+    first, _ = run(tmp_path, tiny_model, suite())
+    second, _ = run(tmp_path, tiny_model, suite())
+    assert first.prompt_tokens > 0
+    assert (second.seconds, second.prompt_tokens, second.completion_tokens) == (
+        first.seconds,
+        first.prompt_tokens,
+        first.completion_tokens,
+    )
+
+
+def test_a_judge_rates_what_follows_the_reasoning(tmp_path, tiny_model, bench, chat):
+    def thinking(request, i):
+        return "<think>Is it number 0? Or number 1?</think>It is number 1"
+
+    def rated(request, i):
+        assert quoted(text_of(request), "answer") == "It is number 1"
+        return "[[1]]"
+
+    judge = Judge(tiny_model, JudgeLike(rated))
+    for suite in (
+        JudgedLongBenchSuite(str(bench), judge, tasks=["musique"], max_new_tokens=80),
+        LongBenchChatSuite(*chat, judge, max_new_tokens=80),
+    ):
+        result, _ = run(tmp_path, tiny_model, suite, ScriptedEngine(thinking))
+        assert all(item.reasoned for task in result.tasks.values() for item in task.items)
+
+
 @pytest.mark.parametrize(
     "reply", ["", "It is right.", "[[5]] or [[1]]", "评分：很好", "I will not.", "x" * 100_000, "[[2.5]]"]
 )

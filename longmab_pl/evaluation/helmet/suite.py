@@ -134,7 +134,9 @@ class HELMETSuite(Suite):
         stories = [task for task in tasks if task.name.rpartition("-")[0] == _JUDGED]
         if self.judge is None or not stories:
             return result
-        judged = judged_result(result, stories, self.judge, folder, self._questions, _rating, f"{self.name}: judging")
+        judged = judged_result(
+            result, stories, self.judge, folder, self._questions, _rating, self.asking, f"{self.name}: judging"
+        )
         tasks_then = {name: judged.tasks.get(name, task) for name, task in result.tasks.items()}
         macro, intervals = macro_average(tasks_then)
         return replace(judged, tasks=tasks_then, macro=macro, macro_intervals=intervals)
@@ -145,7 +147,7 @@ class HELMETSuite(Suite):
             RatingQuestion(
                 str(number),
                 self.judge.prompts.answer,
-                {"question": record.question, "reference": reference, "answer": self.asking.scored(answer)},
+                {"question": record.question, "reference": reference, "answer": answer},
                 highest=_HIGHEST,
             )
             for number, reference in enumerate(record.answers)

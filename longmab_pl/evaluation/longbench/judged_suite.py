@@ -9,6 +9,7 @@ from typing import Any
 
 from longmab_pl.checks import at_least
 from longmab_pl.data.records import QARecord
+from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.estimate import Score
 from longmab_pl.evaluation.judge import Judge, RatingQuestion
 from longmab_pl.evaluation.judged_results import judged_result, unrated
@@ -108,16 +109,18 @@ class JudgedLongBenchSuite(Suite):
         return replace(task, spec=spec)
 
     def rated(self, result: EvaluationResult, tasks: Sequence[EvaluationTask], folder: Path) -> EvaluationResult:
-        return judged_result(result, tasks, self.judge, folder, self._questions, _score, f"{self.name} judge")
+        return judged_result(
+            result, tasks, self.judge, folder, self._questions, _score, Asking(), f"{self.name} judge"
+        )
 
-    def _questions(self, task: EvaluationTask, record: QARecord, prediction: str) -> Sequence[RatingQuestion]:
+    def _questions(self, task: EvaluationTask, record: QARecord, answer: str) -> Sequence[RatingQuestion]:
         if task.name in SUMMARY_TASKS:
             prompt, asked = self.judge.prompts.summary, {}
         else:
             prompt, asked = self.judge.prompts.answer, {"question": record.question}
         return [
             RatingQuestion(
-                str(n), prompt, {**asked, "reference": reference, "answer": prediction}, best_rating(task.name)
+                str(n), prompt, {**asked, "reference": reference, "answer": answer}, best_rating(task.name)
             )
             for n, reference in enumerate(record.answers)
         ]
