@@ -100,9 +100,11 @@ def parquet_rows(paths: Sequence[Path], wanted: str) -> Iterator[Row]:
             yield Row(row, f"{path}, row {number}")
 
 
-def sample(items: Sequence[T], limit: int | None, seed: int) -> list[T]:
-    """Return at most `limit` items in their order, the same random sample for the same seed."""
+def sample(items: Sequence[T], limit: int | None, seed: int | None) -> list[T]:
+    """Return at most `limit` of the items in their order: a random sample with this seed, or the first (None)."""
     if limit is None or limit >= len(items):
         return list(items)
-    chosen = sorted(random.Random(seed).sample(range(len(items)), limit))
+    if seed is None:
+        return list(items[: max(limit, 0)])
+    chosen = sorted(random.Random(seed).sample(range(len(items)), max(limit, 0)))
     return [items[i] for i in chosen]

@@ -109,9 +109,7 @@ class LongBenchChatSuite(Suite):
         ]
 
     def rated(self, result: EvaluationResult, tasks: Sequence[EvaluationTask], folder: Path) -> EvaluationResult:
-        return judged_result(
-            result, tasks, self.judge, folder, self._questions, _score, Asking(), f"{self.name} judge"
-        )
+        return judged_result(result, tasks, self.judge, folder, self._questions, _score, Asking(), f"{self.name} judge")
 
     def _questions(self, task: EvaluationTask, record: QARecord, answer: str) -> Sequence[RatingQuestion]:
         assert isinstance(record, ChatCase)

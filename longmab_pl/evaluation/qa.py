@@ -15,8 +15,9 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import middle_truncated
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
+from longmab_pl.evaluation.benchmark_files import sample
 from longmab_pl.evaluation.estimate import Score
-from longmab_pl.evaluation.longbench.loading import BadRow, bad_rows_note, load_items, sample, tasks_there
+from longmab_pl.evaluation.longbench.loading import BadRow, bad_rows_note, load_items, tasks_there
 from longmab_pl.evaluation.longbench.table import expand_tasks
 from longmab_pl.evaluation.metric import ItemScores, RecordMetric
 from longmab_pl.evaluation.middle_cut import surely_longer

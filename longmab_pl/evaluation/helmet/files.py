@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from longmab_pl.errors import DataError
-from longmab_pl.evaluation.benchmark_files import Row, json_rows
+from longmab_pl.evaluation.benchmark_files import Row, json_rows, sample
 from longmab_pl.evaluation.prompted_task import BenchmarkItem
 from longmab_pl.shown import quoted
 
@@ -98,11 +97,8 @@ def read_task(path: Path, task: str, limit: int | None, seed: int) -> list[Bench
     items = [make[spec.kind](row, number) for number, row in enumerate(rows)]
     if not items:
         raise DataError(f"{path} has no question that counts; it must be {spec.wanted}")
-    questions = sorted({item.question for item in items})
-    if limit is not None and limit < len(questions):
-        kept = set(random.Random(seed).sample(questions, limit))
-        items = [item for item in items if item.question in kept]
-    return items
+    kept = set(sample(sorted({item.question for item in items}), limit, seed))
+    return [item for item in items if item.question in kept]
 
 
 def _popularity(row: Row) -> float:

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from longmab_pl.checks import at_least
 from longmab_pl.engines.protocol import Sampling
-from longmab_pl.evaluation.longbench.loading import bad_rows_note, sample
+from longmab_pl.evaluation.benchmark_files import sample
+from longmab_pl.evaluation.longbench.loading import bad_rows_note
 from longmab_pl.evaluation.longbench.table import INFINITEBENCH
 from longmab_pl.evaluation.longbench.task import longbench_tasks
 from longmab_pl.evaluation.qa import GREEDY, QATask, question_sets

@@ -109,9 +109,7 @@ class JudgedLongBenchSuite(Suite):
         return replace(task, spec=spec)
 
     def rated(self, result: EvaluationResult, tasks: Sequence[EvaluationTask], folder: Path) -> EvaluationResult:
-        return judged_result(
-            result, tasks, self.judge, folder, self._questions, _score, Asking(), f"{self.name} judge"
-        )
+        return judged_result(result, tasks, self.judge, folder, self._questions, _score, Asking(), f"{self.name} judge")
 
     def _questions(self, task: EvaluationTask, record: QARecord, answer: str) -> Sequence[RatingQuestion]:
         if task.name in SUMMARY_TASKS:
@@ -119,9 +117,7 @@ class JudgedLongBenchSuite(Suite):
         else:
             prompt, asked = self.judge.prompts.answer, {"question": record.question}
         return [
-            RatingQuestion(
-                str(n), prompt, {**asked, "reference": reference, "answer": answer}, best_rating(task.name)
-            )
+            RatingQuestion(str(n), prompt, {**asked, "reference": reference, "answer": answer}, best_rating(task.name))
             for n, reference in enumerate(record.answers)
         ]
 

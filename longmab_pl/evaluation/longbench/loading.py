@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import lzma
-import random
 import re
 import zipfile
 import zlib
@@ -11,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from longmab_pl.data import qa_fields
 from longmab_pl.data.qa_fields import FieldError, half_character
@@ -30,7 +29,6 @@ from longmab_pl.evaluation.longbench.table import (
 )
 from longmab_pl.shown import quoted, shown
 
-T = TypeVar("T")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -102,7 +100,7 @@ def load_items(
         return _checked(open_source(str(path), "test"), str(path), task, in_table, fields)
     if isinstance(data, str) and _HUB_NAME.fullmatch(data) and not data.endswith((*SUFFIXES, ".zip")):
         task_spec(task)
-        return _from_hub(data, task)
+        return _from_hub(data, task, fields)
     raise DataError(
         f"{shown(str(data), 200)}: no such file or folder; give a folder or zip of LongBench files, or a file "
         f"({', '.join(SUFFIXES)})"
@@ -148,16 +146,6 @@ def tasks_there(data: Path | str) -> list[str]:
     twins = {name for name in LONGBENCH_E if name.removesuffix("_e") in names}
     known = [name for name in (*TASKS, *LONGBENCH_E) if name in names - twins]
     return known + sorted(names - twins - set(known))
-
-
-def sample(items: Sequence[T], limit: int | None, seed: int | None) -> list[T]:
-    """Return at most `limit` of the items in their order: a random sample with this seed, or the first (None)."""
-    if limit is None or limit >= len(items):
-        return list(items)
-    if seed is None:
-        return list(items[: max(limit, 0)])
-    chosen = sorted(random.Random(seed).sample(range(len(items)), max(limit, 0)))
-    return [items[i] for i in chosen]
 
 
 def bad_rows_note(data: Path | str, bad: Sequence[BadRow]) -> str:
@@ -234,7 +222,7 @@ def _classes(value: Any, spec: TaskSpec) -> tuple[str, ...] | None:
 
 
 def _checked(
-    rows: Iterable[RawRow], file: str, task: str, in_table: bool, fields: Mapping[str, str] | None = None
+    rows: Iterable[RawRow], file: str, task: str, in_table: bool, fields: Mapping[str, str] | None
 ) -> tuple[list[LongBenchItem], TaskSpec, list[BadRow]]:
     rows = list(rows)
     spec = task_spec(task) if in_table else custom_spec(task, _language(rows))
@@ -255,7 +243,7 @@ def _language(rows: Sequence[RawRow]) -> str:
 
 
 def _from_zip(
-    path: Path, task: str, in_table: bool, fields: Mapping[str, str] | None = None
+    path: Path, task: str, in_table: bool, fields: Mapping[str, str] | None
 ) -> tuple[list[LongBenchItem], TaskSpec, list[BadRow]]:
     with _opened_zip(path) as archive:
         members = _members(archive)
@@ -308,7 +296,9 @@ def _files(folder: Path) -> dict[str, Path]:
 _NO_DATA = ("dataset2prompt.json", "dataset2maxlen.json", "dataset_info.json", "dataset_dict.json", "state.json")
 
 
-def _from_hub(name: str, task: str) -> tuple[list[LongBenchItem], TaskSpec, list[BadRow]]:
+def _from_hub(
+    name: str, task: str, fields: Mapping[str, str] | None
+) -> tuple[list[LongBenchItem], TaskSpec, list[BadRow]]:
     """Load a task from a hub data set: LongBench has its JSONL files in a `data.zip`, InfiniteBench has plain files.
 
     `datasets.load_dataset` cannot read the former any more, because it no longer runs loading scripts.
@@ -328,8 +318,8 @@ def _from_hub(name: str, task: str) -> tuple[list[LongBenchItem], TaskSpec, list
         except Exception as error:  # network, authentication, unknown repository: the hub cannot be read
             raise _not_from_hub(name, error) from error
         if path.suffix == ".zip":
-            return _from_zip(path, task, True)
-        return _checked(open_source(str(path), "test"), str(path), task, True)
+            return _from_zip(path, task, True, fields)
+        return _checked(open_source(str(path), "test"), str(path), task, True, fields)
     if unreachable is not None:
         raise _not_from_hub(name, unreachable) from unreachable
     raise DataError(f"{name}: this hub data set has neither {task}.jsonl nor data.zip; give another, or a local folder")

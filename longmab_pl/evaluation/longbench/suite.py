@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from longmab_pl.checks import at_least
+from longmab_pl.data.qa_fields import check_fields
 from longmab_pl.evaluation.longbench.loading import bad_rows_note
 from longmab_pl.evaluation.longbench.task import longbench_tasks
 from longmab_pl.evaluation.suite import Suite, SuiteContext
@@ -26,6 +27,7 @@ class LongBenchSuite(Suite):
         name: name in metrics and in the folder of the predictions.
         limit: at most this many records per task, the same random sample every time.
         seed: random seed of the sample.
+        fields: the data's names of `id, question, answers, context` where they are others: `{question: ask}`.
         official: folder with LongBench's own `dataset2prompt.json` / `dataset2maxlen.json`; None: our own prompts.
         chat: use the chat template as LongBench does, which leaves few-shot and code tasks without (`by_task`),
             `always`, or `never` (base models).
@@ -52,6 +54,7 @@ class LongBenchSuite(Suite):
         name: str = "longbench",
         limit: int | None = None,
         seed: int = 0,
+        fields: dict[str, str] | None = None,
         official: str | None = None,
         chat: Literal["by_task", "always", "never"] = "by_task",
         max_prompt_tokens: int | None = None,
@@ -68,6 +71,7 @@ class LongBenchSuite(Suite):
         self._name = name
         self.limit = limit
         self.seed = seed
+        self.fields = check_fields(fields)
         self.official = official
         self.chat = chat
         self.max_prompt_tokens = max_prompt_tokens
@@ -95,6 +99,7 @@ class LongBenchSuite(Suite):
             self.task_names,
             limit=self.limit,
             seed=self.seed,
+            fields=self.fields,
             official=self.official,
             max_prompt_tokens=self.max_prompt_tokens,
             presence_penalty=self.presence_penalty,

@@ -12,7 +12,8 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import middle_truncated
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
-from longmab_pl.evaluation.longbench.loading import BadRow, LongBenchItem, load_items, sample, tasks_there
+from longmab_pl.evaluation.benchmark_files import sample
+from longmab_pl.evaluation.longbench.loading import BadRow, LongBenchItem, load_items, tasks_there
 from longmab_pl.evaluation.longbench.metrics import spec_metric
 from longmab_pl.evaluation.longbench.table import (
     BUCKETS,
@@ -140,6 +141,7 @@ def longbench_tasks(
     *,
     limit: int | None = None,
     seed: int = 0,
+    fields: Mapping[str, str] | None = None,
     official: Path | str | None = None,
     max_prompt_tokens: int | None = None,
     presence_penalty: float = 0.0,
@@ -155,6 +157,7 @@ def longbench_tasks(
             file, and all of LongBench from the hub.
         limit: at most this many records per task, a seeded random sample; None: all.
         seed: random seed of the sample.
+        fields: the data's names of `id, question, answers, context` where they are others.
         official: folder with the official `dataset2prompt.json` / `dataset2maxlen.json`, to reproduce published
             numbers; None: our own wording.
         max_prompt_tokens, presence_penalty, fixed_classification, template_arguments: see `LongBenchTask`.
@@ -169,7 +172,7 @@ def longbench_tasks(
     prompts, lengths = official_settings(official) if official is not None else ({}, {})
     tasks, bad_rows = [], []
     for name in expand_tasks(names) if names is not None else tasks_there(data):
-        items, spec, bad = load_items(data, name)
+        items, spec, bad = load_items(data, name, fields=fields)
         bad_rows += bad
         base = spec.name
         spec = replace(

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import pytest
 
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.evaluation.longbench.loading import LongBenchItem, load_items, sample, tasks_there
+from longmab_pl.evaluation.benchmark_files import sample
+from longmab_pl.evaluation.longbench.loading import LongBenchItem, load_items, tasks_there
 from longmab_pl.evaluation.longbench.task import longbench_tasks
 
 
@@ -219,6 +220,8 @@ def test_a_hub_data_set_as_longbench_and_as_infinitebench_lay_theirs_out(
         else:
             items, spec, bad = load_items("owner/bench", "musique")
             assert (len(items), spec.name, bad) == (3, "musique", [])
+            renamed, _, _ = load_items("owner/bench", "musique", fields={"question": "context"})
+            assert [item.question for item in renamed] == [item.context for item in items]
     finally:
         server.shutdown()
         server.server_close()
