@@ -82,7 +82,7 @@ def chosen_suites(args: Sequence[str]) -> list[ChosenSuite]:
         ConfigError: a name is unknown, or given twice.
     """
     given = [name.strip() for value in _values(args, "suite") for name in _listed(value)]
-    if not any("." not in name for name in given):
+    if all("." in name for name in given):
         return []
     found = []
     for name in given:

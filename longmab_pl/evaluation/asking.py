@@ -14,6 +14,9 @@ from longmab_pl.prompts import encoding
 THINKING_TOKENS = 4096
 """Longest answer, thoughts included, of suites that know only short official limits (as NeMo Skills' RULER)."""
 
+SETTING = "enable_thinking"
+"""Variable of chat templates that turns reasoning on or off (Qwen3)."""
+
 _OPEN, _CLOSED = "<think>", "</think>"
 
 
@@ -37,6 +40,11 @@ class Asking:
         """Return the settings that a prediction depends on, as JSON."""
         return {name: value for name, value in asdict(self).items() if name != "score_reasoning"}
 
+    @property
+    def template_arguments(self) -> Mapping[str, Any]:
+        """The further variables of the chat template."""
+        return {} if self.enable_thinking is None else {SETTING: self.enable_thinking}
+
     def ids(self, tokenizer: Any, text: str, prefix: str = "") -> tuple[int, ...]:
         """Return the prompt's token ids.
 
@@ -52,8 +60,7 @@ class Asking:
 
     def messages_ids(self, tokenizer: Any, messages: list[dict[str, str]], prefix: str = "") -> tuple[int, ...]:
         """Return the token ids of a conversation up to the assistant's next words."""
-        arguments: Mapping[str, Any] = {} if self.enable_thinking is None else {"enable_thinking": self.enable_thinking}
-        return encoding.chat(tokenizer, messages, prefill=prefix.lstrip(), arguments=arguments).ids
+        return encoding.chat(tokenizer, messages, prefill=prefix.lstrip(), arguments=self.template_arguments).ids
 
     def cut(self, tokenizer: Any, text: str, *, room: int, limit: int | None, what: str, prefix: str = "") -> Prompt:
         """Return the prompt of a text, with the middle cut out if it is too long.

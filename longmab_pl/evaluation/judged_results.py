@@ -10,8 +10,8 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.errors import DataError
 from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.judge import Judge, JudgeSession, RatingQuestion
-from longmab_pl.evaluation.predictions import predicted_texts, record_digest
-from longmab_pl.evaluation.results import EvaluationResult, macro_average, task_result
+from longmab_pl.evaluation.predictions import predicted_texts
+from longmab_pl.evaluation.results import EvaluationResult, task_result
 from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.rewards.llm_judge.attempts import Outcome
 from longmab_pl.shown import shown
@@ -55,11 +55,11 @@ def judged_result(
     asked: list[RatingQuestion] = []
     names: dict[tuple[str, str], list[str]] = {}  # (task, record id) -> names of its questions
     for task in tasks:
-        texts = predicted_texts(folder, task.name)
+        texts = predicted_texts(folder, task)
         done = {item.id for item in result.tasks[task.name].items}
         for record in task.records:
             if record.id in done:
-                for question in questions(task, record, asking.scored(texts[record.id, record_digest(record)])):
+                for question in questions(task, record, asking.scored(texts[record.id])):
                     named = replace(question, name=f"{task.name}/{record.id}/{question.name}")
                     asked.append(named)
                     names.setdefault((task.name, record.id), []).append(named.name)
@@ -84,9 +84,8 @@ def judged_result(
                 "with structured output"
             )
         rated[task.name] = task_result(task.name, [METRIC], items, missing, None)
-    macro, intervals = macro_average(rated)
     settings = {name: {**values, "judge": judged_by} for name, values in result.settings.items()}
-    return replace(result, tasks=rated, macro=macro, macro_intervals=intervals, settings=settings)
+    return replace(result, settings=settings).with_tasks(rated)
 
 
 def unrated(result: EvaluationResult) -> Mapping[str, int]:

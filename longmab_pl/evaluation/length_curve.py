@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from longmab_pl.evaluation.group_scores import group_means
 from longmab_pl.evaluation.results import EvaluationResult
 
 if TYPE_CHECKING:
@@ -23,15 +24,12 @@ def length_curve(result: EvaluationResult) -> dict[str, float]:
 
     Lengths are the buckets called "length ..." (32768, "8k", "short"), and LongBench-E's ("0-4k").
     """
-    totals: dict[str, float] = {}
-    counts: dict[str, float] = {}
-    for task in result.tasks.values():
-        for bucket, found in (task.buckets or {}).items():
-            name = bucket.removeprefix(_PREFIX)
-            if (name != bucket or re.match(r"\d", bucket)) and found["n"] and found["score"] is not None:
-                totals[name] = totals.get(name, 0.0) + found["n"] * found["score"]
-                counts[name] = counts.get(name, 0.0) + found["n"]
-    return {name: totals[name] / counts[name] for name in sorted(totals, key=length_order)}
+    means = {
+        bucket.removeprefix(_PREFIX): mean
+        for bucket, mean in group_means(result).items()
+        if bucket.startswith(_PREFIX) or re.match(r"\d", bucket)
+    }
+    return {name: means[name] for name in sorted(means, key=length_order)}
 
 
 def draw_length_curves(curves: Mapping[str, Curve], ylabel: str = "score") -> Figure:

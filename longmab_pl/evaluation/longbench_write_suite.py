@@ -24,9 +24,9 @@ from longmab_pl.evaluation.group_scores import group_scores
 from longmab_pl.evaluation.judge import Judge, JudgeSession
 from longmab_pl.evaluation.longbench_write import BUCKETS, DIMENSIONS, parse_quality
 from longmab_pl.evaluation.metric import ItemScores
-from longmab_pl.evaluation.predictions import predicted_texts, record_digest
+from longmab_pl.evaluation.predictions import predicted_texts
 from longmab_pl.evaluation.prompted_task import BenchmarkItem, PromptedTask
-from longmab_pl.evaluation.results import EvaluationResult, macro_average, task_result
+from longmab_pl.evaluation.results import EvaluationResult, task_result
 from longmab_pl.evaluation.suite import Suite, SuiteContext
 from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.prompts.judge import fill
@@ -143,14 +143,11 @@ class LongBenchWriteSuite(Suite):
         if self.judge is None:
             return result
         (task,) = tasks
-        texts = predicted_texts(folder, task.name)
+        texts = predicted_texts(folder, task)
         records = {record.id: record for record in task.records}
         with JudgeSession(self.judge, folder, f"{self.name} judge") as session:
             judge = session.addressee()
-            written = {
-                item.id: self.asking.scored(texts[item.id, record_digest(records[item.id])])
-                for item in result.tasks[self.name].items
-            }
+            written = {item.id: self.asking.scored(texts[item.id]) for item in result.tasks[self.name].items}
             # An empty text is nothing to rate; its length score is 0.
             questions = [
                 self._question(id, records[id].question, text, judge) for id, text in written.items() if text.strip()
@@ -171,10 +168,8 @@ class LongBenchWriteSuite(Suite):
                 f"{next(iter(missing.values()))}. Use another judge, or an engine with structured output"
             )
         quality = task_result(self.quality, ["quality", *DIMENSIONS], items, missing, task.buckets())
-        found = {**result.tasks, self.quality: quality}
-        macro, intervals = macro_average(found)
         settings = {**result.settings, self.quality: {"judge": session.name}}
-        return replace(result, tasks=found, macro=macro, macro_intervals=intervals, settings=settings)
+        return replace(result, settings=settings).with_tasks({**result.tasks, self.quality: quality})
 
     def _question(self, name: str, wanted: str, text: str, judge: Addressee) -> Question:
         fence = Fence.around(0, [wanted, text])

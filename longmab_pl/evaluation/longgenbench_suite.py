@@ -19,9 +19,9 @@ from longmab_pl.evaluation.estimate import Score
 from longmab_pl.evaluation.judge import Judge, JudgeSession
 from longmab_pl.evaluation.longgenbench import KINDS, Checks, Completion, completion_of, sections_of
 from longmab_pl.evaluation.metric import ItemScores
-from longmab_pl.evaluation.predictions import predicted_texts, record_digest
+from longmab_pl.evaluation.predictions import predicted_texts
 from longmab_pl.evaluation.prompted_task import BenchmarkItem, PromptedTask
-from longmab_pl.evaluation.results import EvaluationResult, macro_average, task_result
+from longmab_pl.evaluation.results import EvaluationResult, task_result
 from longmab_pl.evaluation.suite import Suite, SuiteContext
 from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.prompts.judge import fill
@@ -154,12 +154,10 @@ class LongGenBenchSuite(Suite):
         if self.judge is None:
             return result
         (task,) = tasks
-        texts = predicted_texts(folder, task.name)
+        old = result.tasks[self.name]
+        texts = predicted_texts(folder, task)
         records = {record.id: record for record in task.records if isinstance(record, LongGenItem)}
-        answers = {
-            item.id: records[item.id].prefix + self.asking.scored(texts[item.id, record_digest(records[item.id])])
-            for item in result.tasks[self.name].items
-        }
+        answers = {item.id: records[item.id].prefix + self.asking.scored(texts[item.id]) for item in old.items}
         with JudgeSession(self.judge, folder, f"{self.name} judge") as session:
             questions = [
                 question for id, text in answers.items() for question in self._questions(records[id], text, session)
@@ -171,15 +169,13 @@ class LongGenBenchSuite(Suite):
             if outcome.value is not None:
                 verdicts.setdefault(id, {})[kind, int(number)] = outcome.value
         items = []
-        for item in result.tasks[self.name].items:
+        for item in old.items:
             text = answers[item.id]
             found = completion_of(text, records[item.id].checks, verdicts.get(item.id, {}))
             items.append(replace(item, scores=dict(_scores(found, text).scores)))
-        old = result.tasks[self.name]
         judged = task_result(self.name, [*SCORES, *NAMES], items, dict(old.skipped), task.buckets())
-        macro, intervals = macro_average({self.name: judged})
         settings = {self.name: {**result.settings[self.name], "judge": session.name}}
-        return replace(result, tasks={self.name: judged}, macro=macro, macro_intervals=intervals, settings=settings)
+        return replace(result, settings=settings).with_tasks({self.name: judged})
 
     def _questions(self, item: LongGenItem, answer: str, session: JudgeSession) -> list[Question]:
         judge = session.addressee()

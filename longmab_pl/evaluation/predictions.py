@@ -10,6 +10,7 @@ from typing import Any
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import ConfigError
+from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.storage.append_log import AppendLog, LogKind, Row, read_rows
 from longmab_pl.storage.checked_json import read_checked_json, write_checked_json
 from longmab_pl.storage.files import atomic_write_binary
@@ -139,11 +140,13 @@ class PredictionFile:
         self.finished[prediction.id, prediction.digest] = prediction
 
 
-def predicted_texts(folder: Path, task: str) -> dict[tuple[str, str], str]:
-    """Return the text of every prediction of a task on disk, by record id and `record_digest`."""
-    path = folder / f"{task}.jsonl"
+def predicted_texts(folder: Path, task: EvaluationTask) -> dict[str, str]:
+    """Return the text of every prediction of a task's records on disk, by record id."""
+    path = folder / f"{task.name}.jsonl"
     rows = read_rows(path) if path.exists() else ()
-    return {(row["id"], row["digest"]): row["pred"] for _, _, row in rows if row is not None}
+    texts = {(row["id"], row["digest"]): row["pred"] for _, _, row in rows if row is not None}
+    keys = {record.id: (record.id, record_digest(record)) for record in task.records}
+    return {id: texts[key] for id, key in keys.items() if key in texts}
 
 
 def changed_settings(folder: Path, task: str, settings: dict[str, Any]) -> list[str] | None:

@@ -135,9 +135,11 @@ class EvaluationResult:
     def only(self, names: Collection[str]) -> EvaluationResult:
         """Return the result on some of its tasks, with their averages and intervals."""
         tasks = {name: task for name, task in self.tasks.items() if name in names}
-        if len(tasks) == len(self.tasks):
-            return self
-        macro, intervals = macro_average(tasks) if tasks else ({}, {})
+        return self if len(tasks) == len(self.tasks) else self.with_tasks(tasks)
+
+    def with_tasks(self, tasks: dict[str, TaskResult]) -> EvaluationResult:
+        """Return the result with these tasks in place of its own, with their averages and intervals."""
+        macro, intervals = macro_average(tasks)
         return replace(self, tasks=tasks, macro=macro, macro_intervals=intervals)
 
     def summary(self) -> dict[str, float]:

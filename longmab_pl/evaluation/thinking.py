@@ -7,13 +7,10 @@ from dataclasses import is_dataclass, replace
 from typing import Any
 
 from longmab_pl.errors import ConfigError
-from longmab_pl.evaluation.asking import Asking
+from longmab_pl.evaluation.asking import SETTING, Asking
 from longmab_pl.evaluation.metric import ItemScores, RecordMetric
 from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.prompts.formats import DirectAnswer, PromptFormat
-
-SETTING = "enable_thinking"
-"""Variable of chat templates that turns reasoning on or off (Qwen3)."""
 
 
 class WithoutReasoning(RecordMetric):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ class AgenticTask(PromptedTask, SeveralTurns):
         turns = [transcript.system(say.SYSTEM), transcript.user(say.ask_and_clarify(marked, asked(item)))]
         for reply, request in zip(said, self._requests(item, said, len(paragraphs)), strict=False):
             turns += [transcript.assistant(reply if reply.strip() else "..."), transcript.user(request)]
-        arguments = self._arguments
+        arguments = self.asking.template_arguments
         return transcript.transcript(tokenizer, with_system(tokenizer, turns, arguments), arguments).ids
 
     def _requests(self, item: BenchmarkItem, said: Sequence[str], paragraphs: int) -> list[str]:
@@ -94,11 +94,6 @@ class AgenticTask(PromptedTask, SeveralTurns):
                 "max_tokens or raise the engine's max_model_len"
             )
         return middle_truncated(item.context, reader, budget)
-
-    @property
-    def _arguments(self) -> Mapping[str, Any]:
-        thinking = self.asking.enable_thinking
-        return {} if thinking is None else {"enable_thinking": thinking}
 
 
 def pointed_paragraphs(reply: str) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +28,17 @@ from longmab_pl.evaluation.helmet.files import TASKS, Kind, read_task, tasks_in
 from longmab_pl.evaluation.helmet_metrics import choice_metrics
 from longmab_pl.evaluation.judge import Judge, RatingQuestion
 from longmab_pl.evaluation.judged_results import judged_result
+from longmab_pl.evaluation.longbench.judged import BEST_ANSWER, best_score
 from longmab_pl.evaluation.metric import ItemScores
-from longmab_pl.evaluation.results import EvaluationResult, macro_average
+from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.suite import Suite, SuiteContext
 from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.models.tokenizer import check_chat_template
 from longmab_pl.shown import quoted
 from longmab_pl.strategies.clarification_tree.paragraphs import PARAGRAPH_TOKENS
 
-_JUDGED, _HIGHEST = "narrativeqa", 3
-"""The task that a judge rates, and the highest rating."""
+_JUDGED = "narrativeqa"
+"""The task that a judge rates."""
 
 _MEANS: dict[Kind, type[AfterReasoning]] = {"passages": SubstringMatch, "story": RougeMatch, "choice": ChoiceMatch}
 
@@ -137,9 +137,7 @@ class HELMETSuite(Suite):
         judged = judged_result(
             result, stories, self.judge, folder, self._questions, _rating, self.asking, f"{self.name}: judging"
         )
-        tasks_then = {name: judged.tasks.get(name, task) for name, task in result.tasks.items()}
-        macro, intervals = macro_average(tasks_then)
-        return replace(judged, tasks=tasks_then, macro=macro, macro_intervals=intervals)
+        return judged.with_tasks({**result.tasks, **judged.tasks})
 
     def _questions(self, task: EvaluationTask, record: QARecord, answer: str) -> list[RatingQuestion]:
         assert self.judge is not None
@@ -148,7 +146,7 @@ class HELMETSuite(Suite):
                 str(number),
                 self.judge.prompts.answer,
                 {"question": record.question, "reference": reference, "answer": answer},
-                highest=_HIGHEST,
+                highest=BEST_ANSWER,
             )
             for number, reference in enumerate(record.answers)
         ]
@@ -161,9 +159,7 @@ class HELMETSuite(Suite):
 
 
 def _rating(task: EvaluationTask, ratings: Sequence[float | None]) -> float | None:
-    """Return the best rating of an answer, in 0..1; None without one."""
-    known = [rating for rating in ratings if rating is not None]
-    return (max(known) - 1) / (_HIGHEST - 1) if known else None
+    return best_score(ratings, BEST_ANSWER)
 
 
 def _choice_scores(answer: str, golds: Sequence[str]) -> ItemScores:

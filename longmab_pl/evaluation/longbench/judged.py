@@ -43,6 +43,16 @@ def judged_score(reply: str, highest: int) -> float | None:
     return None if rating is None else (rating - 1) / (highest - 1)
 
 
+def best_score(ratings: Sequence[float | None], highest: int) -> float | None:
+    """Return the best of an item's ratings of 1 to `highest` as a score from 0 to 1; None where there is none.
+
+    Example:
+        >>> best_score([1.0, None, 2.0], highest=3), best_score([None], highest=3)
+        (0.5, None)
+    """
+    return item_score([None if rating is None else (rating - 1) / (highest - 1) for rating in ratings])
+
+
 def item_score(scores: Sequence[float | None]) -> float | None:
     """Return the best score over an item's references; None where none of them has a verdict.
 

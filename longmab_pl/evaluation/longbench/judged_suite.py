@@ -13,7 +13,7 @@ from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.estimate import Score
 from longmab_pl.evaluation.judge import Judge, RatingQuestion
 from longmab_pl.evaluation.judged_results import judged_result, unrated
-from longmab_pl.evaluation.longbench.judged import ANSWER_TASKS, SUMMARY_TASKS, best_rating, item_score
+from longmab_pl.evaluation.longbench.judged import ANSWER_TASKS, SUMMARY_TASKS, best_rating, best_score
 from longmab_pl.evaluation.longbench.loading import bad_rows_note
 from longmab_pl.evaluation.longbench.task import LongBenchTask, longbench_tasks
 from longmab_pl.evaluation.results import EvaluationResult
@@ -131,5 +131,4 @@ class JudgedLongBenchSuite(Suite):
 
 
 def _score(task: EvaluationTask, ratings: Sequence[float | None]) -> float | None:
-    highest = best_rating(task.name)
-    return item_score([None if rating is None else (rating - 1) / (highest - 1) for rating in ratings])
+    return best_score(ratings, best_rating(task.name))

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from longmab_pl.checks import at_least
 from longmab_pl.data.qa_fields import check_fields
+from longmab_pl.evaluation.asking import SETTING
 from longmab_pl.evaluation.longbench.loading import bad_rows_note
 from longmab_pl.evaluation.longbench.task import longbench_tasks
 from longmab_pl.evaluation.suite import Suite, SuiteContext
 from longmab_pl.evaluation.task import EvaluationTask
-from longmab_pl.evaluation.thinking import SETTING
 from longmab_pl.models.tokenizer import check_chat_template
 
 
