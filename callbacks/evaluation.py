@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,11 +22,11 @@ from longmab_pl.errors import ConfigError, LongMabError
 from longmab_pl.evaluation.contamination import find_contamination
 from longmab_pl.evaluation.entry import EvaluationEntry, Occasion, entries_of
 from longmab_pl.evaluation.model import model_identity, model_name
-from longmab_pl.evaluation.predictions import record_digest
+from longmab_pl.evaluation.predictions import questions_digest
 from longmab_pl.evaluation.results import EvaluationResult, compare, compare_headlines
 from longmab_pl.evaluation.runner import evaluate
 from longmab_pl.evaluation.statistics import PairedTest
-from longmab_pl.evaluation.suite import Picture, Suite, SuiteContext
+from longmab_pl.evaluation.suite import Picture, Suite, SuiteContext, ignore
 from longmab_pl.evaluation.tables import notes
 from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.evaluation.thinking import thinking_note
@@ -147,9 +146,9 @@ class Evaluation(Callback):
             )
         self.tasks = self.suite.tasks(
             data.tokenizer,
-            SuiteContext(data.prompt_format, data.eval_records, _on_stderr if trainer.is_global_zero else _nowhere),
+            SuiteContext(data.prompt_format, data.eval_records, _on_stderr if trainer.is_global_zero else ignore),
         )
-        self._asked = _digest(self.tasks)
+        self._asked = questions_digest(self.tasks)
         if (note := thinking_note(data.tokenizer, self.tasks)) and trainer.is_global_zero:
             log.warning("%s", note)
         if data.records and trainer.is_global_zero:
@@ -344,17 +343,3 @@ def _logged(rows: Iterable[EvaluationEntry]) -> dict[str, float]:
 
 def _on_stderr(note: str) -> None:
     tell(f"evaluation: {note}")
-
-
-def _nowhere(note: str) -> None:
-    """Ignore the note, on ranks that print nothing."""
-
-
-def _digest(tasks: Sequence[EvaluationTask]) -> str:
-    """Return a digest (16 digits) of the tasks' records and settings; scores with another digest are not comparable."""
-    h = hashlib.blake2b(digest_size=8)
-    for task in tasks:
-        h.update(repr((task.name, task.settings())).encode("utf-8", "surrogatepass"))
-        for record in task.records:
-            h.update(repr((record.id, record.answers, record_digest(record))).encode("utf-8", "surrogatepass"))
-    return h.hexdigest()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from longmab_pl.evaluation.length_curve import curves_of, draw_length_curves, length_curve
 from longmab_pl.evaluation.needle.heat_map import draw_needle_maps, map_from_ids
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.ruler.curve import draw_curves, draw_task_maps, length_scores
 from longmab_pl.evaluation.ruler.scoring import THRESHOLD
-from longmab_pl.evaluation.suite import Picture
+from longmab_pl.evaluation.suite import Picture, length_pictures
 
 _NEEDLE = "longmab_pl.evaluation.NeedleSuite"
 _RULER = "longmab_pl.evaluation.RULERSuite"
@@ -35,7 +34,4 @@ def pictures_of(results: Sequence[EvaluationResult], name: str) -> list[Picture]
             Picture(f"{name}-curve", draw_curves(curves, THRESHOLD)),
             Picture(f"{name}-tasks", draw_task_maps(results)),
         ]
-    found = curves_of(results)
-    if not found:
-        return []
-    return [Picture(f"{name}-curve", draw_length_curves(found), {"lengths": length_curve(results[-1])})]
+    return length_pictures(results, f"{name}-curve")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,17 @@ def record_digest(record: QARecord) -> str:
     digest.update(b"\0")
     digest.update(record.context.encode())
     return digest.hexdigest()[:16]
+
+
+def questions_digest(tasks: Sequence[EvaluationTask]) -> str:
+    """Return a digest (16 digits) of the tasks' records and settings; scores with another digest are not comparable."""
+    digest = hashlib.blake2b(digest_size=8)
+    for task in tasks:
+        digest.update(repr((task.name, task.settings())).encode("utf-8", "surrogatepass"))
+        for record in task.records:
+            asked = (record.id, record.answers, record_digest(record))
+            digest.update(repr(asked).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 PREDICTIONS = LogKind(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def _ignore(note: str) -> None:
+def ignore(note: str) -> None:
     """Ignore a note."""
 
 
@@ -39,7 +39,7 @@ class SuiteContext:
 
     prompt_format: PromptFormat | None = None
     held_out: Sequence[QARecord] = ()
-    note: Callable[[str], None] = _ignore
+    note: Callable[[str], None] = ignore
     max_model_len: int | None = None
 
 
@@ -66,6 +66,14 @@ class Picture:
         with atomic_write_binary(path) as file:
             self.figure.savefig(file, format="png", dpi=150)
         return path
+
+
+def length_pictures(results: Sequence[EvaluationResult], name: str = "curve") -> list[Picture]:
+    """Return a picture of the scores by length of one or several results; none if their tasks have no lengths."""
+    curves = curves_of(results)
+    if not curves:
+        return []
+    return [Picture(name, draw_length_curves(curves), {"lengths": length_curve(results[-1])})]
 
 
 class Suite(Protocol):
@@ -135,7 +143,4 @@ class Suite(Protocol):
 
     def figures(self, results: Sequence[EvaluationResult]) -> list[Picture]:
         """Return pictures of one or several results side by side: the score by length, where the tasks have lengths."""
-        curves = curves_of(results)
-        if not curves:
-            return []
-        return [Picture("curve", draw_length_curves(curves), {"lengths": length_curve(results[-1])})]
+        return length_pictures(results)

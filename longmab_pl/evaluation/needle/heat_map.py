@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from longmab_pl.evaluation.cells import draw_cells
 from longmab_pl.evaluation.needle.task import NeedleSettings, needle_id
 from longmab_pl.evaluation.results import TaskResult
 
@@ -140,23 +141,9 @@ def draw_needle_maps(maps: Mapping[str, NeedleMap]) -> Figure:
 
 
 def _draw(axis: Any, found: NeedleMap) -> Any:
-    import numpy as np
-
-    cells = np.array([[np.nan if v is None else v for v in row] for row in found.accuracy], float).T  # [D, L]
-    axis.set_facecolor("0.93")
-    image = axis.imshow(cells, cmap="viridis", vmin=0, vmax=100, aspect="auto")
-    for (row, column), value in np.ndenumerate(cells):
-        shown = "–" if np.isnan(value) else f"{value:.0f}"
-        color = "0.45" if np.isnan(value) else "black" if value > 60 else "white"
-        axis.text(column, row, shown, ha="center", va="center", color=color, fontsize=10)
-    axis.set_xticks(range(len(found.lengths)), [f"{length:,}" for length in found.lengths])
-    axis.set_yticks(range(len(found.depths)), [f"{depth:g}%" for depth in found.depths])
-    # White lines between the cells.
-    axis.set_xticks(np.arange(-0.5, len(found.lengths)), minor=True)
-    axis.set_yticks(np.arange(-0.5, len(found.depths)), minor=True)
-    axis.grid(which="minor", color="white", linewidth=2)
-    axis.tick_params(which="both", length=0)
-    axis.spines[:].set_visible(False)
+    cells = list(zip(*found.accuracy, strict=True))  # [D][L]
+    lengths, depths = [f"{length:,}" for length in found.lengths], [f"{depth:g}%" for depth in found.depths]
+    image = draw_cells(axis, cells, lengths, depths, fontsize=10)
     counts = sorted({count for row in found.asked for count in row if count})
     each = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}" if counts else "no"
     axis.set_xlabel(f"tokens of prompt and answer ({each} needles a cell)")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from longmab_pl.evaluation.cells import draw_cells
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.ruler.scoring import effective_length
 from longmab_pl.evaluation.ruler.task import BUCKET
@@ -100,7 +101,6 @@ def draw_task_maps(results: Sequence[EvaluationResult]) -> Figure:
     Returns:
         A figure without a window, which needs no closing.
     """
-    import numpy as np
     from matplotlib.figure import Figure
 
     tasks = list(dict.fromkeys(name for result in results for name in result.tasks))
@@ -110,21 +110,9 @@ def draw_task_maps(results: Sequence[EvaluationResult]) -> Figure:
     axes = figure.subplots(1, len(results), squeeze=False, sharey=True)[0]
     for axis, result in zip(axes, results, strict=True):
         curves = task_curves(result)
-        cells = np.array([[curves.get(task, {}).get(length, np.nan) for length in lengths] for task in tasks], float)
-        image = axis.imshow(cells, cmap="viridis", vmin=0, vmax=100, aspect="auto")
-        for (row, column), value in np.ndenumerate(cells):
-            shown = "–" if np.isnan(value) else f"{value:.0f}"
-            color = "0.45" if np.isnan(value) else "black" if value > 60 else "white"
-            axis.text(column, row, shown, ha="center", va="center", color=color, fontsize=9)
+        cells = [[curves.get(task, {}).get(length) for length in lengths] for task in tasks]
+        image = draw_cells(axis, cells, [f"{length:,}" for length in lengths], tasks)
         axis.set_title(result.model, fontsize=10, loc="left", fontweight="bold")
-        axis.set_facecolor("0.93")
-        axis.set_xticks(range(len(lengths)), [f"{length:,}" for length in lengths])
-        axis.set_yticks(range(len(tasks)), tasks)
-        axis.set_xticks(np.arange(-0.5, len(lengths)), minor=True)
-        axis.set_yticks(np.arange(-0.5, len(tasks)), minor=True)
-        axis.grid(which="minor", color="white", linewidth=2)
-        axis.tick_params(which="both", length=0)
-        axis.spines[:].set_visible(False)
         axis.set_xlabel("tokens of prompt and answer")
     bar = figure.colorbar(image, ax=axes, fraction=0.05, aspect=22, pad=0.02)
     bar.set_label("score, %")
