@@ -9,7 +9,7 @@
 It checks FlexAttention's kernels against SDPA and float32; the packed DPO step beside the concatenated one and TRL's,
 on models with the shapes of Llama 3.1 8B and Qwen 2.5 7B (random weights), bf16 and NF4, prompts of 4k to 32k tokens
 with two answers of 400, with the memory that `longmab doctor` predicts beside the measured one; paged 8-bit AdamW;
-activation offload; an adapter's export and reload; the Transformers engine; and vLLM: start, adapter hand-over with the
+activation offload; an adapter's export and reload; the Transformers engine; and vLLM: start, weight sync with the
 weight-sync check, sleep and wake, and rollout tokens per second beside the engine's own loop.
 
 Every step is a process of its own with a time limit; one that fails, or lacks a package, is a line in the table. The

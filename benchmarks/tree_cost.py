@@ -248,7 +248,7 @@ def show(result: dict[str, Any]) -> str:
             cells = " | ".join(f"{counts.get(step, 0):,}" for step in steps)
             lines.append(f"| {name.replace('_', ' ')} | {style} | {cells} |")
     kept = result["kept"]
-    lines += ["", f"nodes that keep exactly the labelled paragraphs, of {kept['nodes']}:"]
+    lines += ["", f"nodes that keep exactly the labeled paragraphs, of {kept['nodes']}:"]
     lines += [f"- {name}: {kept[name]}" for name in ("ours", "one by one, labels", "one by one, letters")]
     return "\n".join(lines)
 

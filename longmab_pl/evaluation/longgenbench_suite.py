@@ -88,7 +88,7 @@ class LongGenBenchSuite(Suite):
 
     Args:
         data: the user's copy of the file.
-        judge: answers whether a section fulfils its task, one question each; None: by words.
+        judge: answers whether a section fulfills its task, one question each; None: by words.
         name: name in metrics and in the folder of the predictions.
         limit: at most this many items, the same random sample every time.
         seed: random seed of the sample.

@@ -1,7 +1,7 @@
 """What a run's processes were and what they cost: `run.json`.
 
-Seconds add up over the processes of an interrupted run. Tokens and calls are in the rounds' journals and in the
-evaluations' results, so they are not here.
+Seconds add up over the processes of an interrupted run, each up to its last finished epoch. Tokens and calls are in the
+rounds' journals and in the evaluations' results, so they are not here.
 """
 
 from __future__ import annotations

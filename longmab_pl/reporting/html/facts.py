@@ -94,7 +94,7 @@ def verdict(test: PairedTest) -> str:
 
 def in_words(test: PairedTest) -> str:
     """Return a paired test in one line."""
-    p = "p < 0.001" if test.p_value < 0.001 else f"p = {test.p_value:.3f}"
+    p = "p\u00a0<\u00a00.001" if test.p_value < 0.001 else f"p\u00a0=\u00a0{test.p_value:.3f}"
     return f"{test.difference:+.1f} [{test.low:+.1f}, {test.high:+.1f}] points, {p}, {test.n} questions paired"
 
 

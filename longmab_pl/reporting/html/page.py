@@ -73,6 +73,7 @@ def run_page(data: RunData, live: str = "") -> str:
             for row in r.records
         ],
         n_records=sum(r.n_records for r in data.rounds),
+        n_answers=sum(r.answers for r in data.rounds),
         cost=rows,
         total=facts.total(rows),
         evaluation_tokens=facts.evaluation_tokens(data),

@@ -135,10 +135,10 @@ def training_charts(data: RunData) -> list[Chart]:
             "Loss",
             [
                 Line("loss", plain("train/loss"), COLORS[0]),
-                Line("of it, likelihood of chosen", plain("train/nll_loss"), COLORS[1], dashed=True),
+                Line("-log likelihood of chosen", plain("train/nll_loss"), COLORS[1], dashed=True),
             ],
             what,
-            "Mean over the round's last epoch.",
+            "Mean over the round's last epoch. The likelihood is a token's, before its weight in the loss.",
         ),
     ]
     return [chart for chart in charts if chart.drawn]
@@ -231,9 +231,10 @@ def shown_rounds(rounds: Sequence[RoundDigest]) -> list[RoundDigest]:
 
 
 def round_colors(rounds: Sequence[RoundDigest]) -> list[str]:
-    """Return a color for each round, from the first color of the scale to its last."""
-    last = max(len(rounds) - 1, 1)
-    return [f"color-mix(in oklab, var(--seq-a), var(--seq-b) {100 * i / last:.0f}%)" for i in range(len(rounds))]
+    """Return a color for each round, from the first color of the scale to its last, which a single round has."""
+    last = len(rounds) - 1
+    parts = [100 * i / last for i in range(last + 1)] if last else [100.0]
+    return [f"color-mix(in oklab, var(--seq-a), var(--seq-b) {part:.0f}%)" for part in parts]
 
 
 def _asked(rounds: Sequence[RoundDigest]) -> list[tuple[float, float]]:

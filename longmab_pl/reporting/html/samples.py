@@ -174,8 +174,8 @@ def _indices(value: Any) -> Sequence[int]:
 
 
 def _read(indices: Sequence[int]) -> str:
-    """Return the numbers of the chunks that an answer's prompt held, from 1."""
+    """Return the numbers of the chunks that an answer's prompt held, from 1; without chunks it was read as it is."""
     if not indices:
-        return "the whole document"
+        return "the whole prompt"
     shown = ", ".join(str(i + 1) for i in indices[:40]) + (", …" if len(indices) > 40 else "")
     return f"chunk{'s' if len(indices) > 1 else ''} {shown}"

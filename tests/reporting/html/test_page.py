@@ -119,6 +119,16 @@ def test_cost_counts_the_journal_and_not_what_a_text_says(run):
     assert data.record.costs[2].training == 40.0
 
 
+def test_the_answers_of_a_judge_count_in_the_cost_and_not_among_the_answers(tmp_path):
+    folder = write_run(tmp_path / "judged", rounds=1, records=3)
+    (journal,) = folder.glob("rounds/*/completions.jsonl")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines, *lines]))
+    data = read_run_data(folder)
+    assert data.calls[1].answers == 2 * len(lines)
+    assert f">{len(lines)} answers<" in run_page(data)
+
+
 def test_five_thousand_records_make_a_small_page_soon(tmp_path, request):
     folder = write_run(tmp_path / "large", rounds=1, records=5000, answers=4, chunks=20)
     began = time.process_time()

@@ -10,7 +10,7 @@ import pytest
 from longmab_pl.evaluation.statistics import wilson_interval
 from longmab_pl.reporting.html.differences import differences
 from longmab_pl.reporting.html.intervals import RunningMean, share
-from longmab_pl.reporting.html.panels import shown_rounds, training_charts
+from longmab_pl.reporting.html.panels import round_colors, shown_rounds, training_charts
 from longmab_pl.reporting.html.round_digest import DrawnRecord, RoundDigest
 from longmab_pl.reporting.html.run_data import RunData
 from longmab_pl.reporting.html.samples import sample
@@ -121,6 +121,8 @@ def test_of_many_rounds_the_first_the_last_and_some_between_are_drawn():
     shown = [r.number for r in shown_rounds(rounds)]
     assert len(shown) == 6
     assert (shown[0], shown[-1]) == (1, 40)
+    assert ["--seq-b) 0%" in color for color in round_colors(rounds[:2])] == [True, False]
+    assert "--seq-b) 100%" in round_colors(rounds[:1])[0]
 
 
 def test_failed_records_count_once_in_the_interval_of_usable_records(tmp_path):
