@@ -142,6 +142,11 @@ def half_character(text: str) -> str:
     return ""
 
 
+def has_field(row: Mapping[str, Any], field: str, fields: Mapping[str, str] | None = None) -> bool:
+    """Return whether a row has a field of `FIELDS` under one of its names, even if it is blank."""
+    return any(row.get(name) is not None for name in _names(field, fields))
+
+
 def _names(field: str, fields: Mapping[str, str] | None) -> tuple[str, ...]:
     return (fields[field],) if fields and field in fields else _NAMES[field]
 

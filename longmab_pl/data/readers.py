@@ -72,10 +72,10 @@ def read_records(
     """Read and check QA records.
 
     Fields: `id` or `_id` (string or integer; missing: the record's number from 1, as the authors' evaluator does),
-    the question in `input` or `question`, gold answers in `answer` and/or `answers` (a string, a number or a list;
-    both: all of them, `answer` first), and `context` (a text or a list of passages). Null, "" and [] beside a filled
-    name mean "unused". SQuAD, HotpotQA, 2WikiMultihopQA, MuSiQue and LongBench are read without
-    conversion (`data.qa_fields`). Other fields are ignored.
+    the question in `input`, `question` or `query`, gold answers in `answer` and/or `answers` (a string, a number or a
+    list; both: all of them, `answer` first), and `context` (a text or a list of passages). Null, "" and [] beside a
+    filled name mean "unused". SQuAD, HotpotQA, 2WikiMultihopQA, MuSiQue and LongBench are read without conversion
+    (`data.qa_fields`). Other fields are ignored.
 
     A row with an `instruction` or a `prompt`, and with neither question nor context, is a writing instruction
     (`data.writing_fields`); its required length in words is in `length` or `target_length`.
@@ -161,7 +161,7 @@ def _record(row: RawRow, number: int, fields: Mapping[str, str]) -> QARecord:
         raise FieldError(
             "", f"the record is {kind(row.value)}; it must be an object with id, input, answer and context"
         )
-    if is_instruction(row.value):
+    if is_instruction(row.value, fields):
         return QARecord(
             id=qa_fields.record_id(row.value, number, fields),
             question=instruction(row.value),

@@ -8,22 +8,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from longmab_pl.data.qa_fields import FieldError, checked_text, kind
+from longmab_pl.data.qa_fields import FieldError, checked_text, has_field, kind
 
 INSTRUCTION = ("instruction", "prompt")
 LENGTH = ("length", "target_length")
-_OF_OTHER_KINDS = ("input", "question", "context", "chosen", "rejected", "answer", "answers", "output", "completions")
+_OF_OTHER_KINDS = ("chosen", "rejected", "output", "completions")
 
 
-def is_instruction(row: Mapping[str, Any]) -> bool:
+def is_instruction(row: Mapping[str, Any], fields: Mapping[str, str] | None = None) -> bool:
     """Return whether a row is a writing instruction: it has one, as text, and nothing of another kind of data.
+
+    Args:
+        row: the row.
+        fields: our names of a question's fields -> the data's names, as for `read_records`.
 
     Example:
         >>> is_instruction({"prompt": "Write a story.", "length": 500}), is_instruction({"question": "Why?"})
         (True, False)
     """
     has_text = any(isinstance(row.get(name), str) for name in INSTRUCTION)
-    return has_text and not any(row.get(name) is not None for name in _OF_OTHER_KINDS)
+    of_a_question = any(has_field(row, field, fields) for field in ("question", "answers", "context"))
+    return has_text and not of_a_question and not any(row.get(name) is not None for name in _OF_OTHER_KINDS)
 
 
 def instruction(row: Mapping[str, Any]) -> str:

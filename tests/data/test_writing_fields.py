@@ -51,6 +51,21 @@ def test_bad_rows_are_named(tmp_path, row, message):
         read(tmp_path, row)
 
 
+def test_a_question_whose_fields_are_mapped_is_no_instruction_whatever_its_columns_are_called(tmp_path):
+    row = {"prompt": "Which river?", "text": "The town lies on the Ombra.", "label": "Ombra"}
+    fields = {"question": "prompt", "context": "text", "answers": "label"}
+    (record,) = read(tmp_path, row, fields=fields).records
+    assert record == QARecord("1", "Which river?", ("Ombra",), "The town lies on the Ombra.")
+    with pytest.raises(DataError, match="label: missing"):
+        read(tmp_path, {"prompt": "Which river?", "text": "On the Ombra."}, fields=fields)
+
+
+@pytest.mark.parametrize("name", ["documents", "paragraphs", "contexts"])
+def test_a_prompt_with_documents_is_no_instruction(tmp_path, name):
+    with pytest.raises(DataError, match="input: missing"):
+        read(tmp_path, {"prompt": "Which river?", name: ["The town lies on the Ombra."]})
+
+
 def test_a_million_words_are_a_valid_requirement(tmp_path):
     assert read(tmp_path, {"prompt": "Write.", "length": 1_000_000}).records[0].length == 1_000_000
 

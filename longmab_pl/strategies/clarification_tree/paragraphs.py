@@ -25,7 +25,7 @@ SEPARATOR_TOKENS = 8
 Label = Literal["yes", "maybe", "no", "unreadable"]
 """A verdict on a paragraph; all but `no` keep it."""
 
-_LINE = re.compile(r"^\W*(\d+)\W(.*)$", re.MULTILINE)
+_LINE = re.compile(r"^\W*(\d{1,9})\W(.*)$", re.MULTILINE)
 _VERDICT = re.compile(r"(?<![^\W_])(yes|maybe|no|not|none)(?![^\W_])")
 
 

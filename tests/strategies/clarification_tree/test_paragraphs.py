@@ -50,6 +50,7 @@ def test_a_paragraph_is_dropped_for_a_no_and_not_for_its_letters(reply, kept):
         ("1: yes\n1: no\n2: no\n2: No.\n7: yes", ["unreadable", "no", "unreadable"]),
         ("yes, no, maybe", ["unreadable"] * 3),
         ("", ["unreadable"] * 3),
+        (f"{'0' * 5000}: yes\n2: no", ["unreadable", "no", "unreadable"]),
     ],
 )
 def test_a_joint_verdict_has_a_label_for_each_number(reply, labels):
