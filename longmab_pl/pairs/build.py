@@ -21,6 +21,34 @@ def _sampled(response: Response, context: PairContext) -> tuple[int, ...] | None
     return context.prompt_format.response_ids(context.tokenizer, response.token_ids)
 
 
+def pair_origin(
+    record: QARecord, rollout: RecordRollout, context: PairContext, number: int, chosen: int, rejected: int
+) -> PairOrigin:
+    """Return the origin of a record's pair.
+
+    Args:
+        record: the record.
+        rollout: its responses.
+        context: the round.
+        number: number of the pair within its record, from 0.
+        chosen: index of the chosen response.
+        rejected: index of the rejected response.
+    """
+    better, worse = rollout.responses[chosen], rollout.responses[rejected]
+    return PairOrigin(
+        pair=number,
+        input=record.question,
+        answer=record.answer,
+        chosen_index=chosen,
+        rejected_index=rejected,
+        chosen_step=better.step,
+        rejected_step=worse.step,
+        chosen_read=better.read,
+        rejected_read=worse.read,
+        round=context.round,
+    )
+
+
 def build_pairs(
     record: QARecord,
     rollout: RecordRollout,
@@ -75,18 +103,7 @@ def build_pairs(
                 rejected_ended=rejected.finished,
                 chosen_ids=_sampled(chosen, context),
                 rejected_ids=_sampled(rejected, context),
-                origin=PairOrigin(
-                    pair=number,
-                    input=record.question,
-                    answer=record.answer,
-                    chosen_index=i,
-                    rejected_index=j,
-                    chosen_step=chosen.step,
-                    rejected_step=rejected.step,
-                    chosen_read=chosen.read,
-                    rejected_read=rejected.read,
-                    round=context.round,
-                ),
+                origin=pair_origin(record, rollout, context, number, i, j),
             )
         )
     return pairs

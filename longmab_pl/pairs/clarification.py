@@ -9,8 +9,10 @@ from typing import Any
 from longmab_pl.checks import at_least, not_negative
 from longmab_pl.data.records import QARecord
 from longmab_pl.errors import ConfigError, DataError
+from longmab_pl.pairs.build import pair_origin
 from longmab_pl.pairs.rule import PairContext
-from longmab_pl.pairs.types import PairOrigin, PreferencePair
+from longmab_pl.pairs.scores import compared_values
+from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.prompts.system_turns import with_system
 from longmab_pl.prompts.transcript import Turn, transcript
 from longmab_pl.shown import quoted
@@ -86,14 +88,12 @@ class ClarificationPairs:
 
     def _values(self, nodes: Sequence[Node], rollout: RecordRollout, context: PairContext) -> dict[int, float]:
         """Return the compared value of each node that can be compared."""
-        by = self.by or context.primary
-        values = {}
-        for node in nodes:
-            if node.kind == "round" and node.response is not None:
-                score = rollout.responses[node.response].scores[by]
-                if score.excluded is None:
-                    values[node.id] = score.value
-        return values
+        values = compared_values(rollout.responses, self.by, context.primary)
+        return {
+            node.id: value
+            for node in nodes
+            if node.kind == "round" and node.response is not None and (value := values[node.response]) is not None
+        }
 
     def _chosen(self, nodes: Sequence[Node], values: dict[int, float]) -> list[Compared]:
         """Return the compared nodes of each pair."""
@@ -139,10 +139,9 @@ class _Document:
         sides = [self.turns(self.marked, id) for id in (better, worse)]
         prompt = next(i for i, turn in enumerate(sides[0]) if turn.role == "assistant")
         shared = conversation.TURNS_PER_ROUND * (0 if parent is None else len(path_to(self.nodes, parent)) - 1)
-        first, second = self.nodes[better], self.nodes[worse]
-        assert first.response is not None
-        assert second.response is not None
-        responses = self.rollout.responses
+        first, second = self.nodes[better].response, self.nodes[worse].response
+        assert first is not None
+        assert second is not None
         return PreferencePair.of_conversations(
             self.record.id,
             tuple(turn.message for turn in sides[0][:prompt]),
@@ -152,18 +151,7 @@ class _Document:
             rejected_reward=values[worse],
             shared_turns=shared + (2 if self.rule.first_answer else 0),
             imitated=parent is None,
-            origin=PairOrigin(
-                pair=number,
-                input=self.record.question,
-                answer=self.record.answer,
-                chosen_index=first.response,
-                rejected_index=second.response,
-                chosen_step=responses[first.response].step,
-                rejected_step=responses[second.response].step,
-                chosen_read=first.kept,
-                rejected_read=second.kept,
-                round=self.context.round,
-            ),
+            origin=pair_origin(self.record, self.rollout, self.context, number, first, second),
         )
 
     def turns(self, marked: str, id: int) -> list[Turn]:

@@ -11,9 +11,11 @@ from longmab_pl.checks import at_least, not_negative, one_of
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import cut_middle
 from longmab_pl.errors import DataError
+from longmab_pl.pairs.build import pair_origin
 from longmab_pl.pairs.rule import PairContext
+from longmab_pl.pairs.scores import compared_values
 from longmab_pl.pairs.stepwise import other_candidates, rejected_block, swapped_words
-from longmab_pl.pairs.types import PairOrigin, PreferencePair
+from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.prompts import encoding
 from longmab_pl.seeding import derive_seed
 from longmab_pl.shown import quoted
@@ -64,11 +66,12 @@ class StepPairs:
                 f"record {quoted(record.id)}: its responses are whole answers; StepPairs compares the blocks of "
                 "StepwiseSearch, use BestWorst for other strategies"
             )
+        values = compared_values(rollout.responses, self.by, context.primary)
         steps = [
             (chosen, rejected)
             for children in steps_of(rollout)
             if (chosen := _chosen(children, rollout)) is not None
-            and (rejected := self._rejected(children, chosen, record, rollout, context)) is not None
+            and (rejected := self._rejected(children, chosen, values, record, rollout, context)) is not None
         ]
         if not steps:
             context.skip("same_value")
@@ -82,13 +85,14 @@ class StepPairs:
                 context.skip("too_long")
         return pairs
 
-    def value(self, response: Response, context: PairContext) -> float | None:
-        """Return the compared value of a block; None without a verdict."""
-        score = response.scores.get(self.by or context.primary)
-        return None if score is None or score.excluded is not None else score.value
-
     def _rejected(
-        self, children: Sequence[int], chosen: int, record: QARecord, rollout: RecordRollout, context: PairContext
+        self,
+        children: Sequence[int],
+        chosen: int,
+        values: Sequence[float | None],
+        record: QARecord,
+        rollout: RecordRollout,
+        context: PairContext,
     ) -> Response | None:
         """Return the block that the chosen one is compared with."""
         responses = rollout.responses
@@ -102,7 +106,7 @@ class StepPairs:
             swapped = swapped_words(responses[chosen].text, iter(drawn.random, None))
             own = responses[chosen]
             return None if swapped is None else Response(swapped, False, own.step, parent=own.parent, scores=own.scores)
-        known = {i: value for i in children if (value := self.value(responses[i], context)) is not None}
+        known = {i: value for i in children if (value := values[i]) is not None}
         if chosen not in known:
             return None
         order = list(known)
@@ -165,18 +169,7 @@ class _PairWriter:
             chosen_ids=(*history, *chosen_ids) if sampled else None,
             rejected_ids=(*history, *rejected_ids) if sampled else None,
             shared_ids=len(history) if sampled else 0,
-            origin=PairOrigin(
-                pair=number,
-                input=self.record.question,
-                answer=self.record.answer,
-                chosen_index=index,
-                rejected_index=rejected_index,
-                chosen_step=chosen.step,
-                rejected_step=rejected.step,
-                chosen_read=chosen.read,
-                rejected_read=rejected.read,
-                round=context.round,
-            ),
+            origin=pair_origin(self.record, self.rollout, context, number, index, rejected_index),
         )
 
     def _before(self, block: Response) -> list[Response]:

@@ -180,21 +180,24 @@ class StrategyContext:
 class Strategy(Protocol):
     """Decides which requests to send for a record. Deterministic given the record, the seed and the completions.
 
-    Implementations are frozen dataclasses, whose settings are saved with a round: `BanditRollout` and `BestOfN`. The
-    rollout uses only the members below.
+    Implementations subclass this class as frozen dataclasses, whose settings are saved with a round: `BestOfN`,
+    `BanditRollout`, `ClarificationTree` and `StepwiseSearch`. The rollout uses only the members below.
     """
 
     @property
     def budget(self) -> Budget:
         """`adaptive` if records may stop early and leave their remaining responses to further records; else `fixed`."""
+        return "fixed"
 
     @property
     def engines(self) -> tuple[str, ...]:
         """Names of the engines that it uses beside the policy; empty for none. Rewards list theirs separately."""
+        return ()
 
     @property
     def needs_embedder(self) -> bool:
         """Whether `context.embedder` must be loaded."""
+        return False
 
     @property
     def expected_responses(self) -> int:
@@ -203,6 +206,7 @@ class Strategy(Protocol):
     @property
     def progress_unit(self) -> str:
         """Plural of what the progress bar counts: `answers`, or `nodes` of a tree; see `Request.progress`."""
+        return "answers"
 
     @property
     def scored_together(self) -> int:
@@ -233,3 +237,4 @@ class Strategy(Protocol):
 
         Keys are metric names (`bandit/pull_entropy`); records without a key are left out of its mean.
         """
+        return {}

@@ -13,11 +13,11 @@ from longmab_pl.errors import DataError
 from longmab_pl.prompts import encoding
 from longmab_pl.seeding import derive_seed
 from longmab_pl.shown import quoted
-from longmab_pl.strategies.base import Budget, RecordRollout, StrategyContext
+from longmab_pl.strategies.base import RecordRollout, Strategy, StrategyContext
 
 
 @dataclass(frozen=True)
-class BestOfN:
+class BestOfN(Strategy):
     """Samples `n` answers over the whole context; rewards determine the best and worst.
 
     Args:
@@ -39,24 +39,8 @@ class BestOfN:
         at_least("strategy.max_context_tokens", self.max_context_tokens, 1, or_null=True)
 
     @property
-    def budget(self) -> Budget:
-        return "fixed"
-
-    @property
-    def engines(self) -> tuple[str, ...]:
-        return ()
-
-    @property
-    def needs_embedder(self) -> bool:
-        return False
-
-    @property
     def expected_responses(self) -> int:
         return self.n
-
-    @property
-    def progress_unit(self) -> str:
-        return "answers"
 
     @property
     def scored_together(self) -> int:

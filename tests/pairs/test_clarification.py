@@ -176,6 +176,11 @@ def test_siblings_that_do_not_fit_are_left_out(rollout, tokenizer):
     assert max(found) == len(every) > min(found)
 
 
+def test_a_reward_that_nobody_stored_is_named(rollout, tokenizer):
+    with pytest.raises(ConfigError, match="scored by: gold_agreement"):
+        ClarificationPairs(by="judge").pairs(RECORD, rollout, context_of(tokenizer))
+
+
 def test_a_rollout_of_another_strategy_is_refused(tokenizer):
     with pytest.raises(ConfigError, match="ClarificationTree"):
         ClarificationPairs().pairs(RECORD, RecordRollout("q7", "ok"), context_of(tokenizer))

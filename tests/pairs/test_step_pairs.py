@@ -151,6 +151,12 @@ def test_whole_answers_are_refused(byte_tokenizer):
         StepPairs().pairs(STORY, whole, context(byte_tokenizer))
 
 
+@pytest.mark.parametrize("rejected", ["lowest", "random"])
+def test_a_reward_that_nobody_stored_is_named(byte_tokenizer, rejected):
+    with pytest.raises(ConfigError, match="scored by: writing_quality"):
+        made(byte_tokenizer, StepPairs(by="judge", rejected=rejected))
+
+
 def test_impossible_settings_are_refused():
     with pytest.raises(ConfigError, match=r"pairs\.max_prompt_length is 10"):
         StepPairs(max_prompt_length=10)

@@ -27,7 +27,7 @@ from longmab_pl.strategies.bandit.credit import Credit, EmbeddingSupport, Lexica
 from longmab_pl.strategies.bandit.early_stopping import EarlyStopping, StopReason
 from longmab_pl.strategies.bandit.probe import Probe, probe_accepted, probe_messages
 from longmab_pl.strategies.bandit.trace import pull_entropy
-from longmab_pl.strategies.base import Budget, RecordRollout, Response, StrategyContext
+from longmab_pl.strategies.base import Budget, RecordRollout, Response, Strategy, StrategyContext
 
 Init = Literal["probe", "query", "uniform"]
 
@@ -50,7 +50,7 @@ class Chunking:
 
 
 @dataclasses.dataclass(frozen=True)
-class BanditRollout:
+class BanditRollout(Strategy):
     """The rollout strategy of LongMab-PO.
 
     Args:
@@ -91,20 +91,12 @@ class BanditRollout:
         one_of("strategy.budget", self.budget, get_args(Budget))
 
     @property
-    def engines(self) -> tuple[str, ...]:
-        return ()
-
-    @property
     def needs_embedder(self) -> bool:
         return self.init != "uniform" or self.credit == "embedding"
 
     @property
     def expected_responses(self) -> int:
         return self.pulls * self.samples_per_pull + int(self.init == "probe")
-
-    @property
-    def progress_unit(self) -> str:
-        return "answers"
 
     @property
     def scored_together(self) -> int:

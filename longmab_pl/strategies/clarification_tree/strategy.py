@@ -16,7 +16,7 @@ from longmab_pl.engines.protocol import POLICY, RequestStream, Sampling
 from longmab_pl.errors import DataError
 from longmab_pl.seeding import derive_seed
 from longmab_pl.shown import quoted
-from longmab_pl.strategies.base import Budget, RecordRollout, StrategyContext
+from longmab_pl.strategies.base import RecordRollout, Strategy, StrategyContext
 from longmab_pl.strategies.clarification_tree.expansion import Growing
 from longmab_pl.strategies.clarification_tree.nodes import Node, with_paths
 from longmab_pl.strategies.clarification_tree.paragraphs import PARAGRAPH_TOKENS, cut_paragraphs
@@ -32,7 +32,7 @@ _TEMPLATE_TOKENS = 400
 
 
 @dataclass(frozen=True)
-class ClarificationTree:
+class ClarificationTree(Strategy):
     """The search of AgenticLU. The defaults are the paper's; `pairs.ClarificationPairs` makes its pairs.
 
     The nodes of the best and of the worst path are marked by the primary reward (`rewards.GoldAgreement` is the
@@ -81,18 +81,6 @@ class ClarificationTree:
         if self.questions_per_request > 1:
             needed = _LABEL_TOKENS * self.questions_per_request
             at_least("strategy.verdict.max_tokens", self.verdict.max_tokens, needed, "it is one label a question")
-
-    @property
-    def budget(self) -> Budget:
-        return "fixed"
-
-    @property
-    def engines(self) -> tuple[str, ...]:
-        return ()
-
-    @property
-    def needs_embedder(self) -> bool:
-        return False
 
     @property
     def expected_responses(self) -> int:

@@ -12,7 +12,7 @@ from longmab_pl.checks import at_least
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import POLICY, RequestStream, Sampling
 from longmab_pl.errors import ConfigError
-from longmab_pl.strategies.base import Budget, RecordRollout, StrategyContext
+from longmab_pl.strategies.base import RecordRollout, Strategy, StrategyContext
 from longmab_pl.strategies.stepwise_search.critics import FactMemory, Refinement
 from longmab_pl.strategies.stepwise_search.search import Search
 
@@ -22,7 +22,7 @@ def _sampling() -> Sampling:
 
 
 @dataclass(frozen=True)
-class StepwiseSearch:
+class StepwiseSearch(Strategy):
     """Writes an answer block by block: several candidates for each next block, of which the best is continued.
 
     Candidates are scored by the run's first reward, given the whole answer so far: `WritingQuality` for writing,
@@ -68,17 +68,9 @@ class StepwiseSearch:
             raise ConfigError("strategy.sampling.stop is set, but a block ends only with the answer or at its size")
 
     @property
-    def budget(self) -> Budget:
-        return "fixed"
-
-    @property
     def engines(self) -> tuple[str, ...]:
         asked = {part.engine for part in (self.facts, self.refinement) if part is not None}
         return tuple(sorted(asked - {POLICY}))
-
-    @property
-    def needs_embedder(self) -> bool:
-        return False
 
     @property
     def steps(self) -> int:
