@@ -7,13 +7,10 @@ from dataclasses import dataclass, field
 
 from longmab_pl.checks import at_least
 from longmab_pl.data.records import QARecord
-from longmab_pl.data.truncation import cut_middle
 from longmab_pl.engines.protocol import Request, RequestStream, Sampling
-from longmab_pl.errors import DataError
-from longmab_pl.prompts import encoding
 from longmab_pl.seeding import derive_seed
-from longmab_pl.shown import quoted
 from longmab_pl.strategies.base import RecordRollout, Strategy, StrategyContext
+from longmab_pl.strategies.whole_context import whole_context
 
 
 @dataclass(frozen=True)
@@ -56,22 +53,10 @@ class BestOfN(Strategy):
         return self.sampling.max_tokens
 
     def roll(self, record: QARecord, context: StrategyContext) -> RequestStream[RecordRollout]:
-        tokenizer, prompt_format = context.tokenizer, context.prompt_format
-        overhead = prompt_format.prompt_overhead(tokenizer, record.question)
-        room = context.max_model_len - self.sampling.max_tokens - overhead
-        if room < 1:
-            raise DataError(
-                f"record {quoted(record.id)}: the question alone takes {overhead} tokens, so that with "
-                f"{self.sampling.max_tokens} new ones nothing of the context fits the engine's "
-                f"{context.max_model_len}; raise engine.max_model_len"
-            )
-        budget = min(room, self.max_context_tokens or room)
-        text_tokenizer = encoding.text_tokenizer(tokenizer, record.context)
-        length = len(text_tokenizer.encode(record.context, add_special_tokens=False))
-        document = record.context if length <= budget else cut_middle(record.context, text_tokenizer, budget)
+        shown = whole_context(record, context, self.sampling.max_tokens, self.max_context_tokens)
         request = Request(
             id=f"{record.id}/0",
-            prompt_ids=prompt_format.prompt_ids(tokenizer, document, record.question),
+            prompt_ids=context.prompt_format.prompt_ids(context.tokenizer, shown.text, record.question),
             sampling=self.sampling,
             n=self.n,
             seed=derive_seed(context.seed, record.id, 0),
@@ -79,7 +64,7 @@ class BestOfN(Strategy):
         (completion,) = yield [request]
         responses = yield from context.respond(record, completion, 0, stop=self.sampling.stop)
         return RecordRollout(
-            record.id, "ok", tuple(responses), trace={"context_tokens": length, "cut_tokens": max(length - budget, 0)}
+            record.id, "ok", tuple(responses), trace={"context_tokens": shown.tokens, "cut_tokens": shown.cut}
         )
 
     def describe(self, rollout: RecordRollout) -> Mapping[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from longmab_pl.data.records import QARecord
-from longmab_pl.data.truncation import cut_middle
 from longmab_pl.engines.protocol import Request, RequestStream
 from longmab_pl.errors import DataError
 from longmab_pl.prompts import encoding
@@ -23,6 +22,7 @@ from longmab_pl.strategies.stepwise_search.refinement import (
     with_suggestions,
 )
 from longmab_pl.strategies.stepwise_search.tree import Node
+from longmab_pl.strategies.whole_context import whole_context
 
 if TYPE_CHECKING:
     from longmab_pl.strategies.stepwise_search.strategy import StepwiseSearch
@@ -232,21 +232,9 @@ class Search:
 
     def _document(self) -> str:
         """Return the record's context, with its middle cut out where it leaves no room for the whole answer."""
-        context, record = self.context, self.record
-        if not record.context:
+        if not self.record.context:
             return ""
-        overhead = context.prompt_format.prompt_overhead(context.tokenizer, record.question)
-        room = context.max_model_len - self.settings.max_response_tokens - overhead
-        if room < 1:
-            raise DataError(
-                f"record {quoted(record.id)}: the question alone takes {overhead} tokens, so that with "
-                f"{self.settings.max_response_tokens} new ones nothing of the context fits the engine's "
-                f"{context.max_model_len}; raise engine.max_model_len"
-            )
-        tokenizer = encoding.text_tokenizer(context.tokenizer, record.context)
-        if len(tokenizer.encode(record.context, add_special_tokens=False)) <= room:
-            return record.context
-        return cut_middle(record.context, tokenizer, room)
+        return whole_context(self.record, self.context, self.settings.max_response_tokens).text
 
     def _refuse_unreachable_length(self) -> None:
         reach = self.settings.max_response_tokens
