@@ -14,7 +14,7 @@ import sys
 import time
 
 import pytest
-from killed import in_child
+from killed import SlowEngine, in_child, kill_until_complete
 
 from longmab_pl.cli.main import main
 from longmab_pl.data.records import QARecord
@@ -50,20 +50,6 @@ KILLS = 10
 
 def answer(request, i):
     return f" Land{random.Random(request.id).randrange(4)}"
-
-
-class SlowEngine(ScriptedEngine):
-    """Takes a millisecond or two a poll, and stops at a size of the journal, so that there is something to kill."""
-
-    def __init__(self, answer, journal, most):
-        super().__init__(answer)
-        self.journal, self.most = journal, most
-
-    def poll(self):
-        time.sleep(0.0015)
-        while self.journal.stat().st_size > self.most:
-            time.sleep(1)
-        return super().poll()
 
 
 def new_round(folder, tokenizer):
@@ -104,28 +90,12 @@ def test_ten_kills_at_random_moments_cost_and_change_nothing(tmp_path, byte_toke
     rng = random.Random(seed)
     store = RoundFolder(tmp_path, 0, "f")
 
-    def work():
+    def work(most):
         round = new_round(tmp_path, byte_tokenizer)
-        round.roll_out({"policy": SlowEngine(answer, store.journal, goal + 2500)})
+        round.roll_out({"policy": SlowEngine(answer, store.journal, most)})
         round.finish("base")
 
-    kills = 0
-    while not store.complete:
-        # The moment is a size of the journal, and a bit later: it falls anywhere between two of its writes.
-        size = store.journal.stat().st_size if store.journal.exists() else 0
-        goal = size + rng.randrange(2500) if kills < KILLS else float("inf")
-        pid = in_child(work)
-        while os.waitpid(pid, os.WNOHANG) == (0, 0):
-            if store.journal.exists() and store.journal.stat().st_size > goal:
-                time.sleep(rng.random() * 0.004)
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                kills += 1
-                break
-            time.sleep(0.0003)
-        else:
-            assert kills == KILLS, f"the child ended by itself after {kills} kills"
-    assert kills == KILLS
+    kill_until_complete(store, work, rng, kills=KILLS, apart=2500, beyond=2500)
     asked = [row["request_id"] for row in journalled(store.journal)]
     assert len(asked) == len(set(asked)) == RESPONSES, "a finished completion was asked for again"
     assert files(tmp_path) == uninterrupted

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import time
 
 import pytest
 from clarifying_model import ClarifyingModel
-from killed import in_child
+from killed import SlowEngine, kill_until_complete
 
 from longmab_pl.data.records import QARecord
-from longmab_pl.engines import ScriptedEngine
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.pairs.clarification import ClarificationPairs
@@ -36,19 +32,17 @@ PLAN = RoundPlan(
 KILLS = 6
 
 
-class SlowEngine(ScriptedEngine):
-    def poll(self):
-        time.sleep(0.001)
-        return super().poll()
-
-
 def judged(request, i):
     return random.Random(request.id).choice(["Yes.", "No, it does not.", "Perhaps."])
 
 
-def roll_out(folder, tokenizer, engine=ScriptedEngine):
+def roll_out(folder, tokenizer, most=float("inf")):
     making = Round(PLAN, RoundFolder(folder, 0, "f"), RECORDS, tokenizer, {})
-    engines = {"policy": engine(ClarifyingModel(tokenizer)), "judge": engine(judged)}
+    journal = making.store.journal
+    engines = {
+        "policy": SlowEngine(ClarifyingModel(tokenizer), journal, most),
+        "judge": SlowEngine(judged, journal, most),
+    }
     making.roll_out(engines)
     making.finish("base")
     return making.store, engines
@@ -64,20 +58,11 @@ def test_kills_at_random_moments_cost_and_change_nothing(tmp_path, byte_tokenize
     assert files(fresh)["pairs.jsonl"].count("\n") >= 4
     asked_once = sum(len(engine.asked) for engine in engines.values())
     store = RoundFolder(tmp_path / "killed", 0, "f")
-    rng = random.Random(5)
-    kills = 0
-    while not store.complete:
-        pid = in_child(lambda: roll_out(tmp_path / "killed", byte_tokenizer, SlowEngine) and None)
-        size = store.journal.stat().st_size if store.journal.exists() else 0
-        goal = size + rng.randrange(8000) if kills < KILLS else float("inf")
-        while os.waitpid(pid, os.WNOHANG) == (0, 0):
-            if store.journal.exists() and store.journal.stat().st_size > goal:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                kills += 1
-                break
-            time.sleep(0.0005)
-    assert kills == KILLS
+
+    def work(most):
+        roll_out(tmp_path / "killed", byte_tokenizer, most)
+
+    kill_until_complete(store, work, random.Random(5), kills=KILLS, apart=8000, beyond=4000)
     ids = [json.loads(line)["request_id"] for line in store.journal.read_text().splitlines()[1:]]
     assert len(ids) == len(set(ids)) == asked_once, "a finished completion was asked for again"
     assert files(store) == files(fresh)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from block_writing import Judge
-from killed import in_child
+from killed import SlowEngine, kill_until_complete
 from scripted_blocks import by_seed
 
 from longmab_pl.cli.main import main
 from longmab_pl.data.readers import read_records
-from longmab_pl.engines import ScriptedEngine
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.pairs.readers import read_round_pairs
@@ -42,20 +38,6 @@ PLAN = RoundPlan(
 )
 RECORDS = read_records("shipped:writing_train", limit=10).records
 KILLS = 8
-
-
-class SlowEngine(ScriptedEngine):
-    """Stops at a size of the journal, so that there is something to kill."""
-
-    def __init__(self, answer, journal, most, **settings):
-        super().__init__(answer, **settings)
-        self.journal, self.most = journal, most
-
-    def poll(self):
-        time.sleep(0.001)
-        while self.journal.stat().st_size > self.most:
-            time.sleep(1)
-        return super().poll()
 
 
 def rate(block):
@@ -90,25 +72,11 @@ def test_kills_at_random_moments_cost_and_change_nothing(tmp_path, byte_tokenize
     assert '"kind": "refined"' in fresh["rollouts.jsonl"]
     rng = random.Random(3)
     store = RoundFolder(tmp_path / "killed", 0, "f")
-    kills = 0
-    while not store.complete:
-        size = store.journal.stat().st_size if store.journal.exists() else 0
-        goal = size + rng.randrange(8000) if kills < KILLS else float("inf")
 
-        def work(goal=goal):
-            rolled_out(tmp_path / "killed", byte_tokenizer, goal + 4000)
+    def work(most):
+        rolled_out(tmp_path / "killed", byte_tokenizer, most)
 
-        pid = in_child(work)
-        while os.waitpid(pid, os.WNOHANG) == (0, 0):
-            if store.journal.exists() and store.journal.stat().st_size > goal:
-                time.sleep(rng.random() * 0.004)
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                kills += 1
-                break
-            time.sleep(0.0003)
-        else:
-            assert kills == KILLS, f"the child ended by itself after {kills} kills"
+    kill_until_complete(store, work, rng, kills=KILLS, apart=8000, beyond=4000)
     asked = [json.loads(line)["request_id"] for line in store.journal.read_text().splitlines()[1:]]
     assert len(asked) == len(set(asked)), "a finished completion was asked for again"
     assert files(store) == fresh
