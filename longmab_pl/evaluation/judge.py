@@ -27,6 +27,7 @@ from longmab_pl.prompts.rating import RatingPrompts
 from longmab_pl.rewards.base import RewardContext
 from longmab_pl.rewards.llm_judge.asking import Question, ask
 from longmab_pl.rewards.llm_judge.attempts import Outcome
+from longmab_pl.rewards.llm_judge.json_replies import object_schema, read_object
 from longmab_pl.rewards.llm_judge.replies import ReplyForm
 from longmab_pl.rewards.llm_judge.verdicts import parse_rating
 from longmab_pl.storage.append_log import AppendLog, LogKind, Row
@@ -214,11 +215,8 @@ def rating_form(prompts: RatingPrompts, highest: int, *, structured: bool) -> Re
         return ReplyForm(prompts.reply_text, lambda reply: parse_rating(reply, 1, highest), REPLY_TOKENS)
 
     def parse(reply: str) -> float | None:
-        try:
-            found = json.loads(reply)
-        except (ValueError, RecursionError):
-            return None
-        if not isinstance(found, dict) or set(found) != {"analysis", "rating"}:
+        found = read_object(reply)
+        if found is None or set(found) != {"analysis", "rating"}:
             return None
         rating = found["rating"]
         if isinstance(rating, bool) or not isinstance(rating, int) or not 1 <= rating <= highest:
@@ -229,8 +227,7 @@ def rating_form(prompts: RatingPrompts, highest: int, *, structured: bool) -> Re
         "analysis": {"type": "string", "maxLength": _ANALYSIS_CHARACTERS},
         "rating": {"type": "integer", "minimum": 1, "maximum": highest},
     }
-    schema = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-    return ReplyForm(prompts.reply_json, parse, REPLY_TOKENS, json.dumps(schema))
+    return ReplyForm(prompts.reply_json, parse, REPLY_TOKENS, json.dumps(object_schema(properties)))
 
 
 def _key(request: Request) -> str:

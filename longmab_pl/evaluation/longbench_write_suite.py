@@ -33,6 +33,7 @@ from longmab_pl.prompts.judge import fill
 from longmab_pl.prompts.quoting import Fence
 from longmab_pl.rewards.length import count_words, length_score
 from longmab_pl.rewards.llm_judge.asking import Question
+from longmab_pl.rewards.llm_judge.json_replies import object_schema
 from longmab_pl.rewards.llm_judge.replies import ReplyForm
 from longmab_pl.shown import shown
 
@@ -217,7 +218,7 @@ def quality_form(structured: bool) -> ReplyForm[dict[str, float]]:
         return ReplyForm(told, parse, _REPLY_TOKENS)
     rating = {"type": "integer", "minimum": 1, "maximum": 5}
     properties = {"analysis": {"type": "string", "maxLength": _ANALYSIS_CHARACTERS}} | dict.fromkeys(DIMENSIONS, rating)
-    schema = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    schema = object_schema(properties)
     return ReplyForm(f"Reply with one JSON object in the form: {{{example}}}", parse, _REPLY_TOKENS, json.dumps(schema))
 
 

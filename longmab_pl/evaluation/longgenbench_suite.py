@@ -27,6 +27,7 @@ from longmab_pl.evaluation.task import EvaluationTask
 from longmab_pl.prompts.judge import fill
 from longmab_pl.prompts.quoting import Fence
 from longmab_pl.rewards.llm_judge.asking import Question
+from longmab_pl.rewards.llm_judge.json_replies import object_schema
 from longmab_pl.rewards.llm_judge.ratings import parse_labels
 from longmab_pl.rewards.llm_judge.replies import ReplyForm
 
@@ -50,14 +51,7 @@ $task
 $reply"""
 
 _TOLD = 'Reply with one JSON object: {"answer": "yes"} or {"answer": "no"}'
-_SCHEMA = json.dumps(
-    {
-        "type": "object",
-        "properties": {"answer": {"enum": ["yes", "no"]}},
-        "required": ["answer"],
-        "additionalProperties": False,
-    }
-)
+_SCHEMA = json.dumps(object_schema({"answer": {"enum": ["yes", "no"]}}))
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from longmab_pl.rewards.llm_judge.json_replies import object_schema, read_object, shown_object
 from longmab_pl.rewards.llm_judge.ratings import only_object, parse_labels
 from longmab_pl.rewards.llm_judge.replies import ReplyForm
 from longmab_pl.rewards.llm_judge.verdicts import NO_STATEMENTS, parse_statements
-from longmab_pl.rewards.principles import PRINCIPLES, parse_principles_of_all
+from longmab_pl.rewards.principles import PRINCIPLES, parse_principles_of_all, principles_of_all
 
 ANALYSIS_TOKENS = 384
 RATING_TOKENS = 96
@@ -39,31 +40,31 @@ def ratings_form(names: Sequence[str], structured: bool) -> ReplyForm[list[dict[
     """
     max_tokens = ANALYSIS_TOKENS + RATING_TOKENS * len(names)
     if not structured:
-        rated = _form(dict.fromkeys(PRINCIPLES, "n"))
+        rated = shown_object(dict.fromkeys(PRINCIPLES, "n"))
         told = (
             "Compare the candidates, in a few sentences. Then end with one JSON object that gives each candidate its "
-            f"seven ratings under its name, exactly as in: {_form(dict.fromkeys(names, rated))}"
+            f"seven ratings under its name, exactly as in: {shown_object(dict.fromkeys(names, rated))}"
         )
         return ReplyForm(told, lambda reply: parse_principles_of_all(reply, names), max_tokens)
     numbers = _numbers(names)
 
     def parse(reply: str) -> list[dict[str, float]] | None:
-        found = _loaded(reply)
-        lists = {number: found.get(number) for number in numbers}
-        if not all(isinstance(own, list) and len(own) == len(PRINCIPLES) for own in lists.values()):
+        found = read_object(reply) or {}
+        lists = [found.get(number) for number in numbers]
+        whole = [own for own in lists if isinstance(own, list) and len(own) == len(PRINCIPLES)]
+        if len(whole) < len(lists):
             return None
-        named = {number: dict(zip(PRINCIPLES, own or (), strict=False)) for number, own in lists.items()}
-        return parse_principles_of_all(json.dumps(named), numbers)
+        return principles_of_all([dict(zip(PRINCIPLES, own, strict=True)) for own in whole])
 
     told = _NUMBERED.format(what="each candidate's seven ratings in the order of the principles")
     rating = {"type": "integer", "minimum": 1, "maximum": 5}
     seven = {"type": "array", "items": rating, "minItems": len(PRINCIPLES), "maxItems": len(PRINCIPLES)}
     example = "[" + ", ".join("n" for _ in PRINCIPLES) + "]"
     return ReplyForm(
-        told + "in the form: " + _form({"analysis": _ANY, **dict.fromkeys(numbers, example)}),
+        told + "in the form: " + shown_object({"analysis": _ANY, **dict.fromkeys(numbers, example)}),
         parse,
         max_tokens,
-        _schema({"analysis": _text(ANALYSIS_CHARACTERS), **dict.fromkeys(numbers, seven)}),
+        json.dumps(object_schema({"analysis": _text(ANALYSIS_CHARACTERS), **dict.fromkeys(numbers, seven)})),
     )
 
 
@@ -79,16 +80,16 @@ def contradictions_form(names: Sequence[str], structured: bool) -> ReplyForm[lis
     if not structured:
         told = (
             "Compare first, in a few sentences. Then end with one JSON object that says contradicts or consistent for "
-            f"each candidate under its name, exactly as in: {_form(dict.fromkeys(names, _ANY))}"
+            f"each candidate under its name, exactly as in: {shown_object(dict.fromkeys(names, _ANY))}"
         )
         return ReplyForm(told, parse, max_tokens)
     told = _NUMBERED.format(what="contradicts or consistent for each candidate")
     label = {"enum": ["consistent", "contradicts"]}
     return ReplyForm(
-        told + "in the form: " + _form({"analysis": _ANY, **dict.fromkeys(keys, _ANY)}),
+        told + "in the form: " + shown_object({"analysis": _ANY, **dict.fromkeys(keys, _ANY)}),
         parse,
         max_tokens,
-        _schema({"analysis": _text(ANALYSIS_CHARACTERS), **dict.fromkeys(keys, label)}),
+        json.dumps(object_schema({"analysis": _text(ANALYSIS_CHARACTERS), **dict.fromkeys(keys, label)})),
     )
 
 
@@ -102,14 +103,14 @@ def facts_form(structured: bool) -> ReplyForm[list[str]]:
         return ReplyForm(told, parse_statements, LIST_TOKENS)
 
     def parse(reply: str) -> list[str] | None:
-        facts = _loaded(reply).get("facts")
+        facts = (read_object(reply) or {}).get("facts")
         if not isinstance(facts, list) or not all(isinstance(fact, str) for fact in facts):
             return None
         return [fact.strip() for fact in facts if fact.strip()]
 
     told = 'Reply with one JSON object, in the form: {"facts": ["...", "..."]} (an empty list if there are none).'
     listed = {"type": "array", "items": _text(FACT_CHARACTERS), "maxItems": MAX_FACTS}
-    return ReplyForm(told, parse, LIST_TOKENS, _schema({"facts": listed}))
+    return ReplyForm(told, parse, LIST_TOKENS, json.dumps(object_schema({"facts": listed})))
 
 
 def advice_form(names: Sequence[str], structured: bool) -> ReplyForm[list[tuple[str, float]]]:
@@ -119,10 +120,10 @@ def advice_form(names: Sequence[str], structured: bool) -> ReplyForm[list[tuple[
         names: names of the principles.
         structured: whether the engine keeps replies to a schema.
     """
-    told = f"End with one JSON object, exactly as in: {_form(dict.fromkeys(names, _ADVICE))}"
+    told = f"End with one JSON object, exactly as in: {shown_object(dict.fromkeys(names, _ADVICE))}"
     confidence = {"type": "integer", "minimum": 1, "maximum": 5}
-    advice = json.loads(_schema({"suggestion": _text(FACT_CHARACTERS), "confidence": confidence}))
-    schema = _schema(dict.fromkeys(names, advice)) if structured else None
+    advice = object_schema({"suggestion": _text(FACT_CHARACTERS), "confidence": confidence})
+    schema = json.dumps(object_schema(dict.fromkeys(names, advice))) if structured else None
     return ReplyForm(told, lambda reply: parse_advice(reply, names), ADVICE_TOKENS * (1 + len(names)), schema)
 
 
@@ -154,29 +155,5 @@ def _numbers(names: Sequence[str]) -> list[str]:
     return [str(number) for number in range(1, len(names) + 1)]
 
 
-def _form(values: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f'"{name}": {value}' for name, value in values.items()) + "}"
-
-
 def _text(longest: int) -> dict[str, Any]:
     return {"type": "string", "maxLength": longest}
-
-
-def _schema(properties: Mapping[str, Any]) -> str:
-    return json.dumps(
-        {
-            "type": "object",
-            "properties": properties,
-            "required": list(properties),
-            "additionalProperties": False,
-        }
-    )
-
-
-def _loaded(reply: str) -> dict[str, Any]:
-    """Return a reply that is one JSON object; {} for any other."""
-    try:
-        found = json.loads(reply)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -16,6 +16,7 @@ from longmab_pl.prompts.thoughts import without_thought
 from longmab_pl.rewards.answer_match import substring_match
 from longmab_pl.rewards.base import RewardContext, Score
 from longmab_pl.rewards.llm_judge.asking import Question, ask
+from longmab_pl.rewards.llm_judge.json_replies import object_schema, read_object
 from longmab_pl.rewards.llm_judge.replies import ReplyForm
 from longmab_pl.rewards.parsed_answer import parsed_answer
 from longmab_pl.rewards.rouge import best_rouge_l_sum
@@ -127,11 +128,7 @@ def node_score(final: str, references: Sequence[str], agrees: float) -> float:
 
 
 def _json_agreement(reply: str) -> float | None:
-    try:
-        found = json.loads(reply)
-    except (ValueError, RecursionError):
-        return None
-    verdict = found.get("agrees") if isinstance(found, dict) else None
+    verdict = (read_object(reply) or {}).get("agrees")
     return {"yes": 1.0, "no": 0.0}.get(verdict) if isinstance(verdict, str) else None
 
 
@@ -140,12 +137,5 @@ _JSON = ReplyForm(
     JSON_YES_OR_NO,
     _json_agreement,
     256,
-    json.dumps(
-        {
-            "type": "object",
-            "properties": {"reason": {"type": "string", "maxLength": 300}, "agrees": {"enum": ["yes", "no"]}},
-            "required": ["reason", "agrees"],
-            "additionalProperties": False,
-        }
-    ),
+    json.dumps(object_schema({"reason": {"type": "string", "maxLength": 300}, "agrees": {"enum": ["yes", "no"]}})),
 )

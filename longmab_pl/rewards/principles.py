@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from typing import Any
 
-from longmab_pl.rewards.llm_judge.ratings import Ratings, only_object, parse_ratings, plain_name
+from longmab_pl.rewards.llm_judge.ratings import Ratings, only_object, parse_ratings, plain_name, ratings_in
 
 PRINCIPLES = tuple(f"principle{i}" for i in range(1, 8))
 """Criteria for a block: free of factual errors; meets purpose and needs; harmless; sound in form and logic; varied and
@@ -37,13 +37,11 @@ def parse_principles_of_all(reply: str, names: Sequence[str]) -> list[dict[str, 
         4.0
     """
     found = only_object(reply, names)
-    if found is None:
-        return None
-    ratings = []
-    for name in names:
-        own = found[plain_name(name)]
-        parsed = parse_principles(json.dumps(own)) if isinstance(own, dict) else None
-        if parsed is None:
-            return None
-        ratings.append(parsed.scores)
-    return ratings
+    return None if found is None else principles_of_all([found[plain_name(name)] for name in names])
+
+
+def principles_of_all(given: Sequence[Any]) -> list[dict[str, float]] | None:
+    """Return the seven ratings of each candidate, given the JSON value with them, or None unless all are complete."""
+    ratings = [ratings_in(own, PRINCIPLES) if isinstance(own, dict) else None for own in given]
+    complete = [own.scores for own in ratings if own is not None]
+    return complete if len(complete) == len(given) else None

@@ -56,9 +56,15 @@ def parse_ratings(reply: str, names: Sequence[str], lowest: float = 1.0, highest
     Source: LongDPO, `templates/judge_text.txt`; LongWriter, `evaluation/eval_quality.py`.
     """
     found = only_object(reply, names)
-    if found is None:
-        return None
-    ratings = {name: _rating(found[plain_name(name)], lowest, highest) for name in names}
+    return None if found is None else ratings_in(found, names, lowest, highest)
+
+
+def ratings_in(
+    given: Mapping[str, Any], names: Sequence[str], lowest: float = 1.0, highest: float = 5.0
+) -> Ratings | None:
+    """Return the ratings in an object, or None unless it has all of them. Arguments as for `parse_ratings`."""
+    found = _by_plain_name(given)
+    ratings = {name: _rating(found.get(plain_name(name)), lowest, highest) for name in names}
     scores = {name: rating for name, rating in ratings.items() if rating is not None}
     return Ratings(scores, str(found.get("analysis", ""))) if len(scores) == len(names) else None
 
@@ -87,7 +93,7 @@ def only_object(reply: str, names: Sequence[str]) -> dict[str, Any] | None:
     """Return the only JSON object in a reply that has all names, by `plain_name`; None for none or several."""
     complete = []
     for found in _objects(reply[:_LONGEST]):
-        values = {plain_name(key): value for key, value in found.items()}
+        values = _by_plain_name(found)
         if all(plain_name(name) in values for name in names):
             complete.append(values)
     return complete[0] if len(complete) == 1 else None
@@ -106,6 +112,10 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
         else:
             yield found
         position = text.find("{", end)
+
+
+def _by_plain_name(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {plain_name(key): value for key, value in found.items()}
 
 
 def plain_name(name: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from longmab_pl.checks import at_least
 from longmab_pl.prompts.judge import JudgePrompts, fill
+from longmab_pl.rewards.llm_judge.json_replies import object_schema, shown_object
 from longmab_pl.rewards.llm_judge.ratings import parse_labels, parse_ratings
 from longmab_pl.rewards.llm_judge.verdicts import (
     MAX_SCORE,
@@ -119,7 +120,7 @@ class TextReplies:
             found = parse_ratings(reply, names, 0.0, MAX_SCORE)
             return None if found is None else [found.scores[name] for name in names]
 
-        told = fill(self.prompts.reply_ratings, form=_form(dict.fromkeys(names, "n")))
+        told = fill(self.prompts.reply_ratings, form=shown_object(dict.fromkeys(names, "n")))
         return ReplyForm(told, parse, self.limits.verdict + NAME_TOKENS * len(names))
 
     def statements(self) -> ReplyForm[list[str]]:
@@ -134,7 +135,7 @@ class TextReplies:
             found = parse_labels(reply, names, SUPPORT)
             return None if found is None else [found[name] for name in names]
 
-        told = fill(self.prompts.reply_supports, form=_form(dict.fromkeys(names, '"..."')))
+        told = fill(self.prompts.reply_supports, form=shown_object(dict.fromkeys(names, '"..."')))
         return ReplyForm(told, parse, self.limits.verdict + NAME_TOKENS * len(names))
 
     def notes(self) -> ReplyForm[str]:
@@ -208,30 +209,15 @@ class JSONReplies:
     def _analyzed(
         self, verdicts: Mapping[str, Any], parse: Callable[[str], T | None], scale: str, example: str
     ) -> ReplyForm[T]:
-        form = _form({"analysis": '"..."', **dict.fromkeys(verdicts, example)})
+        form = shown_object({"analysis": '"..."', **dict.fromkeys(verdicts, example)})
         told = fill(self.prompts.reply_json, scale=scale, form=form)
-        schema = _schema({"analysis": {"type": "string", "maxLength": self.limits.verdict}, **verdicts})
-        return ReplyForm(told, parse, self.limits.verdict + NAME_TOKENS * len(verdicts), schema)
+        schema = object_schema({"analysis": {"type": "string", "maxLength": self.limits.verdict}, **verdicts})
+        return ReplyForm(told, parse, self.limits.verdict + NAME_TOKENS * len(verdicts), json.dumps(schema))
 
     def _listed(self, name: str, parse: Callable[[str], T | None], max_tokens: int) -> ReplyForm[T]:
-        told = fill(self.prompts.reply_json_list, form=_form({name: '["...", "..."]'}))
+        told = fill(self.prompts.reply_json_list, form=shown_object({name: '["...", "..."]'}))
         items = {"type": "array", "items": _ITEM, "maxItems": max_tokens // ITEM_TOKENS}
-        return ReplyForm(told, parse, max_tokens, _schema({name: items}))
-
-
-def _form(values: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f'"{name}": {value}' for name, value in values.items()) + "}"
-
-
-def _schema(properties: Mapping[str, Any]) -> str:
-    return json.dumps(
-        {
-            "type": "object",
-            "properties": properties,
-            "required": list(properties),
-            "additionalProperties": False,
-        }
-    )
+        return ReplyForm(told, parse, max_tokens, json.dumps(object_schema({name: items})))
 
 
 def _read(reply: str, names: Sequence[str]) -> dict[str, Any] | None:

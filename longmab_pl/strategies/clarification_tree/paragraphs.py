@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from longmab_pl.data.chunking import token_starts
 from longmab_pl.data.token_chunks import token_chunks
 from longmab_pl.prompts.encoding import text_tokenizer
+from longmab_pl.rewards.llm_judge.json_replies import object_schema, read_object
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -149,14 +150,7 @@ def verdict_labels(reply: str, questions: int) -> list[Label]:
 def labels_schema(questions: int) -> str:
     """Return the JSON schema of a joint verdict on a number of questions, as text."""
     names = [str(number) for number in range(1, questions + 1)]
-    return json.dumps(
-        {
-            "type": "object",
-            "properties": {name: {"enum": ["yes", "maybe", "no"]} for name in names},
-            "required": names,
-            "additionalProperties": False,
-        }
-    )
+    return json.dumps(object_schema({name: {"enum": ["yes", "maybe", "no"]} for name in names}))
 
 
 def structured_labels(reply: str, questions: int) -> list[Label]:
@@ -166,11 +160,7 @@ def structured_labels(reply: str, questions: int) -> list[Label]:
         >>> structured_labels('{"1": "yes", "2": "no"}', questions=2), structured_labels('{"1": "y', questions=1)
         (['yes', 'no'], ['unreadable'])
     """
-    try:
-        found = json.loads(reply)
-    except (ValueError, RecursionError):
-        found = None
-    given = found if isinstance(found, dict) else {}
+    given = read_object(reply) or {}
     words = [given.get(str(number)) for number in range(1, questions + 1)]
     return [_label(word) if word in ("yes", "maybe", "no") else "unreadable" for word in words]
 
