@@ -21,7 +21,7 @@ from longmab_pl.evaluation.model import vllm_engine
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import context_limit, load_tokenizer
-from longmab_pl.prompts.judge import fill
+from longmab_pl.prompts.dollar_names import fill
 from longmab_pl.prompts.quoting import Fence
 from longmab_pl.prompts.rating import RatingPrompts
 from longmab_pl.rewards.base import RewardContext

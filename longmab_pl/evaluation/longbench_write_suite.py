@@ -29,7 +29,7 @@ from longmab_pl.evaluation.prompted_task import BenchmarkItem, PromptedTask
 from longmab_pl.evaluation.results import EvaluationResult, task_result
 from longmab_pl.evaluation.suite import Suite, SuiteContext
 from longmab_pl.evaluation.task import EvaluationTask
-from longmab_pl.prompts.judge import fill
+from longmab_pl.prompts.dollar_names import fill
 from longmab_pl.prompts.quoting import Fence
 from longmab_pl.rewards.length import count_words, length_score
 from longmab_pl.rewards.llm_judge.asking import Question

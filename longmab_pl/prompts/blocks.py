@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from string import Template
-
-from longmab_pl.errors import ConfigError
-
 SUGGESTIONS_FOLLOW = "Please keep this advice in mind:"
 """Text between an instruction and the suggestions on a weak block."""
 
@@ -52,17 +47,3 @@ SUGGEST = (
 
 PRINCIPLE_TEXTS = dict(line.split(": ", 1) for line in _PRINCIPLES.splitlines())
 """What each principle asks for, by name."""
-
-
-def check_names(setting: str, prompt: str, names: Collection[str]) -> None:
-    """Raise an error unless a prompt holds exactly these `$names`.
-
-    Raises:
-        ConfigError: it holds others, lacks one, or has a single dollar.
-    """
-    template = Template(prompt)
-    found = set(template.get_identifiers())
-    if found != set(names) or not template.is_valid():
-        listed = ", ".join(f"${name}" for name in sorted(found)) or "no $names"
-        wanted = ", ".join(f"${name}" for name in sorted(names))
-        raise ConfigError(f"{setting} holds {listed}; it must hold {wanted} (write $$ for a dollar)")

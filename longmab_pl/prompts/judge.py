@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from string import Template
 
 import yaml
 
-from longmab_pl.errors import ConfigError
+from longmab_pl.prompts.dollar_names import check_names
 
 _QUESTION = frozenset({"rule", "question", "reply"})
 
@@ -84,27 +83,7 @@ class JudgePrompts:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            template = Template(getattr(self, each.name))
-            found, wanted = set(template.get_identifiers()), FIELDS[each.name]
-            if found != wanted or not template.is_valid():
-                raise ConfigError(
-                    f"the judge's prompt {each.name!r} holds {_listed(found)}; it must hold {_listed(wanted)}, each as "
-                    "it is here (write $$ for a dollar)"
-                )
-
-
-def _listed(names: Collection[str]) -> str:
-    return ", ".join(f"${name}" for name in sorted(names)) or "no $names"
-
-
-def fill(prompt: str, **texts: str) -> str:
-    """Return a prompt with its `$names` replaced in one pass; names inside the inserted texts are unchanged.
-
-    Example:
-        >>> fill("Q: $question A: $answer", question="$answer?", answer="yes")
-        'Q: $answer? A: yes'
-    """
-    return Template(prompt).substitute(texts)
+            check_names(f"the judge's prompt {each.name!r}", getattr(self, each.name), FIELDS[each.name])
 
 
 def _shipped(language: str) -> JudgePrompts:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.addressee import Addressee
@@ -44,19 +45,14 @@ class GoldAgreement:
     Source: AgenticLU (arXiv 2502.15920), section 3.2.
     """
 
-    judge: str | None = None
+    name: ClassVar[str] = "gold_agreement"
+    needs_embedder: ClassVar[bool] = False
 
-    @property
-    def name(self) -> str:
-        return "gold_agreement"
+    judge: str | None = None
 
     @property
     def engines(self) -> tuple[str, ...]:
         return () if self.judge is None else (self.judge,)
-
-    @property
-    def needs_embedder(self) -> bool:
-        return False
 
     def score(self, record: QARecord, responses: Sequence[str], context: RewardContext) -> RequestStream[list[Score]]:
         answers = [without_thought(text) for text in responses]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from longmab_pl.checks import at_least, one_of, positive
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import cut_middle
 from longmab_pl.engines.protocol import RequestStream
 from longmab_pl.prompts import encoding
-from longmab_pl.prompts.blocks import RATE, check_names
-from longmab_pl.prompts.judge import fill
+from longmab_pl.prompts.blocks import RATE
+from longmab_pl.prompts.dollar_names import check_names, fill
 from longmab_pl.prompts.quoting import Fence
 from longmab_pl.rewards.base import RewardContext, Score
 from longmab_pl.rewards.block_replies import ratings_form
@@ -50,6 +50,9 @@ class WritingQuality:
     parser reads as 2.5 each, and whose length term swaps its arguments and counts the instruction's words.
     """
 
+    name: ClassVar[str] = "writing_quality"
+    needs_embedder: ClassVar[bool] = False
+
     engine: str = "judge"
     style: Literal["joint", "original"] = "joint"
     length_scale: float | None = 10.0
@@ -63,16 +66,8 @@ class WritingQuality:
         check_names("reward.prompt", self.prompt, ("rule", "instruction", "written", "candidates", "reply"))
 
     @property
-    def name(self) -> str:
-        return "writing_quality"
-
-    @property
     def engines(self) -> tuple[str, ...]:
         return (self.engine,)
-
-    @property
-    def needs_embedder(self) -> bool:
-        return False
 
     def score(self, record: QARecord, responses: Sequence[str], context: RewardContext) -> RequestStream[list[Score]]:
         blocks = [text.removeprefix(context.written) for text in responses]

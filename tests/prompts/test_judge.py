@@ -6,7 +6,8 @@ from dataclasses import asdict, replace
 import pytest
 
 from longmab_pl.errors import ConfigError
-from longmab_pl.prompts.judge import CHINESE, ENGLISH, FIELDS, fill
+from longmab_pl.prompts.dollar_names import fill
+from longmab_pl.prompts.judge import CHINESE, ENGLISH, FIELDS
 
 
 def test_names_inside_what_is_filled_in_stay_as_they_are():

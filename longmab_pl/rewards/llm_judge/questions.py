@@ -11,7 +11,8 @@ from longmab_pl.data.token_chunks import TokenChunk, token_chunks
 from longmab_pl.engines.addressee import Addressee
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.prompts import encoding
-from longmab_pl.prompts.judge import JudgePrompts, fill
+from longmab_pl.prompts.dollar_names import fill
+from longmab_pl.prompts.judge import JudgePrompts
 from longmab_pl.prompts.quoting import Fence
 from longmab_pl.rewards.llm_judge.asking import Question
 from longmab_pl.rewards.llm_judge.attempts import Outcome

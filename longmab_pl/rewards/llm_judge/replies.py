@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from longmab_pl.checks import at_least
-from longmab_pl.prompts.judge import JudgePrompts, fill
+from longmab_pl.prompts.dollar_names import fill
+from longmab_pl.prompts.judge import JudgePrompts
 from longmab_pl.rewards.llm_judge.json_replies import object_schema, shown_object
 from longmab_pl.rewards.llm_judge.ratings import parse_labels, parse_ratings
 from longmab_pl.rewards.llm_judge.verdicts import (

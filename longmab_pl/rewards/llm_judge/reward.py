@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import ClassVar
 
 from longmab_pl.checks import at_least, one_of
 from longmab_pl.data.records import QARecord
@@ -63,6 +64,9 @@ class LLMJudge:
     Source: LongReward (arXiv:2410.21252), section 3.
     """
 
+    name: ClassVar[str] = "llm_judge"
+    needs_embedder: ClassVar[bool] = True
+
     engine: str = "judge"
     style: JudgeStyle = "joint"
     english: JudgePrompts = ENGLISH
@@ -75,16 +79,8 @@ class LLMJudge:
         at_least("reward.evidence_chunks", self.evidence_chunks, 1)
 
     @property
-    def name(self) -> str:
-        return "llm_judge"
-
-    @property
     def engines(self) -> tuple[str, ...]:
         return (self.engine,)
-
-    @property
-    def needs_embedder(self) -> bool:
-        return True
 
     def score(self, record: QARecord, responses: Sequence[str], context: RewardContext) -> RequestStream[list[Score]]:
         if not record.context.strip():

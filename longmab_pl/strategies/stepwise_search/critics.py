@@ -8,8 +8,8 @@ from typing import Any
 
 from longmab_pl.checks import at_least, between
 from longmab_pl.engines.protocol import RequestStream
-from longmab_pl.prompts.blocks import CONTRADICTIONS, FACTS, PRINCIPLE_TEXTS, SUGGEST, check_names
-from longmab_pl.prompts.judge import fill
+from longmab_pl.prompts.blocks import CONTRADICTIONS, FACTS, PRINCIPLE_TEXTS, SUGGEST
+from longmab_pl.prompts.dollar_names import check_names, fill
 from longmab_pl.prompts.quoting import Fence
 from longmab_pl.rewards.base import RewardContext
 from longmab_pl.rewards.block_replies import advice_form, contradictions_form, facts_form
