@@ -37,7 +37,7 @@ Question: {question}"""
 @runtime_checkable
 class PromptFormat(Protocol):
     """Format of prompts and responses. Implementations are frozen dataclasses: `ReasonThenAnswer`, `PlanAndSolve`,
-    `DirectAnswer`."""
+    `DirectAnswer`; `ChatPrompt` has all but their messages."""
 
     @property
     def template_arguments(self) -> Mapping[str, Any]:
@@ -65,21 +65,18 @@ def fill(template: str, context: str, question: str) -> str:
 
 
 @dataclass(frozen=True)
-class ReasonThenAnswer:
-    """The paper's protocol (LongMab-PO, section 3.2): reason about the document, then a line "Answer: ...".
+class ChatPrompt:
+    """What prompt formats have in common: the chat template around `messages`, and all that is generated as response.
 
     Args:
-        template: prompt with `{context}` and `{question}`; the document comes first, so that its prefix is cached for
-            several questions.
         template_arguments: further variables of the chat template, such as `{enable_thinking: false}`; `today` is the
             date (YYYY-MM-DD) that a template prints.
     """
 
-    template: str = _REASON
-    template_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    template_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False, kw_only=True)
 
     def messages(self, context: str, question: str) -> list[Message]:
-        return [{"role": "user", "content": fill(self.template, context, question)}]
+        raise NotImplementedError
 
     def prompt_ids(self, tokenizer: Any, context: str, question: str) -> tuple[int, ...]:
         return encoding.chat(tokenizer, self.messages(context, question), arguments=self.template_arguments).ids
@@ -95,7 +92,24 @@ class ReasonThenAnswer:
 
 
 @dataclass(frozen=True)
-class PlanAndSolve:
+class ReasonThenAnswer(ChatPrompt):
+    """The paper's protocol (LongMab-PO, section 3.2): reason about the document, then a line "Answer: ...".
+
+    Args:
+        template: prompt with `{context}` and `{question}`; the document comes first, so that its prefix is cached for
+            several questions.
+        template_arguments: further variables of the chat template, such as `{enable_thinking: false}`; `today` is the
+            date (YYYY-MM-DD) that a template prints.
+    """
+
+    template: str = _REASON
+
+    def messages(self, context: str, question: str) -> list[Message]:
+        return [{"role": "user", "content": fill(self.template, context, question)}]
+
+
+@dataclass(frozen=True)
+class PlanAndSolve(ChatPrompt):
     """SeaLong's prompt: the passages, the question, and the instruction to make a plan and follow it.
 
     Args:
@@ -113,27 +127,14 @@ class PlanAndSolve:
 
     instruction: str = INSTRUCTIONS["plan_and_solve"]
     ending: str = 'End with one line of the form "Answer: <your answer, as short as possible>".'
-    template_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def messages(self, context: str, question: str) -> list[Message]:
         text = reasoning_prompt(context, question, f"{self.instruction} {self.ending}".strip())
         return [{"role": "user", "content": text}]
 
-    def prompt_ids(self, tokenizer: Any, context: str, question: str) -> tuple[int, ...]:
-        return encoding.chat(tokenizer, self.messages(context, question), arguments=self.template_arguments).ids
-
-    def response(self, text: str) -> str:
-        return text
-
-    def response_ids(self, tokenizer: Any, ids: Sequence[int]) -> tuple[int, ...]:
-        return tuple(ids)
-
-    def prompt_overhead(self, tokenizer: Any, question: str) -> int:
-        return len(self.prompt_ids(tokenizer, "", question))
-
 
 @dataclass(frozen=True)
-class DirectAnswer:
+class DirectAnswer(ChatPrompt):
     """Short answers without reasoning: the assistant's turn is prefilled with `prefill` and the model continues it.
 
     For models too small to reason in a fixed format. The response kept for training includes the prefill.
@@ -146,7 +147,6 @@ class DirectAnswer:
 
     template: str = _DIRECT
     prefill: str = "Answer:"
-    template_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def messages(self, context: str, question: str) -> list[Message]:
         return [{"role": "user", "content": fill(self.template, context, question)}]
@@ -162,6 +162,3 @@ class DirectAnswer:
     def response_ids(self, tokenizer: Any, ids: Sequence[int]) -> tuple[int, ...]:
         header = encoding.chat(tokenizer, self.messages("", ""), arguments=self.template_arguments).ids
         return (*self.prompt_ids(tokenizer, "", "")[len(header) :], *ids)
-
-    def prompt_overhead(self, tokenizer: Any, question: str) -> int:
-        return len(self.prompt_ids(tokenizer, "", question))

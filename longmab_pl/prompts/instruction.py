@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from longmab_pl.prompts import encoding
-from longmab_pl.prompts.formats import Message
+from longmab_pl.prompts.formats import ChatPrompt, Message
 
 
 @dataclass(frozen=True)
-class Instruction:
+class Instruction(ChatPrompt):
     """The user's message is the instruction (or question) alone, after the context if there is one.
 
     Args:
@@ -23,19 +20,5 @@ class Instruction:
         [{'role': 'user', 'content': 'Write a story of 500 words.'}]
     """
 
-    template_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
-
     def messages(self, context: str, question: str) -> list[Message]:
         return [{"role": "user", "content": f"{context}\n\n{question}" if context else question}]
-
-    def prompt_ids(self, tokenizer: Any, context: str, question: str) -> tuple[int, ...]:
-        return encoding.chat(tokenizer, self.messages(context, question), arguments=self.template_arguments).ids
-
-    def response(self, text: str) -> str:
-        return text
-
-    def response_ids(self, tokenizer: Any, ids: Sequence[int]) -> tuple[int, ...]:
-        return tuple(ids)
-
-    def prompt_overhead(self, tokenizer: Any, question: str) -> int:
-        return len(self.prompt_ids(tokenizer, "", question))
