@@ -20,6 +20,7 @@ from longmab_pl.prompts.formats import DirectAnswer
 from longmab_pl.rewards.answer_match import AnswerMatch
 from longmab_pl.rewards.base import Score
 from longmab_pl.rewards.consistency import Consistency
+from longmab_pl.rollout.rollout_log import RolloutLog
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder
 from longmab_pl.storage.fingerprint import digest
@@ -98,6 +99,21 @@ def test_a_round_that_was_cut_off_asks_for_nothing_twice_and_ends_the_same(tmp_p
     asked = [r.id for r in engine.asked]
     assert len(asked) == len(set(asked)) < 40
     assert files(making) == files(whole)
+
+
+def test_a_full_disk_leaves_nothing_in_flight_and_the_same_engine_continues(tmp_path, byte_tokenizer, monkeypatch):
+    def full(log, rollout):
+        raise LongMabError("the disk is full")
+
+    engine, making = ScriptedEngine(answer), make(tmp_path, byte_tokenizer)
+    with monkeypatch.context() as patched:
+        patched.setattr(RolloutLog, "add", full)
+        with pytest.raises(LongMabError, match="the disk is full") as failed:
+            making.roll_out({"policy": engine})
+    assert engine.aborted == 1, "while the error, with its frames, is still held"
+    making.roll_out({"policy": engine})
+    assert making.finish("step-0")["statistics"]["rollout/responses"] == 48
+    assert failed.value.args == ("the disk is full",)
 
 
 def test_finished_records_are_not_even_replayed(tmp_path, byte_tokenizer):

@@ -174,6 +174,20 @@ def test_the_policys_own_weights_judge_with_the_adapter_off(tmp_path, tiny_model
     assert making.origin["engines"]["judge"] == {"model": tiny_model, "weight_format": "scripted"}
 
 
+def test_the_adapter_is_there_again_after_a_failure_while_the_base_model_judges(tmp_path, tiny_model):
+    engine, adapter = Adapted(), tmp_path / "adapter"
+    engine.fail_after = 20  # 6 answers of the policy, then the judge's
+    made = session(tmp_path, NamedEngine(), engine)
+    made.load(tiny_model)
+    making = made.new_round(tmp_path / "run", 0, tiny_model, "step-1")
+    engine.start(tiny_model)
+    engine.sync(adapter)
+    with pytest.raises(EngineError, match="told to break"):
+        made.roll_out(making, "round 1", adapter=adapter)
+    assert engine.under[-1] == ("judge", None)
+    assert engine.synced[-1] == adapter, "the policy's next answer, in this process too, is with its adapter"
+
+
 def judged_in(tmp_path, model, judge, **budget):
     named = NamedEngine(judge, model, budget=EngineBudget(**budget))
     return session(tmp_path, named, rewards=(LLMJudge(), AnswerMatch()), max_live=1)  # one record after the other
