@@ -68,10 +68,12 @@ def full_path(name: str) -> str | None:
     """
     homes = public_homes()
     if name in homes:
-        return name
-    if "." in name:
-        return next((path for path, home in homes.items() if f"{home}.{path.rpartition('.')[2]}" == name), None)
-    return next((path for path in sorted(homes, key=len, reverse=True) if path.endswith(f".{name}")), None)
+        found = name
+    elif "." in name:
+        found = next((path for path, home in homes.items() if f"{home}.{path.rpartition('.')[2]}" == name), "")
+    else:
+        found = next((path for path in sorted(homes, key=len, reverse=True) if path.endswith(f".{name}")), "")
+    return found if found and class_settings(found) is not None else None  # functions are public too
 
 
 @cache

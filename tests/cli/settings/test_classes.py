@@ -11,6 +11,7 @@ import pytest
 
 from longmab_pl.cli.options import SECTIONS, classes_of
 from longmab_pl.cli.settings.classes import class_settings, full_path
+from longmab_pl.cli.settings.source import public_homes
 
 CONFIGURED = sorted({path for section in SECTIONS for path in classes_of(section) if path.startswith("longmab_pl.")})
 
@@ -39,6 +40,8 @@ def test_classes_are_found_by_their_last_part():
     assert full_path("BanditRollout") == "longmab_pl.strategies.BanditRollout"
     assert full_path("longmab_pl.strategies.BanditRollout") == "longmab_pl.strategies.BanditRollout"
     assert full_path("NoSuchClass") is None
+    assert full_path("train") is full_path("longmab_pl.train") is None, "a function, not a class"
+    assert all(class_settings(path) for path in public_homes() if full_path(path))
 
 
 def test_nothing_is_imported_to_read_settings():
