@@ -38,17 +38,18 @@ def config_folder() -> Path:
 
 
 def resolve_configs(args: Sequence[str]) -> list[str]:
-    """Return the arguments with each config's name replaced by its path.
+    """Return the arguments with each config as `--config` with its path.
 
     Raises:
         ConfigError: a config does not exist.
     """
     resolved: list[str] = []
     for arg in args:
-        if resolved and resolved[-1] in ("--config", "-c"):
+        name, equals, value = arg.partition("=")
+        if resolved and resolved[-1] == "--config":
             resolved.append(shipped_config(arg))
-        elif arg.startswith("--config="):
-            resolved.append("--config=" + shipped_config(arg.removeprefix("--config=")))
+        elif name in ("--config", "-c"):
+            resolved.append(f"--config={shipped_config(value)}" if equals else "--config")
         else:
             resolved.append(arg)
     return resolved

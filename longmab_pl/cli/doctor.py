@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from jsonargparse.typing import PositiveFloat
 from lightning.pytorch.cli import LightningArgumentParser
 
-from longmab_pl.cli.config_files import resolve_configs
 from longmab_pl.cli.lightning import ParseOnlyCLI, total_epochs
 from longmab_pl.cli.quiet import quiet_lightning
 from longmab_pl.preflight.budget import PHASES, Budget
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 def run(args: Sequence[str]) -> None:
     """Run the command."""
     quiet_lightning()
-    raise SystemExit(diagnose(resolve_configs(args)))
+    raise SystemExit(diagnose(args))
 
 
 def diagnose(args: Sequence[str]) -> int:

@@ -69,7 +69,7 @@ class LongMabCLI(LightningCLI):
     """The LightningCLI for `DPOModule` and a data module of pairs.
 
     Args:
-        args: arguments of the command, with its name.
+        args: arguments of the command, with its name; configs are paths, classes may be named shortly.
         preparing: closed when everything is made and the run begins.
         settings: those of LightningCLI.
     """
@@ -89,7 +89,7 @@ class LongMabCLI(LightningCLI):
                 "default_root_dir": "runs/longmab",
                 "enable_model_summary": False,
             },
-            args=list(args),
+            args=with_full_names(args),
             **settings,
         )
 
@@ -121,13 +121,13 @@ class LongMabCLI(LightningCLI):
             super()._run_subcommand(subcommand)
             return
         run = run_folder(self.config[subcommand])
-        with no_folder_of_a_failed_start(run), folder_lock(run, "a training run"), disk_errors_of(run):
-            log = start_log()
-            log.open(run)
-            try:
-                super()._run_subcommand(subcommand)
-            finally:
-                log.file.close()
+        with (
+            no_folder_of_a_failed_start(run),
+            folder_lock(run, "a training run"),
+            disk_errors_of(run),
+            start_log().kept_in(run),
+        ):
+            super()._run_subcommand(subcommand)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the Trainer for as many epochs as the data module has."""
@@ -150,9 +150,7 @@ class ParseOnlyCLI(LongMabCLI):
     def __init__(self, args: Sequence[str], add_arguments: AddArguments, description: str) -> None:
         self._add_arguments_of_command = add_arguments
         parser_kwargs = {"prog": f"longmab {args[0]}", "description": description}
-        super().__init__(
-            with_full_names(args[1:]), None, seed_everything_default=0, run=False, parser_kwargs=parser_kwargs
-        )
+        super().__init__(args[1:], None, seed_everything_default=0, run=False, parser_kwargs=parser_kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
@@ -198,11 +196,10 @@ def total_epochs(data: LightningDataModule, model: DPOModule, asked: int | None)
 def run(args: Sequence[str]) -> None:
     """Run `fit` or `validate`, as named by the first argument; configs are paths."""
     quiet_lightning()
-    start_log().quiet_libraries()
     parser_kwargs = {name: {"default_env": False} for name in LongMabCLI.subcommands()}
     with ExitStack() as preparing:
         preparing.enter_context(step("making the run"))
-        LongMabCLI(with_full_names(args), preparing, seed_everything_default=0, parser_kwargs=parser_kwargs)
+        LongMabCLI(args, preparing, seed_everything_default=0, parser_kwargs=parser_kwargs)
 
 
 def _has_progress_bar(callbacks: Any) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import warnings
 
+from longmab_pl.cli.run_log import start_log
+
 
 def quiet_transformers() -> None:
     """Hide the progress bars of loading weights."""
@@ -14,8 +16,10 @@ def quiet_transformers() -> None:
 
 
 def quiet_lightning() -> None:
-    """Hide Lightning's notices about this package's own settings, for commands that use its Trainer or parser."""
+    """Hide what libraries say of their internals and Lightning of this package's own settings, for commands that use
+    its Trainer or parser."""
     quiet_transformers()
+    start_log().quiet_libraries()
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_NoAdvertising())
     for message in (
         "LightningCLI's args parameter is intended",  # `main(args)` is called from Python in tests and notebooks

@@ -9,9 +9,10 @@ from pathlib import Path
 from lightning.pytorch.cli import LightningArgumentParser
 
 from longmab_pl.checks import at_least
-from longmab_pl.cli.config_files import resolve_configs
-from longmab_pl.cli.lightning import ParseOnlyCLI
+from longmab_pl.cli.failed_start import no_folder_of_a_failed_start
+from longmab_pl.cli.lightning import ParseOnlyCLI, run_folder
 from longmab_pl.cli.quiet import quiet_lightning
+from longmab_pl.cli.run_log import start_log
 from longmab_pl.datamodules.rollouts import RolloutDataModule
 from longmab_pl.errors import ConfigError
 from longmab_pl.models.adapter_files import fitting_adapter
@@ -106,17 +107,18 @@ def run(args: Sequence[str]) -> None:
     """Run the command."""
     quiet_lightning()
     cli = ParseOnlyCLI(
-        resolve_configs(args), _add_arguments, "Run one round without training, with the same config file as fit."
+        args, _add_arguments, "Run one round without training, with the same config file as fit."
     )
     data, config = cli.datamodule, cli.config
     if not isinstance(data, RolloutDataModule):
         raise ConfigError(f"data is a {type(data).__name__}; a rollout needs longmab_pl.RolloutDataModule")
-    folder = Path(config.trainer.default_root_dir)
+    folder = run_folder(config)
     if config.dry_run:
         show_expected_costs(data, cli.model.model, number=config.round)
         return
     try:
-        print(roll_out_round(data, cli.model.model, folder, adapter=config.adapter, number=config.round))
+        with no_folder_of_a_failed_start(folder), start_log().kept_in(folder):
+            print(roll_out_round(data, cli.model.model, folder, adapter=config.adapter, number=config.round))
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
         raise SystemExit(130) from None

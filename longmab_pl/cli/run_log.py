@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from longmab_pl.live import say
 from longmab_pl.shown import printable
@@ -49,9 +53,16 @@ class RunLog(logging.Handler):
             logger.handlers = [handler for handler in logger.handlers if not isinstance(handler, logging.StreamHandler)]
             logger.propagate = True
 
-    def open(self, run: Path) -> None:
-        """Begin to write `log.txt` in a run folder that exists."""
+    @contextmanager
+    def kept_in(self, run: Path) -> Iterator[None]:
+        """Write `log.txt` in a run folder, with what was said before, until the block ends."""
+        with suppress(OSError):
+            run.mkdir(parents=True, exist_ok=True)
         self.file.open(run / LOG)
+        try:
+            yield
+        finally:
+            self.file.close()
 
     def emit(self, record: logging.LogRecord) -> None:
         message = printable(record.getMessage(), 4_000)
@@ -70,14 +81,25 @@ class RunLog(logging.Handler):
     ) -> None:
         text = printable(str(message), 4_000)
         self._write("WARNING", f"{filename}:{lineno}", f"{category.__name__}: {text}")
-        own = f"/{_OWN}/" in filename.replace("\\", "/") or ("/callbacks/" in filename and "lightning" not in filename)
-        if own and text not in self._seen:
+        if is_own(filename) and text not in self._seen:
             self._seen.add(text)
             say(f"warning: {text}")
 
     def _write(self, level: str, source: str, text: str) -> None:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         self.file.write(f"{stamp} {level} {source}: {text}")
+
+
+def is_own(filename: str) -> bool:
+    """Return whether a source file is one of this package, wherever it is installed."""
+    return any(Path(filename).is_relative_to(folder) for folder in _own_folders())
+
+
+@cache
+def _own_folders() -> list[str]:
+    # In a checkout `callbacks` lies beside the package.
+    specs = [find_spec(name) for name in (_OWN, f"{_OWN}.callbacks")]
+    return [folder for spec in specs if spec is not None for folder in spec.submodule_search_locations or ()]
 
 
 _current: list[RunLog] = []
@@ -89,8 +111,3 @@ def start_log() -> RunLog:
         _current.append(RunLog())
         _current[0].install()
     return _current[0]
-
-
-def facts(values: dict[str, Any]) -> str:
-    """Return facts as one line of the log."""
-    return ", ".join(f"{name} {value}" for name, value in values.items())

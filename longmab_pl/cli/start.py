@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from longmab_pl.cli.config_files import resolve_configs
 from longmab_pl.cli.fit_help import PAGES
+from longmab_pl.cli.run_log import start_log
 from longmab_pl.cli.settings.check import refuse_mistakes
 from longmab_pl.cli.settings.merged import MergedConfig, merged_config
-from longmab_pl.cli.settings.short_names import with_full_names
 from longmab_pl.cli.settings.shortcuts import expanded
 
 HELP_FLAGS = ("-h", "--help")
@@ -31,7 +31,7 @@ def checked_options(args: Sequence[str], own: Sequence[str] = ()) -> tuple[list[
 
 
 def checked_command(args: Sequence[str], own: Sequence[str]) -> list[str] | None:
-    """Return a command's arguments, checked and with full class names; None if its help was asked for and printed.
+    """Return a command's arguments, checked and written out; None if its help was asked for and printed.
 
     Args:
         args: the command's name and its arguments.
@@ -45,4 +45,5 @@ def checked_command(args: Sequence[str], own: Sequence[str]) -> list[str] | None
         print(PAGES[name])
         return None
     options, _ = checked_options(given, own)
-    return [name, *with_full_names(options)]
+    start_log()  # before the libraries are imported
+    return [name, *options]

@@ -54,6 +54,18 @@ def test_rollout_makes_a_round_that_fit_begins_with(tmp_path, config, capsys):
     assert json.loads((second / "round.json").read_text())["policy"] == str(adapter)
 
 
+@pytest.mark.parametrize("option", ["--config", "-c"])
+def test_a_config_that_names_classes_shortly(option, tmp_path, config, capsys):
+    text = config.read_text()
+    assert "longmab_pl.strategies." in text
+    config.write_text(text.replace("longmab_pl.strategies.", "").replace("longmab_pl.RolloutData", "RolloutData"))
+    main(["rollout", option, str(config)])
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[-1] == str(round_folder(tmp_path))
+    assert "Seed set to" not in captured.err, "what libraries say goes to the log"
+    assert "Seed set to 0" in (tmp_path / "run" / "log.txt").read_text()
+
+
 def test_a_rollout_that_was_stopped_goes_on(tmp_path, config, capsys):
     dying = ["--data.init_args.engine.init_args.fail_after", "10"]
     assert "the engine died" in error_of(capsys, ["rollout", "--config", config, *dying])

@@ -71,3 +71,16 @@ def test_short_class_names_are_written_out_line_by_line(tmp_path):
     assert "prompt_format: longmab_pl.prompts.DirectAnswer" in full
     assert full.count("\n") == text.count("\n")
     assert with_full_names(["--data.strategy=BestOfN"]) == ["--data.strategy=longmab_pl.strategies.BestOfN"]
+
+
+def test_a_word_that_is_also_the_name_of_a_public_function_stays(tmp_path):
+    assert with_full_names(["--data.split=train"]) == ["--data.split=train"]
+    path = tmp_path / "mine.yaml"
+    path.write_text("data: {init_args: {split: train}}\n")
+    assert with_full_names(["--config", str(path)]) == ["--config", str(path)]
+
+
+def test_the_short_form_of_config_is_the_same_option():
+    assert resolve_configs(["-c", "demo"]) == resolve_configs(["--config", "demo"])
+    assert resolve_configs(["-c=demo"]) == resolve_configs(["--config=demo"])
+    assert config_of("-c", "demo").class_name("data") == "RolloutDataModule"
