@@ -20,6 +20,9 @@ from longmab_pl.evaluation.qa import QASuite
 from longmab_pl.storage.locks import folder_lock
 from longmab_pl.training.module import DPOModule
 
+TRAINER_DEFAULTS: dict[str, Any] = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_model_summary": False}
+"""Settings of the Trainer that every run begins with, here and on the command line."""
+
 
 @dataclass(frozen=True)
 class TrainedRun:
@@ -76,16 +79,16 @@ def train(
     rollouts = {"eval_fraction": 0.1 if eval is None and callbacks is None else 0.0} | (data or {})
     module = DPOModule(model, **(policy or {}))
     rounds_of_data = RolloutDataModule(train=train, rounds=rounds, **rollouts)
-    settings = {"log_every_n_steps": 1, "num_sanity_val_steps": 0, "enable_model_summary": False} | (trainer or {})
+    settings = TRAINER_DEFAULTS | (trainer or {})
     chosen: list[Callback] = [Evaluation(QASuite(eval))] if callbacks is None else list(callbacks)
     if settings.get("enable_progress_bar", True):
         chosen.append(RoundProgressBar())
+    folder = Path(output).expanduser()
     lightning = Trainer(
-        default_root_dir=output,
+        default_root_dir=folder,
         callbacks=[*chosen, AdapterCheckpoint(), RoundReport(), AdapterExport()],
         **settings,
     )
-    folder = Path(output)
     with folder_lock(folder, "a training run"):
         lightning.fit(module, datamodule=rounds_of_data)
     adapter = folder / "adapter"

@@ -40,32 +40,3 @@ def paths_as_list(args: Sequence[str]) -> list[str]:
     if not paths or paths[0].startswith("["):
         return [*paths, *rest]
     return [json.dumps(paths), *rest]
-
-
-def positionals(args: Sequence[str]) -> list[str]:
-    """Return the arguments of a command, without its name, that are neither options nor their values; all options take
-    a value.
-
-    Example:
-        >>> positionals(["paper.pdf", "--adapter", "runs/demo/adapter", "Who?", "--marks=2"])
-        ['paper.pdf', 'Who?']
-    """
-    found, value = [], False
-    for arg in args:
-        if value:
-            value = False
-        elif arg.startswith("--"):
-            value = "=" not in arg
-        else:
-            found.append(arg)
-    return found
-
-
-def option_value(args: Sequence[str], option: str) -> str | None:
-    """Return the value of an option, given as `--name value` or `--name=value`; None if it is not given."""
-    for i, arg in enumerate(args):
-        if arg == option:
-            return args[i + 1] if i + 1 < len(args) else None
-        if arg.startswith(f"{option}="):
-            return arg.partition("=")[2]
-    return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from longmab_pl.cli.arguments import call, option_value, positionals
-from longmab_pl.cli.asked_document import AskedDocument, Loading, Marking, default_model
+from longmab_pl.cli.arguments import call
+from longmab_pl.cli.asked_document import AskedDocument, Loading, Marking, with_default_model
 from longmab_pl.cli.quiet import quiet_transformers
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.prompts.formats import PromptFormat
@@ -75,7 +75,4 @@ def ask(
 def run(args: Sequence[str]) -> None:
     """Run the command."""
     quiet_transformers()
-    given = list(args[1:])
-    if len(positionals(given)) == 2:  # FILE "question"
-        given = [default_model(option_value(given, "--adapter")), *given]
-    call(ask, [args[0], *given])
+    call(ask, with_default_model(args, positionals=2))  # FILE "question"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from longmab_pl.checks import at_least
+from longmab_pl.cli import command_line
 from longmab_pl.data.chunking import Chunk, chunk_spans
 from longmab_pl.data.documents import read_document
 from longmab_pl.data.truncation import middle_truncated
@@ -19,14 +20,14 @@ from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.exports import find_class
 from longmab_pl.models.adapter_files import AdapterInfo, fitting_adapter
 from longmab_pl.models.embedder import Embedder
-from longmab_pl.models.hub import resolve_model
+from longmab_pl.models.hub import BUNDLED_MODELS, resolve_model
 from longmab_pl.models.tokenizer import load_tokenizer
 from longmab_pl.prompts import encoding
 from longmab_pl.prompts.formats import DirectAnswer, PlanAndSolve, PromptFormat, ReasonThenAnswer
 from longmab_pl.reporting.run_settings import init_args, saved_config
 from longmab_pl.shown import printable, shown, tell
 
-BUNDLED = "bundled:smollm2-135m-instruct"
+BUNDLED = BUNDLED_MODELS[0]
 
 PLAIN = "Read the text and answer the question.\n\nText:\n{context}\n\nQuestion: {question}"
 """Prompt for models that no run of ours has trained."""
@@ -228,6 +229,19 @@ def trained_format(adapter: str | None) -> Format | None:
     except (DataError, TypeError, ValueError):
         return None
     return found if isinstance(found, Format) else None
+
+
+def with_default_model(args: Sequence[str], *, positionals: int) -> list[str]:
+    """Return a command's arguments with the default model in front if none is named.
+
+    Args:
+        args: the command's name and its arguments.
+        positionals: number of positional arguments without the model.
+    """
+    command, *given = args
+    if len(command_line.positionals(given)) == positionals:
+        given = [default_model(command_line.option_value(given, "--adapter")), *given]
+    return [command, *given]
 
 
 def default_model(adapter: str | None) -> str:

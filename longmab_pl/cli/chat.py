@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Literal
 
-from longmab_pl.cli.arguments import call, option_value, positionals
-from longmab_pl.cli.asked_document import AskedDocument, Loading, Marking, default_model
+from longmab_pl.cli.arguments import call
+from longmab_pl.cli.asked_document import AskedDocument, Loading, Marking, with_default_model
 from longmab_pl.cli.quiet import quiet_transformers
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import PromptTooLong
@@ -89,7 +89,4 @@ def _next_question() -> str:
 def run(args: Sequence[str]) -> None:
     """Run the command."""
     quiet_transformers()
-    given = list(args[1:])
-    if len(positionals(given)) == 1:  # FILE
-        given = [default_model(option_value(given, "--adapter")), *given]
-    call(chat, [args[0], *given])
+    call(chat, with_default_model(args, positionals=1))  # FILE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -13,7 +12,9 @@ from typing import Any, ClassVar, NoReturn, Self
 
 from jsonargparse import ArgumentParser
 
-from longmab_pl.exports import RENAMED, options_of, public_names
+from longmab_pl.cli.settings.check import intended, near, no_class
+from longmab_pl.cli.settings.kinds import SIMPLE
+from longmab_pl.exports import options_of, public_names
 from longmab_pl.shown import printable, quoted, shown
 
 _STEP = re.compile(
@@ -32,8 +33,6 @@ _NOISE = re.compile(
     r"^\s*(?:- )?(?:Does not validate against any|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|"
     r"Problem with given class_path)"
 )
-
-_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
 
 
 class OneErrorParser(ArgumentParser):
@@ -96,35 +95,23 @@ def _no_option(step: re.Match[str], place: list[str], cls: str, own: Collection[
         group = "" if step.group().startswith("Subcommand") else step["group"]
         what = ".".join(filter(None, (group, step["option"] or step["member"])))
     where = ".".join([*place, what])
-    near = _nearest_option(wrong, cls, bool(cls) and "." in what, own)
-    hint = f"did you mean `{near}`?" if near else "`--print_config` shows what there is"
+    meant = _nearest_option(wrong, cls, bool(cls) and "." in what, own)
+    hint = f"did you mean `{meant}`?" if meant else "`--print_config` shows what there is"
     return f"{_line_of(_key(wrong), where.split('.')[:-1], files)}{where}: there is no such option; {hint}"
 
 
 def _nearest_option(wrong: str, cls: str, nested: bool, own: Collection[str]) -> str:
     """Return the intended option: by its earlier name, or the nearest one of the class, the parser, or any class."""
     names = options_of(_imported(cls)) if cls and not nested else () if nested else own
-    if RENAMED.get(wrong) in names:
-        return RENAMED[wrong]
-    if near := _near(wrong, names):
-        return near
+    if meant := intended(wrong, {name.rpartition(".")[2] for name in names}):  # of options with sections the last part
+        return meant
     if not cls and not any("." in name for name in own):
         return ""  # a command without configurable components
-    return _near(wrong, set().union(*(options_of(_imported(name)) for name in public_names())))
-
-
-def _near(wrong: str, names: Iterable[str]) -> str:
-    """Return the nearest name; of options with sections, the last part."""
-    found = difflib.get_close_matches(wrong, sorted({n.rpartition(".")[2] for n in names} - {wrong}), n=1, cutoff=0.7)
-    return found[0] if found else ""
+    return near(wrong, set().union(*(options_of(_imported(name)) for name in public_names())))
 
 
 def _no_class(name: str, place: list[str], files: Sequence[str]) -> str:
-    short = name.rpartition(".")[2]
-    known = {public.rpartition(".")[2]: public for public in public_names()}
-    near = RENAMED.get(short) or known.get(short) or known.get(_near(short, known), "")
-    hint = f"did you mean `{near}`?" if near else "give the import path of a class, `package.module.Class`"
-    return f"{_line_of(re.escape(name), place, files)}{'.'.join(place)}: there is no class {quoted(name)}; {hint}"
+    return _line_of(re.escape(name), place, files) + no_class(name, ".".join(place))
 
 
 def _known_class(path: str) -> bool:
@@ -149,7 +136,7 @@ def _kind(type_name: str) -> str:
     name = type_name.removeprefix("<class '").removesuffix("'>")
     if name.startswith("typing.Literal["):
         return " or ".join(re.findall(r"'([^']*)'", name))
-    return _KINDS.get(name, name)
+    return SIMPLE.get(name, name)
 
 
 def _own_options(parser: argparse.ArgumentParser) -> Iterator[str]:

@@ -3,7 +3,6 @@ memory of each phase."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -37,8 +36,6 @@ def diagnose(args: Sequence[str]) -> int:
     Returns:
         the exit status: 0, or 1 if a check fails.
     """
-    # The hub client logs every attempt to reach a hub; the report says whether it was reached.
-    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     cli = ParseOnlyCLI([*args, "--seed_everything=false"], _add_arguments, "Exit status 1 if the run will fail.")
     config = cli.config
     total_epochs(cli.datamodule, cli.model, config.trainer.max_epochs)

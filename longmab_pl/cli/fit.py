@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from pathlib import Path
 
 from longmab_pl.cli.checkpoints import checkpoint_to_resume
 from longmab_pl.cli.fit_help import PAGES
@@ -26,8 +25,7 @@ def run(args: Sequence[str]) -> None:
     printing = any(arg.startswith("--print_config") for arg in options)
     if not printing:
         refuse_impossible(config)
-        run_folder = Path(str(config.value("trainer", "default_root_dir", default="runs/longmab")))
-        checkpoint_to_resume(config.value("ckpt_path"), run_folder, config.value("checkpoint", "dirpath"))
+        checkpoint_to_resume(config.value("ckpt_path"), config.run_folder, config.value("checkpoint", "dirpath"))
         announce(command, config)
         refuse_missing_inputs(config)
     start_log()

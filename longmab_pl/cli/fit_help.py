@@ -72,6 +72,8 @@ stop. `longmab pairs` writes the pairs in other forms.
 
   --round N          which round, from 1: decides its records and seeds
   --adapter DIR      PEFT folder to answer with; without it the base model does
+  --dry-run          print how many calls and tokens the round will take, and ask
+                     nothing
 
 The other options are those of fit: `longmab fit --help`, `longmab options`.
 """

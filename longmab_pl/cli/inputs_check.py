@@ -43,9 +43,7 @@ def _sources(config: MergedConfig) -> Iterator[tuple[str, dict[str, Any]]]:
         names = ("on_bad_record", "fields", "split", "limit")
         settings = {name: config.value("data", name) for name in names}
         yield str(config.value("data", "train", default="shipped:synthetic_train")), settings
-    callbacks = config.value("trainer", "callbacks", default=[])
-    for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
-        suite = callback.inner.get("suite") if isinstance(callback, Section) else None
+    for suite in config.suites():
         if isinstance(suite, Section) and str(suite.class_path).endswith("QASuite") and not suite.inner.get("tasks"):
             data = suite.inner.get("data")
             if isinstance(data, str):

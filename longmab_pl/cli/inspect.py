@@ -23,7 +23,7 @@ from longmab_pl.models.tokenizer import context_limit, load_tokenizer
 from longmab_pl.prompts.formats import DirectAnswer, ReasonThenAnswer
 from longmab_pl.reporting.console import wide_console
 
-_FORMATS = {"reason": ReasonThenAnswer, "direct": DirectAnswer}
+_FORMATS: dict[str, type[DirectAnswer | ReasonThenAnswer]] = {"reason": ReasonThenAnswer, "direct": DirectAnswer}
 
 
 def inspect(
@@ -66,16 +66,15 @@ def inspect(
     limit = context_limit(folder)
     arguments = template_arguments or {}
     if kind_of(source, split, columns) == "preference":
-        pairs = inspected_pairs(source, tokenizer, max_length or limit, arguments, split, columns)
-        found: Iterator[InspectedPair | InspectedRecord] = (row for row in pairs)
+        found: Iterator[InspectedPair | InspectedRecord] = inspected_pairs(
+            source, tokenizer, max_length or limit, arguments, split, columns
+        )
     else:
         found = inspected_records(
             source,
             tokenizer,
             limit,
-            prompt_format=(DirectAnswer if prompt_format == "direct" else ReasonThenAnswer)(
-                template_arguments=arguments
-            ),
+            prompt_format=_FORMATS[prompt_format](template_arguments=arguments),
             max_tokens=max_tokens,
             chunk_size=chunk_size,
             split=split,

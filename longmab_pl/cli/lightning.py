@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from os import environ
-from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from longmab_pl.api import TRAINER_DEFAULTS
 from longmab_pl.callbacks.checkpoint import AdapterCheckpoint
 from longmab_pl.callbacks.export import AdapterExport
 from longmab_pl.callbacks.progress import RoundProgressBar
@@ -23,6 +23,7 @@ from longmab_pl.cli.config_files import config_files
 from longmab_pl.cli.failed_start import no_folder_of_a_failed_start
 from longmab_pl.cli.quiet import quiet_lightning
 from longmab_pl.cli.run_log import start_log
+from longmab_pl.cli.settings.merged import RUN_FOLDER, run_folder
 from longmab_pl.cli.settings.short_names import with_full_names
 from longmab_pl.datamodules.base import PairDataModule
 from longmab_pl.errors import ConfigError
@@ -83,12 +84,7 @@ class LongMabCLI(LightningCLI):
             parser_class=ConfigParser.for_files(config_files(args)),
             save_config_callback=LoggedConfig,
             save_config_kwargs={"overwrite": True},
-            trainer_defaults={
-                "num_sanity_val_steps": 0,
-                "log_every_n_steps": 1,
-                "default_root_dir": "runs/longmab",
-                "enable_model_summary": False,
-            },
+            trainer_defaults=TRAINER_DEFAULTS | {"default_root_dir": RUN_FOLDER},
             args=with_full_names(args),
             **settings,
         )
@@ -112,7 +108,9 @@ class LongMabCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         if self.subcommand is not None:
             config = self.config[self.subcommand]
-            config.ckpt_path = checkpoint_to_resume(config.ckpt_path, run_folder(config), config.checkpoint.dirpath)
+            config.ckpt_path = checkpoint_to_resume(
+                config.ckpt_path, run_folder(config.trainer.default_root_dir), config.checkpoint.dirpath
+            )
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Lock the run folder during `fit`: two runs in one folder would overwrite each other's files."""
@@ -120,7 +118,7 @@ class LongMabCLI(LightningCLI):
         if subcommand != "fit" or not _is_first_process():
             super()._run_subcommand(subcommand)
             return
-        run = run_folder(self.config[subcommand])
+        run = run_folder(self.config[subcommand].trainer.default_root_dir)
         with (
             no_folder_of_a_failed_start(run),
             folder_lock(run, "a training run"),
@@ -164,11 +162,6 @@ class ParseOnlyCLI(LongMabCLI):
 def _is_first_process() -> bool:
     """Return whether this process is the first of a run; launchers number the others."""
     return all(environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
-
-
-def run_folder(config: Any) -> Path:
-    """Return the run folder that a parsed config names."""
-    return Path(str(config.trainer.default_root_dir))
 
 
 def total_epochs(data: LightningDataModule, model: DPOModule, asked: int | None) -> int | None:

@@ -14,8 +14,7 @@ from longmab_pl.cli.settings.classes import (
     Setting,
     class_settings,
     full_path,
-    is_section,
-    settings_of,
+    section_settings,
 )
 from longmab_pl.cli.settings.shortcuts import SHORTCUTS
 from longmab_pl.cli.settings.source import public_homes
@@ -163,12 +162,11 @@ def listed(settings: ClassSettings, prefix: str) -> Iterator[tuple[str, Setting]
     """
     for setting in settings.settings:
         name = f"{prefix}.{setting.name}" if prefix else setting.name
-        part = next((part for part in setting.kind.parts() if is_section(part)), None)
-        if part is None or part.definition is None:
+        section = section_settings(setting.kind)
+        if section is None:
             yield name, setting
         else:
-            inner = settings_of(part.class_name, part.home, part.definition)
-            yield from listed(inner, name)
+            yield from listed(section, name)
 
 
 def _meaning(setting: Setting) -> str:

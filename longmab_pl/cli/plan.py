@@ -9,6 +9,8 @@ from typing import Any
 
 from longmab_pl.cli.settings.classes import class_settings, full_path
 from longmab_pl.cli.settings.merged import MergedConfig, Section
+from longmab_pl.data import shipped_path
+from longmab_pl.errors import DataError
 from longmab_pl.shown import shown
 
 COUNTED_BYTES = 200_000_000
@@ -55,25 +57,18 @@ def _rounds(config: MergedConfig) -> str:
 
 
 def _engine(config: MergedConfig) -> str:
-    rollouts = config.class_name("data") != "PreferenceDataModule"
-    name = config.class_name("data", "engine") or ("VLLMEngine" if rollouts else "")
-    if not name:
-        return ""
     where = {
         "VLLMEngine": "vLLM in this process",
         "TransformersEngine": "Transformers in this process (slow)",
         "ServerEngine": "vLLM servers",
     }
+    name = config.engine
     return f"{name}: {where[name]}" if name in where else name
 
 
 def _evaluation(config: MergedConfig) -> str:
-    callbacks = config.value("trainer", "callbacks", default=[])
     said = []
-    for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
-        suite = _inner(callback).get("suite")
-        if suite is None or not str(_class(callback)).endswith("Evaluation"):
-            continue
+    for suite in config.suites():
         path = _class(suite)
         data, limit = _inner(suite).get("data"), _inner(suite).get("limit")
         name = path.rpartition(".")[2].removesuffix("Suite")
@@ -87,7 +82,7 @@ def _evaluation(config: MergedConfig) -> str:
 
 
 def _output(config: MergedConfig) -> str:
-    run = Path(str(config.value("trainer", "default_root_dir", default="runs/longmab")))
+    run = config.run_folder
     asked = config.value("ckpt_path")
     if asked is not None:
         return f"{run} (continued from {_text(asked)})"
@@ -100,11 +95,11 @@ def _output(config: MergedConfig) -> str:
 
 def record_count(source: str) -> int | None:
     """Return the number of lines of a `.jsonl` file or a shipped set; None if it is not known quickly."""
-    path = Path(source).expanduser()
-    if source.startswith("shipped:"):
-        folder = Path(__file__).parents[1] / "data" / "shipped"
-        found = [*folder.glob(f"{source.removeprefix('shipped:')}.jsonl*")]
-        path = found[0] if found else path
+    shipped = source.removeprefix("shipped:")
+    try:
+        path = shipped_path(shipped) if shipped != source else Path(source).expanduser()
+    except DataError:
+        return None
     if not path.is_file() or path.stat().st_size > COUNTED_BYTES:
         return None
     name = path.name.lower()

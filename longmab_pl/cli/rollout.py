@@ -10,9 +10,10 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from longmab_pl.checks import at_least
 from longmab_pl.cli.failed_start import no_folder_of_a_failed_start
-from longmab_pl.cli.lightning import ParseOnlyCLI, run_folder
+from longmab_pl.cli.lightning import ParseOnlyCLI
 from longmab_pl.cli.quiet import quiet_lightning
 from longmab_pl.cli.run_log import start_log
+from longmab_pl.cli.settings.merged import run_folder
 from longmab_pl.datamodules.rollouts import RolloutDataModule
 from longmab_pl.errors import ConfigError
 from longmab_pl.models.adapter_files import fitting_adapter
@@ -106,13 +107,11 @@ def show_expected_costs(data: RolloutDataModule, model: str, *, number: int = 1)
 def run(args: Sequence[str]) -> None:
     """Run the command."""
     quiet_lightning()
-    cli = ParseOnlyCLI(
-        args, _add_arguments, "Run one round without training, with the same config file as fit."
-    )
+    cli = ParseOnlyCLI(args, _add_arguments, "Run one round without training, with the same config file as fit.")
     data, config = cli.datamodule, cli.config
     if not isinstance(data, RolloutDataModule):
         raise ConfigError(f"data is a {type(data).__name__}; a rollout needs longmab_pl.RolloutDataModule")
-    folder = run_folder(config)
+    folder = run_folder(config.trainer.default_root_dir)
     if config.dry_run:
         show_expected_costs(data, cli.model.model, number=config.round)
         return

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from longmab_pl.cli.settings.merged import MergedConfig, Section
 from longmab_pl.cli.settings.shortcuts import require_logger
@@ -68,18 +67,15 @@ def _precision(config: MergedConfig) -> Iterator[str]:
 def _devices(config: MergedConfig) -> Iterator[str]:
     devices = config.value("trainer", "devices")
     count = len(devices) if isinstance(devices, list) else devices
-    rollouts = config.class_name("data") == "RolloutDataModule"
-    engine = config.class_name("data", "engine") or ("VLLMEngine" if rollouts else "")
-    if isinstance(count, int) and count > 1 and engine in _IN_PROCESS:
+    if isinstance(count, int) and count > 1 and config.engine in _IN_PROCESS:
         yield (
-            f"trainer.devices asks for {count} processes, and {engine} lives in one; add `--config engine-launch` "
-            "(servers of its own), or set trainer.devices: 1"
+            f"trainer.devices asks for {count} processes, and {config.engine} lives in one; add "
+            "`--config engine-launch` (servers of its own), or set trainer.devices: 1"
         )
 
 
 def _folder(config: MergedConfig) -> Iterator[str]:
-    run = Path(str(config.value("trainer", "default_root_dir", default="runs/longmab"))).expanduser().absolute()
-    place = run
+    place = config.run_folder.absolute()
     while not _exists(place) and place != place.parent:
         place = place.parent
     if not place.is_dir():
@@ -142,9 +138,7 @@ def _needs_embedder(config: MergedConfig) -> bool:
 
 
 def _suites(config: MergedConfig) -> Iterator[str]:
-    callbacks: Any = config.value("trainer", "callbacks", default=[])
-    for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
-        suite = callback.inner.get("suite") if isinstance(callback, Section) else None
+    for suite in config.suites():
         named = suite.class_path if isinstance(suite, Section) else suite
         if isinstance(named, str):
             yield named.rpartition(".")[2]

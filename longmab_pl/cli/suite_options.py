@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from longmab_pl.cli.command_line import options
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.short_names import SHORT_NAMES, short_name
 from longmab_pl.shown import quoted, tell
@@ -116,7 +117,7 @@ def with_class_paths(args: Sequence[str], own: Collection[str]) -> list[str]:
     if not suites:
         return list(args)
     kept: list[str] = []
-    for option, value, words in _options(args):
+    for option, value, words in options(args):
         if option in ("suite", "suite+"):
             continue
         if option is None or (option.partition(".")[0] in own and not option.startswith("suite.")):
@@ -228,24 +229,4 @@ def _listed(value: str) -> list[str]:
 
 
 def _values(args: Sequence[str], name: str) -> list[str]:
-    return [value for option, value, _ in _options(args) if option in (name, f"{name}+") and value is not None]
-
-
-def _options(args: Sequence[str]) -> list[tuple[str | None, str | None, list[str]]]:
-    """Return the arguments as (option, value, words); an argument without option has None in its place."""
-    found: list[tuple[str | None, str | None, list[str]]] = []
-    position = 0
-    while position < len(args):
-        word = args[position]
-        position += 1
-        if not word.startswith("--"):
-            found.append((None, None, [word]))
-        elif "=" in word:
-            name, _, value = word[2:].partition("=")
-            found.append((name, value, [word]))
-        elif position < len(args) and not args[position].startswith("--"):
-            found.append((word[2:], args[position], [word, args[position]]))
-            position += 1
-        else:
-            found.append((word[2:], None, [word]))
-    return found
+    return [value for option, value, _ in options(args) if option in (name, f"{name}+") and value is not None]

@@ -51,7 +51,7 @@ class PreflightReport:
         self.engine: Engine | None = None
         if isinstance(data, RolloutDataModule | PreferenceDataModule):
             self.engine = data.engine
-        self.run_folder = Path(trainer.default_root_dir or ".")
+        self.run_folder = Path(trainer.default_root_dir or ".").expanduser()
         self.elsewhere = gpu_memory_gb is not None
         self.on_gpu = self.elsewhere or (bool(machine.gpus) and trainer.accelerator in ("auto", "gpu", "cuda"))
         self.findings: list[Finding] = []

@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from longmab_pl.datamodules.base import PairDataModule
+from longmab_pl.datamodules.preferences import PreferenceDataModule
+from longmab_pl.datamodules.rollouts import RolloutDataModule
 from longmab_pl.errors import LongMabError
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.preflight.advice import Finding
-
-if TYPE_CHECKING:
-    from longmab_pl.datamodules.rollouts import RolloutDataModule
 
 CHECKED_RECORDS = 100
 """Number of records that are checked: enough to find a wrong field name. A run reads all before it loads a model."""
@@ -113,9 +112,6 @@ def _weights(folder: str) -> Iterator[Finding]:
 
 def check_data(data: PairDataModule) -> Iterator[Finding]:
     """Yield findings on whether the first training records or pairs of a data module can be read."""
-    from longmab_pl.datamodules.preferences import PreferenceDataModule
-    from longmab_pl.datamodules.rollouts import RolloutDataModule
-
     if isinstance(data, PreferenceDataModule):
         source, limit, on_bad_record = data.train_source, data.limit, data.on_bad_record
     elif isinstance(data, RolloutDataModule):

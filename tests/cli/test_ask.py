@@ -10,8 +10,8 @@ import pytest
 import yaml
 from tiny_adapters import save_adapter
 
-from longmab_pl.cli.arguments import option_value, positionals
 from longmab_pl.cli.asked_document import BUNDLED, default_model, trained_format
+from longmab_pl.cli.command_line import option_value, positionals
 from longmab_pl.cli.main import main
 from longmab_pl.prompts.formats import DirectAnswer
 

@@ -6,7 +6,7 @@ It refuses only what is certainly wrong: a class from elsewhere and a type it do
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,11 @@ from longmab_pl.cli.settings.classes import (
     ClassSettings,
     Setting,
     class_settings,
+    declared_settings,
     full_path,
-    is_concrete,
-    is_section,
-    settings_of,
+    section_settings,
 )
-from longmab_pl.cli.settings.kinds import ANY, Kind
+from longmab_pl.cli.settings.kinds import Kind
 from longmab_pl.cli.settings.merged import MergedConfig, Section
 from longmab_pl.cli.settings.shortcuts import SHORTCUTS
 from longmab_pl.cli.settings.source import public_homes
@@ -122,7 +121,7 @@ def _of_component(value: Any, where: str, place: str) -> Iterator[Mistake]:
     path = full_path(named)
     if path is None:
         if "." not in named or named.startswith("longmab_pl."):
-            yield Mistake(at, _no_class(named, where))
+            yield Mistake(at, no_class(named, where))
         return
     settings = class_settings(path)
     if settings is None or not isinstance(value, Section):
@@ -144,20 +143,14 @@ def _of_component(value: Any, where: str, place: str) -> Iterator[Mistake]:
 def _of_value(kind: Kind, value: Any, where: str, place: str, setting: Setting | None = None) -> Iterator[Mistake]:
     parts = list(kind.parts())
     if isinstance(value, Section) and ("class_path" in value or "init_args" in value):
-        concrete = next((part for part in parts if is_concrete(part)), None)
-        inner = value.get("init_args")
-        if "class_path" not in value and concrete is not None and concrete.definition is not None:
-            # The full parser takes the declared class.
-            if isinstance(inner, Section):
-                settings = settings_of(concrete.class_name, concrete.home, concrete.definition)
-                yield from _of_class(settings, inner, where)
-            return
-        yield from _of_component(value, where, place)
+        declared = None if "class_path" in value else declared_settings(kind)
+        if declared is None:
+            yield from _of_component(value, where, place)
+        elif isinstance(value.get("init_args"), Section):  # the full parser takes the declared class
+            yield from _of_class(declared, value["init_args"], where)
         return
-    sections = [part for part in parts if is_section(part)]
-    if isinstance(value, Section) and sections and sections[0].definition is not None:
-        node = sections[0].definition
-        yield from _of_class(settings_of(node.name, sections[0].home, node), value, where)
+    if isinstance(value, Section) and (section := section_settings(kind)) is not None:
+        yield from _of_class(section, value, where)
         return
     if isinstance(value, list):
         for part in parts:
@@ -225,10 +218,10 @@ def _numeric(value: Any) -> bool:
     return not isinstance(value, bool)
 
 
-def _no_option(where: str, name: str, names: Iterable[str]) -> str:
-    near = _near(name, list(names))
+def _no_option(where: str, name: str, names: Collection[str]) -> str:
+    meant = intended(name, names)
     lister = f"longmab options {_section(where)}".rstrip()
-    hint = f"did you mean `{near}`?" if near else f"`{lister}` lists what there is"
+    hint = f"did you mean `{meant}`?" if meant else f"`{lister}` lists what there is"
     return f"{where}: there is no such option; {hint}"
 
 
@@ -237,19 +230,21 @@ def _section(where: str) -> str:
     return next((part for part in reversed(parts) if part.isidentifier()), "")
 
 
-def _near(name: str, names: list[str]) -> str:
-    if RENAMED.get(name) in names:
-        return RENAMED[name]
+def intended(name: str, names: Collection[str]) -> str:
+    """Return the name that is meant: what the name is called today, or a near one; "" if there is none."""
+    return RENAMED[name] if RENAMED.get(name) in names else near(name, names)
+
+
+def near(name: str, names: Collection[str]) -> str:
+    """Return the nearest other name, or ""."""
     found = difflib.get_close_matches(name, [known for known in names if known != name], n=1, cutoff=0.7)
     return found[0] if found else ""
 
 
-def _no_class(name: str, where: str) -> str:
+def no_class(name: str, where: str) -> str:
+    """Return the message on a class that does not exist, with the one that may be meant."""
     short = name.rpartition(".")[2]
     known = {path.rpartition(".")[2]: path for path in public_homes()}
-    near = RENAMED.get(short) or known.get(short) or known.get(_near(short, list(known)), "")
-    hint = f"did you mean `{near}`?" if near else "give the import path of a class, `package.module.Class`"
+    meant = RENAMED.get(short) or known.get(short) or known.get(near(short, known), "")
+    hint = f"did you mean `{meant}`?" if meant else "give the import path of a class, `package.module.Class`"
     return f"{where}: there is no class {quoted(name)}; {hint}"
-
-
-__all__ = ["ANY", "Mistake", "mistakes", "refuse_mistakes"]

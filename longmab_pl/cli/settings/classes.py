@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from longmab_pl.cli.settings.kinds import ANY, Kind, kind_of
+from longmab_pl.cli.settings.kinds import Kind, kind_of
 from longmab_pl.cli.settings.source import definition, public_homes
 
 ROOT_CLASSES = {
@@ -95,27 +96,36 @@ def settings_of(path: str, module: str, node: ast.ClassDef) -> ClassSettings:
         described = _described(text) | _described(ast.get_docstring(init) or "")
         found = _of_function(init, module, described)
         open_ended = init.args.kwarg is not None
-    elif is_dataclass(node):
+    elif _is_dataclass(node):
         found = _of_fields(node, module, _described(text))
     else:
         found = _of_base(node, module)
     return ClassSettings(path, text.partition("\n")[0], tuple(found), open_ended)
 
 
-def is_dataclass(node: ast.ClassDef) -> bool:
-    """Return whether a class is a dataclass, whose fields are its settings."""
+def section_settings(kind: Kind) -> ClassSettings | None:
+    """Return the settings of a section of fixed shape, a dataclass that nothing else can stand for; None for others."""
+    return _settings_of_first(kind, lambda node: _is_concrete(node) and _is_dataclass(node))
+
+
+def declared_settings(kind: Kind) -> ClassSettings | None:
+    """Return the settings of the declared class itself, which needs no `class_path`; None if it has none of its own."""
+    return _settings_of_first(kind, _is_concrete)
+
+
+def _settings_of_first(kind: Kind, wanted: Callable[[ast.ClassDef], bool]) -> ClassSettings | None:
+    for part in kind.parts():
+        if part.definition is not None and wanted(part.definition):
+            return settings_of(part.class_name, part.home, part.definition)
+    return None
+
+
+def _is_dataclass(node: ast.ClassDef) -> bool:
     return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
 
 
-def is_section(kind: Kind) -> bool:
-    """Return whether a setting's value is a section of fixed shape: a dataclass that nothing else can stand for."""
-    return is_concrete(kind) and kind.definition is not None and is_dataclass(kind.definition)
-
-
-def is_concrete(kind: Kind) -> bool:
-    """Return whether a setting's value can be of the declared class itself, which then needs no `class_path`."""
-    node = kind.definition
-    return node is not None and not any(ast.unparse(base).startswith(("Protocol", "ABC")) for base in node.bases)
+def _is_concrete(node: ast.ClassDef) -> bool:
+    return not any(ast.unparse(base).startswith(("Protocol", "ABC")) for base in node.bases)
 
 
 def _of_function(init: ast.FunctionDef, module: str, described: dict[str, str]) -> list[Setting]:
@@ -202,6 +212,3 @@ def _described(docstring: str) -> dict[str, str]:
         elif name:
             found[name] += " " + line.strip()
     return found
-
-
-__all__ = ["ANY", "ClassSettings", "Setting", "class_settings", "full_path", "is_section", "settings_of"]

@@ -14,8 +14,7 @@ from longmab_pl.cli.settings.classes import (
     Setting,
     class_settings,
     full_path,
-    is_section,
-    settings_of,
+    section_settings,
 )
 
 WIDTH = 120
@@ -77,9 +76,9 @@ def _missing(node: yaml.Node, settings: ClassSettings, added: dict[int, list[str
     for key, value in node.value:
         given[key.value.removesuffix("+")] = value
         setting = settings.find(key.value)
-        part = next((part for part in setting.kind.parts() if is_section(part)), None) if setting else None
-        if part is not None and part.definition is not None:
-            _missing(value, settings_of(part.class_name, part.home, part.definition), added)
+        section = section_settings(setting.kind) if setting else None
+        if section is not None:
+            _missing(value, section, added)
         else:
             _nested(value, added)
     if node.flow_style:
@@ -116,12 +115,11 @@ def _end(node: yaml.Node) -> int:
 def _comment(setting: Setting, indent: int) -> Iterator[str]:
     """Yield a setting as commented YAML with its meaning."""
     blank = " " * indent
-    part = next((part for part in setting.kind.parts() if is_section(part)), None)
+    section = section_settings(setting.kind)
     meaning = f"{setting.help} ({setting.kind.in_config()})" if setting.help else setting.kind.in_config()
-    if part is not None and part.definition is not None:
-        inner = settings_of(part.class_name, part.home, part.definition)
+    if section is not None:
         yield f"{blank}# {setting.name}:"
-        for one in inner.settings:
+        for one in section.settings:
             yield from (f"{blank}#   {line.removeprefix('# ')}" for line in _comment(one, 0))
         return
     start = f"{blank}# {setting.name}: {setting.default if setting.default is not None else '...'}"

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 from longmab_pl.cli.settings.source import definition
 
-_SIMPLE = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+SIMPLE = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+"""Simple types in the words of error messages."""
+
 _LISTS = {"list", "List", "Sequence", "Collection", "Iterable", "tuple", "Tuple", "set"}
 _MAPPINGS = {"dict", "Dict", "Mapping"}
 
@@ -76,7 +78,7 @@ class Kind:
             elif part.name == "class":
                 said.append(f"a {part.class_name}")
             else:
-                said.append(_SIMPLE.get(part.name, "a value"))
+                said.append(SIMPLE.get(part.name, "a value"))
         return " or ".join(dict.fromkeys(said))
 
 
@@ -131,7 +133,7 @@ def _subscript(annotation: ast.Subscript, module: str, depth: int) -> Kind:
 
 
 def _named(name: str, module: str, depth: int) -> Kind:
-    if name in _SIMPLE:
+    if name in SIMPLE:
         return Kind(name)
     if name in _LISTS:
         return Kind("list", (ANY,))

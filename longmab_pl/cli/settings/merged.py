@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from longmab_pl.cli.command_line import options
 from longmab_pl.cli.settings.classes import class_settings, full_path
 from longmab_pl.errors import ConfigError
 from longmab_pl.shown import shown
 
-VALUELESS = frozenset({"--print_config", "-h", "--help", "--dry-run"})
-"""Options of commands that take no value."""
+RUN_FOLDER = "runs/longmab"
+"""Run folder of a config that names none."""
 
 
 class Section(dict[str, Any]):
@@ -76,6 +78,30 @@ class MergedConfig:
         named = found.class_path if isinstance(found, Section) else found
         return named.rpartition(".")[2] if isinstance(named, str) else default
 
+    @property
+    def run_folder(self) -> Path:
+        """The run folder, as the Trainer will have it."""
+        return run_folder(self.value("trainer", "default_root_dir", default=RUN_FOLDER))
+
+    @property
+    def engine(self) -> str:
+        """Class name of the engine that answers, or "" if none does."""
+        default = "VLLMEngine" if self.class_name("data") == "RolloutDataModule" else ""
+        return self.class_name("data", "engine") or default
+
+    def suites(self) -> Iterator[Any]:
+        """Yield the suites of the evaluations: sections, or names of classes."""
+        callbacks = self.value("trainer", "callbacks", default=[])
+        for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
+            suite = callback.inner.get("suite") if isinstance(callback, Section) else None
+            if suite is not None:
+                yield suite
+
+
+def run_folder(asked: Any) -> Path:
+    """Return the folder that the Trainer makes of a `default_root_dir`: "~" is the home, null this folder."""
+    return Path(os.path.expanduser(str(asked or ".")))
+
 
 def merged_config(args: Sequence[str]) -> MergedConfig:
     """Return the settings of a command's arguments, whose configs are paths.
@@ -87,16 +113,9 @@ def merged_config(args: Sequence[str]) -> MergedConfig:
         ConfigError: a file is not YAML, or not a mapping.
     """
     merged = MergedConfig()
-    waiting = list(args)
-    while waiting:
-        arg = waiting.pop(0)
-        if not arg.startswith("--") or arg in VALUELESS:
+    for name, value, _ in options(args):
+        if name is None or value is None or name == "print_config":  # flags are no settings
             continue
-        name, equals, value = arg[2:].partition("=")
-        if not equals:
-            if not waiting:
-                break
-            value = waiting.pop(0)
         if name == "config":
             _merge(merged.root, read_yaml(value))
         else:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from longmab_pl.cli.command_line import options
 from longmab_pl.cli.settings.classes import full_path
 from longmab_pl.cli.settings.merged import MergedConfig, Section, merged_config
 from longmab_pl.errors import ConfigError
@@ -54,28 +55,22 @@ def expanded(args: Sequence[str]) -> list[str]:
     """
     plain: list[str] = []
     short: dict[str, str] = {}
-    waiting = list(args)
-    while waiting:
-        arg = waiting.pop(0)
-        name, equals, value = arg[2:].partition("=") if arg.startswith("--") else ("", "", "")
-        if name not in SHORTCUTS:
-            plain.append(arg)
-            continue
-        if not equals:
-            if not waiting or waiting[0].startswith("--"):
-                raise ConfigError(f"--{name} needs a value: {SHORTCUTS[name]}")
-            value = waiting.pop(0)
-        short[name] = value
+    for option, value, words in options(args):
+        if option is None or option not in SHORTCUTS:
+            plain += words
+        elif value is None:
+            raise ConfigError(f"--{option} needs a value: {SHORTCUTS[option]}")
+        else:
+            short[option] = value
     config = merged_config(plain)
     kind = config.class_name("data")
-    for name, value in short.items():
+    for name, given in short.items():
         if name in _SETTINGS:
-            plain.append(f"--{_setting(name, kind)}={value}")
+            plain.append(f"--{_setting(name, kind)}={given}")
     if "engine" in short:
         plain += _engine(short["engine"], config)
     if "logger" in short:
-        run = str(merged_config(plain).value("trainer", "default_root_dir", default="runs/longmab"))
-        plain.append(f"--trainer.logger={_logger(short['logger'], run)}")
+        plain.append(f"--trainer.logger={_logger(short['logger'], str(merged_config(plain).run_folder))}")
     return [*plain, *_evaluation(short, merged_config(plain))]
 
 
@@ -144,12 +139,12 @@ def _evaluation(short: Mapping[str, str], config: MergedConfig) -> list[str]:
         settings = suite.setdefault("init_args", {})
         settings["data"] = short.get("eval")
         settings.pop("tasks", None)
-    options = [f"--trainer.callbacks={json.dumps(chosen)}"]
+    written = [f"--trainer.callbacks={json.dumps(chosen)}"]
     if "eval" not in short and not config.value("data", "eval_fraction"):
-        options.append(f"--data.init_args.eval_fraction={HELD_OUT}")
+        written.append(f"--data.init_args.eval_fraction={HELD_OUT}")
     if "eval" in short:
-        options.append("--data.init_args.eval_fraction=0")
-    return options
+        written.append("--data.init_args.eval_fraction=0")
+    return written
 
 
 def _is_qa(callback: Any) -> bool:

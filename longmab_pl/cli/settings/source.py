@@ -55,9 +55,11 @@ def _homes(package: str) -> Iterator[tuple[str, str]]:
             table: dict[str, str] = ast.literal_eval(node.value)
             yield from table.items()
             return
-    for node in tree.body:
+    for node in tree.body:  # the table is computed
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"{package}."):
             yield from ((alias.asname or alias.name, node.module) for alias in node.names)
+        elif isinstance(node, ast.ClassDef):
+            yield node.name, package
 
 
 def definition(module: str, name: str, depth: int = 0) -> tuple[str, ast.ClassDef | ast.expr] | None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from lightning import Trainer
 
 from longmab_pl.cli.settings.merged import merged_config, read_yaml
 from longmab_pl.errors import ConfigError
@@ -38,6 +41,20 @@ def test_lists_grow_and_options_reach_their_last_item(config):
     first, second = merged.value("trainer", "callbacks")
     assert first.class_path == "longmab_pl.callbacks.RunLogging"
     assert second.inner["suite"].inner["limit"] == 3
+
+
+def test_flags_are_no_settings_and_take_no_value():
+    merged = merged_config(["--print_config=skip_null", "--dry-run", "--model.model", "a", "--print_config"])
+    assert merged.root.keys() == {"model"}
+
+
+def test_the_run_folder_is_the_trainers(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert merged_config([]).run_folder == Path("runs/longmab")
+    for asked in ("~/runs/a", "null", "runs/b"):
+        found = merged_config([f"--trainer.default_root_dir={asked}"]).run_folder
+        trainer = Trainer(default_root_dir=None if asked == "null" else asked, logger=False, accelerator="cpu")
+        assert found.absolute() == Path(trainer.default_root_dir).absolute()
 
 
 def test_files_that_are_no_mapping_or_no_yaml_are_refused_with_their_line(tmp_path):
