@@ -48,7 +48,7 @@ def generate(engine: VLLMEngine, prompts: list[tuple[int, ...]], new_tokens: int
     """vLLM's own offline loop; the tokens that were asked, cached and generated."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
-    llm = engine._awake()  # the vllm.LLMEngine itself
+    llm = engine._running().llm  # the vllm.LLMEngine itself
     params = SamplingParams(temperature=0.0, max_tokens=new_tokens, output_kind=RequestOutputKind.FINAL_ONLY)
     for number, ids in enumerate(prompts):
         llm.add_request(str(number), {"prompt_token_ids": list(ids)}, params)
@@ -105,7 +105,7 @@ def main() -> None:
         generate(engine, prompts[:2], args.new_tokens)  # warm up
         for _ in range(args.repeats):
             for name, system in systems.items():
-                engine._awake().reset_prefix_cache()
+                engine._running().llm.reset_prefix_cache()
                 started = time.perf_counter()
                 tokens[name] = system()
                 seconds.setdefault(name, []).append(time.perf_counter() - started)

@@ -92,6 +92,7 @@ def evaluate(
     longest = engine.max_model_len or context_limit(candidate.resolved)
     context = SuiteContext(note=tell, max_model_len=longest)
     tasks = {asked.name: asked.tasks(tokenizer, context) for asked in suites}
+    _check_room([task for asked in tasks.values() for task in asked], longest)
     if note := thinking_note(tokenizer, [task for asked in tasks.values() for task in asked]):
         tell(note)
     if train is not None:
@@ -122,6 +123,16 @@ def _check_names(suites: Sequence[Suite]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"two suites are called {name!r}; set the name of one")
+
+
+def _check_room(tasks: Sequence[EvaluationTask], longest: int | None) -> None:
+    for task in tasks:
+        kept = task.sampling.max_tokens
+        if longest is not None and kept >= longest:
+            raise ConfigError(
+                f"evaluation task {task.name!r} keeps {kept:,} tokens for an answer and the model takes {longest:,} in "
+                "all, so no prompt fits; shorten the suite's answers, or raise max_model_len"
+            )
 
 
 def _warn_of_contamination(train: str, tasks: Mapping[str, Sequence[EvaluationTask]]) -> None:

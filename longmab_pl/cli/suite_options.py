@@ -8,7 +8,7 @@ import json
 import re
 import types
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from importlib import import_module
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -68,6 +68,22 @@ class ChosenSuite:
                 return [group, *option], _inner(members[first], rest)
         return None
 
+    def missing(self) -> list[str]:
+        """Return the settings that must be given and are not yet, those of a group with the group's name."""
+        module, _, name = self.path.rpartition(".")
+        hints = self.hints()
+        found = []
+        for option, parameter in inspect.signature(getattr(import_module(module), name)).parameters.items():
+            if parameter.default is not inspect.Parameter.empty or parameter.kind is parameter.VAR_KEYWORD:
+                continue
+            given = self.settings.get(option)
+            required = _required_members(hints[option])
+            if given is None:
+                found += [f"{option}.{inner}" for inner in required] or [option]
+            elif isinstance(given, dict):
+                found += [f"{option}.{inner}" for inner in required if inner not in given]
+        return found
+
     def set(self, place: Sequence[str], value: Any) -> None:
         """Put a value at its place."""
         target = self.settings
@@ -126,6 +142,8 @@ def with_class_paths(args: Sequence[str], own: Collection[str]) -> list[str]:
             raise ConfigError(f"--{option} has no value")
         else:
             _give(option, value, suites, own)
+    if not {"--config", "--print_config"} & {word.partition("=")[0] for word in args}:
+        _refuse_incomplete(suites)
     values = [{"class_path": suite.path, "init_args": suite.settings} for suite in suites]
     return [*kept, "--suite", json.dumps(values[0] if len(values) == 1 else values)]
 
@@ -144,6 +162,15 @@ def _give(option: str, value: str, suites: Sequence[ChosenSuite], own: Collectio
             tell(f"note: {suite.name} has no setting {path[0]!r}; the other suites take it")
         else:
             suite.set(found[0], value_of(value, found[1], suite.kilo))
+
+
+def _refuse_incomplete(suites: Sequence[ChosenSuite]) -> None:
+    for suite in suites:
+        if missing := suite.missing():
+            options = ", ".join(f"--{name}" for name in missing)
+            row = SHORT_NAMES.get(suite.name)
+            hint = f" ({row.help})" if row is not None else ""
+            raise ConfigError(f"--suite {suite.name} needs {options}{hint}")
 
 
 def _unknown(option: str, path: Sequence[str], suites: Sequence[ChosenSuite], own: Collection[str]) -> str:
@@ -214,6 +241,17 @@ def _members(hint: Any) -> dict[str, Any]:
             hints = get_type_hints(kind)
             found |= {field.name: hints[field.name] for field in fields(kind)}
     return found
+
+
+def _required_members(hint: Any) -> list[str]:
+    """Return the fields of a setting that is a data class which have no default."""
+    return [
+        field.name
+        for kind in _kinds(hint)
+        if inspect.isclass(kind) and is_dataclass(kind)
+        for field in fields(kind)
+        if field.default is MISSING and field.default_factory is MISSING
+    ]
 
 
 def _inner(hint: Any, rest: Sequence[str]) -> Any:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from longmab_pl.data.qa_fields import half_character
+from longmab_pl.data.records import QARecord
 from longmab_pl.errors import DataError
 from longmab_pl.shown import quoted
 
@@ -28,12 +30,20 @@ class Row:
 
     def text(self, name: str) -> str:
         """Return a field that must be a text. Raises `DataError` if it is not."""
-        value = self._present(name)
+        value = self.present(name)
         if not isinstance(value, str):
             raise DataError(f"{self.where}: field {name!r} is {quoted(str(value))}; it must be a text")
         return value
 
-    def _present(self, name: str) -> Any:
+    def filled(self, name: str) -> str:
+        """Return a field that must be a text with more than white space. Raises `DataError` if it is not."""
+        value = self.text(name)
+        if not value.strip():
+            raise DataError(f"{self.where}: field {name!r} is empty; give its text, or leave the row out")
+        return value
+
+    def present(self, name: str) -> Any:
+        """Return a field of any kind. Raises `DataError` if there is none."""
         if name not in self.values:
             there = ", ".join(quoted(str(field)) for field in list(self.values)[:12]) or "none"
             raise DataError(f"{self.where}: there is no field {name!r}; the row has {there}")
@@ -48,7 +58,7 @@ class Row:
 
     def texts(self, name: str) -> list[str]:
         """Return a field that must be a list of texts. Raises `DataError` if it is not."""
-        value = self._present(name)
+        value = self.present(name)
         if not isinstance(value, list) or not value or not all(isinstance(part, str) for part in value):
             raise DataError(f"{self.where}: field {name!r} is {quoted(str(value))}; it must be a list of texts")
         return value
@@ -79,11 +89,45 @@ def json_file(path: str | Path, wanted: str) -> Any:
 
 def json_rows(path: str | Path, wanted: str) -> list[Row]:
     """Return the rows of a `.json` list or a `.jsonl` file. Arguments and errors as for `json_file`; every row must be
-    an object."""
+    an object, whose texts can be written as UTF-8."""
     rows = json_file(path, wanted)
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path} is not a list of objects; it must be {wanted}")
-    return [Row(row, f"{path}, row {number}") for number, row in enumerate(rows, 1)]
+    found = [Row(row, f"{path}, row {number}") for number, row in enumerate(rows, 1)]
+    for row in found:
+        for name, value in row.values.items():
+            for problem in filter(None, map(half_character, _texts(value))):
+                raise DataError(f"{row.where}: field {quoted(name)} {problem}")
+    return found
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the texts in a JSON value, at any depth."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in (*value, *value.values()):
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def check_ids(items: Iterable[QARecord], rows: Iterable[Row]) -> None:
+    """Check that no two rows have the same id, under which predictions and scores are kept.
+
+    Args:
+        items: the records of the rows.
+        rows: the rows, in the same order.
+
+    Raises:
+        DataError: two have; the message names both.
+    """
+    places: dict[str, str] = {}
+    for item, row in zip(items, rows, strict=True):
+        if item.id in places:
+            raise DataError(f"{row.where}: id {quoted(item.id)} is also that of {places[item.id]}; give each its own")
+        places[item.id] = row.where
 
 
 def parquet_rows(paths: Sequence[Path], wanted: str) -> Iterator[Row]:

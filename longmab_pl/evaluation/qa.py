@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from longmab_pl.checks import at_least, one_of
 from longmab_pl.data.qa_fields import check_fields
@@ -15,6 +15,7 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import middle_truncated
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
+from longmab_pl.evaluation.asking import Asking
 from longmab_pl.evaluation.benchmark_files import sample
 from longmab_pl.evaluation.estimate import Score
 from longmab_pl.evaluation.longbench.loading import BadRow, bad_rows_note, load_items, tasks_there
@@ -24,12 +25,15 @@ from longmab_pl.evaluation.middle_cut import surely_longer
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.suite import Suite, SuiteContext
 from longmab_pl.evaluation.task import EvaluationTask, Prompt
-from longmab_pl.evaluation.thinking import WithoutReasoning, with_thinking
+from longmab_pl.evaluation.thinking import SETTING, WithoutReasoning, with_thinking
 from longmab_pl.models.tokenizer import check_chat_template
 from longmab_pl.prompts import encoding
-from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
+from longmab_pl.prompts.formats import DirectAnswer, PromptFormat, ReasonThenAnswer
+from longmab_pl.prompts.thoughts import with_broken_marks
 from longmab_pl.rewards.answer_match import ANSWER_STYLES, AnswerStyle, answer_scores, extract_answer
 from longmab_pl.shown import quoted
+
+Cut = Literal["context", "prompt"]
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=1.0, max_tokens=1024)
 """The authors' evaluation sampling: greedy with presence penalty 1.0 and at most 1,024 new tokens."""
@@ -47,6 +51,9 @@ class QATask:
         max_context_tokens: contexts above this many tokens are cut in the middle (authors: 100,000); None: only the
             engine's own limit cuts.
         style: how answers are read and compared (`longmab_pl.rewards.AnswerMatch`).
+        cut: what loses its middle: the `context`, or the whole filled `prompt` as in the authors' program, question and
+            instructions included.
+        score_reasoning: read the answer from the reasoning too, as programs do that do not separate it.
     """
 
     name: str
@@ -55,15 +62,25 @@ class QATask:
     sampling: Sampling = field(default=GREEDY)
     max_context_tokens: int | None = None
     style: AnswerStyle = "paper"
+    cut: Cut = "context"
+    score_reasoning: bool = False
 
     def __post_init__(self) -> None:
         if not self.records:
             raise ConfigError(f"evaluation task {self.name!r} has no records")
         setting = f"max_context_tokens of evaluation task {self.name!r}"
         at_least(setting, self.max_context_tokens, 2, "use at least 2", or_null=True)
+        others = sorted(self.protocol.template_arguments.keys() - {SETTING})
+        if self.cut == "prompt" and others:
+            raise ConfigError(
+                f"evaluation task {self.name!r} cuts the whole prompt, which knows the template argument {SETTING} and "
+                f"not {', '.join(map(quoted, others))}; leave them out, or set cut: context"
+            )
 
     def metric(self) -> RecordMetric:
-        return WithoutReasoning(QAMatch(self.style), self.protocol.template_arguments)
+        arguments = self.protocol.template_arguments
+        inner = QAMatch(self.style, score_reasoning=self.score_reasoning)
+        return WithoutReasoning(inner, arguments, score_reasoning=self.score_reasoning)
 
     def settings(self) -> dict[str, Any]:
         protocol: dict[str, Any] = {"class": type(self.protocol).__name__}
@@ -75,10 +92,13 @@ class QATask:
             "sampling": asdict(self.sampling),
             "max_context_tokens": self.max_context_tokens,
             **({} if self.style == "paper" else {"style": self.style}),
+            **({} if self.cut == "context" else {"cut": self.cut}),
         }
 
     def prompt(self, record: QARecord, tokenizer: Any, max_model_len: int) -> Prompt:
         room = max_model_len - self.sampling.max_tokens
+        if self.cut == "prompt":
+            return self._prompt_without_middle(record, tokenizer, room)
         reader = encoding.text_tokenizer(tokenizer, record.context)
         most = min(room, self.max_context_tokens or room)
         if not surely_longer(record.context, reader, most):
@@ -101,6 +121,18 @@ class QATask:
             f"lower sampling.max_tokens or raise the engine's max_model_len"
         )
 
+    def _prompt_without_middle(self, record: QARecord, tokenizer: Any, room: int) -> Prompt:
+        turns = self.protocol.messages(record.context, record.question)
+        if [turn["role"] for turn in turns] != ["user"]:
+            raise ConfigError(
+                f"cut: prompt wants a prompt format of one user turn; {type(self.protocol).__name__} has more"
+            )
+        prefix = self.protocol.prefill if isinstance(self.protocol, DirectAnswer) else ""
+        asking = Asking(enable_thinking=self.protocol.template_arguments.get(SETTING))
+        what = f"record {quoted(record.id)} of task {self.name!r}"
+        text = turns[0]["content"]
+        return asking.cut(tokenizer, text, room=room, limit=self.max_context_tokens, what=what, prefix=prefix)
+
     def response(self, text: str) -> str:
         return self.protocol.response(text)
 
@@ -118,15 +150,19 @@ class QAMatch(RecordMetric):
 
     Args:
         style: how answers are read and compared; `paper` gives the numbers to compare with published ones.
+        score_reasoning: search a thought for the answer too, as the authors' program does.
     """
 
     names = ("f1", "em", "subem")
 
-    def __init__(self, style: AnswerStyle = "paper") -> None:
+    def __init__(self, style: AnswerStyle = "paper", *, score_reasoning: bool = False) -> None:
         super().__init__()
         self.style: AnswerStyle = style
+        self.score_reasoning = score_reasoning
 
     def score(self, prediction: str, answers: Sequence[str], all_classes: Sequence[str] | None = None) -> ItemScores:
+        if self.score_reasoning:
+            prediction = with_broken_marks(prediction)
         scores = answer_scores(prediction, answers, self.style)
         stated = extract_answer(prediction, self.style) is not None
         return ItemScores({name: scores[name] for name in self.names}, stated)
@@ -152,10 +188,12 @@ class QASuite(Suite):
         prompt_format: None is the rollout's own; outside a run `ReasonThenAnswer`.
         sampling: None is `GREEDY`, the authors' settings.
         max_context_tokens: longer contexts lose their middle (authors: 100,000); None: only the engine's limit cuts.
+        cut: what loses its middle: the `context`, or the whole filled `prompt` as in the authors' program.
         style: how answers are read and compared: as the `paper` does, whose scores can be compared with published
             ones, or `lenient`, as the reward `longmab_pl.rewards.AnswerMatch` of that style.
         enable_thinking: reasoning of thinking models (Qwen3) on or off; None: as the prompt format says. It is cut off
             before the answer is read.
+        score_reasoning: read the answer from the reasoning too, as the authors' program does.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -179,7 +217,10 @@ class QASuite(Suite):
         max_context_tokens: int | None = None,
         style: AnswerStyle = "paper",
         enable_thinking: bool | None = None,
+        cut: Cut = "context",
+        score_reasoning: bool = False,
     ) -> None:
+        one_of("QASuite.cut", cut, get_args(Cut))
         one_of("QASuite.style", style, ANSWER_STYLES)
         at_least("QASuite.limit", limit, 1, or_null=True)
         self.data = data
@@ -195,6 +236,8 @@ class QASuite(Suite):
         self.max_context_tokens = max_context_tokens
         self.enable_thinking = enable_thinking
         self.style: AnswerStyle = style
+        self.cut: Cut = cut
+        self.score_reasoning = score_reasoning
 
     @property
     def name(self) -> str:
@@ -216,6 +259,8 @@ class QASuite(Suite):
                 self.sampling,
                 self.max_context_tokens,
                 self.style,
+                self.cut,
+                self.score_reasoning,
             )
             for name, records in self._question_sets(context)
         ]

@@ -166,7 +166,7 @@ def _result(
         items = [work.items[i] for i in sorted(work.items)]
         if not items:
             reason = next(iter(work.skipped.values()))
-            raise DataError(f"evaluation task {work.task.name!r}: no record could be asked; the first: {reason}")
+            raise DataError(f"evaluation task {work.task.name!r}: no record could be scored; the first: {reason}")
         results[work.task.name] = task_result(
             work.task.name, work.metric.names, items, work.skipped, work.task.buckets(), **bootstrap
         )

@@ -26,3 +26,17 @@ def without_thought(text: str) -> str:
         if mark and begin not in thought:
             return rest.lstrip()
     return text
+
+
+def with_broken_marks(text: str) -> str:
+    """Return an answer with a dot in each mark of a thought, so that `without_thought` keeps the thought.
+
+    Scores that ignore punctuation are those of the answer itself.
+
+    Example:
+        >>> without_thought(with_broken_marks("<think>Answer: Lima</think>"))
+        '<.think>Answer: Lima<./think>'
+    """
+    for mark in {mark for marks in _MARKS for mark in marks}:
+        text = text.replace(mark, f"{mark[0]}.{mark[1:]}")
+    return text

@@ -438,9 +438,10 @@ def test_bad_settings_and_data_are_refused_before_the_engine_starts(
         ({"data": blank, "suite": QASuite}, DataError, "input"),
         ({"model": str(tmp_path / "nowhere")}, ConfigError, "does not exist"),
         ({"official": str(bench)}, ConfigError, "neither dataset2prompt.json"),
+        ({"max_new_tokens": 1000}, ConfigError, "keeps 1,000 tokens for an answer and the model takes 1,000 in all"),
     ]
     for changes, kind, message in cases:
-        engine = ScriptedEngine(half_right)
+        engine = ScriptedEngine(half_right, max_model_len=1000)
         settings = {"model": tiny_model, "data": bench, "out": tmp_path / "out"} | changes
         with pytest.raises(kind, match=message):
             run(engine=engine, **settings)

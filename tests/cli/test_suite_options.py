@@ -56,7 +56,8 @@ def test_a_short_name_is_a_class_with_its_settings():
         "name": "longbench_e",
         "data": "d",
     }
-    assert suites("--suite", "nolima", "--lengths", "1k")["init_args"] == {"lengths": [1000]}, "NoLiMa counts in 1,000"
+    nolima = suites("--suite", "nolima", "--needles", "n.json", "--books", "b", "--lengths", "1k")
+    assert nolima["init_args"]["lengths"] == [1000], "NoLiMa counts in 1,000"
     assert with_class_paths(["--suite", "ruler", "--model", "m", "--out", "o"], OWN)[:4] == [
         "--model",
         "m",
@@ -106,11 +107,22 @@ def test_class_paths_and_config_files_are_left_alone():
         (["--suite", "ruler", "--qa.data", "x"], "a setting of qa, which --suite does not name"),
         (["--suite", "ruler,ruler"], "ruler is given twice"),
         (["--suite", "ruler", "--lengths"], "--lengths has no value"),
+        (["--suite", "longbench_v2"], "--suite longbench_v2 needs --data (503 four-way choices; --data data.json"),
+        (["--suite", "nolima", "--needles", "n.json"], "--suite nolima needs --books (needles without words"),
+        (["--suite", "longbench_judge", "--data", "x"], "--suite longbench_judge needs --judge.model (12 tasks"),
+        (["--suite", "longbench_judge", "--data", "x", "--judge.prompts", "{}"], "needs --judge.model"),
     ],
 )
 def test_a_mistake_is_named_with_the_nearest_name(args, message):
     with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
         with_class_paths(args, OWN)
+
+
+def test_what_a_config_file_may_hold_is_not_missed():
+    assert with_class_paths(["--config", "evaluate.yaml", "--suite", "longbench_v2"], OWN)[:2] == [
+        "--config",
+        "evaluate.yaml",
+    ]
 
 
 def test_every_suite_of_the_package_has_a_short_name():

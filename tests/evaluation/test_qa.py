@@ -48,6 +48,23 @@ def test_only_the_context_is_cut(
     assert prompt.ids == protocol.prompt_ids(tokenizer, "a" * half + "z" * half, "Who?")
 
 
+def test_the_whole_prompt_is_cut_as_in_the_authors_program(tokenizer: Any) -> None:
+    long = "a" * 3000 + "z" * 3000
+    (task,) = [QATask("qa", [record(long)], ReasonThenAnswer(), SHORT, 401, cut="prompt")]
+    filled = ReasonThenAnswer().messages(long, "Who?")[0]["content"]
+    prompt = task.prompt(record(long), tokenizer, 10_000)
+    assert prompt.cut
+    assert text_of(prompt.ids) == f"<u>{filled[:200]}{filled[-201:]}</u><a>", "the odd token is the end's"
+    assert task.prompt(record(), tokenizer, 10_000).ids == ReasonThenAnswer().prompt_ids(tokenizer, "A text.", "Who?")
+    direct = QATask("qa", [record()], DirectAnswer(), SHORT, cut="prompt")
+    assert direct.prompt(record(), tokenizer, 10_000).ids == DirectAnswer().prompt_ids(tokenizer, "A text.", "Who?")
+    assert task.settings()["cut"] == "prompt"
+    with pytest.raises(ConfigError, match="not 'today'; leave them out"):
+        QATask("qa", [record()], ReasonThenAnswer(template_arguments={"today": "2025-01-01"}), SHORT, cut="prompt")
+    with pytest.raises(ConfigError, match=r"QASuite\.cut is 'middle'"):
+        QASuite("q.jsonl", cut="middle")  # type: ignore[arg-type]
+
+
 def test_no_room_for_a_context_is_one_clear_error(tokenizer: Any) -> None:
     with pytest.raises(PromptTooLong, match=r"record 'r1' of task 'qa'.*leave no room"):
         QATask("qa", [record()], DirectAnswer(), SHORT).prompt(record(), tokenizer, 60)

@@ -201,7 +201,7 @@ def test_a_prompt_that_cannot_fit_is_reported_and_the_rest_is_scored(scripted_en
     assert result.n == 3
     assert list(result.skipped) == ["huge"]
     assert "leave no room" in result.skipped["huge"]
-    with pytest.raises(DataError, match="no record could be asked"):
+    with pytest.raises(DataError, match="no record could be scored"):
         run(qa(records=odd[3:]), scripted_engine(answer, max_model_len=2000), tokenizer)
 
 

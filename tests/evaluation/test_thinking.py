@@ -14,6 +14,7 @@ from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation import LongBenchSuite, LongBenchV2Suite, NeedleSuite, QASuite, RULERSuite
 from longmab_pl.evaluation.asking import Asking
+from longmab_pl.evaluation.needle.task import NeedleSettings
 from longmab_pl.evaluation.qa import QATask
 from longmab_pl.evaluation.runner import evaluate
 from longmab_pl.evaluation.suite import SuiteContext
@@ -70,6 +71,16 @@ def test_longbench_scores_what_follows_the_reasoning(
     assert ("1 with reasoning, which is cut off before scoring" in " ".join(notes(result))) == bool(reasoned)
     row = json.loads((tmp_path / "out" / "musique.jsonl").read_text())
     assert row["pred"] == answer, "the whole answer is kept"
+
+
+def test_questions_and_needles_score_reasoning_too_where_that_is_asked_for(longbench, tokenizer):
+    for asked_for in (False, True):
+        (qa,) = QASuite(longbench, score_reasoning=asked_for).tasks(tokenizer, SuiteContext())
+        answer = "<think>I have it. Answer: Ada</think> It is she."
+        assert qa.metric().score(answer, ["Ada it is she"]).well_formed == asked_for
+        settings = NeedleSettings(lengths=[600], depths=[0], needles=1)
+        (needle,) = NeedleSuite(settings, score_reasoning=asked_for).tasks(tokenizer, SuiteContext())
+        assert needle.metric().score("<think>12345</think>", ["12345"]).scores == {"accuracy": float(asked_for)}
 
 
 def test_longbench_scores_reasoning_too_where_that_is_asked_for(longbench, tokenizer, scripted_engine):

@@ -12,8 +12,8 @@ from longmab_pl.checks import at_least
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.evaluation.asking import THINKING_TOKENS, Asking
-from longmab_pl.evaluation.benchmark_files import Row, json_rows, sample
-from longmab_pl.evaluation.infinitebench.prompts import fields, filled, labels
+from longmab_pl.evaluation.benchmark_files import Row, check_ids, json_rows, sample
+from longmab_pl.evaluation.infinitebench.prompts import CHOICES, fields, filled, labels
 from longmab_pl.evaluation.infinitebench.tasks import TASKS
 from longmab_pl.evaluation.infinitebench.templates import TEMPLATES
 from longmab_pl.evaluation.metric import ItemScores
@@ -94,7 +94,9 @@ class InfiniteBenchTasksSuite(Suite):
         return [self._task(name, folder / f"{name}.jsonl") for name in names]
 
     def _task(self, name: str, path: Path) -> PromptedTask:
-        items = [item_of(name, row) for row in json_rows(path, f"{name}.jsonl {SOURCE}")]
+        rows = json_rows(path, f"{name}.jsonl {SOURCE}")
+        items = [item_of(name, row) for row in rows]
+        check_ids(items, rows)
         spec, template = TASKS[name], self.templates[name]
         return PromptedTask(
             name=name,
@@ -123,16 +125,26 @@ def item_of(task: str, row: Row) -> BenchmarkItem:
     Raises:
         DataError: a field is missing or cannot be used.
     """
-    options = tuple(row.values.get("options") or ())
-    found = labels(task, row.values.get("answer"), options)
+    listed_options = row.values.get("options") or []
+    if not isinstance(listed_options, list):
+        raise DataError(f"{row.where}: field 'options' is {quoted(str(listed_options))}; it must be a list")
+    options = tuple(map(str, listed_options))
+    if task in CHOICES and len(options) != 4:
+        raise DataError(f"{row.where}: field 'options' has {len(options)} options; items of {task} have four")
+    answer, question = row.present("answer"), row.text("input")
+    try:
+        found = labels(task, answer, options)
+        fields(task, "", question, options)  # a question that a template cannot take is named here
+    except DataError as error:
+        raise DataError(f"{row.where}: {error}") from error
     listed = found if isinstance(found, list) else [found]
     if len(listed) == 1 and isinstance(listed[0], list):  # math_calc has a list in a list
         listed = listed[0]
     if not listed or not all(isinstance(part, str | int | float) for part in listed):
         raise DataError(f"{row.where}: field 'answer' is {quoted(str(found))}; it must be a list of texts or numbers")
     return BenchmarkItem(
-        id=str(row.values.get("id")),
-        question=row.text("input"),
+        id=str(row.present("id")),
+        question=question,
         answers=tuple(map(str, listed)),
         context=row.text("context"),
         options=options,

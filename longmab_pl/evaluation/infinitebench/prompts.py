@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from longmab_pl.errors import DataError
+from longmab_pl.shown import quoted
 
 CHOICES = ("code_debug", "longbook_choice_eng")
 """Tasks with four options."""
@@ -32,12 +33,12 @@ def fields(task: str, context: str, question: str, options: Sequence[str]) -> di
     if task == "code_run":
         call = _CALL.search(question)
         if call is None:
-            raise DataError(f"the question of a code_run item has no call like func_3(-5): {question!r:.200}")
+            raise DataError(f"the question of a code_run item has no call like func_3(-5): {quoted(question)}")
         found |= {"func_call": call[0], "func": call[0].split("(")[0]}
     if task == "math_find":
         target = _TARGET.search(question)
         if target is None:
-            raise DataError(f'the question of a math_find item has no "The ... of": {question!r:.200}')
+            raise DataError(f'the question of a math_find item has no "The ... of": {quoted(question)}')
         found["target"] = target[0].lower().removesuffix(" of")
     return found
 
@@ -50,11 +51,11 @@ def labels(task: str, answer: Any, options: Sequence[str]) -> Any:
     """
     if task not in CHOICES:
         return answer
-    listed = [answer] if isinstance(answer, str) else list(answer)
+    listed = answer if isinstance(answer, list) else [answer]
     if len(listed) == 2 and listed[1] in ("A", "B", "C", "D"):
         return listed
     if len(listed) != 1 or listed[0] not in options:
-        raise DataError(f"the answer of a {task} item, {str(answer)!r:.200}, is not one of its options")
+        raise DataError(f"the answer of a {task} item, {quoted(str(answer))}, is not one of its options")
     return [listed[0], "ABCD"[list(options).index(listed[0])]]
 
 

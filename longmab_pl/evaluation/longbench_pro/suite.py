@@ -12,7 +12,7 @@ from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.after_reasoning import Scorer
 from longmab_pl.evaluation.asking import Asking
-from longmab_pl.evaluation.benchmark_files import Row, json_rows, sample
+from longmab_pl.evaluation.benchmark_files import Row, check_ids, json_rows, sample
 from longmab_pl.evaluation.estimate import Score
 from longmab_pl.evaluation.group_scores import group_scores
 from longmab_pl.evaluation.longbench_pro.aggregation import Run, best_of, passed
@@ -110,8 +110,10 @@ class LongBenchProSuite(Suite):
 
     def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
         by_task: dict[str, list[BenchmarkItem]] = {}
-        for row in json_rows(self.data, FILE):
-            item = item_of(row, self.thinking_question)
+        rows = json_rows(self.data, FILE)
+        items = [item_of(row, self.thinking_question) for row in rows]
+        check_ids(items, rows)
+        for row, item in zip(rows, items, strict=True):
             if self.language in (None, item.groups["language"]) and (
                 self.lengths is None or item.groups["length"] in self.lengths
             ):

@@ -12,7 +12,7 @@ from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import DataError
 from longmab_pl.evaluation.after_reasoning import AccuracyAfterReasoning
 from longmab_pl.evaluation.asking import THINKING_TOKENS, Asking
-from longmab_pl.evaluation.benchmark_files import Row, json_rows, sample
+from longmab_pl.evaluation.benchmark_files import Row, check_ids, json_rows, sample
 from longmab_pl.evaluation.estimate import Score
 from longmab_pl.evaluation.group_scores import group_scores
 from longmab_pl.evaluation.longbench_v2.decoding import COT_TOKENS, PROMPT_TOKENS, TOKENS
@@ -115,7 +115,9 @@ class LongBenchV2Suite(Suite):
         return self._name
 
     def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
-        items = [self._item(row) for row in json_rows(self.data, FILE)]
+        rows = json_rows(self.data, FILE)
+        items = [self._item(row) for row in rows]
+        check_ids(items, rows)
         return [self._task(sample(items, self.limit, self.seed))]
 
     def _task(self, items: Sequence[BenchmarkItem]) -> PromptedTask:
@@ -165,10 +167,11 @@ def item_of(row: Row, chunks: int | None) -> BenchmarkItem:
         chunks: number of retrieved chunks to use instead of the context; None: use the context.
 
     Raises:
-        DataError: a field is missing, or the answer is not the letter of an option.
+        DataError: a field is missing or empty, or the answer is not the letter of an option.
     """
-    document = row.text("context")
-    if chunks is not None:
+    if chunks is None:
+        document = row.filled("context")
+    else:
         given = row.values.get("retrieved_context")
         if not isinstance(given, list) or not given:
             raise DataError(
@@ -183,7 +186,7 @@ def item_of(row: Row, chunks: int | None) -> BenchmarkItem:
     difficulty, length = row.text("difficulty"), row.text("length")
     return BenchmarkItem(
         id=row.text("_id"),
-        question=row.text("question"),
+        question=row.filled("question"),
         answers=(letter,),
         context=document,
         options=tuple(row.text(f"choice_{name}") for name in LETTERS),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation.estimate import Score
 from longmab_pl.evaluation.needle.heat_map import NeedleMap, draw_needle_maps, needle_map, needle_table
 from longmab_pl.evaluation.needle.task import NeedleSettings, needle_task
@@ -33,6 +34,7 @@ class NeedleSuite(Suite):
             With another one raise `needle.max_new_tokens`.
         enable_thinking: reasoning of thinking models (Qwen3) on or off; None: the template's default. It is cut off
             before scoring.
+        score_reasoning: look for the number in the reasoning too.
         name: name in metrics, task and the folder of the predictions.
 
     Example:
@@ -46,10 +48,12 @@ class NeedleSuite(Suite):
         prompt_format: PromptFormat | None = None,
         enable_thinking: bool | None = None,
         name: str = "needle",
+        score_reasoning: bool = False,
     ) -> None:
         self.needle = needle or NeedleSettings()
         self.prompt_format = with_thinking(prompt_format or DirectAnswer(), enable_thinking)
         self._name = name
+        self.score_reasoning = score_reasoning
 
     @property
     def name(self) -> str:
@@ -61,7 +65,14 @@ class NeedleSuite(Suite):
 
     def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
         check_chat_template(tokenizer)
-        return [replace(needle_task(self.needle, tokenizer, self.prompt_format), name=self.name)]
+        longest = context.max_model_len
+        if longest is not None and min(self.needle.lengths) > longest:
+            raise ConfigError(
+                f"needle.lengths is {list(self.needle.lengths)} and the model takes {longest} tokens; use shorter "
+                "ones, or raise the engine's max_model_len"
+            )
+        task = needle_task(self.needle, tokenizer, self.prompt_format)
+        return [replace(task, name=self.name, score_reasoning=self.score_reasoning)]
 
     def scores(self, result: EvaluationResult) -> dict[str, Score]:
         task, found = result.tasks[self.name], self._map(result)

@@ -19,6 +19,7 @@ from longmab_pl.data.synthetic_world import Names, World
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.metric import ItemScores, RecordMetric
+from longmab_pl.evaluation.ruler.texts import Essay, essay_of
 from longmab_pl.evaluation.task import Prompt
 from longmab_pl.evaluation.thinking import WithoutReasoning
 from longmab_pl.prompts.formats import DirectAnswer, PromptFormat
@@ -49,6 +50,8 @@ class NeedleSettings:
         rivals: further needles of the same form in each haystack, about other names; more of them are harder.
         max_new_tokens: longest answer in tokens.
         seed: random seed of names, numbers and haystacks.
+        essay: text file whose sentences are the haystacks, repeated as often as needed; None: generated text about an
+            invented world.
 
     Raises:
         ConfigError: a value out of range, or a length or depth given twice.
@@ -60,6 +63,7 @@ class NeedleSettings:
     rivals: int = 0
     max_new_tokens: int = 32
     seed: int = 0
+    essay: str | None = None
 
     def __post_init__(self) -> None:
         for name, values in (("lengths", self.lengths), ("depths", self.depths)):
@@ -108,12 +112,14 @@ class NeedleTask:
         options: the settings that they were made with.
         protocol: prompt format; the same as in `needle_records`.
         name: name in results and files.
+        score_reasoning: look for the number in the reasoning too.
     """
 
     records: Sequence[NeedleRecord]
     options: NeedleSettings
     protocol: PromptFormat = field(default_factory=DirectAnswer)
     name: str = "needle"
+    score_reasoning: bool = False
 
     @property
     def sampling(self) -> Sampling:
@@ -122,7 +128,8 @@ class NeedleTask:
         )  # greedy
 
     def metric(self) -> RecordMetric:
-        return WithoutReasoning(NeedleFound(), self.protocol.template_arguments)
+        arguments = self.protocol.template_arguments
+        return WithoutReasoning(NeedleFound(), arguments, score_reasoning=self.score_reasoning)
 
     def settings(self) -> dict[str, Any]:
         protocol = {"class": type(self.protocol).__name__, **asdict(self.protocol)}  # type: ignore[call-overload]
@@ -180,6 +187,7 @@ def needle_records(options: NeedleSettings, tokenizer: Any, protocol: PromptForm
         ConfigError: a length has no room for the needle and a sentence.
     """
     made = []
+    essay = None if options.essay is None else essay_of(options.essay)
     for number in range(options.needles):
         rng = random.Random(f"{options.seed}/{number}")
         names = Names(rng)
@@ -189,7 +197,7 @@ def needle_records(options: NeedleSettings, tokenizer: Any, protocol: PromptForm
             (statement.format(name=name, value=v), question.format(name=name), str(v))
             for name, v in ((names.word("ton"), v) for v in values)
         ]
-        hay = _Hay(rng, names, tokenizer)
+        hay = _Hay(_sentences(rng, names) if essay is None else _repeated(essay), tokenizer)
         for length in options.lengths:
             budget = length - options.max_new_tokens - protocol.prompt_overhead(tokenizer, asked)
             inserted = [rival for rival, _, _ in rivals]
@@ -227,11 +235,11 @@ def needle_id(length: int, depth: float, number: int) -> str:
 
 
 class _Hay:
-    """An endless text about invented entities, generated on demand, without numbers of five digits."""
+    """An endless text of sentences, made on demand."""
 
-    def __init__(self, rng: random.Random, names: Names, tokenizer: Any) -> None:
+    def __init__(self, source: Iterator[str], tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._source = _sentences(rng, names)
+        self._source = source
         self._parts: list[str] = []
         self._ends: list[int] = [0]  # tokens of the first k sentences
 
@@ -261,8 +269,18 @@ class _Hay:
         return (text + "".join(inserts.get(count, []))).strip(), 100 * self._ends[place] / total
 
 
+def _repeated(essay: Essay) -> Iterator[str]:
+    """Yield the sentences of a text again and again."""
+    parts = essay.sentences(len(essay.words))
+    while True:
+        yield from (f" {part}" for part in parts)
+
+
 def _sentences(rng: random.Random, names: Names) -> Iterator[str]:
-    """Yield statements about one entity after the other, each with the white space before it, as tokenizers expect."""
+    """Yield statements about one entity after the other, each with the white space before it, as tokenizers expect.
+
+    None has a number of five digits.
+    """
     while True:
         world = World(rng, names, size=24)
         entities = [entity for group in world.entities.values() for entity in group]

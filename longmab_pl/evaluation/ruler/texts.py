@@ -63,7 +63,7 @@ class Essay:
 
     def __init__(self, words: Sequence[str], split: Callable[[str], list[str]]) -> None:
         if not words:
-            raise ConfigError("the running text of RULER is empty; give a file with sentences, or none for ours")
+            raise ConfigError("the running text (`essay`) is empty; give a file with sentences, or none for ours")
         self.words = words
         self._split = split
         self._last: tuple[int, list[str]] = (0, [])

@@ -78,6 +78,26 @@ def test_missing_files_and_wrong_options_are_named(tmp_path, tokenizer):
     with pytest.raises(DataError, match="xinrongzhang2022/InfiniteBench"):
         InfiniteBenchTasksSuite(str(tmp_path), tasks=["passkey"]).tasks(tokenizer, SuiteContext())
     row = {"id": 0, "context": "c", "input": "q", "answer": ["five"], "options": OPTIONS}
-    (tmp_path / "code_debug.jsonl").write_text(json.dumps(row))
-    with pytest.raises(DataError, match="not one of its options"):
-        InfiniteBenchTasksSuite(str(tmp_path)).tasks(tokenizer, SuiteContext())
+    for changes, message in (
+        ({}, "row 1: the answer of a code_debug item, .*five.*, is not one of its options"),
+        ({"answer": 5}, "row 1: the answer of a code_debug item, '5', is not one of its options"),
+        ({"options": OPTIONS[:3]}, "row 1: field 'options' has 3 options; items of code_debug have four"),
+        ({"options": "four"}, "row 1: field 'options' is 'four'; it must be a list"),
+    ):
+        (tmp_path / "code_debug.jsonl").write_text(json.dumps(row | changes))
+        with pytest.raises(DataError, match=message):
+            InfiniteBenchTasksSuite(str(tmp_path)).tasks(tokenizer, SuiteContext())
+
+
+def test_questions_and_ids_that_cannot_be_used_are_named_before_anything_is_asked(tmp_path, tokenizer):
+    row = {"id": 0, "context": "c", "input": "What does it return?", "answer": ["-4"]}
+    file = tmp_path / "code_run.jsonl"
+    for rows, message in (
+        ([row], "row 1: the question of a code_run item has no call"),
+        ([row | {"input": "func_1(2)"}] * 2, "row 2: id '0' is also that of .*row 1"),
+        ([{"context": "c", "input": "func_1(2)", "answer": ["-4"]}], "row 1: there is no field 'id'"),
+        ([{"id": 0, "context": "c", "input": "func_1(2)"}], "row 1: there is no field 'answer'"),
+    ):
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        with pytest.raises(DataError, match=message):
+            InfiniteBenchTasksSuite(str(tmp_path)).tasks(tokenizer, SuiteContext())

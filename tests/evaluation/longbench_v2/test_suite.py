@@ -94,6 +94,11 @@ def test_long_prompts_lose_their_middle(data, tokenizer, scripted_engine):
         ({"answer": "E"}, "row 2: field 'answer' is .*E.*; it must be one of A, B, C, D"),
         ({"choice_C": None}, "row 2: field 'choice_C'"),
         ({"context": 5}, "row 2: field 'context' is '5'; it must be a text"),
+        ({"context": " \n"}, "row 2: field 'context' is empty"),
+        ({"question": ""}, "row 2: field 'question' is empty"),
+        ({"context": "half \ud800 a character"}, "row 2: field 'context' holds half a surrogate pair at character 5"),
+        ({"retrieved_context": [{"content": "\udc00"}]}, "row 2: field 'retrieved_context' holds half a surrogate"),
+        ({"_id": "q0"}, "row 2: id 'q0' is also that of .*row 1; give each its own"),
     ],
 )
 def test_a_bad_row_is_named(data, tokenizer, changes, message):

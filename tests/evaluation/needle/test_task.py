@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +14,10 @@ from longmab_pl.evaluation.needle.heat_map import (
     needle_map,
     needle_table,
 )
+from longmab_pl.evaluation.needle.suite import NeedleSuite
 from longmab_pl.evaluation.needle.task import NEEDLES, NeedleSettings, needle_task
 from longmab_pl.evaluation.runner import evaluate
+from longmab_pl.evaluation.suite import SuiteContext
 from longmab_pl.prompts.formats import ReasonThenAnswer
 
 SMALL = NeedleSettings(lengths=[600, 1200], depths=[0, 50, 100], needles=4, max_new_tokens=20)
@@ -123,6 +127,26 @@ def test_a_length_over_the_engines_limit_is_left_out_and_said(scripted_engine: A
     assert found.by_length()[1] is None
     assert found.by_depth() == (100.0, 0.0, 100.0)
     assert found.longest(at_least=60) == 600
+
+
+def test_haystacks_of_a_text_of_ones_own(tokenizer: Any, tmp_path: Path) -> None:
+    file = tmp_path / "essay.txt"
+    file.write_text("The sea is grey today. Nobody walks\non the beach! Where did they go?")
+    found = needle_task(replace(SMALL, essay=str(file)), tokenizer).records
+    for made in found:
+        hay = made.context
+        assert hay.count("The sea is grey today. Nobody walks on the beach! Where did they go?") >= 2
+        assert made.answers[0] in hay
+        assert made.length - 60 < len(needle_task(SMALL, tokenizer).prompt(made, tokenizer, 10_000).ids) + 32
+    file.write_text(" ")
+    with pytest.raises(ConfigError, match=r"the running text .* is empty"):
+        needle_task(replace(SMALL, essay=str(file)), tokenizer)
+
+
+def test_lengths_that_are_all_over_the_models_limit_are_refused(tokenizer: Any) -> None:
+    with pytest.raises(ConfigError, match=r"needle.lengths is \[600, 1200\] and the model takes 512 tokens"):
+        NeedleSuite(SMALL).tasks(tokenizer, SuiteContext(max_model_len=512))
+    assert NeedleSuite(SMALL).tasks(tokenizer, SuiteContext(max_model_len=600))
 
 
 def test_table_and_picture() -> None:
