@@ -12,7 +12,6 @@ from longmab_pl.cli.arguments import call, paths_as_list
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation import results as outcomes
 from longmab_pl.evaluation.lm_eval import write_lm_eval
-from longmab_pl.evaluation.pictures import pictures_of
 from longmab_pl.evaluation.result_files import by_suite, in_order, result_files
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.statistics import PairedTest
@@ -52,6 +51,8 @@ def compare(
         DataError: a file is missing or is not an evaluation result.
     """
     groups = by_suite(_files(results))
+    if pictures is not None:
+        from longmab_pl.evaluation.pictures import pictures_of  # imports torchmetrics
     tested: dict[str, tuple[str, Tests]] = {}
     for suite, group in groups.items():
         loaded = [result for _, result in group]

@@ -16,6 +16,7 @@ from longmab_pl.data.records import QARecord, records_digest
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.export.push import check_push, data_card, push_folder
 from longmab_pl.models.hub import resolve_model
+from longmab_pl.models.tokenizer import load_tokenizer
 from longmab_pl.pairs.files import PairWriter, Style
 from longmab_pl.pairs.rule import PairContext, PairRule
 from longmab_pl.pairs.types import PairFormat
@@ -96,7 +97,7 @@ def pairs(
     }
     given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
     settings = [store.read_settings() for store in stores]
-    tokenizer = _tokenizer(model or settings[0]["model"])
+    tokenizer = _tokenizer(settings[0]) if model is None else load_tokenizer(resolve_model(model))
     statistics = RoundMetrics(settings[0]["primary"])
     with PairWriter(path, form, style, tokenizer) as writer:
         for store, described in zip(stores, settings, strict=True):
@@ -222,10 +223,9 @@ def _records(train: str, digests: dict[str, str], fields: dict[str, str] | None,
     return {record_id: found[record_id] for record_id in digests}
 
 
-def _tokenizer(model: str) -> Any:
-    from longmab_pl.models.tokenizer import load_tokenizer
-
-    return load_tokenizer(resolve_model(model))
+def _tokenizer(settings: dict[str, Any]) -> Any:
+    kind = settings.get("tokenizer")
+    return load_tokenizer(resolve_model(settings["model"]), kind=kind if isinstance(kind, str) else None)
 
 
 def _changed(described: Any, given: dict[str, Any]) -> PairRule:

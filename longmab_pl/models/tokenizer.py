@@ -13,21 +13,22 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 
-def load_tokenizer(model: str, *, needs_chat: bool = True) -> PreTrainedTokenizerBase:
+def load_tokenizer(model: str, *, needs_chat: bool = True, kind: str | None = None) -> PreTrainedTokenizerBase:
     """Load a model's tokenizer; a missing pad token is replaced by the end-of-sequence token.
 
     Args:
         model: a Transformers folder or a hub name.
         needs_chat: whether a chat template is required; False for plain-text prompts and base models.
+        kind: name of the class that `AutoTokenizer` chose for this model before. It is then loaded without
+            `AutoTokenizer`, whose import takes five seconds because it imports torch.
 
     Raises:
         ConfigError: there is no tokenizer, or it lacks an end-of-sequence token or a required chat template.
     """
-    from transformers import AutoTokenizer
-
     usable_name(model)
+    chosen = _tokenizer_class(kind)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
+        tokenizer = chosen.from_pretrained(model)
     except (OSError, ValueError) as error:
         raise cannot_load("tokenizer of", model, error) from error
     if needs_chat:
@@ -39,6 +40,17 @@ def load_tokenizer(model: str, *, needs_chat: bool = True) -> PreTrainedTokenize
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _tokenizer_class(name: str | None) -> Any:
+    """Return the class of Transformers with this name if it is a tokenizer's, and `AutoTokenizer` otherwise."""
+    import transformers
+
+    if name is not None and name.endswith(("Tokenizer", "TokenizerFast", "TokenizersBackend")):
+        found = getattr(transformers, name, None)
+        if isinstance(found, type) and issubclass(found, transformers.PreTrainedTokenizerBase):
+            return found
+    return transformers.AutoTokenizer
 
 
 def check_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:

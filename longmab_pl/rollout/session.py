@@ -236,6 +236,7 @@ class RolloutSession:
         store = RoundFolder(run_folder, number, digest(settings), self.pair_format)
         source = Path(self.selection.source).expanduser()
         origin = {**settings, "train": str(source.resolve()) if source.exists() else self.selection.source}
+        origin["tokenizer"] = type(self.tokenizer).__name__
         if self.selection.fields or self.selection.split != "train":
             origin |= {"fields": dict(self.selection.fields or {}), "split": self.selection.split}
         return Round(self.plan, store, records, self.tokenizer, origin, reserve=following, chats=self.chats)

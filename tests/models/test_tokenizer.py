@@ -69,3 +69,15 @@ def test_a_config_without_positions_has_no_limit() -> None:
     from longmab_pl.models.tokenizer import position_limit
 
     assert position_limit(BloomConfig()) is None
+
+
+@pytest.mark.parametrize("kind", [None, "TokenizersBackend", "AutoTokenizer", "LlamaConfig", "no.such Tokenizer"])
+def test_the_class_chosen_before_loads_the_same_tokenizer(tiny_model: str, kind: str | None) -> None:
+    from transformers import AutoTokenizer
+
+    from longmab_pl.models.tokenizer import load_tokenizer
+
+    ours, theirs = load_tokenizer(tiny_model, kind=kind), AutoTokenizer.from_pretrained(tiny_model)
+    assert type(ours) is type(theirs)
+    assert ours.get_vocab() == theirs.get_vocab()
+    assert ours("Where is it?")["input_ids"] == theirs("Where is it?")["input_ids"]
