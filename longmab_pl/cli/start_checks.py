@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from longmab_pl.cli.ranges import refuse_out_of_range
 from longmab_pl.cli.settings.merged import MergedConfig, Section
 from longmab_pl.cli.settings.shortcuts import require_logger
 from longmab_pl.errors import ConfigError
@@ -24,6 +25,7 @@ def refuse_impossible(config: MergedConfig) -> None:
     """
     for problem in _problems(config):
         raise ConfigError(problem)
+    refuse_out_of_range(config)
 
 
 def _problems(config: MergedConfig) -> Iterator[str]:

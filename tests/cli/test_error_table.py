@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -136,6 +137,29 @@ def test_packages_that_are_missing(folder, capsys, monkeypatch, package, args, s
     message = error_of(capsys, [*DEMO, *args])
     assert message.startswith(said)
     assert "pip install" in message
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("strategy.chunking.chunk_size", "0", "data.strategy.chunking.chunk_size is 0; it must be at least 1"),
+        ("strategy.chunking.overlap", "-1", "data.strategy.chunking.overlap is -1; it must be at least 0"),
+        ("strategy.pulls", "0", "data.strategy.pulls is 0; it must be at least 1"),
+        ("pairs.max_length_ratio", "0.5", "data.pairs.max_length_ratio is 0.5; it is longer over shorter"),
+    ],
+)
+def test_a_setting_of_the_rollout_out_of_range(folder, capsys, setting, value, said):
+    assert error_of(capsys, [*DEMO, f"--data.{setting}", value]).startswith(said)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_chunk_size_out_of_range_is_found_in_its_file(folder, capsys):
+    text = (config_folder() / "demo.yaml").read_text()
+    (line,) = [number for number, row in enumerate(text.splitlines(), 1) if "chunk_size:" in row]
+    (folder / "mine.yaml").write_text(re.sub(r"chunk_size: \d+", "chunk_size: 0", text))
+    message = error_of(capsys, ["fit", "--config", "mine.yaml"])
+    assert message == f"mine.yaml:{line}: data.strategy.chunking.chunk_size is 0; it must be at least 1"
+    assert list(folder.iterdir()) == [folder / "mine.yaml"]
 
 
 def test_an_evaluation_config_alone(folder, capsys):

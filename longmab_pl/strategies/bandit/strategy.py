@@ -48,6 +48,11 @@ class Chunking:
     min_sentences: int = 2
     style: Literal["linear", "paper"] = "linear"
 
+    def __post_init__(self) -> None:
+        at_least("strategy.chunking.chunk_size", self.chunk_size, 1)
+        for name in ("overlap", "min_sentences"):
+            at_least(f"strategy.chunking.{name}", getattr(self, name), 0)
+
 
 @dataclasses.dataclass(frozen=True)
 class BanditRollout(Strategy):
