@@ -21,6 +21,7 @@ PACKAGES = (
     "longmab_pl.models",
     "longmab_pl.training",
     "longmab_pl.training.losses",
+    "longmab_pl.training.terms",
     "longmab_pl.evaluation",
     "longmab_pl.callbacks",
 )

@@ -25,7 +25,8 @@ SECTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "data": ("data", ("longmab_pl.RolloutDataModule", "longmab_pl.PreferenceDataModule")),
     "model": ("model", ("longmab_pl.DPOModule",)),
     "loss": ("model.loss", ("longmab_pl.training.losses.*",)),
-    "phases": ("model.phases", ("longmab_pl.training.SFTPhase", "longmab_pl.training.PreferencePhase")),
+    "losses": ("model.losses", ("longmab_pl.training.terms.*Term",)),
+    "phases": ("model.phases", ("longmab_pl.training.*Phase",)),
     "engine": ("data.engine", ("longmab_pl.engines.*Engine",)),
     "strategy": ("data.strategy", ("longmab_pl.strategies.*",)),
     "bandit": ("data.strategy.bandit.options", ("longmab_pl.bandits.*",)),
@@ -46,11 +47,11 @@ SECTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 _NOT_CONFIGURED = (
     "RecordRollout", "Response", "Strategy", "StrategyContext", "Score", "Reward", "RewardContext", "PairContext",
     "PairRule", "PreferencePair", "PairLogps", "PairLosses", "PreferenceLoss", "Suite", "Engine", "BanditSettings",
-    "BanditPolicy",
+    "BanditPolicy", "Phase", "StepLogps", "Term", "TermLoss",
 )  # fmt: skip
 """Public classes that no config names."""
 
-_PARTS = ("Chunking", "EarlyStopping", "Probe")
+_PARTS = ("Chunking", "EarlyStopping", "Probe", "ShortToLong")
 """Classes that are parts of others' settings and listed there."""
 
 _GIVEN_TO_BANDITS = ("initial_scores", "top_k", "seed")

@@ -204,7 +204,13 @@ class PreferenceDataModule(PairDataModule):
                 else:
                     yield with_believed_ids(row, self.tokenizer)
 
-        pairs = TokenizedPairs(self.tokenizer, max_length, self.template_arguments)
+        pairs = TokenizedPairs(
+            self.tokenizer,
+            max_length,
+            self.template_arguments,
+            short_prompts=self.policy.phases.needs_short_prompt,
+            groups=self.policy.phases.needs_group,
+        )
         yield from pairs.examples(itertools.islice(well_formed(), limit))
         if bad and self.on_bad_record == "error":
             raise DataError(
@@ -221,5 +227,6 @@ class PreferenceDataModule(PairDataModule):
 def _digest(examples: list[PreferenceExample]) -> str:
     h = hashlib.blake2b(digest_size=8)
     for e in examples:
-        h.update(repr((e.id, e.prompt_ids, e.chosen_ids, e.rejected_ids)).encode("utf-8", "surrogatepass"))
+        parts = e.id, e.prompt_ids, e.chosen_ids, e.rejected_ids, e.short_prompt_ids, e.group
+        h.update(repr(parts).encode("utf-8", "surrogatepass"))
     return h.hexdigest()

@@ -34,6 +34,7 @@ from longmab_pl.rollout.round_folder import RoundFolder
 from longmab_pl.rollout.session import NamedEngine, RecordSelection, RolloutSession
 from longmab_pl.strategies.bandit.strategy import BanditRollout
 from longmab_pl.strategies.base import Strategy
+from longmab_pl.training.left_out import NO_GROUP, NO_SHORT_PROMPT
 
 log = logging.getLogger(__name__)
 
@@ -303,11 +304,30 @@ class RolloutDataModule(PairDataModule):
 
     def _load_pairs(self, store: RoundFolder) -> None:
         self.training, self.held_out = [], []
-        pairs = TokenizedPairs(self.tokenizer, self.session.context_limit, self.prompt_format.template_arguments)
+        pairs = TokenizedPairs(
+            self.tokenizer,
+            self.session.context_limit,
+            self.prompt_format.template_arguments,
+            short_prompts=self.policy.phases.needs_short_prompt,
+            groups=self.policy.phases.needs_group,
+        )
         for record_id, example in pairs.examples(read_round_pairs(store.pairs)):
             (self.held_out if self.is_held_out(record_id) else self.training).append(example)
         if lines := pairs.account(f"round {store.number + 1}"):
             rank_zero_warn("\n".join(lines))
+        if pairs.count and pairs.left_out[NO_GROUP] == pairs.count:
+            raise ConfigError(
+                f"none of the {pairs.count} pairs of round {store.number + 1} has a group of all responses, which "
+                "model.losses trains on (GroupTerm); set data.pairs: longmab_pl.pairs.AllResponses. What was answered "
+                f"stays in {store.folder}"
+            )
+        if pairs.count and pairs.left_out[NO_SHORT_PROMPT] == pairs.count:
+            raise ConfigError(
+                f"none of the {pairs.count} pairs of round {store.number + 1} has a short prompt, which the "
+                "short-to-long term of the loss needs: only answers that were sampled from chunks have one. Train "
+                "without model.short_to_long (the round's pairs are kept), or use a strategy that chooses chunks "
+                "(longmab_pl.strategies.BanditRollout)"
+            )
 
     def pairs_digest(self) -> str:
         return self.store.fingerprint if self.store else ""

@@ -16,7 +16,7 @@ from longmab_pl.shown import shown
 from longmab_pl.training.batch import PreferenceExample
 from longmab_pl.training.left_out import LeftOut
 from longmab_pl.training.template_facts import template_facts
-from longmab_pl.training.tokenization import is_written_out, spells_out, tokenize
+from longmab_pl.training.tokenization import is_written_out, spells_out, tokenize, with_group, with_short_prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,6 +29,8 @@ class TokenizedPairs:
         tokenizer: the policy's tokenizer.
         max_length: maximum tokens of prompt and longer answer together; None: no limit.
         arguments: further variables of the chat template (`prompts.encoding.chat`).
+        short_prompts: tokenize the pairs' short prompts too; pairs without one are left out.
+        groups: tokenize all responses of the pairs' records too; pairs without them are left out.
 
     Attributes:
         count: number of pairs read.
@@ -38,11 +40,19 @@ class TokenizedPairs:
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, max_length: int | None, arguments: Arguments | None = None
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int | None,
+        arguments: Arguments | None = None,
+        *,
+        short_prompts: bool = False,
+        groups: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.arguments = arguments
+        self.short_prompts = short_prompts
+        self.groups = groups
         self.count = 0
         self.left_out: Counter[str] = Counter()
         self.spelled_out = 0
@@ -66,6 +76,10 @@ class TokenizedPairs:
             try:
                 self.spelled_out += spells_out(pair, self.tokenizer, self.arguments)
                 example = tokenize(pair, self.tokenizer, max_length=self.max_length, arguments=self.arguments)
+                if self.short_prompts:
+                    example = with_short_prompt(example, pair, self.tokenizer, self.arguments)
+                if self.groups:
+                    example = with_group(example, pair, self.tokenizer, self.max_length, self.arguments)
             except DataError as error:  # one pair never costs the others
                 reason = error.reason if isinstance(error, LeftOut) else "that cannot be tokenized"
                 self.left_out[reason] += 1

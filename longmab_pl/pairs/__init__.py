@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from longmab_pl.exports import lazy_exports
 
 if TYPE_CHECKING:
+    from longmab_pl.pairs.all_responses import AllResponses
     from longmab_pl.pairs.best_lower_half import BestLowerHalf
     from longmab_pl.pairs.best_worst import BestWorst
     from longmab_pl.pairs.clarification import ClarificationPairs
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from longmab_pl.pairs.types import PreferencePair
 
 HOMES = {
+    "AllResponses": "longmab_pl.pairs.all_responses",
     "BestLowerHalf": "longmab_pl.pairs.best_lower_half",
     "BestWorst": "longmab_pl.pairs.best_worst",
     "ClarificationPairs": "longmab_pl.pairs.clarification",
@@ -24,6 +26,15 @@ HOMES = {
     "StepPairs": "longmab_pl.pairs.step_pairs",
 }
 
-__all__ = ["BestLowerHalf", "BestWorst", "ClarificationPairs", "PairContext", "PairRule", "PreferencePair", "StepPairs"]
+__all__ = [
+    "AllResponses",
+    "BestLowerHalf",
+    "BestWorst",
+    "ClarificationPairs",
+    "PairContext",
+    "PairRule",
+    "PreferencePair",
+    "StepPairs",
+]
 
 __getattr__ = lazy_exports(__name__, HOMES)

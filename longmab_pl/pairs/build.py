@@ -8,10 +8,10 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import cut_middle, pair_context_budget
 from longmab_pl.errors import DataError
 from longmab_pl.pairs.rule import PairContext
-from longmab_pl.pairs.types import PairOrigin, PreferencePair
+from longmab_pl.pairs.types import Message, PairOrigin, PreferencePair, ScoredResponse
 from longmab_pl.prompts import encoding
 from longmab_pl.shown import quoted
-from longmab_pl.strategies.base import RecordRollout, Response
+from longmab_pl.strategies.base import RecordRollout, Response, joined_chunks
 
 
 def _sampled(response: Response, context: PairContext) -> tuple[int, ...] | None:
@@ -49,6 +49,17 @@ def pair_origin(
     )
 
 
+def _short_prompt(
+    record: QARecord, rollout: RecordRollout, response: Response, context: PairContext
+) -> tuple[Message, ...] | None:
+    """Return the prompt that a response was sampled from, if it had chunks of the context; else None."""
+    if not response.read or not rollout.chunks:
+        return None
+    spans = (rollout.chunks[index] for index in response.read)
+    document = joined_chunks(record.context[start:end] for start, end in spans)
+    return tuple(context.prompt_format.messages(document, record.question))
+
+
 def build_pairs(
     record: QARecord,
     rollout: RecordRollout,
@@ -57,6 +68,7 @@ def build_pairs(
     context: PairContext,
     *,
     by: str,
+    group: Sequence[int] = (),
 ) -> list[PreferencePair]:
     """Return pairs of a record's responses on its full context.
 
@@ -69,6 +81,7 @@ def build_pairs(
         max_prompt_length: tokens for the prompt and the longest answer together.
         context: tokenizer, prompt format, seed and round.
         by: name of the compared score.
+        group: the responses that the first pair has as its group; the context is cut so that each of them fits.
 
     Raises:
         DataError: the answers leave no room for the context.
@@ -76,7 +89,7 @@ def build_pairs(
     if not indices:
         return []
     responses = rollout.responses
-    longest = max(context.count(responses[i].text) for pair in indices for i in pair)
+    longest = max(context.count(responses[i].text) for i in {*(i for pair in indices for i in pair), *group})
     # As in the authors' program, tokens that the tokenizer adds to each text count (Llama: a first token).
     added = context.tokenizer.num_special_tokens_to_add()
     longest += added
@@ -88,9 +101,17 @@ def build_pairs(
         )
     document = cut_middle(record.context, encoding.text_tokenizer(context.tokenizer, record.context), budget)
     prompt = tuple(context.prompt_format.messages(document, record.question))
+    whole = document == record.context and not rollout.trace.get("cut_tokens")
+    members = tuple(
+        ScoredResponse(r.text, r.scores[by].value, r.finished, _sampled(r, context), on_prompt=whole and not r.read)
+        for r in (responses[i] for i in group)
+    )
+    short: dict[tuple[int, ...], tuple[Message, ...] | None] = {}  # read chunks -> prompt, one object for all pairs
     pairs = []
     for number, (i, j) in enumerate(indices):
         chosen, rejected = responses[i], responses[j]
+        if chosen.read not in short:
+            short[chosen.read] = _short_prompt(record, rollout, chosen, context)
         pairs.append(
             PreferencePair(
                 id=record.id,
@@ -103,6 +124,8 @@ def build_pairs(
                 rejected_ended=rejected.finished,
                 chosen_ids=_sampled(chosen, context),
                 rejected_ids=_sampled(rejected, context),
+                short_prompt=short[chosen.read],
+                group=members if number == 0 else (),
                 origin=pair_origin(record, rollout, context, number, i, j),
             )
         )

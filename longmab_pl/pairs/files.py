@@ -85,6 +85,10 @@ class PairWriter:
             prompt = encoding.written_out(self.tokenizer, pair.prompt)
             row["prompt"] = prompt.removeprefix(self._repeated_start)
             row["chosen"], row["rejected"] = pair.chosen, pair.rejected
+            if pair.short_prompt is not None:
+                assert not isinstance(pair.short_prompt, str)
+                short = encoding.written_out(self.tokenizer, pair.short_prompt)
+                row["short_prompt"] = short.removeprefix(self._repeated_start)
         self._rows.append(row)
         self.count += 1
         if len(self._rows) == _ROWS_PER_GROUP:
@@ -144,6 +148,14 @@ def pair_to_row(pair: PreferencePair) -> dict[str, Any]:
     }
     row |= {name: list(value) for name, value in optional.items() if value is not None}
     row |= {"shared_token_ids": pair.shared_ids} if pair.shared_ids else {}
+    if pair.short_prompt is not None and not isinstance(pair.short_prompt, str):
+        row["short_prompt"] = [dict(message) for message in pair.short_prompt]
+    if pair.group:
+        row["group_texts"] = [response.text for response in pair.group]
+        row["group_rewards"] = [response.reward for response in pair.group]
+        row["group_ended"] = [response.ended for response in pair.group]
+        row["group_token_ids"] = [list(response.ids or ()) for response in pair.group]
+        row["group_on_prompt"] = [response.on_prompt for response in pair.group]
     return row | _conversation_columns(pair)
 
 
@@ -179,15 +191,17 @@ def _schema(style: Style) -> Any:
     numbers = pa.list_(pa.int64())
     kinds = [
         (pa.string(), ("id", "input", "answer")),
-        (text, ("prompt", "chosen", "rejected")),
+        (text, ("prompt", "chosen", "rejected", "short_prompt")),
         (pa.float64(), ("chosen_reward", "rejected_reward")),
         (pa.bool_(), ("chosen_ended", "rejected_ended")),
         (pa.int64(), ("pair", "chosen_index", "rejected_index", "chosen_step", "rejected_step", "round")),
         (pa.int64(), ("shared_token_ids",)),
         (numbers, ("chosen_read", "rejected_read", "chosen_mask", "rejected_mask")),
         (numbers, ("chosen_token_ids", "rejected_token_ids")),
-        (pa.list_(numbers), ("chosen_turn_ids", "rejected_turn_ids")),
-        (pa.list_(pa.bool_()), ("chosen_turn_ended", "rejected_turn_ended")),
+        (pa.list_(numbers), ("chosen_turn_ids", "rejected_turn_ids", "group_token_ids")),
+        (pa.list_(pa.bool_()), ("chosen_turn_ended", "rejected_turn_ended", "group_ended", "group_on_prompt")),
+        (pa.list_(pa.string()), ("group_texts",)),
+        (pa.list_(pa.float64()), ("group_rewards",)),
         (pa.int64(), ("shared_turns",)),
         (pa.bool_(), ("imitated",)),
     ]

@@ -14,7 +14,7 @@ from longmab_pl.data.sources import RawRow, open_source
 from longmab_pl.errors import DataError
 from longmab_pl.pairs.conversations import ConversationError, Turn, check_roles, joined
 from longmab_pl.pairs.layouts import LayoutError, canonical, check_columns, looks_like_a_question
-from longmab_pl.pairs.types import PairOrigin, PreferencePair, Span
+from longmab_pl.pairs.types import PairOrigin, PreferencePair, ScoredResponse, Span
 from longmab_pl.prompts.transcript import Turn as SampledTurn
 from longmab_pl.shown import quoted, shown
 
@@ -34,7 +34,8 @@ def read_preferences(
     - texts: `prompt`, used unchanged; without any of these columns, the common beginning of `chosen` and `rejected` up
       to its last white space.
 
-    Optional: `id`, `prompt_id`, `tools`, `chosen_reward`/`rejected_reward` (also `score_chosen`, `chosen-rating`, ...),
+    Optional: `id`, `prompt_id`, `tools`, `short_prompt` (`PreferencePair.short_prompt`),
+    `chosen_reward`/`rejected_reward` (also `score_chosen`, `chosen-rating`, ...),
     and `chosen_ended`/`rejected_ended` (False: the answer was cut off at a length limit). An unread column
     whose name suggests a part of the prompt is an error: see `longmab_pl.pairs.layouts`.
 
@@ -87,6 +88,7 @@ def _pair(row: RawRow, number: int, columns: Mapping[str, str]) -> PreferencePai
     if row.value.get("chosen_turn_ids") is not None:
         return _conversations(row, row.value, number)
     fields, read = canonical(row.value, columns)
+    read.add("short_prompt")
     chosen, rejected = _side(fields, "chosen", row.value), _side(fields, "rejected", row.value)
     prompt = _side(fields, "prompt", row.value) if "prompt" in fields else None
     before = _before(fields, prompt, chosen)
@@ -118,6 +120,8 @@ def _pair(row: RawRow, number: int, columns: Mapping[str, str]) -> PreferencePai
         shared_ids=_shared(row.value),
         tools=_tools(fields),
         prompt_id=_name(fields, "prompt_id"),
+        short_prompt=_short_prompt(row.value, as_messages=not isinstance(whole, str)),
+        group=_group(row.value),
         origin=origin,
         where=f"{row.file}:{row.line}",
     )
@@ -356,6 +360,42 @@ def _ids(row: Mapping[str, Any], name: str) -> tuple[int, ...] | None:
     if ids is not None and (not ids or max(ids) >= 2**31):
         raise _FieldError(name, f"is {quoted(list(ids))}; give the ids of at least one token")
     return ids
+
+
+def _short_prompt(row: Mapping[str, Any], *, as_messages: bool) -> tuple[Turn, ...] | str | None:
+    value = row.get("short_prompt")
+    if value is None:
+        return None
+    if isinstance(value, str):
+        text = _text(value, "short_prompt")
+        return ({"role": "user", "content": text},) if as_messages else text
+    messages = _messages(value, "short_prompt")
+    check_roles(messages)
+    return tuple(messages)
+
+
+_GROUP = ("group_texts", "group_rewards", "group_ended", "group_token_ids", "group_on_prompt")
+
+
+def _group(row: Mapping[str, Any]) -> tuple[ScoredResponse, ...]:
+    """Return all responses of a row of our own files; empty if it has none."""
+    columns = {name: row.get(name) for name in _GROUP}
+    texts = columns["group_texts"]
+    if texts is None:
+        return ()
+    for name, column in columns.items():
+        if not isinstance(column, list) or not isinstance(texts, list) or len(column) != len(texts):
+            raise _FieldError(name, f"is {quoted(column)}; give a list with one value for each response of the group")
+    return tuple(
+        ScoredResponse(
+            _text(text, "group_texts"),
+            _reward({"group_rewards": reward}, "group_rewards"),
+            _flag({"group_ended": ended}, "group_ended"),
+            _ids({"group_token_ids": ids}, "group_token_ids") if ids else None,
+            _flag({"group_on_prompt": on_prompt}, "group_on_prompt"),
+        )
+        for text, reward, ended, ids, on_prompt in zip(*columns.values(), strict=True)
+    )
 
 
 def _shared(row: Mapping[str, Any]) -> int:

@@ -47,6 +47,25 @@ class PairOrigin:
 
 
 @dataclass(frozen=True)
+class ScoredResponse:
+    """One of all responses of a record.
+
+    Args:
+        text: text of the assistant's turn.
+        reward: its score.
+        ended: whether the model ended it, see `PreferencePair.chosen_ended`.
+        ids: its sampled token ids, see `PreferencePair.chosen_ids`.
+        on_prompt: whether it was sampled from the pair's prompt itself, and not from chunks of the context.
+    """
+
+    text: str
+    reward: float
+    ended: bool = True
+    ids: tuple[int, ...] | None = None
+    on_prompt: bool = False
+
+
+@dataclass(frozen=True)
 class PreferencePair:
     """One prompt with a better and a worse answer, as text.
 
@@ -76,6 +95,9 @@ class PreferencePair:
             prompt in training. It counts where `chosen_ids` and `rejected_ids` are given, in place of the masks.
         tools: functions that the chat template describes to the model, as JSON schemas.
         prompt_id: id of the prompt, if the data has one; validation is split by it.
+        short_prompt: the prompt that the chosen answer was sampled from, where it is another than `prompt`: the chunks
+            that a bandit chose, in place of the whole context. None: there is none, or it is not known.
+        group: all scored responses of the record, for group losses; empty: only the two are known.
         origin: origin in a rollout; None for other pairs.
         where: file and line of the row.
 
@@ -103,6 +125,8 @@ class PreferencePair:
     shared_ids: int = 0
     tools: tuple[Mapping[str, Any], ...] = ()
     prompt_id: str = ""
+    short_prompt: tuple[Message, ...] | str | None = None
+    group: tuple[ScoredResponse, ...] = ()
     origin: PairOrigin | None = None
     where: str = field(default="", compare=False)
 

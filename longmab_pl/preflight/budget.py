@@ -25,6 +25,7 @@ from longmab_pl.preflight.memory_model import (
     weight_bytes,
 )
 from longmab_pl.training.module import DPOModule
+from longmab_pl.training.phases import PhasePlan
 from longmab_pl.training.reference import FROZEN_COPIES, WITHIN_POLICY
 
 MARGIN = 0.05
@@ -92,7 +93,7 @@ class Budget:
         return low
 
 
-def batch_tokens(data: PairDataModule, pair: int | None = None) -> int | None:
+def batch_tokens(data: PairDataModule, pair: int | None = None, phases: PhasePlan | None = None) -> int | None:
     """Return the tokens of the largest packed batch that a data module's settings allow, or None if unknown.
 
     A pair's prompt and its longer answer share `max_prompt_length` (`max_length` for existing pairs); the other answer
@@ -101,10 +102,17 @@ def batch_tokens(data: PairDataModule, pair: int | None = None) -> int | None:
     Args:
         data: the data module.
         pair: tokens of the longest pair, if known or estimated.
+        phases: the module's phases; a short prompt, or the group of all responses, is added to a rollout's pairs where
+            they train on it.
     """
     if pair is None:
         if isinstance(data, RolloutDataModule):
-            pair = data.plan.pairs.max_prompt_length + data.plan.strategy.max_response_tokens
+            strategy = data.plan.strategy
+            pair = data.plan.pairs.max_prompt_length + strategy.max_response_tokens
+            if phases is not None and phases.needs_group:
+                pair += max(0, strategy.expected_responses - 2) * strategy.max_response_tokens
+            if phases is not None and phases.needs_short_prompt:
+                pair += strategy.needed_model_len + strategy.max_response_tokens
         elif isinstance(data, PreferenceDataModule) and data.max_length is not None:
             pair = data.max_length + min(1024, data.max_length)
         else:

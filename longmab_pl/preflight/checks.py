@@ -202,7 +202,7 @@ class PreflightReport:
     def _memory(self) -> Iterator[Finding]:
         if self.size is None:
             return
-        tokens = batch_tokens(self.data)
+        tokens = batch_tokens(self.data, phases=self.model.phases)
         if tokens is None:
             pair = min(self.size.context or 8192, 8192) + 1024
             tokens = batch_tokens(self.data, pair) or pair

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -68,6 +68,8 @@ class RecordRollout:
         asked: total number of responses requested from the policy, including those that are not answers (a probe). The
             rollout sets it.
         units: units of progress (`Strategy.progress_unit`) that it took. The rollout sets it.
+        chunks: characters [start, end) in the record's context of the parts that `Response.read` counts; empty: the
+            strategy does not cut contexts, or the rollout is of a time when this was not stored.
         trace: data of the particular strategy as JSON values (arms, pulls and values of a bandit, nodes of a tree).
     """
 
@@ -78,6 +80,7 @@ class RecordRollout:
     asked: int = 0
     units: int = 0
     trace: Mapping[str, Any] = field(default_factory=dict)
+    chunks: tuple[tuple[int, int], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the rollout as JSON values, texts included: a line of `rollouts.jsonl`."""
@@ -98,7 +101,13 @@ class RecordRollout:
             asked=row["asked"],
             units=row["units"],
             trace=row["trace"],
+            chunks=tuple((start, end) for start, end in row.get("chunks", ())),
         )
+
+
+def joined_chunks(chunks: Iterable[str]) -> str:
+    """Return the document that a prompt shows in place of the whole context: chunks, one under the other."""
+    return "\n".join(chunks)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from longmab_pl.training.module import DPOModule
     from longmab_pl.training.phases import Phase, PreferencePhase, SFTPhase
     from longmab_pl.training.policy import LoRASettings
+    from longmab_pl.training.weighted import WeightedPhase
 
 HOMES = {
     "DPOModule": "longmab_pl.training.module",
@@ -17,8 +18,9 @@ HOMES = {
     "Phase": "longmab_pl.training.phases",
     "PreferencePhase": "longmab_pl.training.phases",
     "SFTPhase": "longmab_pl.training.phases",
+    "WeightedPhase": "longmab_pl.training.weighted",
 }
 
-__all__ = ["DPOModule", "LoRASettings", "Phase", "PreferencePhase", "SFTPhase"]
+__all__ = ["DPOModule", "LoRASettings", "Phase", "PreferencePhase", "SFTPhase", "WeightedPhase"]
 
 __getattr__ = lazy_exports(__name__, HOMES)

@@ -12,14 +12,35 @@ A completion mask leaves some tokens of a completion out of all sums: they are r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
 import torch
 
 from longmab_pl.errors import DataError
 from longmab_pl.training.losses import PairLogps
-from longmab_pl.training.prefix_tree import Completion, PrefixTrees, TreeNode
+from longmab_pl.training.prefix_tree import Completion, Ids, PrefixTrees, TreeNode
+
+Role = Literal["chosen", "rejected", "short_chosen", "short_rejected", "group"]
+"""One completion of a pair after one of its prompts (`short_`: the short one), or all responses of its record."""
+
+PAIR: tuple[Role, ...] = ("chosen", "rejected")
+"""Both completions after the training prompt."""
+
+
+@dataclass(frozen=True)
+class GroupResponse:
+    """One of all responses to a prompt, tokenized.
+
+    Args:
+        ids: its tokens, its end token included when it ended by itself.
+        reward: its score.
+        on_prompt: whether it was sampled from the training prompt itself.
+    """
+
+    ids: tuple[int, ...]
+    reward: float
+    on_prompt: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,10 +60,13 @@ class PreferenceExample:
             None: all.
         rejected_mask: likewise of the rejected one.
         imitated: whether supervised fine-tuning imitates the chosen completion.
+        short_prompt_ids: the prompt that the chosen completion was sampled from, where it is a shorter one.
+        group: all responses of the record, for group losses; empty if they are not known.
+        roles: the completions that a step computes; a phase sets them.
 
     Raises:
-        DataError: an empty prompt or completion, identical completions, or a mask of another length or without a
-            token that counts.
+        DataError: an empty prompt or completion, identical completions, a mask of another length or without a token
+            that counts, or roles after a short prompt or of a group that is not there.
     """
 
     id: str
@@ -56,29 +80,36 @@ class PreferenceExample:
     chosen_mask: tuple[bool, ...] | None = None
     rejected_mask: tuple[bool, ...] | None = None
     imitated: bool = True
+    short_prompt_ids: tuple[int, ...] | None = None
+    group: tuple[GroupResponse, ...] = ()
+    roles: tuple[Role, ...] = PAIR
 
     def __post_init__(self) -> None:
         parts = {"prompt_ids": self.prompt_ids, "chosen_ids": self.chosen_ids, "rejected_ids": self.rejected_ids}
-        for field, part in parts.items():
+        for name, part in parts.items():
             if not part:
-                raise DataError(f"pair {self.id!r}: {field} is empty; leave the pair out")
+                raise DataError(f"pair {self.id!r}: {name} is empty; leave the pair out")
         if self.chosen_ids == self.rejected_ids:
             raise DataError(
                 f"pair {self.id!r}: chosen and rejected are the same tokens, nothing to prefer; leave the pair out"
             )
         if (self.reference_chosen_logp is None) != (self.reference_rejected_logp is None):
             raise DataError(f"pair {self.id!r}: give the reference log-probabilities of both completions or of neither")
-        for field, ids, mask in (
+        if not self.short_prompt_ids and any(role.startswith("short_") for role in self.roles):
+            raise DataError(f"pair {self.id!r} has no short prompt, and the loss compares with it; leave the pair out")
+        if "group" in self.roles and len(self.group) < 2:
+            raise DataError(f"pair {self.id!r} has no group of responses, and the loss needs it; leave the pair out")
+        for name, ids, mask in (
             ("chosen_mask", self.chosen_ids, self.chosen_mask),
             ("rejected_mask", self.rejected_ids, self.rejected_mask),
         ):
             if mask is None:
                 continue
             if len(mask) != len(ids):
-                raise DataError(f"pair {self.id!r}: {field} has {len(mask)} values for {len(ids)} tokens")
+                raise DataError(f"pair {self.id!r}: {name} has {len(mask)} values for {len(ids)} tokens")
             if not any(mask):
                 raise DataError(
-                    f"pair {self.id!r}: {field} leaves no token that counts, so there is nothing to learn; leave the "
+                    f"pair {self.id!r}: {name} leaves no token that counts, so there is nothing to learn; leave the "
                     "pair out"
                 )
 
@@ -88,9 +119,21 @@ class PreferenceExample:
         return len(self.prompt_ids) + len(self.chosen_ids) + len(self.rejected_ids)
 
     @property
-    def completions(self) -> tuple[Completion, ...]:
-        """The chosen and the rejected completion."""
-        return (self.chosen_ids, self.chosen_mask), (self.rejected_ids, self.rejected_mask)
+    def texts(self) -> tuple[tuple[Ids, Completion], ...]:
+        """Prompt and completion of each role, and of each response of the group."""
+        texts = [self._text(role) for role in self.roles if role != "group"]
+        if "group" in self.roles:  # behind the others, see `Role`
+            texts += [(self.prompt_ids, (response.ids, None)) for response in self.group]
+        return tuple(texts)
+
+    def _text(self, role: Role) -> tuple[Ids, Completion]:
+        prompt = self.prompt_ids
+        if role.startswith("short_"):
+            assert self.short_prompt_ids is not None
+            prompt = self.short_prompt_ids
+        if role.endswith("chosen"):
+            return prompt, (self.chosen_ids, self.chosen_mask)
+        return prompt, (self.rejected_ids, self.rejected_mask)
 
 
 @dataclass(frozen=True)
@@ -110,9 +153,9 @@ class SFTExample:
     completion_mask: tuple[bool, ...] | None = None
 
     @property
-    def completions(self) -> tuple[Completion, ...]:
-        """The completion, by itself."""
-        return ((self.completion_ids, self.completion_mask),)
+    def texts(self) -> tuple[tuple[Ids, Completion], ...]:
+        """The prompt and the completion."""
+        return ((self.prompt_ids, (self.completion_ids, self.completion_mask)),)
 
 
 Example = PreferenceExample | SFTExample
@@ -159,10 +202,18 @@ class PackedBatch:
         completion_stretches: for each completion, the index of its stretch, C numbers.
         completion_lengths: tokens of each completion, C numbers that sum to N.
         chosen: for each pair, the index of its chosen completion.
-        rejected: for each pair, the index of its rejected completion; empty where completions are alone (SFT).
+        rejected: for each pair, the index of its rejected completion; empty where completions are alone (SFT), or
+            where the pairs' roles leave it out.
         ids: the names of the P pairs or completions.
         reference_chosen_logps: float [P] if every pair has it, else None.
         reference_rejected_logps: float [P] or None.
+        short_chosen: for each pair, the index of its chosen completion after its short prompt; empty where the pairs'
+            roles leave it out.
+        short_rejected: likewise of the rejected completion.
+        groups: for each pair, the indices of the completions of its group, G in all; empty where the pairs' roles
+            leave the groups out. Equal responses are one completion.
+        group_rewards: float [G], group after group.
+        group_on_prompt: float [G], 1 where the response was sampled from the training prompt itself.
     """
 
     input_ids: torch.Tensor
@@ -179,6 +230,11 @@ class PackedBatch:
     ids: tuple[str, ...]
     reference_chosen_logps: torch.Tensor | None = None
     reference_rejected_logps: torch.Tensor | None = None
+    short_chosen: tuple[int, ...] = ()
+    short_rejected: tuple[int, ...] = ()
+    groups: tuple[tuple[int, ...], ...] = ()
+    group_rewards: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+    group_on_prompt: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
     def __len__(self) -> int:
         """Return the number of pairs, or of completions that are alone."""
@@ -274,10 +330,11 @@ def collate(examples: Sequence[Example]) -> PackedBatch:
     """Pack examples into one sequence.
 
     Examples with the same prompt share it, and one whose prompt continues another's shares all that they have in
-    common. A completion that several of them use (with the same mask) is included once.
+    common. A completion that several of them use (with the same mask) is included once. A short prompt and the
+    completions after it are a tree of their own.
 
     Raises:
-        DataError: no examples, or pairs and single completions together.
+        DataError: no examples, pairs and single completions together, or pairs of different roles.
 
     Example:
         >>> batch = collate([PreferenceExample("a", (1, 2, 3), (4, 5), (6,))])
@@ -288,12 +345,21 @@ def collate(examples: Sequence[Example]) -> PackedBatch:
         raise DataError("collate was given no examples; a batch needs at least one")
     if len({type(example) for example in examples}) > 1:
         raise DataError("a batch holds either pairs or single completions; make a batch of each")
+    roles = {example.roles for example in examples if isinstance(example, PreferenceExample)}
+    if len(roles) > 1:
+        raise DataError("the pairs of a batch have different roles; a phase gives all of its pairs the same")
     trees = PrefixTrees.of(examples)
     layout = _Layout()
     for root in trees.roots:
         layout.add(root, parent=None, position=0, last=-1)
     indices = [[layout.completions[node] for node in nodes] for nodes in trees.completions]
+    (order,) = roles or {("chosen",)}  # of single completions: to be learned, as a chosen one
+
+    def places(role: Role) -> tuple[int, ...]:
+        return tuple(own[order.index(role)] for own in indices) if role in order else ()
+
     pairs = [e for e in examples if isinstance(e, PreferenceExample)]
+    grouped = [response for e in pairs for response in e.group] if "group" in order else []
     reference_chosen = [e.reference_chosen_logp for e in pairs if e.reference_chosen_logp is not None]
     reference_rejected = [e.reference_rejected_logp for e in pairs if e.reference_rejected_logp is not None]
     known = len(reference_chosen) == len(examples)
@@ -307,11 +373,16 @@ def collate(examples: Sequence[Example]) -> PackedBatch:
         stretches=tuple(layout.stretches),
         completion_stretches=tuple(layout.completion_stretches),
         completion_lengths=tuple(len(layout.stretches[i].rows) for i in layout.completion_stretches),
-        chosen=tuple(chosen for chosen, *_ in indices),
-        rejected=tuple(rejected for _, *others in indices for rejected in others),
+        chosen=places("chosen"),
+        rejected=places("rejected"),
         ids=tuple(e.id for e in examples),
         reference_chosen_logps=torch.tensor(reference_chosen) if known else None,
         reference_rejected_logps=torch.tensor(reference_rejected) if known else None,
+        short_chosen=places("short_chosen"),
+        short_rejected=places("short_rejected"),
+        groups=tuple(tuple(own[order.index("group") :]) for own in indices) if "group" in order else (),
+        group_rewards=torch.tensor([response.reward for response in grouped], dtype=torch.float32),
+        group_on_prompt=torch.tensor([float(response.on_prompt) for response in grouped]),
     )
 
 

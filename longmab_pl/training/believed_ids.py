@@ -32,7 +32,15 @@ def with_believed_ids(pair: PreferencePair, tokenizer: PreTrainedTokenizerBase) 
         tuple(turn if _says(tokenizer, turn.token_ids, turn.text) else replace(turn, token_ids=()) for turn in turns)
         for turns in (pair.chosen_turns, pair.rejected_turns)
     ]
-    return replace(pair, chosen_ids=chosen, rejected_ids=rejected, chosen_turns=sides[0], rejected_turns=sides[1])
+    group = tuple(r if r.ids is None or _says(tokenizer, r.ids, r.text) else replace(r, ids=None) for r in pair.group)
+    return replace(
+        pair,
+        chosen_ids=chosen,
+        rejected_ids=rejected,
+        chosen_turns=sides[0],
+        rejected_turns=sides[1],
+        group=group,
+    )
 
 
 def _says(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], text: str) -> bool:

@@ -5,6 +5,12 @@ from __future__ import annotations
 from longmab_pl.errors import DataError
 from longmab_pl.pairs.types import PreferencePair
 
+NO_SHORT_PROMPT = "without a short prompt"
+"""Reason of pairs left out of a loss that compares with a short prompt, see `LeftOut`."""
+
+NO_GROUP = "without a group of responses"
+"""Reason of pairs left out of a loss on all responses of a record."""
+
 
 class LeftOut(DataError):
     """A well-formed pair that cannot be trained on.

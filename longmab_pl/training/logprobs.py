@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Layout = Literal["packed", "concatenated"]
 
+PromptKind = Literal["long", "short"]
+"""The training prompt, or the short one that the chosen completion was sampled from."""
+
 
 @dataclass(frozen=True)
 class PolicyLogps(PairLogps):
@@ -59,19 +62,24 @@ def completion_logps(
     return pair_logps(batch, token_logps(model, batch, chunk, layout), ld_alpha)
 
 
-def pair_logps(batch: PackedBatch, logps: torch.Tensor, ld_alpha: float = 1.0) -> PolicyLogps:
+def pair_logps(
+    batch: PackedBatch, logps: torch.Tensor, ld_alpha: float = 1.0, prompt: PromptKind = "long"
+) -> PolicyLogps:
     """Sum the log-probabilities of a batch's completion tokens over each pair's two completions.
 
     Args:
         batch: batch of pairs.
         logps: log-probability of each completion token, nats, float [N], as `token_logps` returns it.
         ld_alpha: as in `completion_logps`.
+        prompt: the completions after the training prompt (`long`), or those after the pairs' short prompts.
     """
     spans = list(batch.completion_lengths)
     per_completion = logps.masked_fill(batch.completion_mask == 0, 0).split(spans)
     counted = batch.completion_mask.split(spans)
     lengths = batch.counted_lengths()
-    chosen, rejected = list(batch.chosen), list(batch.rejected)
+    short = prompt == "short"
+    chosen = list(batch.short_chosen if short else batch.chosen)
+    rejected = list(batch.short_rejected if short else batch.rejected)
     sums = torch.stack([tokens.sum() for tokens in per_completion])
     if ld_alpha == 1.0:
         chosen_sums, rejected_sums = sums[chosen], sums[rejected]
@@ -93,15 +101,18 @@ def pair_logps(batch: PackedBatch, logps: torch.Tensor, ld_alpha: float = 1.0) -
     )
 
 
-def chosen_logps(batch: PackedBatch, logps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def chosen_logps(
+    batch: PackedBatch, logps: torch.Tensor, prompt: PromptKind = "long"
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the summed log-probability (nats) and the number of tokens of each chosen completion: float [P] each.
 
     Args:
         batch: batch of pairs, or of completions alone.
         logps: log-probability of each completion token, nats, float [N], as `token_logps` returns it.
+        prompt: as in `pair_logps`.
     """
     parts = logps.masked_fill(batch.completion_mask == 0, 0).split(list(batch.completion_lengths))
-    chosen = list(batch.chosen)
+    chosen = list(batch.short_chosen if prompt == "short" else batch.chosen)
     return torch.stack([parts[c].sum() for c in chosen]), batch.counted_lengths()[chosen]
 
 

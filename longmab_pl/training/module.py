@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,6 +31,7 @@ from longmab_pl.training.logprobs import (
     token_logps,
 )
 from longmab_pl.training.losses import PairLogps, PreferenceLoss, SigmoidDPO
+from longmab_pl.training.losses.base import BetaLoss
 from longmab_pl.training.objective import StepLoss
 from longmab_pl.training.offload import offloaded_activations
 from longmab_pl.training.phases import Phase, PhasePlan, PreferencePhase
@@ -39,6 +39,8 @@ from longmab_pl.training.policy import LoRASettings, Precision, Quantization, lo
 from longmab_pl.training.reference import FROZEN_COPIES, WITHIN_POLICY, load_reference, reference_digest
 from longmab_pl.training.schedule import Schedule, lr_factor, phase_progress
 from longmab_pl.training.sharding import shard
+from longmab_pl.training.terms import ShortToLong, Term
+from longmab_pl.training.weighted import WeightedPhase
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -58,6 +60,9 @@ class DPOModule(LightningModule):
         loss: the preference loss; None is `SigmoidDPO(beta=0.1)`.
         beta: strength of the pull to the reference, in place of the loss's own; None keeps that.
         nll_weight: weight of the likelihood term (the LongMab-PO authors use 0.1 for Llama-3.1-8B, 0.2 for Qwen2.5-7B).
+        short_to_long: settings of SoLoPO's term beside the preference loss of every phase; None: without it. Pairs
+            whose chosen answer was not sampled from chunks are left out.
+        losses: several weighted losses in place of `loss`, `nll_weight` and `short_to_long`; one phase.
         phases: objectives for each round's pairs, in turn, each for its own epochs; None: one phase of `loss` and
             `nll_weight`. Every phase has its own warm-up, schedule and optimizer state.
         lora: the adapter's settings.
@@ -95,6 +100,8 @@ class DPOModule(LightningModule):
         loss: PreferenceLoss | None = None,
         beta: float | None = None,
         nll_weight: float = 0.1,
+        short_to_long: ShortToLong | None = None,
+        losses: list[Term] | None = None,
         phases: list[Phase] | None = None,
         lora: LoRASettings = LoRASettings(),  # noqa: B008 - frozen
         quantization: Quantization = "none",
@@ -116,12 +123,25 @@ class DPOModule(LightningModule):
         self.loss = _with_beta(loss or SigmoidDPO(), beta)
         self.nll_weight = nll_weight
         not_negative("model.nll_weight", nll_weight)
+        self.short_to_long = short_to_long
+        self.losses = losses
+        if losses is not None:
+            _refuse_beside_losses({"loss": loss, "beta": beta, "short_to_long": short_to_long, "phases": phases})
+            phases = [WeightedPhase(losses)]
         self.phases = PhasePlan(
-            [
-                phase.with_defaults(self.loss, nll_weight) if isinstance(phase, PreferencePhase) else phase
-                for phase in ([PreferencePhase()] if phases is None else phases)
-            ]
+            [self._with_defaults(phase) for phase in ([PreferencePhase()] if phases is None else phases)]
         )
+        if reference != "round_start" and any(phase.reference_samples for phase in self.phases):
+            raise ConfigError(
+                f"model.reference is {shown(reference, 100)}, but the ratio of GroupTerm compares with the policy that "
+                "sampled the responses; set model.reference: round_start, or clip: null of the term, which is the "
+                "plain weighted likelihood"
+            )
+        if precompute_reference is True and any(phase.reference_tokens for phase in self.phases):
+            raise ConfigError(
+                "model.precompute_reference is true, but the reference's log-probabilities of weighted losses "
+                "(model.losses, model.short_to_long, WeightedPhase) are computed in every step; set it to auto"
+            )
         self.lora = lora
         self.quantization: Quantization = quantization
         self.dtype_name: Precision = dtype
@@ -153,6 +173,13 @@ class DPOModule(LightningModule):
         self._rest_of_step: torch.Tensor | None = None
         self.logged: frozenset[str] = frozenset()
         """Names of the last batch's metrics; Lightning keeps those of earlier phases beside them."""
+
+    def _with_defaults(self, phase: Phase) -> Phase:
+        """Return a phase with the module's settings for those that it leaves open."""
+        if not isinstance(phase, PreferencePhase):
+            return phase
+        phase = phase.with_defaults(self.loss, self.nll_weight)
+        return phase if self.short_to_long is None else WeightedPhase.short_to_long(phase, self.short_to_long)
 
     # Building
 
@@ -287,6 +314,15 @@ class DPOModule(LightningModule):
                 logps = completion_logps(self._policy, batch, *options)
         return logps
 
+    @torch.no_grad()
+    def reference_token_logps(self, batch: PackedBatch) -> torch.Tensor:
+        """Return the log-probability (nats, float [N]) of each completion token under the reference."""
+        options = self.logprob_chunk, self._reference_layout
+        if self._separate:
+            return token_logps(self._separate[0], batch, *options)
+        with adapters.as_reference(self._policy, self.reference):
+            return token_logps(self._policy, batch, *options)
+
     def reference_digest(self) -> str:
         """Return a digest of what a pair's reference log-probabilities depend on besides its tokens."""
         weights = reference_digest(self._policy, self.reference, self._separate[0] if self._separate else None)
@@ -314,8 +350,11 @@ class DPOModule(LightningModule):
         Raises:
             NonFiniteLoss: one of them is NaN or infinite; the message names its pair.
         """
-        phase, reference = self.phase, None
-        if phase.needs_reference:
+        phase = self.phase
+        reference: PairLogps | torch.Tensor | None = None
+        if phase.needs_reference and phase.reference_tokens:
+            reference = self.reference_token_logps(batch)
+        elif phase.needs_reference:
             reference = batch.reference_logps() or self.reference_logps(batch)
         with offloaded_activations(self._policy) if self.activation_offload else nullcontext():
             logps = token_logps(self._policy, batch, self.logprob_chunk, self.layout)
@@ -461,7 +500,14 @@ def _with_beta(loss: PreferenceLoss, beta: float | None) -> PreferenceLoss:
     """
     if beta is None:
         return loss
-    if not is_dataclass(loss) or "beta" not in {field.name for field in fields(loss)}:
+    positive("model.beta", beta)
+    if not isinstance(loss, BetaLoss):
         raise ConfigError(f"model.beta is {beta}, but {type(loss).__name__} has no beta; leave model.beta out")
-    changed: PreferenceLoss = replace(loss, beta=beta)
-    return changed
+    return loss.with_beta(beta)
+
+
+def _refuse_beside_losses(others: dict[str, object]) -> None:
+    """Raise `ConfigError` for a setting whose place `model.losses` takes."""
+    for name, value in others.items():
+        if value is not None:
+            raise ConfigError(f"model.losses and model.{name} are both set; leave model.{name} out")

@@ -19,7 +19,7 @@ from longmab_pl.training.objective import StepLoss, preference_objective, sft_ob
 class Phase(ABC):
     """One objective for some epochs of every round; configs list phases in `model.phases`.
 
-    Implementations: `SFTPhase`, `PreferencePhase`.
+    Implementations: `SFTPhase`, `PreferencePhase`, `WeightedPhase`.
 
     Args:
         name: name in metrics (`<name>/loss`) and on the progress bar; the names of a run's phases differ.
@@ -29,6 +29,18 @@ class Phase(ABC):
 
     needs_reference: bool = False
     """Whether the reference's log-probabilities are computed."""
+
+    reference_tokens: bool = False
+    """Whether `objective` reads the reference token by token, and not as the sums of the pairs."""
+
+    needs_short_prompt: bool = False
+    """Whether pairs without a short prompt are left out."""
+
+    needs_group: bool = False
+    """Whether pairs without the group of all responses are left out."""
+
+    reference_samples: bool = False
+    """Whether the reference must be the policy that sampled the responses (`model.reference: round_start`)."""
 
     ld_alpha: float = 1.0
     """Weight of a completion's tokens beyond the shorter one's length, see `PreferenceLoss.ld_alpha`."""
@@ -45,13 +57,16 @@ class Phase(ABC):
         """Return the examples that the phase trains on, in the order of the pairs."""
 
     @abstractmethod
-    def objective(self, batch: PackedBatch, logps: torch.Tensor, reference: PairLogps | None) -> StepLoss:
+    def objective(
+        self, batch: PackedBatch, logps: torch.Tensor, reference: PairLogps | torch.Tensor | None
+    ) -> StepLoss:
         """Return the losses of a batch.
 
         Args:
             batch: made of the phase's examples.
             logps: log-probability of each completion token under the policy, nats, float [N].
-            reference: the batch's pairs under the reference; None where `needs_reference` is False.
+            reference: the batch's pairs under the reference, or with `reference_tokens` each completion token, nats,
+                float [N]; None where `needs_reference` is False.
         """
 
 
@@ -78,7 +93,9 @@ class SFTPhase(Phase):
     def examples(self, pairs: Sequence[PreferenceExample]) -> list[Example]:
         return list(sft_examples(pairs))
 
-    def objective(self, batch: PackedBatch, logps: torch.Tensor, reference: PairLogps | None) -> StepLoss:
+    def objective(
+        self, batch: PackedBatch, logps: torch.Tensor, reference: PairLogps | torch.Tensor | None
+    ) -> StepLoss:
         return sft_objective(*chosen_logps(batch, logps), batch)
 
 
@@ -134,7 +151,10 @@ class PreferencePhase(Phase):
     def examples(self, pairs: Sequence[PreferenceExample]) -> list[Example]:
         return list(pairs)
 
-    def objective(self, batch: PackedBatch, logps: torch.Tensor, reference: PairLogps | None) -> StepLoss:
+    def objective(
+        self, batch: PackedBatch, logps: torch.Tensor, reference: PairLogps | torch.Tensor | None
+    ) -> StepLoss:
+        assert not isinstance(reference, torch.Tensor)  # `reference_tokens` is False
         policy = pair_logps(batch, logps, self.ld_alpha)
         return preference_objective(self.loss, self.nll_weight, policy, reference, batch)
 
@@ -184,6 +204,16 @@ class PhasePlan:
     def needs_reference(self) -> bool:
         """Whether any phase reads the reference."""
         return any(phase.needs_reference for phase in self)
+
+    @property
+    def needs_short_prompt(self) -> bool:
+        """Whether any phase leaves out pairs without a short prompt."""
+        return any(phase.needs_short_prompt for phase in self)
+
+    @property
+    def needs_group(self) -> bool:
+        """Whether any phase leaves out pairs without a group."""
+        return any(phase.needs_group for phase in self)
 
     def at(self, epoch: int) -> Phase:
         """Return the phase of an epoch of the run, counted from 0."""

@@ -17,15 +17,11 @@ Completion = tuple[Ids, tuple[bool, ...] | None]
 
 
 class Completed(Protocol):
-    """A prompt with completions: a pair, or one completion alone."""
+    """Completions, each after its prompt: those of a pair, or one alone."""
 
     @property
-    def prompt_ids(self) -> Ids:
-        """Token ids of the prompt."""
-
-    @property
-    def completions(self) -> tuple[Completion, ...]:
-        """The completions."""
+    def texts(self) -> tuple[tuple[Ids, Completion], ...]:
+        """Prompt and completion of each text."""
 
 
 @dataclass(eq=False)
@@ -60,7 +56,7 @@ class PrefixTrees:
 
     Args:
         roots: one root for each prompt that continues no other, in the order of the examples.
-        completions: for each example, the nodes of its completions.
+        completions: for each example, the nodes of its completions, in the order of its texts.
     """
 
     roots: list[TreeNode]
@@ -78,13 +74,14 @@ class PrefixTrees:
         A prompt that begins with another prompt and one of its completions, or with another prompt alone, continues
         that node. A completion that several examples share (with the same mask) is one node.
         """
-        order = {prompt: place for place, prompt in enumerate(dict.fromkeys(e.prompt_ids for e in examples))}
+        texts = [text for example in examples for text in example.texts]
+        order = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompt for prompt, _ in texts))}
         root_of = root_prompts(order)
         trees: dict[Ids, dict[Ids, TreeNode]] = {root: {} for root in root_of.values()}
         found: dict[tuple[Ids, Completion], TreeNode] = {}
-        by_prompt: dict[Ids, list[Completed]] = {}
-        for example in examples:
-            by_prompt.setdefault(example.prompt_ids, []).append(example)
+        by_prompt: dict[Ids, list[Completion]] = {}
+        for prompt, completion in texts:
+            by_prompt.setdefault(prompt, []).append(completion)
         for prompt in sorted(by_prompt, key=len):
             nodes = trees[root_of[prompt]]  # whole sequence -> the node that it ends with
             begin = max((known for known in nodes if prompt[: len(known)] == known), key=len, default=())
@@ -93,14 +90,13 @@ class PrefixTrees:
                 if begin:
                     nodes[begin].children.append(nodes[prompt])
             node = nodes[prompt]
-            for example in by_prompt[prompt]:
-                for ids, mask in example.completions:
-                    if (prompt, (ids, mask)) in found:
-                        continue
-                    new = found[prompt, (ids, mask)] = TreeNode(ids, mask, is_completion=True)
-                    node.children.append(new)
-                    nodes.setdefault(prompt + ids, new)
-        completions = [tuple(found[e.prompt_ids, completion] for completion in e.completions) for e in examples]
+            for ids, mask in by_prompt[prompt]:
+                if (prompt, (ids, mask)) in found:
+                    continue
+                new = found[prompt, (ids, mask)] = TreeNode(ids, mask, is_completion=True)
+                node.children.append(new)
+                nodes.setdefault(prompt + ids, new)
+        completions = [tuple(found[text] for text in example.texts) for example in examples]
         # A tree's place is that of its first example.
         roots = dict.fromkeys(root_of[prompt] for prompt in order)
         return cls([trees[root][root] for root in roots], completions)

@@ -63,7 +63,7 @@ def with_reference(
         LongMabError: the file cannot be written.
     """
     wanted = module.precompute_reference is True or (module.precompute_reference == "auto" and epochs > 1)
-    if not wanted or not module.phase.needs_reference or not examples:
+    if not wanted or not module.phase.needs_reference or module.phase.reference_tokens or not examples:
         return list(examples)
     ranks = ranks or OneRank()
     # Under FSDP every rank sees its own share of the weights.

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.pairs.types import PreferencePair, Span
 from longmab_pl.prompts import encoding
 from longmab_pl.prompts.encoding import Arguments, EncodedText
-from longmab_pl.training.batch import PreferenceExample
+from longmab_pl.training.batch import GroupResponse, PreferenceExample
 from longmab_pl.training.block_pairs import tokenize_next_block
 from longmab_pl.training.conversation_pairs import tokenize_conversations
-from longmab_pl.training.left_out import LeftOut, equal_answers, too_long
+from longmab_pl.training.left_out import NO_GROUP, NO_SHORT_PROMPT, LeftOut, equal_answers, too_long
 from longmab_pl.training.template_facts import TemplateFacts, end_of_turn_id, template_facts
 
 if TYPE_CHECKING:
@@ -96,6 +96,85 @@ def tokenize(
         chosen_mask=shared[0],
         rejected_mask=shared[1],
     )
+
+
+def with_short_prompt(
+    example: PreferenceExample,
+    pair: PreferencePair,
+    tokenizer: PreTrainedTokenizerBase,
+    arguments: Arguments | None = None,
+) -> PreferenceExample:
+    """Return a tokenized pair with the tokens of its short prompt.
+
+    Args:
+        example: the pair, as `tokenize` returns it.
+        pair: the same pair as text.
+        tokenizer: as for `tokenize`.
+        arguments: as for `tokenize`.
+
+    Raises:
+        LeftOut: it has no short prompt, or its answers have other tokens after it.
+    """
+    if not pair.short_prompt:
+        raise LeftOut(
+            NO_SHORT_PROMPT,
+            f"pair {pair.name!r}: its chosen answer was not sampled from chunks of the context, or the round is older "
+            "than that is stored; roll out with a strategy that chooses chunks (BanditRollout), or train without "
+            "model.short_to_long",
+        )
+    short = tokenize(replace(pair, prompt=pair.short_prompt), tokenizer, arguments=arguments)
+    if (short.chosen_ids, short.rejected_ids) != (example.chosen_ids, example.rejected_ids):
+        raise LeftOut(
+            "whose answers have other tokens after the short prompt",
+            f"pair {pair.name!r}: the tokenizer joins the end of a prompt with the beginning of an answer; end prompts "
+            "with a space or line break, or write them as messages",
+        )
+    return replace(example, short_prompt_ids=short.prompt_ids)
+
+
+def with_group(
+    example: PreferenceExample,
+    pair: PreferencePair,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None = None,
+    arguments: Arguments | None = None,
+) -> PreferenceExample:
+    """Return a tokenized pair with the tokens of all responses of its record.
+
+    Args:
+        example: the pair, as `tokenize` returns it.
+        pair: the same pair as text.
+        tokenizer: as for `tokenize`.
+        max_length: as for `tokenize`.
+        arguments: as for `tokenize`.
+
+    Raises:
+        LeftOut: it has no group, or one of the responses cannot be trained on after the pair's prompt.
+    """
+    if len(pair.group) < 2 or pair.chosen_turns or pair.shared_ids:
+        raise LeftOut(
+            NO_GROUP,
+            f"pair {pair.name!r}: the loss trains on all responses of a record, and only two are in the pair; set "
+            "data.pairs: longmab_pl.pairs.AllResponses, or leave the group's term out",
+        )
+    facts = template_facts(tokenizer, arguments)
+    members = [
+        replace(pair, chosen=r.text, chosen_ended=r.ended, chosen_ids=r.ids, chosen_mask=None) for r in pair.group
+    ]
+    sides = [_without_end(member, "chosen", tokenizer, facts) for member in members]
+    prompt, end_id = _prompt(pair, tokenizer, facts, arguments, [side.text for side in sides])
+    ids, _ = _answers(pair, tokenizer, prompt, sides, end_id)
+    if any(not own.ids or own.kept != len(example.prompt_ids) for own in ids):
+        raise LeftOut(
+            "with a response that has no tokens of its own",
+            f"pair {pair.name!r}: a response of its group is empty, or the tokenizer joins its beginning with the end "
+            "of the prompt",
+        )
+    longest = len(example.prompt_ids) + max(len(own.ids) for own in ids)
+    if max_length is not None and longest > max_length:
+        raise too_long(pair, max_length, f"prompt and longest response take {longest} tokens")
+    group = (GroupResponse(own.ids, r.reward, r.on_prompt) for own, r in zip(ids, pair.group, strict=True))
+    return replace(example, group=tuple(group))
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from longmab_pl.strategies.bandit.credit import Credit, EmbeddingSupport, Lexica
 from longmab_pl.strategies.bandit.early_stopping import EarlyStopping, StopReason
 from longmab_pl.strategies.bandit.probe import Probe, probe_accepted, probe_messages
 from longmab_pl.strategies.bandit.trace import pull_entropy
-from longmab_pl.strategies.base import Budget, RecordRollout, Response, Strategy, StrategyContext
+from longmab_pl.strategies.base import Budget, RecordRollout, Response, Strategy, StrategyContext, joined_chunks
 
 Init = Literal["probe", "query", "uniform"]
 
@@ -136,7 +136,7 @@ class BanditRollout(Strategy):
             request = Request(
                 id=f"{record.id}/{pull}",
                 prompt_ids=context.prompt_format.prompt_ids(
-                    context.tokenizer, "\n".join(chunks[arm] for arm in arms), record.question
+                    context.tokenizer, joined_chunks(chunks[arm] for arm in arms), record.question
                 ),
                 sampling=self.sampling,
                 n=self.samples_per_pull,
@@ -167,6 +167,7 @@ class BanditRollout(Strategy):
                 # Chunks that contain a gold answer verbatim: for reports only, never shown to a policy.
                 "evidence": [int(any(answer in chunk for answer in record.answers)) for chunk in chunks],
             },
+            chunks=tuple((span.start, span.end) for span in spans),
         )
 
     def describe(self, rollout: RecordRollout) -> Mapping[str, float]:

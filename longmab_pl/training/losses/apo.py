@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from longmab_pl.checks import positive
-from longmab_pl.training.losses.base import PairLogps, PairLosses, PreferenceLoss, log_ratios
+from longmab_pl.training.losses.base import BetaLoss, PairLogps, PairLosses, log_ratios
 
 
-class APOZero(PreferenceLoss):
+class APOZero(BetaLoss):
     """Anchored preference optimization, "zero" (https://arxiv.org/abs/2408.06266, eq. 7).
 
     It raises the chosen and lowers the rejected completion, each by itself: 1 - sigmoid(beta h_chosen) +

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import torch
 
@@ -83,6 +84,19 @@ class PreferenceLoss(ABC):
             policy: the pairs under the policy.
             reference: the same pairs under the reference; None where `needs_reference` is False.
         """
+
+
+class BetaLoss(PreferenceLoss):
+    """A preference loss with the setting `beta`, which `model.beta` can change."""
+
+    beta: float
+    """Strength of the pull to the reference, or scale of the reward."""
+
+    def with_beta(self, beta: float) -> Self:
+        """Return the same loss with another `beta`."""
+        changed = copy.copy(self)
+        changed.beta = beta
+        return changed
 
 
 def log_ratios(policy: PairLogps, reference: PairLogps | None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch.nn.functional import logsigmoid
 
 from longmab_pl.checks import positive, unit_interval
-from longmab_pl.training.losses.base import PairLogps, PairLosses, PreferenceLoss, error_rate, log_ratios
+from longmab_pl.training.losses.base import BetaLoss, PairLogps, PairLosses, error_rate, log_ratios
 
 
-class SigmoidDPO(PreferenceLoss):
+class SigmoidDPO(BetaLoss):
     """Direct preference optimization (https://arxiv.org/abs/2305.18290, eq. 7).
 
     The loss is -log sigmoid(beta h), where h is the difference of the two log-ratios to the reference.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from longmab_pl.checks import positive
-from longmab_pl.training.losses.base import PairLogps, PairLosses, PreferenceLoss, log_ratios
+from longmab_pl.training.losses.base import BetaLoss, PairLogps, PairLosses, log_ratios
 
 
-class HingeDPO(PreferenceLoss):
+class HingeDPO(BetaLoss):
     """SLiC's hinge (https://arxiv.org/abs/2305.10425, eq. 1) on DPO's margin, as RSO normalizes it.
 
     The loss is max(0, 1 - beta h), see https://arxiv.org/abs/2309.06657.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from longmab_pl.checks import positive
-from longmab_pl.training.losses.base import PairLogps, PairLosses, PreferenceLoss, log_ratios
+from longmab_pl.training.losses.base import BetaLoss, PairLogps, PairLosses, log_ratios
 
 
-class KTOPair(PreferenceLoss):
+class KTOPair(BetaLoss):
     """Kahneman-Tversky optimization (https://arxiv.org/abs/2402.01306, eq. 8) as its authors apply it to pairs.
 
     Each completion is compared with how far the policy has moved from the reference on the batch's completions of the

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch.nn.functional import logsigmoid
 
 from longmab_pl.checks import positive
-from longmab_pl.training.losses.base import PairLogps, PairLosses, PreferenceLoss, log_ratios
+from longmab_pl.training.losses.base import BetaLoss, PairLogps, PairLosses, log_ratios
 
 
-class LengthNormalizedDPO(PreferenceLoss):
+class LengthNormalizedDPO(BetaLoss):
     """DPO on log-ratios that are means over tokens (https://arxiv.org/abs/2411.15124).
 
     Length alone brings no reward.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch.nn.functional import logsigmoid
 
 from longmab_pl.checks import positive
-from longmab_pl.training.losses.base import PairLogps, PairLosses, PreferenceLoss, error_rate, log_ratios
+from longmab_pl.training.losses.base import BetaLoss, PairLogps, PairLosses, error_rate, log_ratios
 
 
-class RobustDPO(PreferenceLoss):
+class RobustDPO(BetaLoss):
     """Robust DPO (https://arxiv.org/abs/2403.00409).
 
     Its expectation under labels that are flipped with a known probability is DPO's loss on the true labels.

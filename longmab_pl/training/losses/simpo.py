@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch.nn.functional import logsigmoid
 
 from longmab_pl.checks import positive
-from longmab_pl.training.losses.base import PairLogps, PairLosses, PreferenceLoss
+from longmab_pl.training.losses.base import BetaLoss, PairLogps, PairLosses
 
 
-class SimPO(PreferenceLoss):
+class SimPO(BetaLoss):
     """SimPO (https://arxiv.org/abs/2405.14734, eq. 6): no reference, mean log-probabilities, a target margin.
 
     Args:
