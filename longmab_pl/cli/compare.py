@@ -47,19 +47,17 @@ def compare(
         lm_eval: folder for result files in lm-evaluation-harness's layout, one for each model.
 
     Raises:
-        ConfigError: fewer than two results, or two have no task, metric and record in common.
+        ConfigError: fewer than two results, or no two of a suite have a task, metric and record in common.
         DataError: a file is missing or is not an evaluation result.
     """
     groups = by_suite(_files(results))
     if pictures is not None:
         from longmab_pl.evaluation.pictures import pictures_of  # imports torchmetrics
-    tested: dict[str, tuple[str, Tests]] = {}
+    tested = _tested(groups, metric)
     for suite, group in groups.items():
         loaded = [result for _, result in group]
-        tests = {other.model: outcomes.compare(loaded[0], other, metric=metric) for other in loaded[1:]}
         name = suite or "results"
-        tested[name] = (loaded[0].model, tests)
-        _show(suite if len(groups) > 1 else "", loaded, tests)
+        _show(suite if len(groups) > 1 else "", loaded, tested[name][1])
         if pictures is not None:
             for picture in pictures_of(loaded, name):
                 print(f"picture    {picture.save(Path(pictures))}")
@@ -68,6 +66,28 @@ def compare(
     if lm_eval is not None:
         for named in _by_model(groups):
             print(f"lm-eval    {write_lm_eval(Path(lm_eval), named)}")
+
+
+def _tested(
+    groups: Mapping[str, Sequence[tuple[Path, EvaluationResult]]], metric: str | None
+) -> dict[str, tuple[str, Tests]]:
+    """Return each suite's baseline and the tests against it; results that share no question with it are said."""
+    apart: list[ConfigError] = []
+    tested: dict[str, tuple[str, Tests]] = {}
+    for suite, group in groups.items():
+        first = group[0][1]
+        tests: Tests = {}
+        for _, other in group[1:]:
+            try:
+                tests[other.model] = outcomes.compare(first, other, metric=metric)
+            except ConfigError as error:
+                apart.append(error)
+        tested[suite or "results"] = (first.model, tests)
+    if apart and not any(tests for _, tests in tested.values()):
+        raise apart[0]
+    for reason in apart:
+        tell(f"note: not tested: {reason}")
+    return tested
 
 
 def run(args: Sequence[str]) -> None:
@@ -97,6 +117,8 @@ def _show(suite: str, loaded: Sequence[EvaluationResult], tests: Tests) -> None:
     console.print(table)
     if len(loaded) < 2:
         console.print(f"{suite}: only {first.model} has it", soft_wrap=True)
+        return
+    if not tests:
         return
     for other in loaded[1:]:
         for task in _asked_differently(first, other):

@@ -114,3 +114,22 @@ def test_one_result_is_not_compared(run_folder):
         run(["compare", str(run_folder / "evaluations" / "before-training" / "mine")])
     with pytest.raises(ConfigError, match="at least two results and found 0"):
         run(["compare", str(run_folder / "evaluations" / "after-round-11")])
+
+
+def test_results_without_a_common_question_do_not_keep_the_others_from_being_compared(tmp_path, capsys):
+    for name, right in (("first", 0.25), ("second", 0.75)):
+        save(tmp_path / name, "ruler", "RULERSuite", name, right)
+        scores = items({f"{name}-{i}": right for i in range(3)}, "f1")
+        tasks = {"qa": task_result("qa", ["f1"], scores, {}, None)}
+        qa = EvaluationResult(name, tasks, *macro_average(tasks), suite="qa", kind="longmab_pl.evaluation.QASuite")
+        qa.save(tmp_path / name / "qa" / "result.json")
+    folders = [str(tmp_path / "first"), str(tmp_path / "second")]
+    run(["compare", *folders, "--out", str(tmp_path / "tests.json")])
+    shown = capsys.readouterr()
+    assert "note: not tested: 'first' and 'second' share no task, metric and record" in shown.err
+    assert "25.00" in shown.out, "the scores are shown all the same"
+    tests = json.loads((tmp_path / "tests.json").read_text())
+    assert tests["ruler"]["against"]["second"]["vt"]["difference"] == 25.0
+    assert tests["qa"]["against"] == {}
+    with pytest.raises(ConfigError, match="share no task"):
+        run(["compare", *(f"{folder}/qa" for folder in folders)])

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 def questions(folder: Path) -> None:
     """Write `v2.json`, four questions with options in LongBench v2's format, and `qa.jsonl`, the same without."""
-    made = synthesize(seed=5, n_train=0, n_eval=4, passages=3, two_hop=0).eval
+    made = synthesize(seed=5, n_train=0, n_eval=4, passages=4, two_hop=0).eval
     pool = [record.answer for record in made]
     rows = [
         {
