@@ -20,7 +20,7 @@ from longmab_pl.models.tokenizer import load_tokenizer
 from longmab_pl.pairs.files import PairWriter, Style
 from longmab_pl.pairs.rule import PairContext, PairRule
 from longmab_pl.pairs.types import PairFormat
-from longmab_pl.prompts.formats import PromptFormat
+from longmab_pl.prompts.formats import PromptFormat, numbered_for
 from longmab_pl.reporting.console import wide_console
 from longmab_pl.reporting.run_report import statistics_table
 from longmab_pl.rollout.metrics import RoundMetrics
@@ -147,7 +147,7 @@ def _write_round(
 ) -> None:
     prompt_format: PromptFormat = rebuild(settings["prompt_format"], PromptFormat)  # type: ignore[type-abstract]
     names, split = settings.get("fields"), settings.get("split", "train")
-    records = _records(train, settings["record_digests"], names, split)
+    records = _records(train, settings["record_digests"], prompt_format, names, split)
     number = settings["round"]
     seed = derive_seed(settings["seed"], "round", number)
     context = PairContext(tokenizer, prompt_format, settings["primary"], seed, number, statistics.skip)
@@ -200,7 +200,9 @@ def _rounds(source: Path) -> Iterator[RoundFolder]:
         yield store
 
 
-def _records(train: str, digests: dict[str, str], fields: dict[str, str] | None, split: str) -> dict[str, QARecord]:
+def _records(
+    train: str, digests: dict[str, str], prompt_format: PromptFormat, fields: dict[str, str] | None, split: str
+) -> dict[str, QARecord]:
     """Return a round's records by id, in the round's order.
 
     Raises:
@@ -208,7 +210,7 @@ def _records(train: str, digests: dict[str, str], fields: dict[str, str] | None,
     """
     try:
         read = read_records(train, on_bad_record="skip", split=split, fields=fields)
-        found = {r.id: r for r in read.records}
+        found = {r.id: r for r in numbered_for(prompt_format, read.records)}
     except DataError as error:
         raise DataError(
             f"{error}\nThe round's records are needed for its pairs; say where they are: --train"

@@ -122,6 +122,12 @@ def context(row: Mapping[str, Any], fields: Mapping[str, str] | None = None) -> 
     return checked_text(name, text)
 
 
+def context_passages(row: Mapping[str, Any], fields: Mapping[str, str] | None = None) -> list[str] | None:
+    """Return the passages that `context` joins; None if the context is one text or missing."""
+    name = _first_filled(row, _names("context", fields))
+    return None if name is None or isinstance(row[name], str) else _passages(name, row[name])
+
+
 def checked_text(name: str, value: str) -> str:
     """Return the text if it is valid and not blank.
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from longmab_pl.checks import at_least, one_of
 from longmab_pl.data import qa_fields
+from longmab_pl.data.evidence import evidence_spans
 from longmab_pl.data.qa_fields import FieldError, kind
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.sources import RawRow, open_source
@@ -75,7 +76,7 @@ def read_records(
     the question in `input`, `question` or `query`, gold answers in `answer` and/or `answers` (a string, a number or a
     list; both: all of them, `answer` first), and `context` (a text or a list of passages). Null, "" and [] beside a
     filled name mean "unused". SQuAD, HotpotQA, 2WikiMultihopQA, MuSiQue and LongBench are read without conversion
-    (`data.qa_fields`). Other fields are ignored.
+    (`data.qa_fields`). What a row says of its evidence is kept (`data.evidence`). Other fields are ignored.
 
     A row with an `instruction` or a `prompt`, and with neither question nor context, is a writing instruction
     (`data.writing_fields`); its required length in words is in `length` or `target_length`.
@@ -170,11 +171,13 @@ def _record(row: RawRow, number: int, fields: Mapping[str, str]) -> QARecord:
             length=required_length(row.value),
         )
     _refuse_preferences(row.value)
+    context = qa_fields.context(row.value, fields)
     return QARecord(
         id=qa_fields.record_id(row.value, number, fields),
         question=qa_fields.question(row.value, fields),
         answers=qa_fields.answers(row.value, fields),
-        context=qa_fields.context(row.value, fields),
+        context=context,
+        evidence=evidence_spans(row.value, context, fields),
     )
 
 

@@ -6,6 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+Span = tuple[int, int]
+"""Characters [start, end) of a text."""
+
 
 @dataclass(frozen=True)
 class QARecord:
@@ -17,6 +20,9 @@ class QARecord:
         answers: one or more gold answers (non-empty strings); empty for a writing instruction.
         context: the long text; empty for a writing instruction.
         length: required length of the answer in words; None: any.
+        evidence: characters of the context that hold the answer, ascending; None: not known; empty: nothing does.
+        passages: characters at which the context's numbered passages start, with their numbers; empty: not numbered
+            (`longmab_pl.data.numbering`).
     """
 
     id: str
@@ -24,6 +30,8 @@ class QARecord:
     answers: tuple[str, ...]
     context: str
     length: int | None = field(default=None, kw_only=True)
+    evidence: tuple[Span, ...] | None = field(default=None, kw_only=True)
+    passages: tuple[int, ...] = field(default=(), kw_only=True)
 
     @property
     def answer(self) -> str:
@@ -32,9 +40,14 @@ class QARecord:
 
 
 def records_digest(records: Sequence[QARecord]) -> str:
-    """Return 16 hexadecimal digits that change with any field of the records or with their order."""
+    """Return 16 hexadecimal digits that change with any field of the records or with their order.
+
+    The evidence counts in records with numbered passages only: nothing else reads it.
+    """
     h = hashlib.blake2b(digest_size=8)
     for r in records:
         length = [] if r.length is None else [f"{r.length} words"]
-        h.update("\x1f".join([r.id, r.question, *r.answers, r.context, *length]).encode("utf-8", "surrogatepass"))
+        grounds = [f"{r.evidence}"] if r.passages else []
+        fields = [r.id, r.question, *r.answers, r.context, *length, *grounds]
+        h.update("\x1f".join(fields).encode("utf-8", "surrogatepass"))
     return h.hexdigest()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from longmab_pl.checks import at_least, one_of
+from longmab_pl.data.numbering import without_names
 from longmab_pl.data.qa_fields import check_fields
 from longmab_pl.data.readers import OnBadRecord, read_records
 from longmab_pl.data.records import QARecord
@@ -28,7 +29,8 @@ from longmab_pl.evaluation.task import EvaluationTask, Prompt
 from longmab_pl.evaluation.thinking import SETTING, WithoutReasoning, with_thinking
 from longmab_pl.models.tokenizer import check_chat_template
 from longmab_pl.prompts import encoding
-from longmab_pl.prompts.formats import DirectAnswer, PromptFormat, ReasonThenAnswer
+from longmab_pl.prompts.citing import CiteThenAnswer
+from longmab_pl.prompts.formats import DirectAnswer, NumberingFormat, PromptFormat, ReasonThenAnswer, numbered_for
 from longmab_pl.prompts.thoughts import with_broken_marks
 from longmab_pl.rewards.answer_match import ANSWER_STYLES, AnswerStyle, answer_scores, extract_answer
 from longmab_pl.shown import quoted
@@ -79,7 +81,8 @@ class QATask:
 
     def metric(self) -> RecordMetric:
         arguments = self.protocol.template_arguments
-        inner = QAMatch(self.style, score_reasoning=self.score_reasoning)
+        names_passages = isinstance(self.protocol, NumberingFormat)
+        inner = QAMatch(self.style, score_reasoning=self.score_reasoning, names_passages=names_passages)
         return WithoutReasoning(inner, arguments, score_reasoning=self.score_reasoning)
 
     def settings(self) -> dict[str, Any]:
@@ -127,7 +130,7 @@ class QATask:
             raise ConfigError(
                 f"cut: prompt wants a prompt format of one user turn; {type(self.protocol).__name__} has more"
             )
-        prefix = self.protocol.prefill if isinstance(self.protocol, DirectAnswer) else ""
+        prefix = self.protocol.prefill if isinstance(self.protocol, DirectAnswer | CiteThenAnswer) else ""
         asking = Asking(enable_thinking=self.protocol.template_arguments.get(SETTING))
         what = f"record {quoted(record.id)} of task {self.name!r}"
         text = turns[0]["content"]
@@ -151,18 +154,24 @@ class QAMatch(RecordMetric):
     Args:
         style: how answers are read and compared; `paper` gives the numbers to compare with published ones.
         score_reasoning: search a thought for the answer too, as the authors' program does.
+        names_passages: whether numbers in brackets (`[3]`) name passages and are no words of the answer.
     """
 
     names = ("f1", "em", "subem")
 
-    def __init__(self, style: AnswerStyle = "paper", *, score_reasoning: bool = False) -> None:
+    def __init__(
+        self, style: AnswerStyle = "paper", *, score_reasoning: bool = False, names_passages: bool = False
+    ) -> None:
         super().__init__()
         self.style: AnswerStyle = style
         self.score_reasoning = score_reasoning
+        self.names_passages = names_passages
 
     def score(self, prediction: str, answers: Sequence[str], all_classes: Sequence[str] | None = None) -> ItemScores:
         if self.score_reasoning:
             prediction = with_broken_marks(prediction)
+        if self.names_passages:
+            prediction = without_names(prediction)
         scores = answer_scores(prediction, answers, self.style)
         stated = extract_answer(prediction, self.style) is not None
         return ItemScores({name: scores[name] for name in self.names}, stated)
@@ -254,7 +263,7 @@ class QASuite(Suite):
         return [
             QATask(
                 name,
-                sample(records, self.limit, self.seed),
+                numbered_for(prompt_format, sample(records, self.limit, self.seed)),
                 prompt_format,
                 self.sampling,
                 self.max_context_tokens,

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from longmab_pl.exports import lazy_exports
 
 if TYPE_CHECKING:
+    from longmab_pl.prompts.citing import CiteThenAnswer
     from longmab_pl.prompts.formats import DirectAnswer, PlanAndSolve, PromptFormat, ReasonThenAnswer
     from longmab_pl.prompts.instruction import Instruction
     from longmab_pl.prompts.judge import JudgePrompts
 
 HOMES = {
+    "CiteThenAnswer": "longmab_pl.prompts.citing",
     "DirectAnswer": "longmab_pl.prompts.formats",
     "Instruction": "longmab_pl.prompts.instruction",
     "JudgePrompts": "longmab_pl.prompts.judge",
@@ -20,6 +22,14 @@ HOMES = {
     "ReasonThenAnswer": "longmab_pl.prompts.formats",
 }
 
-__all__ = ["DirectAnswer", "Instruction", "JudgePrompts", "PlanAndSolve", "PromptFormat", "ReasonThenAnswer"]
+__all__ = [
+    "CiteThenAnswer",
+    "DirectAnswer",
+    "Instruction",
+    "JudgePrompts",
+    "PlanAndSolve",
+    "PromptFormat",
+    "ReasonThenAnswer",
+]
 
 __getattr__ = lazy_exports(__name__, HOMES)

@@ -6,10 +6,11 @@ format with different contexts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from longmab_pl.data.records import QARecord
 from longmab_pl.prompts import encoding
 from longmab_pl.prompts.reasoning import INSTRUCTIONS, reasoning_prompt
 
@@ -37,7 +38,7 @@ Question: {question}"""
 @runtime_checkable
 class PromptFormat(Protocol):
     """Format of prompts and responses. Implementations are frozen dataclasses: `ReasonThenAnswer`, `PlanAndSolve`,
-    `DirectAnswer`; `ChatPrompt` has all but their messages."""
+    `DirectAnswer`, `CiteThenAnswer`; `ChatPrompt` has all but their messages."""
 
     @property
     def template_arguments(self) -> Mapping[str, Any]:
@@ -57,6 +58,25 @@ class PromptFormat(Protocol):
 
     def prompt_overhead(self, tokenizer: Any, question: str) -> int:
         """Return the number of prompt tokens without the context."""
+
+
+@runtime_checkable
+class NumberingFormat(Protocol):
+    """A prompt format whose prompts number the passages of the context, so that answers can name them."""
+
+    def numbered(self, record: QARecord) -> QARecord:
+        """Return a record with numbers in its context; one that has them is returned unchanged.
+
+        Runs and evaluations number every record once, before its context is cut or divided, so that a passage has the
+        same number in all prompts.
+        """
+
+
+def numbered_for(prompt_format: PromptFormat, records: Iterable[QARecord]) -> list[QARecord]:
+    """Return records as a prompt format asks them: with numbered passages, or unchanged."""
+    if isinstance(prompt_format, NumberingFormat):
+        return [prompt_format.numbered(record) for record in records]
+    return list(records)
 
 
 def fill(template: str, context: str, question: str) -> str:

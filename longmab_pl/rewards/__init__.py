@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from longmab_pl.rewards.base import Reward, RewardContext, Score
     from longmab_pl.rewards.consistency import Consistency
     from longmab_pl.rewards.gold_agreement import GoldAgreement
+    from longmab_pl.rewards.grounding import Grounding
     from longmab_pl.rewards.length import RequiredLength
     from longmab_pl.rewards.llm_judge.reward import LLMJudge
     from longmab_pl.rewards.weighted_sum import Weighted, WeightedSum
@@ -20,6 +21,7 @@ HOMES = {
     "AnswerMatch": "longmab_pl.rewards.answer_match",
     "Consistency": "longmab_pl.rewards.consistency",
     "GoldAgreement": "longmab_pl.rewards.gold_agreement",
+    "Grounding": "longmab_pl.rewards.grounding",
     "LLMJudge": "longmab_pl.rewards.llm_judge.reward",
     "RequiredLength": "longmab_pl.rewards.length",
     "Reward": "longmab_pl.rewards.base",
@@ -34,6 +36,7 @@ __all__ = [
     "AnswerMatch",
     "Consistency",
     "GoldAgreement",
+    "Grounding",
     "LLMJudge",
     "RequiredLength",
     "Reward",

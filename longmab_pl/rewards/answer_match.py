@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from longmab_pl.checks import one_of
+from longmab_pl.data.numbering import without_names
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import RequestStream
 from longmab_pl.errors import DataError
@@ -38,7 +39,8 @@ class AnswerMatch:
     """Compares the answer that a response states with the gold answers: LongMab-PO's two rewards, sections 3.2 and 3.3.
 
     The value is `pair_reward`. The part `rollout` is `rollout_reward`, from which the bandit learns. The part
-    `in_format` is 1 if the response states an answer, else 0. It sends no requests to an engine.
+    `in_format` is 1 if the response states an answer, else 0. Passages that a response names (`[3]`) are no words of it
+    where the prompt numbers them. It sends no requests to an engine.
 
     Args:
         style: `paper` reads and compares answers as the paper's code does; `lenient` reads more spellings of "Answer:"
@@ -62,6 +64,8 @@ class AnswerMatch:
         yield from ()  # a generator without requests
         if not record.answers:
             return [Score(0.0, excluded="no gold answer to compare with") for _ in responses]
+        if record.passages:
+            responses = [without_names(text) for text in responses]
         return [
             Score(
                 pair_reward(text, record.answers, self.style),

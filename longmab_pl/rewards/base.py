@@ -125,3 +125,16 @@ class ComparingReward(Protocol):
     @property
     def fewest_together(self) -> int:
         """Minimum number of responses in one call of `score`."""
+
+
+@runtime_checkable
+class GroundedReward(Protocol):
+    """A reward that may need prompts with numbered passages.
+
+    A run whose prompt format does not number them (`longmab_pl.prompts.CiteThenAnswer` does) is refused before anything
+    is asked.
+    """
+
+    @property
+    def needs_numbered_passages(self) -> bool:
+        """Whether responses can only be scored if the prompt numbered the passages."""

@@ -10,7 +10,7 @@ from longmab_pl.checks import positive
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import RequestStream
 from longmab_pl.errors import ConfigError
-from longmab_pl.rewards.base import ComparingReward, Reward, RewardContext, Score
+from longmab_pl.rewards.base import ComparingReward, GroundedReward, Reward, RewardContext, Score
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,11 @@ class WeightedSum:
     def fewest_together(self) -> int:
         """Minimum number of responses that the rewards compare in one call of `score`."""
         return max((t.reward.fewest_together for t in self.terms if isinstance(t.reward, ComparingReward)), default=1)
+
+    @property
+    def needs_numbered_passages(self) -> bool:
+        """Whether one of the rewards needs prompts with numbered passages."""
+        return any(t.reward.needs_numbered_passages for t in self.terms if isinstance(t.reward, GroundedReward))
 
     def score(self, record: QARecord, responses: Sequence[str], context: RewardContext) -> RequestStream[list[Score]]:
         found: list[list[Score]] = []

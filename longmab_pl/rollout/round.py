@@ -18,8 +18,8 @@ from longmab_pl.errors import BudgetUsedUp, ConfigError, DataError, LongMabError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.pairs.files import PairWriter
 from longmab_pl.pairs.rule import PairContext, PairRule
-from longmab_pl.prompts.formats import PromptFormat
-from longmab_pl.rewards.base import BUDGET_USED_UP, ComparingReward, Reward
+from longmab_pl.prompts.formats import NumberingFormat, PromptFormat
+from longmab_pl.rewards.base import BUDGET_USED_UP, ComparingReward, GroundedReward, Reward
 from longmab_pl.rollout.account import EngineAccount
 from longmab_pl.rollout.journal import Journal
 from longmab_pl.rollout.metrics import RoundMetrics
@@ -69,6 +69,15 @@ class RoundPlan:
                     f"data.strategy scores {self.strategy.scored_together} response at a time, but the reward "
                     f"{reward.name!r} compares at least {reward.fewest_together}; raise strategy.samples_per_pull, or "
                     "use longmab_pl.strategies.BestOfN"
+                )
+            if (
+                isinstance(reward, GroundedReward)
+                and reward.needs_numbered_passages
+                and not isinstance(self.prompt_format, NumberingFormat)
+            ):
+                raise ConfigError(
+                    f"the reward {reward.name!r} needs numbered passages, which data.prompt_format "
+                    f"{type(self.prompt_format).__name__} does not make; use longmab_pl.prompts.CiteThenAnswer"
                 )
         if self.strategy.budget == "adaptive" and self.pairs.reads and self.primary not in self.pairs.reads:
             raise ConfigError(

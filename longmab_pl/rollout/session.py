@@ -21,6 +21,7 @@ from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import context_limit, load_tokenizer
 from longmab_pl.pairs.types import PairFormat
 from longmab_pl.prompts import encoding
+from longmab_pl.prompts.formats import numbered_for
 from longmab_pl.rollout.account import EngineAccount, EngineBudget
 from longmab_pl.rollout.cuts import context_cuts
 from longmab_pl.rollout.dry_run import ExpectedCost, expected_costs
@@ -177,6 +178,7 @@ class RolloutSession:
                 fields=chosen.fields,
             )
         self.records, self.eval_records = split_by_context(found.records, chosen.eval_fraction, chosen.seed)
+        self.records = numbered_for(self.plan.prompt_format, self.records)
         if not self.records:
             raise ConfigError(
                 f"{shown(chosen.source)} has a single context, which data.eval_fraction holds out; give --eval FILE, "

@@ -299,7 +299,8 @@ def test_question_answering_sets_are_read_as_they_are(
     fields: dict[str, Any], answers: tuple[str, ...], context: str, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "data.jsonl", {"id": "a", "question": "Capital?", **fields})
-    expected = QARecord("a", "Capital?", answers, context)
+    evidence = ((0, len(context)),) if "paragraphs" in fields else None
+    expected = QARecord("a", "Capital?", answers, context, evidence=evidence)
     assert read_records(path).records == [expected]
     (item,), _, bad = load_items(path, "mine")
     assert (item.id, item.question, item.answers, item.context, bad) == ("a", "Capital?", answers, context, [])

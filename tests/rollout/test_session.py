@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import ClassVar
 import pytest
 from judging import verdict
 
+from longmab_pl.bandits import BanditSettings
+from longmab_pl.cli.pairs import pairs as remake_pairs
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Request, RequestStream, Sampling
 from longmab_pl.engines.scripted import ScriptedEngine
@@ -20,15 +23,16 @@ from longmab_pl.errors import ConfigError, EngineError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.pairs.best_worst import BestWorst
 from longmab_pl.pairs.readers import read_round_pairs
+from longmab_pl.prompts.citing import CiteThenAnswer
 from longmab_pl.prompts.formats import DirectAnswer
-from longmab_pl.rewards import LLMJudge
+from longmab_pl.rewards import Grounding, LLMJudge, Weighted, WeightedSum
 from longmab_pl.rewards.answer_match import AnswerMatch
 from longmab_pl.rewards.base import RewardContext, Score
 from longmab_pl.rollout.account import EngineBudget
 from longmab_pl.rollout.rollout_log import RolloutFile
 from longmab_pl.rollout.round import RoundPlan
 from longmab_pl.rollout.session import NamedEngine, RecordSelection, RolloutSession
-from longmab_pl.strategies.bandit.strategy import BanditRollout
+from longmab_pl.strategies.bandit.strategy import BanditRollout, Chunking
 from longmab_pl.strategies.best_of_n import BestOfN
 
 
@@ -318,3 +322,50 @@ def test_an_adaptive_budget_stops_by_what_pairs_compare():
     with pytest.raises(ConfigError, match=r"stops records by 'verdict', but data\.pairs compares 'answer_match'"):
         RoundPlan(strategy, REWARDS, DirectAnswer(), BestWorst(by="answer_match"), Embedder())
     RoundPlan(strategy, REWARDS, DirectAnswer(), BestWorst(by="verdict"), Embedder())
+
+
+def test_a_passage_has_the_same_number_in_rollout_prompts_pairs_and_pairs_again(tmp_path, tiny_model):
+    towns = [f"Town{i} lies on a river. The river of Town{i} is number {i}." for i in range(8)]
+    rows = [
+        {"id": f"r{i}", "input": f"Which river at Town{i}?", "answer": f"number {i}", "context": "\n\n".join(towns)}
+        for i in range(2)
+    ]
+    (tmp_path / "qa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prompts: list[str] = []
+
+    def cites(request, i):
+        prompts.append(made.tokenizer.decode(request.prompt_ids))
+        number = int(request.id[1])
+        right = f"[{number + 1}] " in prompts[-1].partition("\n\nQuestion:")[0]
+        return f" [{number + 1}]\nAnswer: number {number} [{number + 1}]" if right else " [8]\nAnswer: unclear"
+
+    plan = RoundPlan(
+        BanditRollout(
+            12,
+            2,
+            init="uniform",
+            chunking=Chunking(60, 0, 1),
+            bandit=BanditSettings("uniform"),
+            sampling=Sampling(max_tokens=48),
+        ),
+        (WeightedSum((Weighted(AnswerMatch("lenient"), 0.5), Weighted(Grounding(), 0.5))),),
+        CiteThenAnswer(prefill="Evidence:"),
+        BestWorst(2000),
+        Embedder(),
+    )
+    made = RolloutSession(plan, RecordSelection(str(tmp_path / "qa.jsonl")), ScriptedEngine(cites), {})
+    making, summary = rolled(made, tmp_path, tiny_model)
+    for prompt in prompts:
+        body = prompt.partition("Passages:\n")[2].partition("\n\nQuestion:")[0]
+        for number, town in re.findall(r"\[(\d)\] Town(\d)", body):
+            assert int(number) == int(town) + 1
+        assert body.startswith("["), "also a chunk from the middle of a passage names its passage"
+    pairs = list(read_round_pairs(making.store.pairs))
+    assert len(pairs) == 2
+    for pair in pairs:
+        assert all(f"[{i + 1}] Town{i} lies" in pair.prompt[0]["content"] for i in range(8))
+        assert (pair.chosen_reward, pair.rejected_reward) == (1.0, 0.0)
+    assert summary["statistics"]["reward/weighted_sum/grounding/recall"] > 0
+    again = tmp_path / "again.jsonl"
+    remake_pairs(str(tmp_path / "run"), output=str(again), model=tiny_model)
+    assert again.read_bytes() == making.store.pairs.read_bytes()

@@ -15,6 +15,7 @@ import numpy as np
 from longmab_pl.bandits import BanditSettings
 from longmab_pl.checks import at_least, one_of
 from longmab_pl.data.chunking import chunk_spans
+from longmab_pl.data.numbering import numbered_part
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import cut_middle
 from longmab_pl.engines.protocol import Request, RequestStream, Sampling
@@ -120,7 +121,7 @@ class BanditRollout(Strategy):
         spans = chunk_spans(record.context, context.tokenizer, c.chunk_size, c.overlap, c.min_sentences, c.style)
         if not spans:
             raise DataError(f"record {quoted(record.id)}: the context gives no chunk; it needs some text")
-        chunks = [span.of(record.context) for span in spans]
+        chunks = [numbered_part(record, span.start, span.end) for span in spans]
         values, source = yield from self._initial_values(record, chunks, context)
         if values is None:
             reason: StopReason = "no_signal" if self.budget == "adaptive" else ""
