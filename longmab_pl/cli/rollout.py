@@ -53,7 +53,8 @@ def roll_out_round(
     session.load(model)
     folder = resolve_model(model)
     info = None if adapter is None else fitting_adapter(adapter, folder)
-    making = session.new_round(run, number - 1, model, "base" if info is None else info.digest)
+    before = session.found_before(run, number - 1)
+    making = session.new_round(run, number - 1, model, "base" if info is None else info.digest, before)
     store = making.store
     name = "base" if info is None else str(info.folder)
     if store.complete and is_whole(making, name):

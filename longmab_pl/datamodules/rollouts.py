@@ -28,6 +28,7 @@ from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
 from longmab_pl.rewards.answer_match import AnswerMatch
 from longmab_pl.rewards.base import Reward
 from longmab_pl.rollout.no_pairs import no_pairs
+from longmab_pl.rollout.record_choice import RecordOrder
 from longmab_pl.rollout.repair import is_whole, repair
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder
@@ -60,6 +61,9 @@ class RolloutDataModule(PairDataModule):
         rounds: number of on-policy rounds.
         epochs_per_round: passes over each round's pairs; with `model.phases`, the sum of their epochs.
         records_per_round: records to roll out in a round (None: all); rounds go through the shuffled file in order.
+        records: order of the records: `shuffled`, or `curriculum`: from the second round on, those come first whose
+            last pass rate is near 1/2, and those that were always or never right last.
+        pass_value: value of the first reward from which a response counts as right, for `records: curriculum`.
         limit: use only this many records of the file.
         on_bad_record: `error` refuses a file with bad records, `skip` reports and skips them.
         fields: the data's names of `id, question, answers, context`, if they differ: `{question: ask}`.
@@ -90,6 +94,8 @@ class RolloutDataModule(PairDataModule):
         rounds: int = 2,
         epochs_per_round: int = 1,
         records_per_round: int | None = None,
+        records: RecordOrder = "shuffled",
+        pass_value: float = 0.5,
         limit: int | None = None,
         on_bad_record: Literal["error", "skip"] = "error",
         fields: dict[str, str] | None = None,
@@ -115,7 +121,18 @@ class RolloutDataModule(PairDataModule):
                 embedder or Embedder(),
                 seed,
             ),
-            RecordSelection(train, records_per_round, limit, on_bad_record, fields, split, eval_fraction, seed),
+            RecordSelection(
+                train,
+                records_per_round,
+                limit,
+                on_bad_record,
+                fields,
+                split,
+                eval_fraction,
+                seed,
+                records,
+                pass_value,
+            ),
             engine or VLLMEngine(),
             engines,
             max_live=max_live_records,
@@ -125,6 +142,7 @@ class RolloutDataModule(PairDataModule):
         self.epochs_per_round = epochs_per_round
         self.verify_sync = verify_sync
         self.store: RoundFolder | None = None
+        self._before: str | None = None  # fingerprint of the round before `store`
         self._loaded_round: int | None = None
         self._restored: dict[str, Any] | None = None
 
@@ -203,6 +221,7 @@ class RolloutDataModule(PairDataModule):
         return {
             "round": self.store.number if self.store else None,
             "fingerprint": self.store.fingerprint if self.store else None,
+            "before": self._before,
             "epochs_done": self.epochs_done,
             "seed": self.seed,
             "records": records_digest(self.records),
@@ -223,11 +242,15 @@ class RolloutDataModule(PairDataModule):
         number = self.round
         if self._loaded_round == number:
             return
+        last = self._fingerprint_of(number - 1)
         self.store = self._resumed_store(number)
         if self.store is None:
+            self._before = last
             self.policy.start_round()
             self.policy.gather_adapter()
-            making = self.session.new_round(self.run_folder, number, self.policy.model, self.policy.adapter_digest())
+            making = self.session.new_round(
+                self.run_folder, number, self.policy.model, self.policy.adapter_digest(), self._before
+            )
             self.store = making.store
             on_rank_zero(lambda: self._make_or_find(making))
         self._load_pairs(self.store)
@@ -261,6 +284,13 @@ class RolloutDataModule(PairDataModule):
         else:
             self._make(making)
 
+    def _fingerprint_of(self, number: int) -> str | None:
+        """Return the fingerprint of a round, if it was the last one, here or when the checkpoint was saved."""
+        if self.store is not None:
+            return self.store.fingerprint if self.store.number == number else None
+        restored = self._restored
+        return restored["fingerprint"] if restored is not None and restored["round"] == number else None
+
     def _resumed_store(self, number: int) -> RoundFolder | None:
         """Return the files of the round in which the checkpoint was saved, or None for a new round.
 
@@ -270,6 +300,7 @@ class RolloutDataModule(PairDataModule):
         if restored is None or restored["round"] != number:
             return None
         store = RoundFolder(self.run_folder, number, restored["fingerprint"])
+        self._before = restored["before"]
         if not store.complete:
             raise DataError(
                 f"the checkpoint is in the middle of round {number + 1}, whose pairs are not in {store.folder}: resume "
@@ -282,11 +313,13 @@ class RolloutDataModule(PairDataModule):
         """Repair damaged files of the current round from its journal; its policy has changed since."""
         damage = store.damage()
         if damage is not None:
-            records, following = self.plan.records_of(self.records, store.number, self.session.selection.per_round)
+            records, following = self.session.records_of(self.run_folder, store.number, self._before)
             try:
                 settings = store.read_settings()
             except DataError:  # made again from this run's: only the round's first adapter has no name any more
-                again = self.session.new_round(self.run_folder, store.number, self.policy.model, "unknown")
+                again = self.session.new_round(
+                    self.run_folder, store.number, self.policy.model, "unknown", self._before
+                )
                 settings = again.origin
             chats = self.session.chats
             making = Round(self.plan, store, records, self.tokenizer, settings, reserve=following, chats=chats)

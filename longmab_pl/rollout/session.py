@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from longmab_pl.checks import at_least, unit_interval
+from longmab_pl.checks import at_least, one_of, unit_interval
 from longmab_pl.data.held_out import split_by_context
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord
@@ -25,6 +25,14 @@ from longmab_pl.prompts.formats import numbered_for
 from longmab_pl.rollout.account import EngineAccount, EngineBudget
 from longmab_pl.rollout.cuts import context_cuts
 from longmab_pl.rollout.dry_run import ExpectedCost, expected_costs
+from longmab_pl.rollout.record_choice import (
+    BEFORE,
+    RECORD_ORDERS,
+    RecordOrder,
+    by_pass_rate,
+    last_pass_rates,
+    round_before,
+)
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder, refuse_older_rounds
 from longmab_pl.shown import shown, tell
@@ -76,6 +84,9 @@ class RecordSelection:
     Args:
         source: a file, a hub data set or `shipped:synthetic_train`, as in `RolloutDataModule`.
         per_round: records in a round (None: all); rounds go through the shuffled file in order.
+        order: `shuffled`, or `curriculum`: from the second round on, the records come first whose last pass rate is
+            near 1/2, those always or never right last (`rollout.record_choice`).
+        pass_value: value of the first reward from which a response passes.
         limit: use only this many records of the file.
         on_bad_record: `error` refuses a file with bad records, `skip` reports and skips them.
         fields: the data's names of `id, question, answers, context`, if they differ: `{question: ask}`.
@@ -92,8 +103,11 @@ class RecordSelection:
     split: str = "train"
     eval_fraction: float = 0.0
     seed: int = 0
+    order: RecordOrder = "shuffled"
+    pass_value: float = 0.5
 
     def __post_init__(self) -> None:
+        one_of("data.records", self.order, RECORD_ORDERS)
         unit_interval("data.eval_fraction", self.eval_fraction, one=False)
         at_least("data.records_per_round", self.per_round, 1, or_null=True)
         at_least("data.limit", self.limit, 1, or_null=True)
@@ -217,7 +231,40 @@ class RolloutSession:
         if cuts.cut:
             tell(f"note: {cuts.message()}")
 
-    def new_round(self, run_folder: Path, number: int, model: str, policy: str) -> Round:
+    def records_of(self, run_folder: Path, number: int, before: str | None) -> tuple[list[QARecord], list[QARecord]]:
+        """Return a round's records in its order, and those that follow them.
+
+        Args:
+            run_folder: run folder, whose earlier rounds order the records of a curriculum.
+            number: number of the round, from 0.
+            before: fingerprint of the round before it; None: there is none.
+
+        Raises:
+            DataError: the earlier rounds are damaged.
+        """
+        chosen = self.selection
+        records, following = self.plan.records_of(self.records, number, chosen.per_round)
+        if chosen.order == "shuffled" or before is None:
+            return records, following
+        store = RoundFolder(run_folder, number - 1, before)
+        rates = last_pass_rates(store, self.plan.primary, chosen.pass_value)
+        ordered = by_pass_rate([*records, *following], rates)
+        return ordered[: len(records)], ordered[len(records) :]
+
+    def found_before(self, run_folder: Path, number: int) -> str | None:
+        """Return the fingerprint of the complete round before a round, if the order of records needs it.
+
+        Args:
+            run_folder: run folder.
+            number: number of the round, from 0.
+
+        Raises:
+            DataError: there are several.
+        """
+        store = round_before(run_folder, number) if self.selection.order == "curriculum" else None
+        return None if store is None else store.fingerprint
+
+    def new_round(self, run_folder: Path, number: int, model: str, policy: str, before: str | None = None) -> Round:
         """Return a policy's round, finished or not.
 
         Args:
@@ -225,12 +272,13 @@ class RolloutSession:
             number: number of the round, from 0.
             model: the policy's base model.
             policy: identifies the adapter's weights, as returned by `DPOModule.adapter_digest` (`base`: none).
+            before: fingerprint of the round before it; None: there is none.
 
         Raises:
-            DataError: the run folder holds rounds of another version.
+            DataError: the run folder holds rounds of another version, or a curriculum's earlier rounds are damaged.
         """
         refuse_older_rounds(run_folder)
-        records, following = self.plan.records_of(self.records, number, self.selection.per_round)
+        records, following = self.records_of(run_folder, number, before)
         settings = self.plan.settings(number, records, model, policy, following)
         settings["weight_format"] = self.engine.weight_format
         if asked := self.plan.engines:
@@ -239,6 +287,8 @@ class RolloutSession:
         source = Path(self.selection.source).expanduser()
         origin = {**settings, "train": str(source.resolve()) if source.exists() else self.selection.source}
         origin["tokenizer"] = type(self.tokenizer).__name__
+        if self.selection.order == "curriculum":
+            origin[BEFORE] = before
         if self.selection.fields or self.selection.split != "train":
             origin |= {"fields": dict(self.selection.fields or {}), "split": self.selection.split}
         return Round(self.plan, store, records, self.tokenizer, origin, reserve=following, chats=self.chats)
@@ -253,7 +303,7 @@ class RolloutSession:
         """Return the expected cost of a round by engine and purpose; no engine is started. Call `load` first.
 
         Args:
-            number: number of the round, from 0.
+            number: number of the round, from 0. Its records are those of the shuffled order.
         """
         records, _ = self.plan.records_of(self.records, number, self.selection.per_round)
         policy = ChatFormat(self.tokenizer, self.plan.prompt_format.template_arguments)

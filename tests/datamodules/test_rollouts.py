@@ -342,3 +342,31 @@ def test_batches_by_tokens_hold_every_pair_of_the_round(tmp_path, tiny_model, qa
     assert sorted(name for _, names in seen for name in names) == sorted(e.id for e in data.training)
     assert max(tokens for tokens, _ in seen) <= 900
     assert max(len(names) for _, names in seen) > 1
+
+
+def test_a_curriculum_resumed_in_any_round_asks_the_records_of_an_uninterrupted_run(tmp_path, tiny_model, qa_file):
+    def asked(run):
+        files = sorted((run / "rounds").glob("*/settings.json"))
+        return [list(json.loads(file.read_text())["record_digests"]) for file in files]
+
+    options = {"records": "curriculum", "records_per_round": 6}
+    trainer, module, data, *_ = make(tmp_path / "a", tiny_model, qa_file, **options)
+    torch.manual_seed(1)
+    trainer.fit(module, datamodule=data)
+    whole, steps = asked(tmp_path / "a"), trainer.global_step
+    shuffled = [record.id for record in data.plan.records_of(data.records, 1, 6)[0]]
+    assert whole[0] == [record.id for record in data.plan.records_of(data.records, 0, 6)[0]]
+    assert whole[1] != shuffled
+    assert set(whole[1]) & set(whole[0]), "some are asked again before all have been asked"
+
+    for stop in (steps // 3 + 1, steps - 1):  # within the second round and the third
+        run = tmp_path / f"b{stop}"
+        checkpoint = AdapterCheckpoint(every_n_train_steps=1)
+        trainer, module, data, *_ = make(run, tiny_model, qa_file, checkpoint, PowerCut(stop), **options)
+        torch.manual_seed(1)
+        with pytest.raises(RuntimeError, match="power cut"):
+            trainer.fit(module, datamodule=data)
+        trainer, module, data, engine, _ = make(run, tiny_model, qa_file, AdapterCheckpoint(), **options)
+        trainer.fit(module, datamodule=data, ckpt_path=str(run / "checkpoints" / "last.ckpt"))
+        assert asked(run) == whole
+        assert len(engine.asked) == (4 * 6 if stop < steps - 1 else 0), "only rounds that were not there"
