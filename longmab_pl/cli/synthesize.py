@@ -1,14 +1,18 @@
-"""`longmab synthesize`: question-answering sets of invented facts, or with long contexts from multi-hop questions."""
+"""`longmab synthesize`: question-answering sets of invented facts, easy or hard and long, or with long contexts from
+multi-hop questions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from longmab_pl.cli.arguments import call
 from longmab_pl.cli.config_errors import OneErrorParser
 from longmab_pl.cli.quiet import quiet_transformers
+from longmab_pl.data.hard_contexts import HardSettings, write_hard_dataset
+from longmab_pl.data.hard_questions import MAX_HOPS, TASKS, Task
 from longmab_pl.data.long_context_records import LongContextSources, write_long_contexts
 from longmab_pl.data.long_contexts import ContextSettings
 from longmab_pl.data.synthesis import write_dataset
@@ -31,7 +35,8 @@ def synthesize(
     """Write a synthetic multi-passage QA set (train.jsonl, eval.jsonl) whose answers are in invented documents.
 
     With `--from FILE`, write records with long contexts from multi-hop questions instead; its options:
-    `longmab synthesize --from FILE --help`.
+    `longmab synthesize --from FILE --help`. With `--kind long`, write harder questions about contexts of 1k to 128k
+    tokens; its options: `longmab synthesize --kind long --help`.
 
     Args:
         folder: folder to write to.
@@ -50,6 +55,46 @@ def synthesize(
         counts = 240 if train is None else train, 100 if eval is None else eval
         paths = write_dataset(Path(folder), seed, *counts, passages, two_hop)
     for path in paths:
+        print(path)
+
+
+def hard_questions(
+    folder: str,
+    train: int = 200,
+    eval: int = 100,
+    tasks: list[Task] | None = None,
+    min_tokens: int = 1024,
+    max_tokens: int = 4096,
+    model: str = "bundled:smollm2-135m-instruct",
+    hops: int = MAX_HOPS,
+    near: int = 2,
+    topic: float = 0.3,
+    links: int = 4,
+    chains: int = 3,
+    seed: int = 0,
+) -> None:
+    """Write hard questions about long contexts of invented facts (train.jsonl, eval.jsonl).
+
+    Args:
+        folder: folder to write to.
+        train: number of training records.
+        eval: number of evaluation records (no entity of theirs occurs in training).
+        tasks: what makes questions hard, in turn: hops (facts of several passages), chain (a question that a chain of
+            slips hides), unanswerable (the text does not say it), list, count. Default: all of them.
+        min_tokens: shortest length of a context.
+        max_tokens: longest length, such as 131072.
+        model: the model whose tokenizer counts lengths.
+        hops: most facts between a question and its answer, 1 to 3.
+        near: near-duplicates of needed passages with another answer.
+        topic: share of the other distractors that state the same fact about other entities.
+        links: slips in a chain.
+        chains: chains in a context; all but one lead to other questions.
+        seed: the same seed, settings and tokenizer give the same files.
+    """
+    settings = HardSettings(
+        TASKS if tasks is None else tuple(tasks), min_tokens, max_tokens, hops, near, topic, links, chains, seed
+    )
+    for path in write_hard_dataset(folder, settings, train, eval, _counter(model)):
         print(path)
 
 
@@ -89,17 +134,26 @@ def long_contexts(
     path = path if path.suffix == ".jsonl" else path / "train.jsonl"
     settings = ContextSettings(min_tokens, max_tokens, None if depths is None else tuple(depths), seed)
     sources = LongContextSources(source, articles, documents, split)
+    summary = write_long_contexts(path, sources, settings, _counter(model), counted_by=model, limit=limit)
+    print("\n".join(summary.lines()))
+
+
+def _counter(model: str) -> Callable[[str], int]:
+    """Return a function that returns the tokens of a text by a model's tokenizer."""
     tokenizer = load_tokenizer(resolve_model(model), needs_chat=False)
 
     def count(text: str) -> int:
         return len(encoding.text_tokenizer(tokenizer, text).encode(text, add_special_tokens=False))
 
-    summary = write_long_contexts(path, sources, settings, count, counted_by=model, limit=limit)
-    print("\n".join(summary.lines()))
+    return count
 
 
 def run(args: Sequence[str]) -> None:
     """Run the command."""
+    if rest := _without_kind_long(args):
+        quiet_transformers()
+        call(hard_questions, rest)
+        return
     if not any(arg == "--from" or arg.startswith("--from=") for arg in args):
         call(synthesize, args)
         return
@@ -110,3 +164,13 @@ def run(args: Sequence[str]) -> None:
     given = parser.parse_args(list(args[1:])).as_dict()
     source = given.pop("from")
     long_contexts(source=source, **given)
+
+
+def _without_kind_long(args: Sequence[str]) -> list[str]:
+    """Return the arguments without `--kind long`; an empty list if they do not have it."""
+    if "--kind=long" in args:
+        return [arg for arg in args if arg != "--kind=long"]
+    for place, pair in enumerate(pairwise(args)):
+        if pair == ("--kind", "long"):
+            return [*args[:place], *args[place + 2 :]]
+    return []

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from longmab_pl.checks import at_least, one_of
 from longmab_pl.data import qa_fields
 from longmab_pl.data.evidence import evidence_spans
+from longmab_pl.data.no_answer import PHRASES
 from longmab_pl.data.qa_fields import FieldError, kind
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.sources import RawRow, open_source
@@ -77,6 +78,9 @@ def read_records(
     list; both: all of them, `answer` first), and `context` (a text or a list of passages). Null, "" and [] beside a
     filled name mean "unused". SQuAD, HotpotQA, 2WikiMultihopQA, MuSiQue and LongBench are read without conversion
     (`data.qa_fields`). What a row says of its evidence is kept (`data.evidence`). Other fields are ignored.
+
+    A row with `answerable: false` (MuSiQue, `longmab synthesize`) has no answer in its context: its gold answers are
+    the phrases that say so (`data.no_answer`).
 
     A row with an `instruction` or a `prompt`, and with neither question nor context, is a writing instruction
     (`data.writing_fields`); its required length in words is in `length` or `target_length`.
@@ -172,12 +176,14 @@ def _record(row: RawRow, number: int, fields: Mapping[str, str]) -> QARecord:
         )
     _refuse_preferences(row.value)
     context = qa_fields.context(row.value, fields)
+    answerable = row.value.get("answerable") is not False
     return QARecord(
         id=qa_fields.record_id(row.value, number, fields),
         question=qa_fields.question(row.value, fields),
-        answers=qa_fields.answers(row.value, fields),
+        answers=qa_fields.answers(row.value, fields) if answerable else PHRASES,
         context=context,
-        evidence=evidence_spans(row.value, context, fields),
+        answerable=answerable,
+        evidence=evidence_spans(row.value, context, fields) if answerable else (),
     )
 
 

@@ -20,6 +20,7 @@ class QARecord:
         answers: one or more gold answers (non-empty strings); empty for a writing instruction.
         context: the long text; empty for a writing instruction.
         length: required length of the answer in words; None: any.
+        answerable: whether the context holds an answer; False: the gold answers say that it does not.
         evidence: characters of the context that hold the answer, ascending; None: not known; empty: nothing does.
         passages: characters at which the context's numbered passages start, with their numbers; empty: not numbered
             (`longmab_pl.data.numbering`).
@@ -30,6 +31,7 @@ class QARecord:
     answers: tuple[str, ...]
     context: str
     length: int | None = field(default=None, kw_only=True)
+    answerable: bool = field(default=True, kw_only=True)
     evidence: tuple[Span, ...] | None = field(default=None, kw_only=True)
     passages: tuple[int, ...] = field(default=(), kw_only=True)
 
@@ -49,5 +51,6 @@ def records_digest(records: Sequence[QARecord]) -> str:
         length = [] if r.length is None else [f"{r.length} words"]
         grounds = [f"{r.evidence}"] if r.passages else []
         fields = [r.id, r.question, *r.answers, r.context, *length, *grounds]
+        fields += [] if r.answerable else ["unanswerable"]
         h.update("\x1f".join(fields).encode("utf-8", "surrogatepass"))
     return h.hexdigest()

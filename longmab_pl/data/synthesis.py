@@ -130,7 +130,7 @@ def _record(id: str, rng: random.Random, world: World, passages: int, hops: int)
     answer = owner.values[asked.name]
 
     def add(entity: Entity, relation: Relation | None) -> None:
-        if len(chosen) < passages and entity.name not in chosen and not _mentions(entity, answer):
+        if len(chosen) < passages and entity.name not in chosen and not mentions(entity, answer):
             chosen[entity.name] = (entity, relation)
 
     # Distractors first: half of the passages; in a two-hop question with its parallel chains, all but the evidence.
@@ -142,7 +142,7 @@ def _record(id: str, rng: random.Random, world: World, passages: int, hops: int)
     while len(chosen) < passages:
         other = rng.choice(KINDS)
         add(rng.choice(world.entities[other.name]), asked if other is owner.kind else stated if other is kind else None)
-    texts = [(entity.name, _passage(rng, entity, relation)) for entity, relation in chosen.values()]
+    texts = [(entity.name, passage_text(rng, entity, relation)) for entity, relation in chosen.values()]
     rng.shuffle(texts)
     return SyntheticRecord(
         id=id,
@@ -154,12 +154,13 @@ def _record(id: str, rng: random.Random, world: World, passages: int, hops: int)
     )
 
 
-def _mentions(entity: Entity, answer: str) -> bool:
+def mentions(entity: Entity, answer: str) -> bool:
+    """Return whether an answer occurs in an entity's name or in one of its values."""
     return any(answer.lower() in text.lower() for text in (entity.name, *entity.values.values()))
 
 
-def _passage(rng: random.Random, entity: Entity, stated: Relation | None) -> str:
-    """Return a passage: an opening and a few facts in any order, `stated` among them."""
+def passage_text(rng: random.Random, entity: Entity, stated: Relation | None) -> str:
+    """Return the sentences of a passage: an opening and a few facts in any order, `stated` among them."""
     others = [relation for relation in entity.kind.relations if relation is not stated]
     facts = rng.sample(others, rng.choice(_FACTS_PER_PASSAGE) - (stated is not None)) + ([stated] if stated else [])
     rng.shuffle(facts)

@@ -213,6 +213,10 @@ class Names:
                     return name
             syllables += 1
 
+    def taken(self, word: str) -> bool:
+        """Return whether a word is one of the names, or a part of one, or a real name."""
+        return word.capitalize() in self._used or word.capitalize() in _REAL
+
     def person(self) -> str:
         """Return a new name of two words."""
         return f"{self.word()} {self.word()}"

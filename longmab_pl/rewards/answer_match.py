@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from longmab_pl.checks import one_of
+from longmab_pl.data.no_answer import says_no_answer
 from longmab_pl.data.numbering import without_names
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import RequestStream
@@ -40,7 +41,8 @@ class AnswerMatch:
 
     The value is `pair_reward`. The part `rollout` is `rollout_reward`, from which the bandit learns. The part
     `in_format` is 1 if the response states an answer, else 0. Passages that a response names (`[3]`) are no words of it
-    where the prompt numbers them. It sends no requests to an engine.
+    where the prompt numbers them. Where the text holds no answer (`answerable: false`), value and `rollout` are 1 for
+    an answer that says so and nothing else ("not stated"), else 0. It sends no requests to an engine.
 
     Args:
         style: `paper` reads and compares answers as the paper's code does; `lenient` reads more spellings of "Answer:"
@@ -66,6 +68,8 @@ class AnswerMatch:
             return [Score(0.0, excluded="no gold answer to compare with") for _ in responses]
         if record.passages:
             responses = [without_names(text) for text in responses]
+        if not record.answerable:
+            return [self._of_no_answer(text) for text in responses]
         return [
             Score(
                 pair_reward(text, record.answers, self.style),
@@ -76,6 +80,12 @@ class AnswerMatch:
             )
             for text in responses
         ]
+
+    def _of_no_answer(self, text: str) -> Score:
+        """Return the score of a response to a question that its text does not answer."""
+        answer = extract_answer(text, self.style)
+        right = float(answer is not None and says_no_answer(answer, _STYLES[self.style].normalize))
+        return Score(right, {"rollout": right, "in_format": float(answer is not None)})
 
 
 def extract_answer(text: str, style: AnswerStyle = "paper") -> str | None:

@@ -41,3 +41,26 @@ def test_invented_facts_are_written_without_a_source(tmp_path: Path, capsys: pyt
     assert capsys.readouterr().out.splitlines() == [
         str(tmp_path / "out" / f"{name}.jsonl") for name in ("train", "eval")
     ]
+
+
+def test_hard_questions_get_contexts_of_the_models_tokens(
+    tmp_path: Path, tiny_model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--train", "6", "--eval=2", "--model", tiny_model, "--min_tokens", "4000", "--max_tokens=5000"]
+    main(["synthesize", str(tmp_path / "a"), "--kind", "long", *options, "--tasks", "[chain,count]"])
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "a" / f"{name}.jsonl") for name in ("train", "eval")]
+    rows = [json.loads(line) for line in (tmp_path / "a" / "train.jsonl").read_text().splitlines()]
+    assert [row["task"] for row in rows] == ["chain", "count"] * 3
+    assert all(3700 < row["num_tokens"] == len(row["context"]) <= 5000 for row in rows)
+    assert len(read_records(str(tmp_path / "a" / "train.jsonl")).records) == 6
+    main(["synthesize", str(tmp_path / "b"), "--kind=long", *options, "--tasks", "[chain,count]"])
+    for name in ("train.jsonl", "eval.jsonl"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_wrong_options_of_hard_questions_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options, message in ((["--hops", "7"], "hops is 7"), (["--two_hop", "1"], "no such option")):
+        with pytest.raises(SystemExit):
+            main(["synthesize", str(tmp_path / "out"), "--kind", "long", *options])
+        assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from longmab_pl.data.no_answer import PHRASES
+from longmab_pl.data.records import QARecord
 from longmab_pl.errors import DataError
 from longmab_pl.rewards.answer_match import (
+    AnswerMatch,
     answer_scores,
     extract_answer,
     normalize_answer,
@@ -15,6 +18,7 @@ from longmab_pl.rewards.answer_match import (
     rollout_reward,
     token_f1,
 )
+from longmab_pl.rewards.base import RewardContext
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -110,3 +114,15 @@ def test_a_gold_of_nothing_is_a_substring_of_everything() -> None:
 def test_golds_that_are_no_strings_are_refused() -> None:
     with pytest.raises(DataError, match="1912"):
         rollout_reward("Answer: 1912", [1912])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("style", ["paper", "lenient"])
+def test_where_the_text_holds_no_answer_only_saying_so_is_right(style):
+    record = QARecord("r", "Where?", PHRASES, "Lima is in Peru.", answerable=False)
+    texts = ["So it is.\nAnswer: Not stated.", "Answer: Peru", "Answer: Peru, or not stated", "It is not stated."]
+    stream = AnswerMatch(style).score(record, texts, RewardContext(None, None, 0, "r"))
+    with pytest.raises(StopIteration) as ended:
+        next(stream)
+    assert [score.value for score in ended.value.value] == [1.0, 0.0, 0.0, 0.0]
+    assert ended.value.value[0].parts == {"rollout": 1.0, "in_format": 1.0}
+    assert ended.value.value[3].parts == {"rollout": 0.0, "in_format": 0.0}
