@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from longmab_pl.checks import at_least
 from longmab_pl.data.numbering import numbered
 from longmab_pl.data.records import QARecord
 from longmab_pl.prompts import encoding
-from longmab_pl.prompts.formats import Message, fill
+from longmab_pl.prompts.formats import ChatPrompt, Message, fill
 
 _CITE = """Read the numbered passages and answer the question that follows them.
 
@@ -25,7 +25,7 @@ Answer: <your answer, as short as possible, nothing else>"""
 
 
 @dataclass(frozen=True)
-class CiteThenAnswer:
+class CiteThenAnswer(ChatPrompt):
     """Numbered passages, a line "Evidence: [2] [5]" that names those used, then a line "Answer: ...".
 
     For `longmab_pl.rewards.Grounding`. The whole context is numbered once (`longmab_pl.data.numbering`), so a passage
@@ -51,7 +51,6 @@ class CiteThenAnswer:
     template: str = _CITE
     prefill: str = ""
     max_characters: int = 1500
-    template_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         at_least("prompt_format.max_characters", self.max_characters, 1)
@@ -73,6 +72,3 @@ class CiteThenAnswer:
     def response_ids(self, tokenizer: Any, ids: Sequence[int]) -> tuple[int, ...]:
         header = encoding.chat(tokenizer, self.messages("", ""), arguments=self.template_arguments).ids
         return (*self.prompt_ids(tokenizer, "", "")[len(header) :], *ids)
-
-    def prompt_overhead(self, tokenizer: Any, question: str) -> int:
-        return len(self.prompt_ids(tokenizer, "", question))
