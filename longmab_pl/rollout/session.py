@@ -351,6 +351,9 @@ class RolloutSession:
                 for name in shared:  # the device belongs to the policy's engine, which is woken if this is tried again
                     with suppress(EngineError):
                         own[name].sleep()
+                if base:  # the next answers are the policy's, whoever asks for them
+                    with suppress(EngineError):
+                        engines[POLICY].wake()
                 raise
         for name, account in accounts.items():
             tell(
