@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from longmab_pl.checks import at_least, one_of
@@ -175,16 +175,15 @@ def _record(row: RawRow, number: int, fields: Mapping[str, str]) -> QARecord:
             length=required_length(row.value),
         )
     _refuse_preferences(row.value)
-    context = qa_fields.context(row.value, fields)
     answerable = row.value.get("answerable") is not False
-    return QARecord(
+    record = QARecord(
         id=qa_fields.record_id(row.value, number, fields),
         question=qa_fields.question(row.value, fields),
         answers=qa_fields.answers(row.value, fields) if answerable else PHRASES,
-        context=context,
+        context=qa_fields.context(row.value, fields),
         answerable=answerable,
-        evidence=evidence_spans(row.value, context, fields) if answerable else (),
     )
+    return replace(record, evidence=evidence_spans(row.value, record.context, fields) if answerable else ())
 
 
 def _refuse_preferences(row: Mapping[str, Any]) -> None:
