@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from longmab_pl.data.numbering import numbered_part
 from longmab_pl.data.records import QARecord
 from longmab_pl.data.truncation import cut_middle, pair_context_budget
 from longmab_pl.errors import DataError
@@ -56,7 +57,7 @@ def _short_prompt(
     if not response.read or not rollout.chunks:
         return None
     spans = (rollout.chunks[index] for index in response.read)
-    document = joined_chunks(record.context[start:end] for start, end in spans)
+    document = joined_chunks(numbered_part(record, start, end) for start, end in spans)
     return tuple(context.prompt_format.messages(document, record.question))
 
 

@@ -365,6 +365,7 @@ def test_a_passage_has_the_same_number_in_rollout_prompts_pairs_and_pairs_again(
     for pair in pairs:
         assert all(f"[{i + 1}] Town{i} lies" in pair.prompt[0]["content"] for i in range(8))
         assert (pair.chosen_reward, pair.rejected_reward) == (1.0, 0.0)
+        assert any(pair.short_prompt[0]["content"] in prompt for prompt in prompts), "as it was sampled"
     assert summary["statistics"]["reward/weighted_sum/grounding/recall"] > 0
     again = tmp_path / "again.jsonl"
     remake_pairs(str(tmp_path / "run"), output=str(again), model=tiny_model)
