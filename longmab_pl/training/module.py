@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 
-from longmab_pl.checks import at_least, not_negative, positive, unit_interval
+from longmab_pl.checks import at_least, not_negative, one_of, positive, unit_interval
 from longmab_pl.errors import ConfigError, LongMabError, NonFiniteLoss
 from longmab_pl.live import step
 from longmab_pl.models.hub import resolve_model
@@ -20,6 +20,7 @@ from longmab_pl.training import adapter as adapters
 from longmab_pl.training.accumulation import StepWeights, drop_partial_accumulation, scale_gradients
 from longmab_pl.training.attention import Attention, leave_flex
 from longmab_pl.training.batch import PackedBatch
+from longmab_pl.training.detached import check_detached, detached_token_logps
 from longmab_pl.training.logprobs import (
     Layout,
     PolicyLogps,
@@ -87,6 +88,9 @@ class DPOModule(LightningModule):
         precompute_reference: compute the reference's log-probabilities once per pair and keep them beside the pairs;
             "auto" does so where pairs are trained on more than once (see `longmab_pl.training.reference_store`).
         logprob_chunk: rows of hidden states that go through the output head at once.
+        prompt_gradient: "detached" computes the prompts' keys and values without a graph, in pieces, and trains
+            through the completions alone: less memory and time on long prompts, and another gradient (see
+            `longmab_pl.training.detached`). Full attention only; on CUDA with `attention: sdpa`.
 
     Example:
         >>> module = DPOModule("bundled:smollm2-135m-instruct", dtype="fp32")
@@ -117,6 +121,7 @@ class DPOModule(LightningModule):
         reference: str = "base",
         precompute_reference: bool | Literal["auto"] = "auto",
         logprob_chunk: int = 128,
+        prompt_gradient: Literal["exact", "detached"] = "exact",
     ) -> None:
         super().__init__()
         self.model = model
@@ -159,6 +164,13 @@ class DPOModule(LightningModule):
         positive("model.learning_rate", learning_rate)
         unit_interval("model.warmup_fraction", warmup_fraction, one=False)
         at_least("model.logprob_chunk", logprob_chunk, 1)
+        one_of("model.prompt_gradient", prompt_gradient, ("exact", "detached"))
+        self.detached = prompt_gradient == "detached"
+        if self.detached and attention == "flex":
+            raise ConfigError(
+                "model.prompt_gradient is detached and model.attention is flex, whose kernels read no cache; set "
+                "model.attention to sdpa or auto"
+            )
         self.policy: PeftModel | None = None
         self.layout: Layout = "packed"
         # In a tuple, so that it is no submodule: never in a checkpoint, in no optimizer, neither moved nor wrapped.
@@ -210,7 +222,7 @@ class DPOModule(LightningModule):
                 self.lora,
                 self.quantization,
                 self.dtype_name,
-                self.attention,
+                "sdpa" if self.detached and device.type == "cuda" else self.attention,  # FlexAttention reads no cache
                 self.gradient_checkpointing,
                 device,
             )
@@ -218,6 +230,8 @@ class DPOModule(LightningModule):
             adapters.add_reference(policy)
         self.layout = self._exact_layout(policy)
         self._reference_layout = self.layout
+        if self.detached:
+            self._check_detached(policy)
         if self.phases.needs_reference and self.reference not in WITHIN_POLICY:
             separate = load_reference(
                 self.reference, policy, self.model, self.quantization, self.dtype_name, self.attention, device
@@ -237,6 +251,13 @@ class DPOModule(LightningModule):
                     "states are sharded as the weights are"
                 )
             shard(policy, self._mesh)
+
+    def _check_detached(self, policy: PeftModel) -> None:
+        """Raise `ConfigError` if this model's prompts cannot be detached."""
+        check_detached(causal_model(policy))
+        if self.layout == "concatenated" or self._mesh is not None:
+            reason = "sharded (FSDP)" if self._mesh is not None else "of an architecture that cannot be packed"
+            raise ConfigError(f"model.prompt_gradient is detached, and the model is {reason}; use exact")
 
     def _exact_layout(self, model: PeftModel | PreTrainedModel) -> Layout:
         """Choose an attention that runs on this device, and return a layout that is exact with it."""
@@ -357,7 +378,10 @@ class DPOModule(LightningModule):
         elif phase.needs_reference:
             reference = batch.reference_logps() or self.reference_logps(batch)
         with offloaded_activations(self._policy) if self.activation_offload else nullcontext():
-            logps = token_logps(self._policy, batch, self.logprob_chunk, self.layout)
+            if self.detached:
+                logps = detached_token_logps(self._policy, batch, self.logprob_chunk)
+            else:
+                logps = token_logps(self._policy, batch, self.logprob_chunk, self.layout)
         step = phase.objective(batch, logps, reference)
         if not torch.isfinite(step.losses).all():
             finite = torch.isfinite(step.losses).tolist()
