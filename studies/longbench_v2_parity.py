@@ -3,7 +3,9 @@
     python studies/longbench_v2_parity.py --data v2.json --predictions runs/v2/longbench_v2 --sample 6
 
 The prompt of every sampled question is made again by the official program's steps, written here without the package's
-own code, answered by `model.generate` in float32, greedily, and its letter is read by the official patterns.
+own code, answered by `model.generate` in float32, greedily, and its letter is read by the official patterns. Of an
+evaluation with `--answer log_likelihood` the letter is taken from the model's logits. Answers after thoughts
+(`--answer cot`) are not checked.
 """
 
 from __future__ import annotations
@@ -51,6 +53,21 @@ def answered(model: Any, tokenizer: Any, text: str, new_tokens: int) -> tuple[st
     return tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True), len(ids)
 
 
+def likeliest(model: Any, tokenizer: Any, text: str) -> tuple[str, int]:
+    """Return the sentence with the likeliest letter and the number of tokens of the four prompts."""
+    turn = [{"role": "user", "content": text}]
+    start = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False) + "The correct answer is ("
+    prompts = [tokenizer(start + letter, add_special_tokens=False)["input_ids"] for letter in "ABCD"]
+    shared = next(place for place, tokens in enumerate(zip(*prompts, strict=False)) if len(set(tokens)) > 1)
+    found = []
+    for ids in prompts:
+        with torch.no_grad():
+            logits = model(torch.tensor([ids])).logits[0, shared - 1 : -1].float()
+        # Element i of the logits predicts token shared + i.
+        found.append(logits.log_softmax(-1).gather(1, torch.tensor(ids[shared:])[:, None]).sum().item())
+    return f"The correct answer is ({'ABCD'[found.index(max(found))]})", sum(map(len, prompts))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="bundled:smollm2-135m-instruct")
@@ -74,7 +91,11 @@ def main() -> None:
     equal = {"prompt tokens": 0, "texts": 0, "letters": 0, "scores": 0}
     for row in drawn:
         ours = predictions[row["_id"]]
-        text, tokens = answered(model, tokenizer, official_text(template, row), settings["sampling"]["max_tokens"])
+        filled = official_text(template, row)
+        if settings.get("answer") == "log_likelihood":
+            text, tokens = likeliest(model, tokenizer, filled)
+        else:
+            text, tokens = answered(model, tokenizer, filled, settings["sampling"]["max_tokens"])
         letter = letter_of(text)
         same = {
             "prompt tokens": tokens == ours["prompt_tokens"],
