@@ -28,8 +28,8 @@ from longmab_pl.data.readers import BadRecord, checked_records
 from longmab_pl.datamodules.tokenized import TokenizedPairs
 from longmab_pl.errors import LongMabError
 from longmab_pl.evaluation.longbench.loading import load_items, tasks_there
-from longmab_pl.pairs.readers import read_preferences
-from longmab_pl.pairs.types import PreferencePair
+from longmab_pl.pairs.readers import read_answered, read_preferences
+from longmab_pl.pairs.types import Demonstration, PreferencePair
 
 TEXTS = (
     *(
@@ -158,6 +158,12 @@ PREFERENCE_NAMES = (
     *("prompt_id", "tools", "chosen_reward", "score_rejected", "chosen_ended", "completions", "chosen_token_ids"),
     *("chosen_mask", "pair", "round", "history", "context"),
 )
+ANSWER = {"question": "Capital of Peru?", "response": "Lima"}
+ANSWER_NAMES = (
+    *("prompt", "question", "instruction", "input", "context", "system", "messages", "conversations", "answer"),
+    *("response", "completion", "output", "chosen", "rejected", "chosen_ended", "chosen_token_ids", "chosen_turn_ids"),
+    *("tools", "id", "prompt_id", "text"),
+)
 RECORD = {"_id": "r", "input": "Capital of Peru?", "answers": ["Lima"], "context": "Lima is the capital of Peru."}
 RECORD_NAMES = (
     *("_id", "id", "input", "question", "answer", "answers", "context", "contexts", "paragraphs", "length"),
@@ -195,14 +201,15 @@ def try_rows(count: int, read: Callable[[], Iterator[Any]]) -> Tried:
 
 
 def try_tokens(pairs: list[PreferencePair], tokenizers: dict[str, Any]) -> dict[str, Tried]:
-    """Tokenize the rows that a reader let through, with a tokenizer of each family."""
+    """Tokenize the rows that a reader let through, as pairs and their chosen answers alone, with every tokenizer."""
     found = {}
     for name, tokenizer in tokenizers.items():
         tried = found[f"tokens of {name}"] = Tried(rows=len(pairs))
-        tokens = TokenizedPairs(tokenizer, 2048)
+        tokens, alone = TokenizedPairs(tokenizer, 2048), TokenizedPairs(tokenizer, 2048)
         for pair in pairs:
             try:
                 tried.used += len(list(tokens.examples([pair])))
+                list(alone.demonstrations([Demonstration.of(pair)]))
             except Exception as error:  # what this program is for
                 tried.tracebacks += 1
                 tried.kinds[f"{type(error).__name__}: {str(error)[:80]}"] += 1
@@ -298,6 +305,9 @@ def run(rows: int, files: int, seed: int, tokenizers: dict[str, Any]) -> dict[st
             yield from (BadRecord(row.file, row.line, row.field, row.problem) for row in bad)
 
         found["preference rows"] = try_rows(rows, lambda: read_preferences(str(pairs)))
+        answers = Path(folder) / "answers.jsonl"
+        answers.write_text("\n".join(lines(hostile, ANSWER_NAMES, ANSWER, rows)) + "\n", encoding="utf-8")
+        found["SFT rows"] = try_rows(rows, lambda: read_answered(str(answers)))
         found["training records"] = try_rows(rows, lambda: (row for _, row in checked_records(str(records))))
         found["evaluation rows"] = try_rows(rows, evaluation_rows)
         usable = [row for row in read_preferences(str(pairs)) if isinstance(row, PreferencePair)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from longmab_pl.exports import lazy_exports
 
 if TYPE_CHECKING:
-    from longmab_pl.api import TrainedRun, train
+    from longmab_pl.api import TrainedRun, train, train_on_file
     from longmab_pl.bandits.ucb1 import UCB1
     from longmab_pl.callbacks.evaluation import Evaluation
     from longmab_pl.callbacks.export import AdapterExport
@@ -35,6 +35,7 @@ HOMES = {
     "TrainedRun": "longmab_pl.api",
     "VLLMEngine": "longmab_pl.engines.vllm.engine",
     "train": "longmab_pl.api",
+    "train_on_file": "longmab_pl.api",
     "UCB1": "longmab_pl.bandits.ucb1",
     "chunk_text": "longmab_pl.data.chunking",
     "cut_middle": "longmab_pl.data.truncation",
@@ -67,6 +68,7 @@ __all__ = [
     "pair_reward",
     "rollout_reward",
     "train",
+    "train_on_file",
 ]
 
 

@@ -15,6 +15,7 @@ from longmab_pl import AdapterExport, BanditRollout, DirectAnswer, DPOModule, Ro
 from longmab_pl.engines import Sampling, ScriptedEngine
 from longmab_pl.pairs import BestWorst
 from longmab_pl.strategies import Chunking
+from longmab_pl.training import SFTPhase
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```python\n(.*?)```", README.partition("## From Python")[2].partition("\n## ")[0], re.DOTALL)
@@ -73,6 +74,20 @@ def test_a_tenth_is_held_out_and_evaluated_without_questions_of_ones_own(tmp_pat
     assert "held out for evaluation: 1 of 12 records" in capsys.readouterr().err
     (result,) = (tmp_path / "a" / "evaluations").glob("before-training/qa/result.json")
     assert json.loads(result.read_text())["tasks"]["qa"]["n"] == 1
+
+
+def test_given_answers_are_trained_on_in_one_call(tmp_path, tiny_model):
+    source = tmp_path / "answers.jsonl"
+    rows = ({"question": f"Which is {i}?", "answer": f"number {i}"} for i in range(4))
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = longmab_pl.train_on_file(
+        str(source), model=tiny_model, epochs=2, output=str(tmp_path / "run"),
+        policy={**POLICY, "phases": [SFTPhase()]}, trainer=TRAINER,
+    )  # fmt: skip
+    assert run.adapter is not None
+    first, second = run.report["rounds"]
+    assert second["train/loss"] < first["train/loss"]
+    assert second["answers/count"] == 4
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ def refuse_missing_inputs(config: MergedConfig) -> None:
         usable_name(model)
     for source, settings in _sources(config):
         _refuse_bad_source(source, settings)
+    _refuse_answers_alone(config)
     if _HUB_NAME.fullmatch(model) and not Path(model).exists():
         ask_hub("model", model)
 
@@ -48,6 +49,30 @@ def _sources(config: MergedConfig) -> Iterator[tuple[str, dict[str, Any]]]:
             data = suite.inner.get("data")
             if isinstance(data, str):
                 yield data, {name: suite.inner.get(name) for name in ("on_bad_record", "fields", "split")}
+
+
+def _refuse_answers_alone(config: MergedConfig) -> None:
+    """Refuse a local file without worse answers for phases that compare two; phases of other classes say it later."""
+    if config.class_name("data") != "PreferenceDataModule" or not _compares(config):
+        return
+    from longmab_pl.pairs.kinds import refuse_answers_alone
+
+    split = str(config.value("data", "split", default="train"))
+    columns = config.value("data", "columns")
+    for name in ("train", "val"):
+        source = config.value("data", name)
+        path = Path(str(source)).expanduser()
+        if source is not None and path.is_file() and path.stat().st_size <= READ_BYTES:
+            refuse_answers_alone(f"data.{name}", str(source), split, columns if isinstance(columns, dict) else None)
+
+
+def _compares(config: MergedConfig) -> bool:
+    """Return whether a phase surely compares two answers: a PreferencePhase, which is also the default."""
+    phases = config.value("model", "phases")
+    if not phases:
+        return True
+    named = [phase.class_path if isinstance(phase, Section) else phase for phase in phases]
+    return any(str(name).rpartition(".")[2] == "PreferencePhase" for name in named)
 
 
 def _refuse_bad_source(source: str, settings: dict[str, Any]) -> None:

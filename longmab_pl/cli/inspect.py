@@ -7,21 +7,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from longmab_pl.checks import at_least
-from longmab_pl.cli.arguments import call
-from longmab_pl.cli.inspected_rows import (
-    InspectedPair,
-    InspectedRecord,
-    as_json,
-    inspected_pairs,
-    inspected_records,
-    kind_of,
-)
+from longmab_pl.cli.arguments import call, switches_on
+from longmab_pl.cli.command_line import option_value, positionals
+from longmab_pl.cli.inspected_rows import Inspected, as_json, inspected_answered, inspected_records
 from longmab_pl.cli.inspected_text import show
 from longmab_pl.cli.quiet import quiet_transformers
+from longmab_pl.errors import ConfigError
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import context_limit, load_tokenizer
+from longmab_pl.pairs.kinds import kind_of
 from longmab_pl.prompts.formats import DirectAnswer, ReasonThenAnswer
 from longmab_pl.reporting.console import wide_console
+from longmab_pl.shown import shown
 
 _FORMATS: dict[str, type[DirectAnswer | ReasonThenAnswer]] = {"reason": ReasonThenAnswer, "direct": DirectAnswer}
 
@@ -44,12 +41,13 @@ def inspect(
     """Print exactly what of a data set will be trained or asked, token by token, and why a row is left out.
 
     Args:
-        source: preference pairs or question-answering records: a file, a folder or a hub data set.
+        source: preference pairs, answers without worse ones, or question-answering records: a file, a folder or a hub
+            data set.
         model: the model whose tokenizer and chat template are used.
         rows: number of rows; null: all.
         json: print one JSON object per row in place of colored text.
         split: split of a folder or a data set.
-        columns: of preference pairs, the data's names: {question: ask, chosen: good, rejected: bad}.
+        columns: of pairs and answers, the data's names: {question: ask, chosen: good, rejected: bad}.
         fields: of records, the data's names: {question: ask, context: body}.
         template_arguments: further variables of the chat template: {enable_thinking: false}.
         max_length: maximum tokens of a pair's prompt and longer answer. Default: the model's limit.
@@ -65,10 +63,10 @@ def inspect(
     tokenizer = load_tokenizer(folder, needs_chat=False)
     limit = context_limit(folder)
     arguments = template_arguments or {}
-    if kind_of(source, split, columns) == "preference":
-        found: Iterator[InspectedPair | InspectedRecord] = inspected_pairs(
-            source, tokenizer, max_length or limit, arguments, split, columns
-        )
+    kind = "record" if fields else kind_of(source, split, columns)
+    found: Iterator[Inspected]
+    if kind != "record":
+        found = inspected_answered(source, kind, tokenizer, max_length or limit, arguments, split, columns)
     else:
         found = inspected_records(
             source,
@@ -90,5 +88,23 @@ def inspect(
 
 def run(args: Sequence[str]) -> None:
     """Run the command."""
+    _refuse_missing(switches_on(inspect, args[1:]))
     quiet_transformers()
     call(inspect, args)
+
+
+def _refuse_missing(args: Sequence[str]) -> None:
+    """Refuse a command line without its two necessary parts; the parser's own message names neither as it is typed."""
+    if any(arg in ("-h", "--help", "--config") or arg.startswith("--config=") for arg in args):
+        return
+    sources = [*positionals(args), *filter(None, [option_value(args, "--source")])]
+    missing = [
+        *(["the data, a file, folder or hub name"] if not sources else []),
+        *(["the model whose tokenizer reads it, --model NAME"] if not option_value(args, "--model") else []),
+    ]
+    if missing:
+        source = shown(sources[0], 200) if sources else "FILE"
+        raise ConfigError(
+            f"longmab inspect needs {' and '.join(missing)}: longmab inspect {source} --model "
+            f"{option_value(args, '--model') or 'NAME'} (a folder, a hub name or bundled:smollm2-135m-instruct)"
+        )

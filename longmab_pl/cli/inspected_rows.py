@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from longmab_pl.data.chunking import chunk_spans
 from longmab_pl.data.readers import BadRecord, checked_records
 from longmab_pl.data.records import QARecord
-from longmab_pl.data.sources import open_source
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, DataError, PromptTooLong
 from longmab_pl.evaluation.qa import QATask
-from longmab_pl.pairs.layouts import LayoutError, canonical, check_columns
-from longmab_pl.pairs.readers import read_preferences
-from longmab_pl.pairs.types import PreferencePair
+from longmab_pl.pairs.kinds import Kind
+from longmab_pl.pairs.readers import read_answered
+from longmab_pl.pairs.types import Demonstration, PreferencePair
 from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.training.believed_ids import with_believed_ids
-from longmab_pl.training.tokenization import tokenize
+from longmab_pl.training.tokenization import tokenize, tokenize_demonstration
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-Kind = Literal["preference", "record"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +57,40 @@ class InspectedPair:
 
 
 @dataclass(frozen=True)
+class InspectedAnswer:
+    """A row without a worse answer as it will be trained.
+
+    Args:
+        line: line in the file (row number if there are no lines).
+        kind: `answer`.
+        prompt: the prompt as the model reads it, control tokens included; None for a row that is left out.
+        prompt_ids: token ids of the prompt.
+        answer: text of the answer.
+        answer_ids: token ids of the answer, with its end token.
+        answer_tokens: the same tokens as text.
+        answer_learned: which of them are learned; the others are context only.
+        chosen, chosen_ids, chosen_tokens, rejected, rejected_ids, rejected_tokens: None; nothing is compared.
+        skipped: why the row is left out; None if it is trained on.
+    """
+
+    line: int
+    kind: Kind = "answer"
+    prompt: str | None = None
+    prompt_ids: list[int] | None = None
+    answer: str | None = None
+    answer_ids: list[int] | None = None
+    answer_tokens: list[str] | None = None
+    answer_learned: list[bool] | None = None
+    chosen: None = None
+    chosen_ids: None = None
+    chosen_tokens: None = None
+    rejected: None = None
+    rejected_ids: None = None
+    rejected_tokens: None = None
+    skipped: str | None = None
+
+
+@dataclass(frozen=True)
 class InspectedRecord:
     """A question-answering record as it will be asked.
 
@@ -92,42 +122,59 @@ class InspectedRecord:
     skipped: str | None = None
 
 
-def kind_of(source: str, split: str = "train", columns: Mapping[str, str] | None = None) -> Kind:
-    """Return whether a source holds preference pairs or records, by its first row that is an object."""
-    mapping = check_columns(columns)
-    for row in itertools.islice(open_source(source, split), 100):
-        if isinstance(row.value, dict):
-            try:
-                found, _ = canonical(row.value, mapping)
-            except LayoutError:
-                return "preference"
-            return "preference" if "chosen" in found or "rejected" in found else "record"
-    return "record"
+Inspected = InspectedPair | InspectedAnswer | InspectedRecord
 
 
-def inspected_pairs(
+def inspected_answered(
     source: str,
+    kind: Kind,
     tokenizer: PreTrainedTokenizerBase,
     max_length: int | None,
     arguments: Mapping[str, Any],
     split: str = "train",
     columns: Mapping[str, str] | None = None,
-) -> Iterator[InspectedPair]:
-    """Yield every preference row as it will be trained, or with the reason why it is left out.
+) -> Iterator[InspectedPair | InspectedAnswer]:
+    """Yield every row of a preference or SFT file as it will be trained, or with the reason why it is left out.
 
     Args:
-        source: as for `pairs.readers.read_preferences`.
+        source: as for `pairs.readers.read_answered`.
+        kind: the source's, for rows that cannot be read.
         tokenizer: the policy's tokenizer.
         max_length: maximum tokens of prompt and longer answer; None: no limit.
         arguments: further variables of the chat template.
         split: split of a folder or a data set.
         columns: the data's column names, if they differ.
     """
-    for row in read_preferences(source, split, columns):
+    for row in read_answered(source, split, columns):
         if isinstance(row, BadRecord):
-            yield InspectedPair(row.line, skipped=f"{row.field}: {row.message}" if row.field else row.message)
+            skipped = f"{row.field}: {row.message}" if row.field else row.message
+            unread = InspectedAnswer if kind == "answer" else InspectedPair
+            yield unread(row.line, skipped=skipped)
+        elif isinstance(row, Demonstration):
+            yield _answer(row, tokenizer, max_length, arguments)
         else:
             yield _pair(row, tokenizer, max_length, arguments)
+
+
+def _answer(
+    row: Demonstration, tokenizer: PreTrainedTokenizerBase, max_length: int | None, arguments: Mapping[str, Any]
+) -> InspectedAnswer:
+    line, text = int(row.where.rpartition(":")[2]), row.answer.text
+    try:
+        row = with_believed_ids(row, tokenizer)
+        example = tokenize_demonstration(row, tokenizer, max_length=max_length, arguments=arguments)
+    except (DataError, ConfigError) as error:
+        return InspectedAnswer(line, answer=text, skipped=str(error))
+    ids = list(example.completion_ids)
+    return InspectedAnswer(
+        line,
+        prompt=decoded(tokenizer, example.prompt_ids),
+        prompt_ids=list(example.prompt_ids),
+        answer=text,
+        answer_ids=ids,
+        answer_tokens=_tokens(tokenizer, ids),
+        answer_learned=list(example.completion_mask or [True] * len(ids)),
+    )
 
 
 def _pair(
@@ -210,7 +257,7 @@ def _record(
     )
 
 
-def as_json(row: InspectedPair | InspectedRecord) -> str:
+def as_json(row: Inspected) -> str:
     """Return a row as one line of JSON."""
     return json.dumps(asdict(row), ensure_ascii=True)
 

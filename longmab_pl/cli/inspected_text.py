@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from longmab_pl.cli.inspected_rows import InspectedPair, InspectedRecord, decoded
+from longmab_pl.cli.inspected_rows import Inspected, InspectedAnswer, InspectedPair, InspectedRecord, decoded
 from longmab_pl.prompts.control_tokens import control_tokens
 from longmab_pl.shown import printable, shown
 
@@ -23,7 +23,7 @@ _SHOWN_TOKENS = 400
 """Number of shown tokens of an answer."""
 
 
-def show(row: InspectedPair | InspectedRecord, tokenizer: PreTrainedTokenizerBase, console: Console) -> None:
+def show(row: Inspected, tokenizer: PreTrainedTokenizerBase, console: Console) -> None:
     """Print a row: control tokens are highlighted, compared tokens are green and red, all others are dim.
 
     Args:
@@ -44,12 +44,20 @@ def show(row: InspectedPair | InspectedRecord, tokenizer: PreTrainedTokenizerBas
             ("chosen", row.chosen_tokens or [], row.chosen_compared or [], "green"),
             ("rejected", row.rejected_tokens or [], row.rejected_compared or [], "red"),
         ):
-            of = f"{sum(compared)} of {len(tokens)} tokens compared" if not all(compared) else f"{len(tokens)} tokens"
-            console.print(Text(f"{name}  {of}", style=f"bold {color}"))
-            console.print(_answer(tokens, compared, color), soft_wrap=True)
+            _show_answer(name, tokens, compared, "compared", color, console)
+    elif isinstance(row, InspectedAnswer):
+        _show_answer("answer", row.answer_tokens or [], row.answer_learned or [], "learned", "green", console)
     else:
         _show_record(row, console)
     console.print()
+
+
+def _show_answer(
+    name: str, tokens: Sequence[str], counts: Sequence[bool], verb: str, color: str, console: Console
+) -> None:
+    of = f"{sum(counts)} of {len(tokens)} tokens {verb}" if not all(counts) else f"{len(tokens)} tokens"
+    console.print(Text(f"{name}  {of}", style=f"bold {color}"))
+    console.print(_answer(tokens, counts, color), soft_wrap=True)
 
 
 def _show_record(row: InspectedRecord, console: Console) -> None:

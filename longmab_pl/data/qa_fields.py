@@ -153,6 +153,15 @@ def has_field(row: Mapping[str, Any], field: str, fields: Mapping[str, str] | No
     return any(row.get(name) is not None for name in _names(field, fields))
 
 
+def is_record(row: Mapping[str, Any]) -> bool:
+    """Return whether a row has the fields of a record: a question, gold answers and a context, even if they are blank.
+
+    Args:
+        row: a row of any file.
+    """
+    return all(has_field(row, field) for field in ("question", "answers", "context"))
+
+
 def _names(field: str, fields: Mapping[str, str] | None) -> tuple[str, ...]:
     return (fields[field],) if fields and field in fields else _NAMES[field]
 

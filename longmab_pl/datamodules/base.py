@@ -1,4 +1,4 @@
-"""The base class of the package's data modules: preference pairs as batches of token ids."""
+"""The base class of the package's data modules: preference pairs, or answers alone, as batches of token ids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from longmab_pl.engines.weight_sync import PolicySync
 from longmab_pl.errors import ConfigError
 from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.seeding import derive_seed
-from longmab_pl.training.batch import PackedBatch, PreferenceExample
+from longmab_pl.training.batch import Example, PackedBatch, PreferenceExample
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.phases import PhasePlan
 from longmab_pl.training.ranks import TrainerRanks
@@ -40,7 +40,7 @@ class PairDataModule(LightningDataModule, ABC):
         seed: seed of the order and of the held-out share.
 
     Attributes:
-        training: training pairs of this run or round, the same on every rank.
+        training: training pairs of this run or round, the same on every rank; answers alone if nothing compares two.
         held_out: validation pairs, likewise.
         served: the engine as callbacks use it, or None if there is no engine.
         tokenizer: the policy's tokenizer, once `setup` has run.
@@ -70,8 +70,8 @@ class PairDataModule(LightningDataModule, ABC):
         self.max_tokens_per_batch = max_tokens_per_batch
         self.val_fraction = val_fraction
         self.seed = seed
-        self.training: list[PreferenceExample] = []
-        self.held_out: list[PreferenceExample] = []
+        self.training: list[Example] = []
+        self.held_out: list[Example] = []
         self.epochs_per_round = 1
         self.served: PolicySync | None = None
         self.tokenizer: Any = None
@@ -231,12 +231,14 @@ class PairDataModule(LightningDataModule, ABC):
         self._phase_begun = first
         if self.epochs_done == first and self._batches_done() == 0:
             self.policy.start_phase()
-        pairs = [*self.training, *self.held_out]
+        if not self.policy.phases.compares:
+            return
+        pairs = [e for e in (*self.training, *self.held_out) if isinstance(e, PreferenceExample)]
         if len(self.policy.phases) > 1:  # an earlier phase may have had another reference
             pairs = [replace(e, reference_chosen_logp=None, reference_rejected_logp=None) for e in pairs]
         epochs = self.policy.phase.epochs or self.epochs_over_pairs()
         examples = with_reference(self.policy, pairs, self.pairs_folder(), epochs, TrainerRanks(self.trainer))
-        self.training, self.held_out = examples[: len(self.training)], examples[len(self.training) :]
+        self.training, self.held_out = [*examples[: len(self.training)]], [*examples[len(self.training) :]]
 
     def _batches_done(self) -> int:
         """Return the finished batches of the current epoch. Until it has started, the counter is the last epoch's."""

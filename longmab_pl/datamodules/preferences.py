@@ -1,11 +1,11 @@
-"""Existing preference data as a LightningDataModule, for training on a file in place of rollouts."""
+"""Existing preference or SFT data as a LightningDataModule, for training on a file in place of rollouts."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,26 +18,30 @@ from longmab_pl.engines.weight_sync import PolicySync
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import context_limit, load_tokenizer
+from longmab_pl.pairs.kinds import refuse_answers_alone
 from longmab_pl.pairs.layouts import check_columns
-from longmab_pl.pairs.readers import first_lines, read_preferences
-from longmab_pl.pairs.types import PreferencePair
+from longmab_pl.pairs.readers import first_lines, read_answered, read_preferences
+from longmab_pl.pairs.types import Demonstration, PreferencePair
 from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
 from longmab_pl.shown import tell
-from longmab_pl.training.batch import PreferenceExample
+from longmab_pl.training.batch import Example, PreferenceExample
 from longmab_pl.training.believed_ids import with_believed_ids
+from longmab_pl.training.left_out import Row
 
 log = logging.getLogger(__name__)
 
 
 class PreferenceDataModule(PairDataModule):
-    """Preference pairs from a file or a hub, such as those of `longmab pairs` or in TRL's forms.
+    """Preference pairs from a file or a hub, such as those of `longmab pairs` or in TRL's forms; or answers alone.
 
+    If all `model.phases` are `SFTPhase`, the chosen answer of every row is imitated, and a row needs no worse one.
     Rows that cannot be trained on (an empty answer, equal answers, too long for the model) are left out and counted.
     Every epoch (with several phases: every pass through them) counts as a round for callbacks that run after rounds.
 
     Args:
         train: a JSONL/JSON/Parquet file or a Hugging Face dataset (`owner/name[:config[:split]]`); the forms of rows
-            are those of `longmab_pl.pairs.readers.read_preferences`.
+            are those of `longmab_pl.pairs.readers.read_preferences`, and of `read_answered` for supervised
+            fine-tuning.
         val: likewise, for validation; None: the share `val_fraction` of `train`.
         epochs: passes over the pairs; with several `model.phases`, passes through all of the phases.
         limit: use only this many rows of `train`.
@@ -51,7 +55,7 @@ class PreferenceDataModule(PairDataModule):
         engine: for evaluation callbacks only.
         prompt_format: how evaluation callbacks make prompts.
         columns: the data's column names, if the reader does not know them (`longmab_pl.pairs.layouts`):
-            `{question: ask, chosen: good, rejected: bad}`.
+            `{question: ask, chosen: good, rejected: bad}`, or `{question: ask, answer: reply}`.
         template_arguments: further variables of the chat template, such as `{enable_thinking: false}`; None: those of
             `prompt_format`.
         split: split of a folder or a data set whose name does not include it, for `train` and `val`.
@@ -116,6 +120,7 @@ class PreferenceDataModule(PairDataModule):
         if self.tokenizer is not None:
             return
         self.adopt_phases(self.policy.phases)
+        self._refuse_answers_alone()
         if stage == "fit":
             self.end_after_all_rounds()
             # Every epoch has its own order, so Lightning must request a loader every epoch.
@@ -136,10 +141,18 @@ class PreferenceDataModule(PairDataModule):
         if self.val_source is not None:
             self.held_out = [e for _, e in self._read(self.val_source, self.max_length or limit, None, show)]
         if not self.training and stage == "fit":
-            raise DataError(f"{self.train_source}: no pair is left to train on")
+            what = "pair" if self.policy.phases.compares else "answer"
+            raise DataError(f"{self.train_source}: no {what} is left to train on")
         self._digest = _digest(self.training)
         if self.engine is not None:
             self.served = PolicySync(self.engine, self.run_folder / "adapters")
+
+    def _refuse_answers_alone(self) -> None:
+        """Refuse data without worse answers if a phase compares two."""
+        if self.policy.phases.compares:
+            for setting, source in (("data.train", self.train_source), ("data.val", self.val_source)):
+                if source is not None:
+                    refuse_answers_alone(setting, source, self.split, self.columns)
 
     def ensure_pairs(self) -> None:
         if self._begun:
@@ -187,31 +200,29 @@ class PreferenceDataModule(PairDataModule):
 
     def report_row(self) -> dict[str, Any]:
         """Return a report's values for the epoch that has just ended."""
-        return {"round": -(-self.epochs_done // self.epochs_per_round), "pairs/count": float(len(self.training))}
+        count = "pairs/count" if self.policy.phases.compares else "answers/count"
+        return {"round": -(-self.epochs_done // self.epochs_per_round), count: float(len(self.training))}
 
     # rows
 
     def _read(
         self, source: str, max_length: int | None, limit: int | None, show: bool
-    ) -> Iterator[tuple[str, PreferenceExample]]:
-        """Yield prompt and tokens of every pair that can be trained on; report the others."""
+    ) -> Iterator[tuple[str, Example]]:
+        """Yield prompt and tokens of every row that can be trained on; report the others."""
         bad: list[BadRecord] = []
-
-        def well_formed() -> Iterator[PreferencePair]:
-            for row in read_preferences(source, self.split, self.columns):
-                if isinstance(row, BadRecord):
-                    bad.append(row)
-                else:
-                    yield with_believed_ids(row, self.tokenizer)
-
-        pairs = TokenizedPairs(
+        tokenized = TokenizedPairs(
             self.tokenizer,
             max_length,
             self.template_arguments,
             short_prompts=self.policy.phases.needs_short_prompt,
             groups=self.policy.phases.needs_group,
         )
-        yield from pairs.examples(itertools.islice(well_formed(), limit))
+        if self.policy.phases.compares:
+            pairs = self._good(read_preferences(source, self.split, self.columns), bad)
+            yield from tokenized.examples(itertools.islice(pairs, limit))
+        else:
+            rows = self._good(_demonstrations(read_answered(source, self.split, self.columns)), bad)
+            yield from tokenized.demonstrations(itertools.islice(rows, limit))
         if bad and self.on_bad_record == "error":
             raise DataError(
                 f"{source}: {len(bad)} malformed rows; fix them, or set on_bad_record: skip to go on without them:\n"
@@ -220,13 +231,32 @@ class PreferenceDataModule(PairDataModule):
         if bad and show:
             tell(f"{len(bad)} malformed rows skipped in {source}:\n{first_lines(bad)}")
         if show:
-            for line in pairs.account(source):
+            for line in tokenized.account(source):
                 tell(line)
 
+    def _good(self, rows: Iterator[Row | BadRecord], bad: list[BadRecord]) -> Iterator[Row]:
+        """Yield the rows that can be read, with token ids that spell their texts; the others go into `bad`."""
+        for row in rows:
+            if isinstance(row, BadRecord):
+                bad.append(row)
+            else:
+                yield with_believed_ids(row, self.tokenizer)
 
-def _digest(examples: list[PreferenceExample]) -> str:
+
+def _demonstrations(rows: Iterator[PreferencePair | Demonstration | BadRecord]) -> Iterator[Demonstration | BadRecord]:
+    """Yield the chosen answers of pairs, without those that are not to be imitated, and all other rows as they are."""
+    for row in rows:
+        if not isinstance(row, PreferencePair):
+            yield row
+        elif row.imitated:
+            yield Demonstration.of(row)
+
+
+def _digest(examples: Sequence[Example]) -> str:
     h = hashlib.blake2b(digest_size=8)
     for e in examples:
-        parts = e.id, e.prompt_ids, e.chosen_ids, e.rejected_ids, e.short_prompt_ids, e.group
+        parts: tuple[object, ...] = e.id, e.prompt_ids, *(ids for _, (ids, _) in e.texts)
+        if isinstance(e, PreferenceExample):
+            parts += e.short_prompt_ids, e.group
         h.update(repr(parts).encode("utf-8", "surrogatepass"))
     return h.hexdigest()

@@ -1,29 +1,40 @@
-"""Tokenized pairs of any source, with a count of those that cannot be trained on."""
+"""Tokenized pairs and demonstrations of any source, with a count of those that cannot be trained on."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from longmab_pl.errors import DataError
-from longmab_pl.pairs.types import PreferencePair
+from longmab_pl.pairs.types import Demonstration, PreferencePair
 from longmab_pl.prompts import encoding
 from longmab_pl.prompts.encoding import Arguments
 from longmab_pl.shown import shown
-from longmab_pl.training.batch import PreferenceExample
-from longmab_pl.training.left_out import LeftOut
+from longmab_pl.training.batch import PreferenceExample, SFTExample
+from longmab_pl.training.left_out import LeftOut, Row
 from longmab_pl.training.template_facts import template_facts
-from longmab_pl.training.tokenization import is_written_out, spells_out, tokenize, with_group, with_short_prompt
+from longmab_pl.training.tokenization import (
+    is_written_out,
+    spells_out,
+    tokenize,
+    tokenize_demonstration,
+    with_group,
+    with_short_prompt,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+E = TypeVar("E", PreferenceExample, SFTExample)
+
+
 class TokenizedPairs:
-    """A tokenizer of pairs that counts those left out.
+    """A tokenizer of pairs, or of demonstrations, that counts those left out.
 
     Args:
         tokenizer: the policy's tokenizer.
@@ -57,6 +68,7 @@ class TokenizedPairs:
         self.left_out: Counter[str] = Counter()
         self.spelled_out = 0
         self.written_out = 0
+        self._noun = "pairs"
         self._first: dict[str, str] = {}
         self._names: set[str] = set()
         self._prompts: dict[bytes, str] = {}
@@ -67,42 +79,57 @@ class TokenizedPairs:
 
         Consecutive pairs of one prompt share it in memory.
         """
+        return self._examples(pairs, self._tokens_of_pair)
+
+    def demonstrations(self, rows: Iterable[Demonstration]) -> Iterator[tuple[str, SFTExample]]:
+        """Yield the tokens of every answer that can be imitated, with its prompt's name."""
+        self._noun = "rows"
+        tokens = partial(
+            tokenize_demonstration, tokenizer=self.tokenizer, max_length=self.max_length, arguments=self.arguments
+        )
+        return self._examples(rows, tokens)
+
+    def _tokens_of_pair(self, pair: PreferencePair) -> PreferenceExample:
+        example = tokenize(pair, self.tokenizer, max_length=self.max_length, arguments=self.arguments)
+        if self.short_prompts:
+            example = with_short_prompt(example, pair, self.tokenizer, self.arguments)
+        if self.groups:
+            example = with_group(example, pair, self.tokenizer, self.max_length, self.arguments)
+        return example
+
+    def _examples(self, rows: Iterable[Row], tokens: Callable[[Row], E]) -> Iterator[tuple[str, E]]:
         prompt: tuple[int, ...] = ()
         ints: dict[int, int] = {}
-        for pair in pairs:
+        for row in rows:
             self.count += 1
-            self._has_messages |= not isinstance(pair.prompt, str)
-            self.written_out += is_written_out(pair, self.tokenizer, self.arguments)
+            self._has_messages |= not isinstance(row.prompt, str)
+            self.written_out += is_written_out(row, self.tokenizer, self.arguments)
             try:
-                self.spelled_out += spells_out(pair, self.tokenizer, self.arguments)
-                example = tokenize(pair, self.tokenizer, max_length=self.max_length, arguments=self.arguments)
-                if self.short_prompts:
-                    example = with_short_prompt(example, pair, self.tokenizer, self.arguments)
-                if self.groups:
-                    example = with_group(example, pair, self.tokenizer, self.max_length, self.arguments)
-            except DataError as error:  # one pair never costs the others
+                self.spelled_out += spells_out(row, self.tokenizer, self.arguments)
+                example = tokens(row)
+            except DataError as error:  # one row never costs the others
                 reason = error.reason if isinstance(error, LeftOut) else "that cannot be tokenized"
                 self.left_out[reason] += 1
-                self._first.setdefault(reason, f"{pair.where}: {error}" if pair.where else str(error))
+                self._first.setdefault(reason, f"{row.where}: {error}" if row.where else str(error))
                 continue
             if example.prompt_ids != prompt:
                 # One int object for equal tokens: 8 bytes per token.
                 prompt = tuple(ints.setdefault(token, token) for token in example.prompt_ids)
-            yield self._prompt_of(pair), replace(example, id=self._name(example.id), prompt_ids=prompt)
+            yield self._prompt_of(row), replace(example, id=self._name(example.id), prompt_ids=prompt)
 
     def account(self, source: str) -> list[str]:
         """Return lines on the pairs left out, with the reason and the first of each kind, and on unusual ones."""
         lines = []
         if self.left_out:
             counts = ", ".join(f"{n} {reason}" for reason, n in sorted(self.left_out.items()))
-            lines.append(f"{source}: {self.left_out.total()} pairs left out: {counts}")
+            lines.append(f"{source}: {self.left_out.total()} {self._noun} left out: {counts}")
             lines += [f"  the first {reason}: {shown(self._first[reason], 400)}" for reason in sorted(self._first)]
-        if note := encoding.spelled_out_note(source, self.spelled_out, self.count, "pairs"):
+        if note := encoding.spelled_out_note(source, self.spelled_out, self.count, self._noun):
             lines.append(note)
         if self.written_out:
             lines.append(
-                f"{source}: {self.written_out} of {self.count} pairs have the chat template written out in their "
-                "prompts; its control tokens count as such"
+                f"{source}: {self.written_out} of {self.count} {self._noun} have the chat template written out in "
+                "their prompts; its control tokens count as such"
             )
         if self._has_messages and template_facts(self.tokenizer, self.arguments).ignores_generation:
             lines.append(
@@ -112,7 +139,7 @@ class TokenizedPairs:
         return lines
 
     def _name(self, name: str) -> str:
-        """Return a unique name for a pair."""
+        """Return a unique name for a pair or demonstration."""
         unique, number = name, 0
         while unique in self._names:
             number += 1
@@ -120,9 +147,9 @@ class TokenizedPairs:
         self._names.add(unique)
         return unique
 
-    def _prompt_of(self, pair: PreferencePair) -> str:
-        """Return the key that all pairs of one prompt share: the record, the prompt's id, or the prompt itself."""
-        if pair.origin is not None:
-            return pair.id
-        own = hashlib.blake2b(repr((pair.prompt, pair.tools)).encode(), digest_size=16)
-        return self._prompts.setdefault(own.digest(), pair.prompt_id or own.hexdigest())
+    def _prompt_of(self, row: PreferencePair | Demonstration) -> str:
+        """Return the key that all rows of one prompt share: the record, the prompt's id, or the prompt itself."""
+        if row.origin is not None:
+            return row.id
+        own = hashlib.blake2b(repr((row.prompt, row.tools)).encode(), digest_size=16)
+        return self._prompts.setdefault(own.digest(), row.prompt_id or own.hexdigest())

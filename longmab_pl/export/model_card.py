@@ -202,6 +202,8 @@ def _described_parts(facts: RunFacts, data: Mapping[str, Any]) -> list[dict[str,
     parts = [_described("Answers", data["strategy"])] if data.get("strategy") else []
     model = section(facts.config, "model")
     phases = [_described("Phase", phase) for phase in model.get("phases") or []]
+    if phases and all(phase["name"] == "SFTPhase" for phase in phases):
+        return [*parts, *phases]
     return [*parts, *phases, _described("Loss", model.get("loss") or "longmab_pl.training.losses.SigmoidDPO")]
 
 

@@ -1,4 +1,4 @@
-"""Conversion of a prompt and two conversations to one prompt and two answers, without repeated turns."""
+"""Conversion of a prompt and conversations to one prompt and its answers, without repeated turns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipytho
 
 
 class ConversationError(Exception):
-    """Conversations that are not one prompt with two answers; `field` names the invalid field."""
+    """Conversations that are not one prompt with its answers; `field` names the invalid field."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -44,14 +44,43 @@ def joined(first: list[Turn], chosen: list[Turn], rejected: list[Turn]) -> tuple
             raise ConversationError(
                 name, f"differs from the other in the turns {roles}; one assistant turn can be compared"
             )
-        if side[0].get("tool_calls"):
-            raise ConversationError(f"{name}.tool_calls", "an answer that calls a tool is no text; leave the row out")
+        _refuse_tool_calls(name, side[0])
     messages = _once(first, shared)
     if not messages:
         raise ConversationError("prompt", "missing, and chosen and rejected have no turn in common; give the prompt")
     if messages[-1]["role"] == "assistant":
         raise ConversationError("prompt", "ends with an assistant's turn; it must end before the turn that is compared")
     return messages, chosen[0]["content"], rejected[0]["content"]
+
+
+def split_answer(first: list[Turn], turns: list[Turn], name: str) -> tuple[list[Turn], str]:
+    """Return the prompt's messages and the text of the last turn, the assistant's.
+
+    Args:
+        first: the row's prompt, possibly empty.
+        turns: a conversation, or only its last turn.
+        name: column of the turns.
+
+    Raises:
+        ConversationError: the last turn is not the assistant's, or the prompt is missing or ambiguous.
+    """
+    *before, last = turns
+    if last["role"] != "assistant":
+        raise ConversationError(
+            name, f"ends with a turn of {shown(last['role'], 20)}; the last turn, which is learned, must be assistant"
+        )
+    _refuse_tool_calls(name, last)
+    messages = _once(first, before)
+    if not messages:
+        raise ConversationError("prompt", "missing; give a prompt, a question, or messages before the answer")
+    if messages[-1]["role"] == "assistant":
+        raise ConversationError("prompt", "ends with an assistant's turn; it must end before the turn that is learned")
+    return messages, last["content"]
+
+
+def _refuse_tool_calls(name: str, answer: Turn) -> None:
+    if answer.get("tool_calls"):
+        raise ConversationError(f"{name}.tool_calls", "an answer that calls a tool is no text; leave the row out")
 
 
 def check_roles(messages: Sequence[Turn]) -> None:

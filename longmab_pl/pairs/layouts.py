@@ -1,4 +1,4 @@
-"""Column names of preference data: TRL, Orca, Alpaca, UltraFeedback, ShareGPT, Argilla, LongReward.
+"""Column names of preference and SFT data: TRL, Orca, Alpaca, UltraFeedback, ShareGPT, Argilla, LongReward.
 
 A layout renames columns to those of `longmab_pl.pairs.readers`; it does not interpret texts.
 """
@@ -6,7 +6,7 @@ A layout renames columns to those of `longmab_pl.pairs.readers`; it does not int
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from longmab_pl.errors import ConfigError
@@ -14,11 +14,13 @@ from longmab_pl.shown import quoted, shown
 
 COLUMNS = (
     "prompt",
+    "context",
     "question",
     "system",
     "messages",
     "chosen",
     "rejected",
+    "answer",
     "tools",
     "id",
     "prompt_id",
@@ -28,7 +30,7 @@ COLUMNS = (
     "rejected_ended",
 )
 """Columns that the reader knows; the keys of a `columns` mapping. `prompt` is a plain text or messages; `question` is
-the user's message."""
+the user's message, with `context` before it; `answer` is an answer without a worse one."""
 
 # Other names of these columns, in the order in which they are tried.
 _ALIASES = {
@@ -53,6 +55,9 @@ _ALIASES = {
         "rejected_avg_rating",
     ),
 }
+
+_ANSWERS = ("answer", "response", "completion", "output")
+"""Names of an answer without a worse one. They have no order: two of them in a row could be two answers."""
 
 _QUESTION_LIKE = re.compile(
     r"(.*[_\- .])?(prompt|question|query|instruction|problem|input|message|conversation|dialog|dialogue|document"
@@ -93,12 +98,15 @@ def check_columns(columns: Mapping[str, str] | None) -> dict[str, str]:
     return dict(columns or {})
 
 
-def canonical(row: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[dict[str, Any], set[str]]:
+def canonical(
+    row: Mapping[str, Any], columns: Mapping[str, str], optional: Collection[str] = ()
+) -> tuple[dict[str, Any], set[str]]:
     """Return a row under the reader's names, without null values, and the set of original names that were read.
 
     Args:
         row: the row of the file.
         columns: a checked `columns` mapping; it has priority over every layout.
+        optional: the reader's names that a row may lack although they are mapped.
 
     Raises:
         LayoutError: a mapped column is missing, or a column of the row's layout has an invalid value.
@@ -107,13 +115,15 @@ def canonical(row: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[dict[
     read: set[str] = set()
     for name, theirs in columns.items():
         if theirs not in row:
+            if name in optional:
+                continue
             raise LayoutError(theirs, f"missing; columns says that it holds the {name} (the row has {_names(row)})")
         read.add(theirs)
         if row[theirs] is not None:
             found[name] = row[theirs]
     present = {name: value for name, value in row.items() if value is not None and name not in read}
     for name in COLUMNS:
-        if name in found or (name == "question" and "prompt" in found):
+        if name in found or name in ("answer", "context") or (name == "question" and "prompt" in found):
             continue
         for alias in _ALIASES.get(name, (name,)):
             if alias in present and not (name in ("question", "system") and present[alias] == ""):
@@ -128,7 +138,9 @@ def canonical(row: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[dict[
             _sharegpt(turn, f"conversations[{i}]") for i, turn in enumerate(_list(present, "conversations"))
         ]
         read.add("conversations")
-    for side in ("chosen", "rejected"):
+    if "chosen" not in found and "rejected" not in found and "answer" not in found:
+        _answer_alone(present, found, read)
+    for side in ("chosen", "rejected", "answer"):
         if isinstance(found.get(side), dict):
             found[side] = [found[side]]
         if isinstance(found.get(side), list):
@@ -136,6 +148,8 @@ def canonical(row: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[dict[
     if not columns and "prompt" not in found:
         _input(present, found, read)
         _context(present, found, read)
+    elif "context" in columns:
+        _before_question(found.pop("context", ""), found)
     read |= {name for name in ("system", "question") if name in present and present[name] == ""}
     return found, read
 
@@ -155,11 +169,34 @@ def _input(present: Mapping[str, Any], found: dict[str, Any], read: set[str]) ->
 
 
 def _context(present: Mapping[str, Any], found: dict[str, Any], read: set[str]) -> None:
-    """Put the `context` column of LongReward's rows before the question, with a blank line between."""
+    """Put the `context` column of LongReward's pairs, and of answers without a worse one, before the question."""
     text, question = present.get("context"), found.get("question")
-    if "win_response" in read and isinstance(text, str) and isinstance(question, str):
-        found["question"] = f"{text}\n\n{question}" if text.strip() else question
+    own = "win_response" in read or "rejected" not in found
+    if own and isinstance(text, str) and isinstance(question, str):
+        _before_question(text, found)
         read.add("context")
+
+
+def _before_question(text: Any, found: dict[str, Any]) -> None:
+    """Put a text before the question, with a blank line between."""
+    question = found.get("question")
+    if not isinstance(text, str):
+        raise LayoutError("context", f"is {quoted(text)}; give a text")
+    if not isinstance(question, str):
+        raise LayoutError("context", "has no question behind it; name the question's column with columns, too")
+    found["question"] = f"{text}\n\n{question}" if text.strip() else question
+
+
+def _answer_alone(present: Mapping[str, Any], found: dict[str, Any], read: set[str]) -> None:
+    """Add the answer of a row that has no worse one, if it is in a column of its own."""
+    names = [name for name in _ANSWERS if name in present]
+    if len(names) > 1:
+        raise LayoutError(
+            names[1], f"and {names[0]} may both be the answer; say which with columns: {{answer: {names[0]}}}"
+        )
+    if names:
+        found["answer"] = present[names[0]]
+        read.add(names[0])
 
 
 def _ultrafeedback(completions: Any, found: dict[str, Any]) -> None:

@@ -1,10 +1,10 @@
-"""Types of preference pairs, shared by pair rules, files and training."""
+"""Types of preference pairs and demonstrations, shared by pair rules, files and training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from longmab_pl.prompts.transcript import ASSISTANT, Turn
 
@@ -63,6 +63,25 @@ class ScoredResponse:
     ended: bool = True
     ids: tuple[int, ...] | None = None
     on_prompt: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer to a prompt, as text.
+
+    Args:
+        text: text of the assistant's turn, or the continuation of a plain text.
+        ended: whether the model ended it, so that its end is trained (False: cut at a length limit).
+        mask: characters [start, end) of `text` that count; None: all of it.
+        ids: the sampled token ids, see `PreferencePair.chosen_ids`; None: `text` is tokenized.
+        turns: of the rest of a conversation, its turns, see `PreferencePair.chosen_turns`.
+    """
+
+    text: str
+    ended: bool = True
+    mask: Span | None = None
+    ids: tuple[int, ...] | None = None
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,6 +149,8 @@ class PreferencePair:
     origin: PairOrigin | None = None
     where: str = field(default="", compare=False)
 
+    noun: ClassVar[str] = "pair"
+
     @classmethod
     def of_conversations(
         cls,
@@ -163,7 +184,78 @@ class PreferencePair:
     @property
     def name(self) -> str:
         """Name that is unique in the round: the record's id, with the pair's number for further pairs."""
-        return f"{self.id}#{self.origin.pair}" if self.origin is not None and self.origin.pair else self.id
+        return _unique_name(self.id, self.origin)
+
+    @property
+    def answers(self) -> tuple[Answer, Answer]:
+        """The better and the worse answer."""
+        return (
+            Answer(self.chosen, self.chosen_ended, self.chosen_mask, self.chosen_ids, self.chosen_turns),
+            Answer(self.rejected, self.rejected_ended, self.rejected_mask, self.rejected_ids, self.rejected_turns),
+        )
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One prompt with one answer to imitate, as text: an example of supervised fine-tuning.
+
+    Args:
+        id: id of the record or row.
+        prompt: as in `PreferencePair`.
+        answer: the answer.
+        shared_turns: as in `PreferencePair`.
+        shared_ids: as in `PreferencePair`.
+        tools: as in `PreferencePair`.
+        prompt_id: as in `PreferencePair`.
+        origin: as in `PreferencePair`.
+        where: file and line of the row.
+
+    Example:
+        >>> Demonstration("q1", ({"role": "user", "content": "Capital of Peru?"},), Answer("Lima")).name
+        'q1'
+    """
+
+    id: str
+    prompt: tuple[Message, ...] | str
+    answer: Answer
+    shared_turns: int = 0
+    shared_ids: int = 0
+    tools: tuple[Mapping[str, Any], ...] = ()
+    prompt_id: str = ""
+    origin: PairOrigin | None = None
+    where: str = field(default="", compare=False)
+
+    noun: ClassVar[str] = "row"
+
+    @classmethod
+    def of(cls, pair: PreferencePair) -> Demonstration:
+        """Return the better answer of a pair, without the worse one."""
+        chosen, _ = pair.answers
+        return cls(
+            pair.id,
+            pair.prompt,
+            chosen,
+            pair.shared_turns,
+            pair.shared_ids,
+            pair.tools,
+            pair.prompt_id,
+            pair.origin,
+            pair.where,
+        )
+
+    @property
+    def name(self) -> str:
+        """Name that is unique in the round, see `PreferencePair.name`."""
+        return _unique_name(self.id, self.origin)
+
+    @property
+    def answers(self) -> tuple[Answer]:
+        """The answer, by itself."""
+        return (self.answer,)
+
+
+def _unique_name(name: str, origin: PairOrigin | None) -> str:
+    return f"{name}#{origin.pair}" if origin is not None and origin.pair else name
 
 
 def _said(turns: Sequence[Turn]) -> str:

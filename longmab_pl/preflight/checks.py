@@ -58,7 +58,9 @@ class PreflightReport:
         self.size: ModelSize | None = None
         self.budget: Budget | None = None
         self.versions = version_rows(bool(machine.gpus), vllm=isinstance(self.engine, VLLMEngine))
-        self.findings += map(self._here, (*self._software(), *self._hardware(), *self._model(), *check_data(data)))
+        self.findings += map(
+            self._here, (*self._software(), *self._hardware(), *self._model(), *check_data(data, model.phases.compares))
+        )
         self.findings += (*self._settings(), *self._lengths(), *self._memory())
         self.findings += map(self._here, self._disk())
 

@@ -110,8 +110,13 @@ def _weights(folder: str) -> Iterator[Finding]:
         yield Finding("warn", f"the weights of {folder} are not on this machine yet; they are downloaded at the start")
 
 
-def check_data(data: PairDataModule) -> Iterator[Finding]:
-    """Yield findings on whether the first training records or pairs of a data module can be read."""
+def check_data(data: PairDataModule, compares: bool = True) -> Iterator[Finding]:
+    """Yield findings on whether the first training records or pairs of a data module can be read.
+
+    Args:
+        data: the data module, not set up.
+        compares: whether a phase compares two answers, so that every given row needs a worse one.
+    """
     if isinstance(data, PreferenceDataModule):
         source, limit, on_bad_record = data.train_source, data.limit, data.on_bad_record
     elif isinstance(data, RolloutDataModule):
@@ -123,7 +128,7 @@ def check_data(data: PairDataModule) -> Iterator[Finding]:
         yield Finding("warn", f"data.train {source} is a hub data set; it is downloaded when the run starts")
         return
     try:
-        good, bad = (_pairs if isinstance(data, PreferenceDataModule) else _records)(source, limit)
+        good, bad = _pairs(data, compares) if isinstance(data, PreferenceDataModule) else _records(source, limit)
     except LongMabError as error:
         yield Finding("fail", f"data.train: {error}")
         return
@@ -164,11 +169,16 @@ def _records(source: str, limit: int | None) -> tuple[int, list[Any]]:
     return len(found.records), list(found.bad)
 
 
-def _pairs(source: str, limit: int | None) -> tuple[int, list[Any]]:
+def _pairs(data: PreferenceDataModule, compares: bool) -> tuple[int, list[Any]]:
     from longmab_pl.data.readers import BadRecord
-    from longmab_pl.pairs.readers import read_preferences
+    from longmab_pl.pairs.kinds import refuse_answers_alone
+    from longmab_pl.pairs.readers import read_answered, read_preferences
 
-    rows = list(itertools.islice(read_preferences(source), min(limit or CHECKED_RECORDS, CHECKED_RECORDS)))
+    given = data.train_source, data.split, data.columns
+    if compares:
+        refuse_answers_alone("data.train", *given)
+    found = read_preferences(*given) if compares else read_answered(*given)
+    rows = list(itertools.islice(found, min(data.limit or CHECKED_RECORDS, CHECKED_RECORDS)))
     bad = [row for row in rows if isinstance(row, BadRecord)]
     return len(rows) - len(bad), bad
 

@@ -2,8 +2,8 @@
 
 `report.json` holds two lists:
     rounds: an object for every round (or epoch over given pairs): `round` from 1, `folder` of its rollouts under
-        `rounds/` if it has any, its statistics (`rollout/...`, `pairs/...`), and training metrics (`train/...`, means
-        over its last epoch).
+        `rounds/` if it has any, its statistics (`rollout/...`, `pairs/...`; `answers/count` of an epoch over answers
+        without worse ones), and training metrics (`train/...`, means over its last epoch).
     evaluations: an object for every suite and for every task of it, each time that it was evaluated, in the order of
         optimizer steps: the fields of `longmab_pl.evaluation.EvaluationEntry`.
 """
@@ -101,7 +101,8 @@ def round_table(report: RunReport) -> Table:
     from rich.table import Table
 
     what = "round" if report.rolled_out else "epoch"
-    title = "on-policy rounds" if report.rolled_out else "epochs over given pairs"
+    given = "answers" if any("answers/count" in row for row in report.rounds) else "pairs"
+    title = "on-policy rounds" if report.rolled_out else f"epochs over given {given}"
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     columns = {
         what: lambda row: str(row["round"]),
@@ -110,6 +111,8 @@ def round_table(report: RunReport) -> Table:
         "reward +": lambda row: f"{row['pairs/chosen_reward']:.2f}",
         "reward -": lambda row: f"{row['pairs/rejected_reward']:.2f}",
         "pairs": lambda row: f"{row['pairs/count']:.0f}",
+        "answers": lambda row: f"{row['answers/count']:.0f}",
+        "SFT loss": lambda row: f"{_sft_loss(row):.3f}",
         "DPO acc": lambda row: f"{row['train/rewards/accuracies']:.0%}",
         "DPO margin": lambda row: f"{row['train/rewards/margins']:.3f}",
     }
@@ -133,6 +136,13 @@ def round_table(report: RunReport) -> Table:
         if any(cells[name] for name in filled if name != what):
             table.add_row(*(cells[name] for name in filled))
     return table
+
+
+def _sft_loss(row: Mapping[str, Any]) -> float:
+    """Return the mean loss of a row without pairs; raise KeyError for another."""
+    if "train/rewards/accuracies" in row:
+        raise KeyError("no loss of SFT alone")
+    return float(row["train/loss"])
 
 
 def evaluations_table(report: RunReport) -> Table:

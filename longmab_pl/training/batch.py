@@ -162,14 +162,18 @@ Example = PreferenceExample | SFTExample
 """An example of a batch; all examples of a batch are of one kind."""
 
 
-def sft_examples(pairs: Iterable[PreferenceExample]) -> Iterator[SFTExample]:
-    """Yield the chosen completions to imitate, each distinct one once, in the order of the pairs."""
+def sft_examples(data: Iterable[Example]) -> Iterator[SFTExample]:
+    """Yield the completions to imitate, each distinct one once, in the order of the data; of pairs the chosen ones."""
     seen = set()
-    for pair in pairs:
-        key = pair.prompt_ids, pair.chosen_ids, pair.chosen_mask
-        if pair.imitated and key not in seen:
+    for example in data:
+        if isinstance(example, PreferenceExample):
+            if not example.imitated:
+                continue
+            example = SFTExample(example.id, example.prompt_ids, example.chosen_ids, example.chosen_mask)
+        key = example.prompt_ids, example.completion_ids, example.completion_mask
+        if key not in seen:
             seen.add(key)
-            yield SFTExample(pair.id, *key)
+            yield example
 
 
 @dataclass(frozen=True)

@@ -6,41 +6,44 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from longmab_pl.pairs.types import PreferencePair
+from longmab_pl.pairs.types import Answer, Demonstration
 from longmab_pl.prompts import encoding
+from longmab_pl.training.left_out import Row
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def with_believed_ids(pair: PreferencePair, tokenizer: PreTrainedTokenizerBase) -> PreferencePair:
-    """Return a pair of a file without token ids that do not spell its texts.
+def with_believed_ids(row: Row, tokenizer: PreTrainedTokenizerBase) -> Row:
+    """Return a row of a file without token ids that do not spell its texts.
 
     A round's own pairs are trained on the ids that were sampled. A file from elsewhere may hold any numbers: they count
     only if they spell the answer, with no control token but one at its end.
 
     Args:
-        pair: a pair that was read from a file.
+        row: a pair or demonstration that was read from a file.
         tokenizer: the policy's tokenizer.
     """
-    chosen, rejected = pair.chosen_ids, pair.rejected_ids
-    if chosen is not None and not _says(tokenizer, chosen, pair.chosen):
-        chosen = None
-    if rejected is not None and not _says(tokenizer, rejected, pair.rejected):
-        rejected = None
-    sides = [
-        tuple(turn if _says(tokenizer, turn.token_ids, turn.text) else replace(turn, token_ids=()) for turn in turns)
-        for turns in (pair.chosen_turns, pair.rejected_turns)
-    ]
-    group = tuple(r if r.ids is None or _says(tokenizer, r.ids, r.text) else replace(r, ids=None) for r in pair.group)
+    if isinstance(row, Demonstration):
+        return replace(row, answer=_believed(row.answer, tokenizer))
+    chosen, rejected = (_believed(answer, tokenizer) for answer in row.answers)
+    group = tuple(r if r.ids is None or _says(tokenizer, r.ids, r.text) else replace(r, ids=None) for r in row.group)
     return replace(
-        pair,
-        chosen_ids=chosen,
-        rejected_ids=rejected,
-        chosen_turns=sides[0],
-        rejected_turns=sides[1],
+        row,
+        chosen_ids=chosen.ids,
+        rejected_ids=rejected.ids,
+        chosen_turns=chosen.turns,
+        rejected_turns=rejected.turns,
         group=group,
     )
+
+
+def _believed(answer: Answer, tokenizer: PreTrainedTokenizerBase) -> Answer:
+    ids = answer.ids if answer.ids is not None and _says(tokenizer, answer.ids, answer.text) else None
+    turns = tuple(
+        turn if _says(tokenizer, turn.token_ids, turn.text) else replace(turn, token_ids=()) for turn in answer.turns
+    )
+    return replace(answer, ids=ids, turns=turns)
 
 
 def _says(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], text: str) -> bool:

@@ -1,60 +1,49 @@
-"""Tokenization of pairs of conversations."""
+"""Tokenization of conversations."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from longmab_pl.errors import DataError
-from longmab_pl.pairs.types import PreferencePair
+from longmab_pl.pairs.types import Demonstration, PreferencePair
 from longmab_pl.prompts import encoding
 from longmab_pl.prompts.encoding import Arguments
 from longmab_pl.prompts.transcript import Transcript, Turn, transcript
-from longmab_pl.training.batch import PreferenceExample
-from longmab_pl.training.left_out import LeftOut, equal_answers, too_long
+from longmab_pl.training.left_out import LeftOut, longest, named, refuse_equal, too_long
+from longmab_pl.training.prefix_tree import Completion, Ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def tokenize_conversations(
-    pair: PreferencePair, tokenizer: PreTrainedTokenizerBase, max_length: int | None, arguments: Arguments | None
-) -> PreferenceExample:
-    """Tokenize a pair of conversations; the ids of every turn are those that were sampled."""
-    assert not isinstance(pair.prompt, str)
-    before = [Turn(message["role"], message["content"]) for message in pair.prompt]
+def conversation_tokens(
+    row: PreferencePair | Demonstration,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None,
+    arguments: Arguments | None,
+) -> tuple[Ids, list[Completion]]:
+    """Return the tokens of conversations; the ids of every turn are those that were sampled."""
+    assert not isinstance(row.prompt, str)
+    before = [Turn(message["role"], message["content"]) for message in row.prompt]
     try:
-        chosen, rejected = (
-            transcript(tokenizer, [*before, *turns], arguments) for turns in (pair.chosen_turns, pair.rejected_turns)
-        )
+        sides = [transcript(tokenizer, [*before, *answer.turns], arguments) for answer in row.answers]
     except encoding.TemplateError as error:
-        raise LeftOut("that the chat template refuses", f"pair {pair.name!r}: {error}") from error
+        raise LeftOut("that the chat template refuses", f"{named(row)}: {error}") from error
     except DataError as error:
-        raise LeftOut("with an empty answer", f"pair {pair.name!r}: {error}") from error
-    if chosen.ids == rejected.ids:
-        raise equal_answers(pair)
-    longest = max(len(chosen.ids), len(rejected.ids))
-    if max_length is not None and longest > max_length:
+        raise LeftOut("with an empty answer", f"{named(row)}: {error}") from error
+    refuse_equal(row, [side.ids for side in sides])
+    tokens = max(len(side.ids) for side in sides)
+    if max_length is not None and tokens > max_length:
         raise too_long(
-            pair,
+            row,
             max_length,
-            f"the longer conversation takes {longest} tokens, more than {max_length}; lower "
+            f"the {longest(row, 'conversation')} takes {tokens} tokens, more than {max_length}; lower "
             "pairs.max_prompt_length or raise the limit",
         )
     # Assistant's turns have even places, so the first that is compared comes after half of the shared turns.
-    first = pair.shared_turns // 2
-    start = chosen.spans[first][0]
-    masks = [_mask(side, first, start) for side in (chosen, rejected)]
-    return PreferenceExample(
-        id=pair.name,
-        prompt_ids=chosen.ids[:start],
-        chosen_ids=chosen.ids[start:],
-        rejected_ids=rejected.ids[start:],
-        chosen_reward=pair.chosen_reward,
-        rejected_reward=pair.rejected_reward,
-        chosen_mask=masks[0],
-        rejected_mask=masks[1],
-        imitated=pair.imitated,
-    )
+    first = row.shared_turns // 2
+    start = sides[0].spans[first][0]
+    return sides[0].ids[:start], [(side.ids[start:], _mask(side, first, start)) for side in sides]
 
 
 def _mask(side: Transcript, first: int, start: int) -> tuple[bool, ...]:

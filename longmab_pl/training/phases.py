@@ -10,7 +10,7 @@ import torch
 
 from longmab_pl.checks import at_least, not_negative, positive
 from longmab_pl.errors import ConfigError
-from longmab_pl.training.batch import Example, PackedBatch, PreferenceExample, sft_examples
+from longmab_pl.training.batch import Example, PackedBatch, sft_examples
 from longmab_pl.training.logprobs import chosen_logps, pair_logps
 from longmab_pl.training.losses import PairLogps, PreferenceLoss, SigmoidDPO
 from longmab_pl.training.objective import StepLoss, preference_objective, sft_objective
@@ -42,6 +42,9 @@ class Phase(ABC):
     reference_samples: bool = False
     """Whether the reference must be the policy that sampled the responses (`model.reference: round_start`)."""
 
+    compares: bool = True
+    """Whether it compares two answers, so that every example must be a pair."""
+
     ld_alpha: float = 1.0
     """Weight of a completion's tokens beyond the shorter one's length, see `PreferenceLoss.ld_alpha`."""
 
@@ -53,8 +56,12 @@ class Phase(ABC):
         self.learning_rate = learning_rate
 
     @abstractmethod
-    def examples(self, pairs: Sequence[PreferenceExample]) -> list[Example]:
-        """Return the examples that the phase trains on, in the order of the pairs."""
+    def examples(self, data: Sequence[Example]) -> list[Example]:
+        """Return the examples that the phase trains on, in the order of the data.
+
+        Args:
+            data: pairs; answers without worse ones only if no phase of the run has `compares`.
+        """
 
     @abstractmethod
     def objective(
@@ -76,6 +83,8 @@ class SFTPhase(Phase):
     A completion is an answer, or the rest of a conversation whose completion mask keeps the assistant's turns. Each
     distinct one counts once, however many pairs prefer it, and every token counts equally, as in Transformers' loss.
 
+    A run whose phases are all of this class also takes data without worse answers.
+
     Args:
         epochs: see `Phase`.
         learning_rate: see `Phase`.
@@ -87,11 +96,13 @@ class SFTPhase(Phase):
         ['sft', 'dpo', 'sft', 'dpo']
     """
 
+    compares = False
+
     def __init__(self, epochs: int | None = None, learning_rate: float | None = None, name: str = "sft") -> None:
         super().__init__(name, epochs, learning_rate)
 
-    def examples(self, pairs: Sequence[PreferenceExample]) -> list[Example]:
-        return list(sft_examples(pairs))
+    def examples(self, data: Sequence[Example]) -> list[Example]:
+        return list(sft_examples(data))
 
     def objective(
         self, batch: PackedBatch, logps: torch.Tensor, reference: PairLogps | torch.Tensor | None
@@ -148,8 +159,8 @@ class PreferencePhase(Phase):
             )
         return phase
 
-    def examples(self, pairs: Sequence[PreferenceExample]) -> list[Example]:
-        return list(pairs)
+    def examples(self, data: Sequence[Example]) -> list[Example]:
+        return list(data)
 
     def objective(
         self, batch: PackedBatch, logps: torch.Tensor, reference: PairLogps | torch.Tensor | None
@@ -214,6 +225,11 @@ class PhasePlan:
     def needs_group(self) -> bool:
         """Whether any phase leaves out pairs without a group."""
         return any(phase.needs_group for phase in self)
+
+    @property
+    def compares(self) -> bool:
+        """Whether any phase compares two answers."""
+        return any(phase.compares for phase in self)
 
     def at(self, epoch: int) -> Phase:
         """Return the phase of an epoch of the run, counted from 0."""

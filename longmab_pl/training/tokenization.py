@@ -1,4 +1,4 @@
-"""Tokenization of preference pairs: the same for all pairs, whatever their source."""
+"""Tokenization of preference pairs and demonstrations: the same for all, whatever their source."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.pairs.types import PreferencePair, Span
+from longmab_pl.pairs.types import Answer, Demonstration, PreferencePair, Span
 from longmab_pl.prompts import encoding
 from longmab_pl.prompts.encoding import Arguments, EncodedText
-from longmab_pl.training.batch import GroupResponse, PreferenceExample
-from longmab_pl.training.block_pairs import tokenize_next_block
-from longmab_pl.training.conversation_pairs import tokenize_conversations
-from longmab_pl.training.left_out import NO_GROUP, NO_SHORT_PROMPT, LeftOut, equal_answers, too_long
+from longmab_pl.training.batch import GroupResponse, PreferenceExample, SFTExample
+from longmab_pl.training.block_pairs import next_block_tokens
+from longmab_pl.training.conversation_pairs import conversation_tokens
+from longmab_pl.training.left_out import (
+    NO_GROUP,
+    NO_SHORT_PROMPT,
+    LeftOut,
+    longest,
+    named,
+    refuse_equal,
+    too_long,
+)
+from longmab_pl.training.prefix_tree import Completion, Ids
 from longmab_pl.training.template_facts import TemplateFacts, end_of_turn_id, template_facts
 
 if TYPE_CHECKING:
@@ -46,56 +55,92 @@ def tokenize(
             refuses or leaves a part of out, or compared characters that are not there; the message names the pair.
         ConfigError: messages without a chat template, or compared characters with a slow tokenizer.
     """
-    if pair.chosen_turns:
-        return tokenize_conversations(pair, tokenizer, max_length, arguments)
+    prompt, (chosen, rejected) = _tokens(pair, tokenizer, max_length, arguments)
+    return PreferenceExample(
+        id=pair.name,
+        prompt_ids=prompt,
+        chosen_ids=chosen[0],
+        rejected_ids=rejected[0],
+        chosen_reward=pair.chosen_reward,
+        rejected_reward=pair.rejected_reward,
+        chosen_mask=chosen[1],
+        rejected_mask=rejected[1],
+        imitated=pair.imitated,
+    )
+
+
+def tokenize_demonstration(
+    row: Demonstration,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int | None = None,
+    arguments: Arguments | None = None,
+) -> SFTExample:
+    """Tokenize an answer that is to be imitated, exactly as the chosen answer of a pair (see `tokenize`).
+
+    Args:
+        row: prompt and answer as text.
+        tokenizer: as for `tokenize`.
+        max_length: most tokens that prompt + answer may take.
+        arguments: as for `tokenize`.
+
+    Raises:
+        LeftOut, ConfigError: as by `tokenize`.
+    """
+    prompt, ((completion, mask),) = _tokens(row, tokenizer, max_length, arguments)
+    return SFTExample(row.name, prompt, completion, mask)
+
+
+def _tokens(
+    row: PreferencePair | Demonstration,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None,
+    arguments: Arguments | None,
+) -> tuple[Ids, list[Completion]]:
+    """Return the token ids of the prompt and the completion of every answer."""
+    if row.answers[0].turns:
+        return conversation_tokens(row, tokenizer, max_length, arguments)
     facts = template_facts(tokenizer, arguments)
-    sides = [_without_end(pair, side, tokenizer, facts) for side in ("chosen", "rejected")]
-    if not pair.prompt:
-        raise LeftOut("with an empty prompt", f"pair {pair.name!r}: the prompt is empty; leave the pair out")
-    for name, side in zip(("chosen", "rejected"), sides, strict=True):
+    sides = [_without_end(row, answer, tokenizer, facts) for answer in row.answers]
+    if not row.prompt:
+        raise LeftOut("with an empty prompt", f"{named(row)}: the prompt is empty; leave the {row.noun} out")
+    for name, side in zip(_names(row), sides, strict=True):
         if not side.text.strip():
-            raise LeftOut("with an empty answer", f"pair {pair.name!r}: the {name} answer is empty; leave the pair out")
-    if pair.chosen == pair.rejected:
-        raise equal_answers(pair)
-    _refuse_longer(pair, tokenizer, max_length)
+            raise LeftOut("with an empty answer", f"{named(row)}: the {name} is empty; leave the {row.noun} out")
+    refuse_equal(row, [answer.text for answer in row.answers])
+    _refuse_longer(row, tokenizer, max_length)
     try:
-        prompt, end_id = _prompt(pair, tokenizer, facts, arguments, [side.text for side in sides])
+        prompt, end_id = _prompt(row, tokenizer, facts, arguments, [side.text for side in sides])
     except encoding.TemplateError as error:
-        raise LeftOut("that the chat template refuses", f"pair {pair.name!r}: {error}") from error
-    if pair.shared_ids and pair.chosen_ids is not None and pair.rejected_ids is not None:
-        return tokenize_next_block(pair, tokenizer, prompt.ids, end_id, max_length)
-    ids, masks = _answers(pair, tokenizer, prompt, sides, end_id)
-    longest = len(prompt.ids) + max(len(side.ids or ()) for side in ids)
-    if max_length is not None and longest > max_length:
+        raise LeftOut("that the chat template refuses", f"{named(row)}: {error}") from error
+    if row.shared_ids and all(answer.ids is not None for answer in row.answers):
+        return next_block_tokens(row, tokenizer, prompt.ids, end_id, max_length)
+    ids, masks = _answers(tokenizer, prompt, sides, end_id)
+    tokens = len(prompt.ids) + max(len(side.ids or ()) for side in ids)
+    if max_length is not None and tokens > max_length:
         raise too_long(
-            pair,
+            row,
             max_length,
-            f"prompt ({len(prompt.ids)} tokens) and longer answer take {longest} tokens, more than "
+            f"prompt ({len(prompt.ids)} tokens) and {longest(row, 'answer')} take {tokens} tokens, more than "
             f"{max_length}; cut the prompt's context or raise the limit",
         )
     kept = min(side.kept for side in ids)
-    chosen, rejected = ((*prompt.ids[kept : side.kept], *side.ids) for side in ids)
-    if chosen == rejected:
-        raise equal_answers(pair)
+    completions = [(*prompt.ids[kept : side.kept], *side.ids) for side in ids]
+    refuse_equal(row, completions)
     if not kept:
         raise LeftOut(
             "whose prompt and answer begin with one token",
-            f"pair {pair.name!r}: the tokenizer joins all of the prompt with the beginning of the answer, so no prompt "
+            f"{named(row)}: the tokenizer joins all of the prompt with the beginning of the answer, so no prompt "
             "is left; end the prompt with a space or line break, or write it as messages",
         )
     shared = [
         None if mask is None else (False,) * (side.kept - kept) + mask for side, mask in zip(ids, masks, strict=True)
     ]
-    return PreferenceExample(
-        id=pair.name,
-        prompt_ids=prompt.ids[:kept],
-        chosen_ids=chosen,
-        rejected_ids=rejected,
-        chosen_reward=pair.chosen_reward,
-        rejected_reward=pair.rejected_reward,
-        chosen_mask=shared[0],
-        rejected_mask=shared[1],
-    )
+    return prompt.ids[:kept], list(zip(completions, shared, strict=True))
+
+
+def _names(row: PreferencePair | Demonstration) -> tuple[str, ...]:
+    return ("answer",) if len(row.answers) == 1 else ("chosen answer", "rejected answer")
 
 
 def with_short_prompt(
@@ -158,21 +203,18 @@ def with_group(
             "data.pairs: longmab_pl.pairs.AllResponses, or leave the group's term out",
         )
     facts = template_facts(tokenizer, arguments)
-    members = [
-        replace(pair, chosen=r.text, chosen_ended=r.ended, chosen_ids=r.ids, chosen_mask=None) for r in pair.group
-    ]
-    sides = [_without_end(member, "chosen", tokenizer, facts) for member in members]
+    sides = [_without_end(pair, Answer(r.text, r.ended, ids=r.ids), tokenizer, facts) for r in pair.group]
     prompt, end_id = _prompt(pair, tokenizer, facts, arguments, [side.text for side in sides])
-    ids, _ = _answers(pair, tokenizer, prompt, sides, end_id)
+    ids, _ = _answers(tokenizer, prompt, sides, end_id)
     if any(not own.ids or own.kept != len(example.prompt_ids) for own in ids):
         raise LeftOut(
             "with a response that has no tokens of its own",
             f"pair {pair.name!r}: a response of its group is empty, or the tokenizer joins its beginning with the end "
             "of the prompt",
         )
-    longest = len(example.prompt_ids) + max(len(own.ids) for own in ids)
-    if max_length is not None and longest > max_length:
-        raise too_long(pair, max_length, f"prompt and longest response take {longest} tokens")
+    tokens = len(example.prompt_ids) + max(len(own.ids) for own in ids)
+    if max_length is not None and tokens > max_length:
+        raise too_long(pair, max_length, f"prompt and longest response take {tokens} tokens")
     group = (GroupResponse(own.ids, r.reward, r.on_prompt) for own, r in zip(ids, pair.group, strict=True))
     return replace(example, group=tuple(group))
 
@@ -193,47 +235,45 @@ class _Ids:
     ids: tuple[int, ...]
 
 
-def _without_end(pair: PreferencePair, name: str, tokenizer: PreTrainedTokenizerBase, facts: TemplateFacts) -> _Side:
-    chosen = name == "chosen"
-    text, ended = (pair.chosen, pair.chosen_ended) if chosen else (pair.rejected, pair.rejected_ended)
-    ids = pair.chosen_ids if chosen else pair.rejected_ids
-    compared = pair.chosen_mask if chosen else pair.rejected_mask
+def _without_end(
+    row: PreferencePair | Demonstration, answer: Answer, tokenizer: PreTrainedTokenizerBase, facts: TemplateFacts
+) -> _Side:
+    text, ended, compared = answer.text, answer.ended, answer.mask
     ends = {end for end in (facts.end, tokenizer.eos_token) if end}
     while (bare := text.rstrip()) and (end := next((end for end in ends if bare.endswith(end)), None)):
         text = bare.removesuffix(end)
         ended = True
-    if compared is not None and not 0 <= compared[0] < compared[1] <= len(pair.chosen if chosen else pair.rejected):
+    if compared is not None and not 0 <= compared[0] < compared[1] <= len(answer.text):
         raise LeftOut(
             "whose compared characters are not there",
-            f"pair {pair.name!r}: characters {compared[0]} to {compared[1]} are to be compared in an answer "
-            f"of {len(text)}",
+            f"{named(row)}: characters {compared[0]} to {compared[1]} are to be compared in an answer of {len(text)}",
         )
-    return _Side(text, ended, ids, compared)
+    return _Side(text, ended, answer.ids, compared)
 
 
 def _prompt(
-    pair: PreferencePair,
+    row: PreferencePair | Demonstration,
     tokenizer: PreTrainedTokenizerBase,
     facts: TemplateFacts,
     arguments: Arguments | None,
     answers: Sequence[str],
 ) -> tuple[EncodedText, int | None]:
     """Return the encoded prompt and the token that ends an answer to it."""
-    if isinstance(pair.prompt, str):
-        return _plain_prompt(pair.prompt, tokenizer, facts, answers)
+    if isinstance(row.prompt, str):
+        return _plain_prompt(row.prompt, tokenizer, facts, answers)
     if not tokenizer.chat_template:
         raise ConfigError(
             "prompts of messages need a chat template, and the tokenizer has none; use an instruct/chat model, put a "
             "chat_template.jinja beside its tokenizer.json, or train on plain texts"
         )
     end_id = end_of_turn_id(tokenizer, arguments)
-    prompt = encoding.chat(tokenizer, pair.prompt, arguments=arguments, tools=pair.tools, data=answers)
+    prompt = encoding.chat(tokenizer, row.prompt, arguments=arguments, tools=row.tools, data=answers)
     for part in [
-        *(["tools"] if pair.tools else []),
-        *(["tool_calls"] if any(m.get("tool_calls") for m in pair.prompt) else []),
+        *(["tools"] if row.tools else []),
+        *(["tool_calls"] if any(m.get("tool_calls") for m in row.prompt) else []),
     ]:
-        without = [{key: value for key, value in message.items() if key != part} for message in pair.prompt]
-        tools = () if part == "tools" else pair.tools
+        without = [{key: value for key, value in message.items() if key != part} for message in row.prompt]
+        tools = () if part == "tools" else row.tools
         try:
             other = encoding.chat(tokenizer, without, arguments=arguments, tools=tools, data=answers).ids
         except encoding.TemplateError:
@@ -241,7 +281,7 @@ def _prompt(
         if other == prompt.ids:
             raise LeftOut(
                 f"with {part} that the chat template does not write",
-                f"pair {pair.name!r}: the chat template writes nothing of its {part}; use a model whose template does",
+                f"{named(row)}: the chat template writes nothing of its {part}; use a model whose template does",
             )
     return prompt, end_id
 
@@ -267,23 +307,25 @@ def _plain_prompt(
 
 
 def is_written_out(
-    pair: PreferencePair, tokenizer: PreTrainedTokenizerBase, arguments: Arguments | None = None
+    row: PreferencePair | Demonstration, tokenizer: PreTrainedTokenizerBase, arguments: Arguments | None = None
 ) -> bool:
-    """Return whether a pair's prompt is a text with the chat template written out, with control tokens read as such."""
-    if not isinstance(pair.prompt, str):
+    """Return whether a row's prompt is a text with the chat template written out, with control tokens read as such."""
+    if not isinstance(row.prompt, str):
         return False
     facts = template_facts(tokenizer, arguments)
-    return _written_out(pair.prompt, facts) or _written_out(_without_start(pair.prompt, tokenizer), facts)
+    return _written_out(row.prompt, facts) or _written_out(_without_start(row.prompt, tokenizer), facts)
 
 
-def spells_out(pair: PreferencePair, tokenizer: PreTrainedTokenizerBase, arguments: Arguments | None = None) -> bool:
-    """Return whether a pair's texts spell out control tokens that are read as text."""
+def spells_out(
+    row: PreferencePair | Demonstration, tokenizer: PreTrainedTokenizerBase, arguments: Arguments | None = None
+) -> bool:
+    """Return whether a row's texts spell out control tokens that are read as text."""
     facts = template_facts(tokenizer, arguments)
-    answers = [_without_end(pair, side, tokenizer, facts).text for side in ("chosen", "rejected")]
-    if isinstance(pair.prompt, str):
-        prompt: list[object] = [] if is_written_out(pair, tokenizer, arguments) else [pair.prompt]
+    answers = [_without_end(row, answer, tokenizer, facts).text for answer in row.answers]
+    if isinstance(row.prompt, str):
+        prompt: list[object] = [] if is_written_out(row, tokenizer, arguments) else [row.prompt]
     else:
-        prompt = [dict(part) for part in (*pair.prompt, *pair.tools)]
+        prompt = [dict(part) for part in (*row.prompt, *row.tools)]
     return encoding.spells_control_tokens(tokenizer, [answers, prompt])
 
 
@@ -301,7 +343,6 @@ def _written_out(text: str, facts: TemplateFacts) -> bool:
 
 
 def _answers(
-    pair: PreferencePair,
     tokenizer: PreTrainedTokenizerBase,
     prompt: EncodedText,
     sides: Sequence[_Side],
@@ -356,16 +397,18 @@ def _spans_of_sampled(
     return spans
 
 
-def _refuse_longer(pair: PreferencePair, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> None:
-    """Raise `LeftOut` for a pair that is far too long, without tokenizing it, by the longest token's characters."""
+def _refuse_longer(
+    row: PreferencePair | Demonstration, tokenizer: PreTrainedTokenizerBase, max_length: int | None
+) -> None:
+    """Raise `LeftOut` for a row that is far too long, without tokenizing it, by the longest token's characters."""
     if max_length is None:
         return
-    prompt = pair.prompt if isinstance(pair.prompt, str) else "".join(str(m.get("content", "")) for m in pair.prompt)
-    characters = len(prompt) + max(len(pair.chosen), len(pair.rejected))
+    prompt = row.prompt if isinstance(row.prompt, str) else "".join(str(m.get("content", "")) for m in row.prompt)
+    characters = len(prompt) + max(len(answer.text) for answer in row.answers)
     known = encoding.control_tokens_of(tokenizer)
     if known is not None and characters > max_length * known.longest:
         raise too_long(
-            pair,
+            row,
             max_length,
             f"{characters} characters take more than {max_length} tokens",
         )

@@ -66,8 +66,8 @@ class WeightedPhase(Phase):
         terms.append(settings.term(phase.loss))
         return cls(terms, phase.epochs, phase.learning_rate, phase.name)
 
-    def examples(self, pairs: Sequence[PreferenceExample]) -> list[Example]:
-        return [replace(pair, roles=self.roles) for pair in pairs]
+    def examples(self, data: Sequence[Example]) -> list[Example]:
+        return [replace(pair, roles=self.roles) for pair in data if isinstance(pair, PreferenceExample)]
 
     def objective(
         self, batch: PackedBatch, logps: torch.Tensor, reference: PairLogps | torch.Tensor | None

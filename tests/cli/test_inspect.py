@@ -85,3 +85,52 @@ def test_columns_and_arguments_are_options(tmp_path: Path, tiny_model: str, caps
     path = write(tmp_path / "p.jsonl", {"ask": "Q", "good": "a", "bad": "b"})
     (row,) = inspected(capsys, path, tiny_model, "--columns", "{question: ask, chosen: good, rejected: bad}")
     assert row["prompt"] == "[user]Q<end>[assistant]"
+
+
+def test_an_answer_without_a_worse_one_is_shown_as_it_is_learned(
+    capsys: pytest.CaptureFixture[str], tiny_model: str, byte_tokenizer: Any, tmp_path: Path
+) -> None:
+    good = {"context": "Doc.", "query": "Q", "response": "Lima"}
+    path = write(tmp_path / "a.jsonl", good, "{broken", {**good, "response": ""}, {"query": "Q"})
+    first, broken, empty, missing = inspected(capsys, path, tiny_model)
+    assert {row["kind"] for row in (first, broken, empty, missing)} == {"answer"}
+    assert (first["line"], first["answer"], first["skipped"], first["rejected"]) == (1, "Lima", None, None)
+    assert first["prompt"] == "[user]Doc.\n\nQ<end>[assistant]" == byte_tokenizer.decode(first["prompt_ids"])
+    assert first["answer_tokens"] == ["L", "i", "m", "a", "<end>"]
+    assert byte_tokenizer.decode(first["answer_ids"]) == "Lima<end>"
+    assert first["answer_learned"] == [True] * 5
+    assert "not JSON" in broken["skipped"]
+    assert "the answer is empty" in empty["skipped"]
+    assert missing["skipped"].startswith("answer: missing")
+    main(["inspect", str(path), "--model", tiny_model, "--rows", "1"])
+    out = capsys.readouterr().out
+    assert "line 1  answer" in out
+    assert "answer  5 tokens" in out
+    assert "L|i|m|a|<end>" in out
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (
+            ["dpo.jsonl"],
+            "longmab inspect needs the model whose tokenizer reads it, --model NAME: longmab inspect dpo.jsonl --model",
+        ),
+        (["dpo.jsonl", "--rows", "2"], "longmab inspect dpo.jsonl --model NAME"),
+        (["--json", "dpo.jsonl"], "longmab inspect dpo.jsonl --model NAME"),
+        (
+            ["--model", "m"],
+            "longmab inspect needs the data, a file, folder or hub name: longmab inspect FILE --model m",
+        ),
+        ([], "longmab inspect needs the data, a file, folder or hub name and the model"),
+    ],
+)
+def test_what_is_missing_is_said_in_the_words_of_the_command(
+    args: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit:
+        main(["inspect", *args])
+    assert exit.value.code == 2
+    message = capsys.readouterr().err
+    assert said in message
+    assert len(message.splitlines()) == 1
