@@ -26,7 +26,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from longmab_pl import RolloutDataModule
-from longmab_pl.cli.rollout import roll_out_round
+from longmab_pl.cli.round import roll_out_round
 from longmab_pl.data.readers import read_records
 from longmab_pl.engines import Engine, Sampling, TransformersEngine, VLLMEngine
 from longmab_pl.evaluation.statistics import bootstrap_interval

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-WORK = ("*.ckpt", "completions.jsonl", "rollouts*.jsonl", "pairs.*", "adapter_model.safetensors", "predictions*")
+WORK = ("*.ckpt", "completions*.jsonl", "rollouts*.jsonl", "pairs.*", "adapter_model.safetensors", "predictions*")
 """Files that hold work: a run folder with one of them is kept."""
 
 

@@ -74,6 +74,10 @@ stop. `longmab pairs` writes the pairs in other forms.
   --adapter DIR      PEFT folder to answer with; without it the base model does
   --dry-run          print how many calls and tokens the round will take, and ask
                      nothing
+  --ray [ADDRESS]    on the workers of a Ray cluster: host:port of its head,
+                     auto (the one that runs here), or none (this machine)
+  --workers N        workers of the cluster, each with an engine (default: 2)
+  --worker-gpus X    GPUs of each worker (default: one, if the cluster has any)
 
 The other options are those of fit: `longmab fit --help`, `longmab options`.
 """

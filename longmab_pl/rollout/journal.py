@@ -7,14 +7,17 @@ to the exact request where it stopped.
 from __future__ import annotations
 
 import hashlib
+import time
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from longmab_pl.engines.protocol import Completion, Request
-from longmab_pl.storage.append_log import AppendLog, LogKind, Row
+from longmab_pl.errors import DataError
+from longmab_pl.storage.append_log import AppendLog, LogInUse, LogKind, Row, decode, read_fingerprint, read_rows
 
 JOURNAL = LogKind(
     name="rollout journal",
@@ -24,6 +27,89 @@ JOURNAL = LogKind(
     busy="This rollout is running already. Wait for it, stop it, or use another run folder.",
     durable=True,
 )
+
+_BATCH = 256
+"""Number of completions that are copied at once from another process's journal."""
+
+_ENDING_SECONDS = 10.0
+"""Seconds for which a worker that is being killed may still hold its journal."""
+
+
+class CompletionIndex:
+    """The completions of one journal file by request id: 16 bytes each, a digest of the id and the line's offset.
+
+    Args:
+        keys: digest of each completion's request id, in the file's order.
+        places: offset of each completion's line, in bytes.
+        read: returns the row at an offset; None if it has become damaged.
+    """
+
+    def __init__(self, keys: array[int], places: array[int], read: Callable[[int], Row | None]) -> None:
+        self._read = read
+        found = np.frombuffer(keys, np.uint64) if keys else np.empty(0, np.uint64)
+        order = np.argsort(found, kind="stable")
+        self._keys = found[order]  # [completions], id digests in ascending order
+        # [completions], byte offset of each one's line
+        self._places = (np.frombuffer(places, np.uint64) if places else np.empty(0, np.uint64))[order]
+
+    def __len__(self) -> int:
+        return len(np.unique(self._keys))
+
+    def rows(self, request_id: str) -> Iterator[Row]:
+        """Yield the rows of a request id, the newest first: an id is written again if its old answer belonged to
+        another prompt."""
+        key = np.uint64(_key(request_id))
+        last = int(np.searchsorted(self._keys, key, side="right"))
+        for i in range(last - 1, -1, -1):
+            if self._keys[i] != key:
+                return
+            row = self._read(int(self._places[i]))
+            if row is not None and row["request_id"] == request_id:
+                yield row
+
+    def get(self, request: Request) -> Completion | None:
+        """Return the answer to exactly this request: same id, same prompt, same n."""
+        prompt = prompt_digest(request)
+        for row in self.rows(request.id):
+            if row["prompt"] == prompt and len(row["texts"]) == request.n:
+                return Completion.from_json(row)
+        return None
+
+
+def read_completions(path: Path, fingerprint: str) -> CompletionIndex:
+    """Return the completions of a journal that another process has written or still writes; damaged lines are left out.
+
+    Args:
+        path: the file.
+        fingerprint: fingerprint of the rollout.
+
+    Raises:
+        DataError: there is no such journal, or it belongs to another rollout.
+    """
+    if read_fingerprint(path, JOURNAL) != fingerprint:
+        raise DataError(f"{path} is not there, or is not a journal of this rollout (fingerprint {fingerprint})")
+
+    def read(place: int) -> Row | None:
+        with path.open("rb") as file:
+            file.seek(place)
+            return decode(file.readline())
+
+    keys, places = array("Q"), array("Q")
+    for row, place in whole_rows(path):
+        keys.append(_key(row["request_id"]))
+        places.append(place)
+    return CompletionIndex(keys, places, read)
+
+
+def whole_rows(path: Path) -> Iterator[tuple[Row, int]]:
+    """Yield the undamaged completions of a journal as rows, each with its offset in bytes."""
+    for _, place, row in read_rows(path):
+        if row is not None:
+            try:
+                _completion(row)
+            except (KeyError, TypeError):
+                continue
+            yield row, place
 
 
 class Journal:
@@ -55,29 +141,42 @@ class Journal:
             places.append(place)
 
         self._log = AppendLog(path, JOURNAL, fingerprint, keep)
-        found = np.frombuffer(keys, np.uint64) if keys else np.empty(0, np.uint64)
-        order = np.argsort(found, kind="stable")
-        self._keys = found[order]  # [completions], id digests in ascending order
-        # [completions], byte offset of each one's line
-        self._places = (np.frombuffer(places, np.uint64) if places else np.empty(0, np.uint64))[order]
-        self.resumed = len(np.unique(self._keys))
+        self._known = [CompletionIndex(keys, places, self._log.read)]
+        self.resumed = len(self._known[0])
         """Number of completions that the file held when it was opened."""
 
     def get(self, request: Request) -> Completion | None:
         """Return the answer to exactly this request (same id, same prompt, same n) that the file held when it was
-        opened."""
-        key = np.uint64(_key(request.id))
-        last = int(np.searchsorted(self._keys, key, side="right"))
-        # Newest first: an id is written again if its old answer belonged to another prompt.
-        for i in range(last - 1, -1, -1):
-            if self._keys[i] != key:
-                return None
-            row = self._log.read(int(self._places[i]))
-            if row is not None and row["request_id"] == request.id and row["prompt"] == prompt_digest(request):
-                completion = Completion.from_json(row)
-                if len(completion.texts) == request.n:
-                    return completion
+        opened, or another process's file that is read too."""
+        for known in self._known:
+            if (completion := known.get(request)) is not None:
+                return completion
         return None
+
+    def read_too(self, path: Path) -> None:
+        """Take answers also from the journal of another process of the same rollout, as it is now.
+
+        Raises:
+            DataError: there is no such journal, or it belongs to another rollout.
+        """
+        self._known.append(read_completions(path, self.fingerprint))
+
+    def take_over(self, path: Path) -> None:
+        """Write the completions of another process's journal into this one, except those that it held when it was
+        opened, and remove that file. Its process must have ended.
+
+        Raises:
+            DataError: it belongs to another rollout, or is still being written.
+            LongMabError: the disk is full or a file cannot be written; nothing is lost.
+        """
+        with _ended_log(path, self.fingerprint):  # its lock; a torn line is cut off
+            new = (row for row, _ in whole_rows(path) if not self._holds(row))
+            while rows := list(islice(new, _BATCH)):
+                self._log.wait(self._log.write(rows))
+        path.unlink()
+
+    def _holds(self, row: Row) -> bool:
+        return any(same["prompt"] == row["prompt"] for same in self._known[0].rows(row["request_id"]))
 
     def append(self, answered: Iterable[tuple[Request, Completion]]) -> None:
         """Write completions and wait until they survive a power failure: `write`, then `wait`.
@@ -126,6 +225,40 @@ def prompt_digest(request: Request) -> str:
     digest = hashlib.blake2b(array("I", request.prompt_ids).tobytes(), digest_size=8)
     digest.update((request.schema or "").encode())
     return digest.hexdigest()
+
+
+def _ended_log(path: Path, fingerprint: str) -> AppendLog:
+    """Return the log of a worker that has ended or is about to: one that is killed may take a moment."""
+    until = time.monotonic() + _ENDING_SECONDS
+    while True:
+        try:
+            return AppendLog(path, JOURNAL, fingerprint, lambda row, place: None)
+        except LogInUse:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
+
+
+def opened_journal(path: Path, fingerprint: str, others: Sequence[Path]) -> Journal:
+    """Return a rollout's journal, with the completions of the journals that workers left behind taken over.
+
+    Args:
+        path: the rollout's journal.
+        fingerprint: fingerprint of the rollout.
+        others: journals of workers.
+
+    Raises:
+        DataError, LongMabError: as for `Journal` and `Journal.take_over`.
+    """
+    journal = Journal(path, fingerprint)
+    if not others:
+        return journal
+    try:
+        for other in others:
+            journal.take_over(other)
+    finally:
+        journal.close()
+    return Journal(path, fingerprint)
 
 
 def _key(request_id: str) -> int:

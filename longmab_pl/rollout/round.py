@@ -7,26 +7,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from longmab_pl.data.records import QARecord, records_digest
 from longmab_pl.engines.addressee import Addressee, ChatFormat
-from longmab_pl.engines.protocol import POLICY, Engine, Request, RequestStream
-from longmab_pl.errors import BudgetUsedUp, ConfigError, DataError, LongMabError
+from longmab_pl.engines.protocol import POLICY, Engine
+from longmab_pl.errors import ConfigError, DataError, LongMabError
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.pairs.files import PairWriter
 from longmab_pl.pairs.rule import PairContext, PairRule
 from longmab_pl.prompts.formats import NumberingFormat, PromptFormat
 from longmab_pl.rewards.base import BUDGET_USED_UP, ComparingReward, GroundedReward, Reward
 from longmab_pl.rollout.account import EngineAccount
-from longmab_pl.rollout.journal import Journal
+from longmab_pl.rollout.journal import Journal, opened_journal
 from longmab_pl.rollout.metrics import RoundMetrics
 from longmab_pl.rollout.progress import RolloutBar
 from longmab_pl.rollout.rollout_log import RolloutLog
 from longmab_pl.rollout.round_folder import FORMAT, RoundFolder
-from longmab_pl.rollout.scheduler import Scheduler
+from longmab_pl.rollout.runner import LocalRunner, RecordRunner, ServedEngines
 from longmab_pl.seeding import derive_seed
 from longmab_pl.shown import quoted, tell
 from longmab_pl.storage.append_log import encode
@@ -256,67 +256,78 @@ class Round:
             LongMabError: an engine or the disk failed; call it again to continue.
             ConfigError: the embedder cannot be loaded; no request has been sent.
         """
-        strategy = self.plan.strategy
         if self.plan.needs_embedder:
             self.plan.embedder.load()
+        served = ServedEngines(engines, accounts or {}, tuple(taking_turns))
+        self.run(lambda journal: self.local_runner(served, journal, max_live), title)
+
+    def local_runner(self, served: ServedEngines, journal: Journal, max_live: int | None) -> LocalRunner:
+        """Return a runner of records with engines of this process; the embedder is loaded if the plan needs it.
+
+        Args:
+            served: the engines.
+            journal: where completions are written, and known ones are read.
+            max_live: number of active records (None: the scheduler's default).
+        """
         context = StrategyContext(
             tokenizer=self.tokenizer,
             prompt_format=self.plan.prompt_format,
             embedder=self.plan.embedder,
-            max_model_len=engines[POLICY].max_model_len,
+            max_model_len=served.engines[POLICY].max_model_len,
             seed=self.seed,
             rewards=self.plan.rewards,
-            addressees=self._addressees(engines),
+            addressees=self._addressees(served.engines),
         )
+        return LocalRunner(self.plan.strategy, context, served, journal, max_live)
+
+    def run(self, open_runner: Callable[[Journal], RecordRunner], title: str) -> None:
+        """Run every record's strategy with a runner, and keep the results in the rollout log.
+
+        Args:
+            open_runner: returns the runner, given the round's journal; the runner is closed at the end.
+            title: title of the progress bar.
+
+        Raises:
+            LongMabError: the engines or the disk failed; call it again to continue.
+        """
         self.failures.clear()
         self._spare = self._at_work = 0
-        journal = Journal(self.store.journal, self.store.fingerprint)  # its lock guards the whole folder
-        everyone = [*self.records, *self.reserve]
-        digests = {r.id: records_digest([r]) for r in everyone}
-        limits = {name: engine.max_model_len for name, engine in engines.items()}
-        structured = {name: engine.structured_output for name, engine in engines.items()}
+        store = self.store
+        # Its lock guards the whole folder.
+        journal = opened_journal(store.journal, store.fingerprint, store.worker_journals)
         try:
-            self.store.write_settings(
-                {
-                    **self.origin,
-                    "max_model_len": limits,
-                    "structured_output": structured,
-                    "record_digests": digests,
-                }
-            )
-            bar = RolloutBar(title, len(self.records), self._cost, self.plan.primary, strategy.progress_unit)
-        except BaseException:
-            journal.close()
-            raise
-        try:
-            with RolloutLog(self.store.rollout_log, self.store.fingerprint) as log:
-                scheduler = Scheduler(
-                    engines,
-                    journal,
-                    max_live=max_live,
-                    accounts=accounts,
-                    taking_turns=taking_turns,
-                    on_progress=bar.show,
-                )
-                tasks = (
-                    None if record is None else (record.id, _counted(strategy.roll(record, context)))
-                    for record in self._waiting(log, bar)
-                )
-                for key, result in scheduler.run(tasks):
-                    self._at_work -= 1
-                    if isinstance(result, LongMabError):
-                        self.failures[key] = str(result)
-                        bar.finished(None)
-                    else:
-                        log.add(result)
-                        self._finished(result, bar)
-                bar.show(scheduler.progress)
-            bar.complete()
+            with closing(open_runner(journal)) as runner:
+                self._collect(runner, title)
+            for path in store.worker_journals:
+                journal.take_over(path)
         finally:
-            bar.close()
             journal.close()
         if journal.resumed:
             tell(f"continued from {journal.resumed} journalled completions in {journal.path}")
+
+    def _collect(self, runner: RecordRunner, title: str) -> None:
+        """Write the round's settings, and the results of a runner as they come."""
+        strategy = self.plan.strategy
+        self.store.write_settings(
+            {
+                **self.origin,
+                "max_model_len": {name: facts.max_model_len for name, facts in runner.facts.items()},
+                "structured_output": {name: facts.structured_output for name, facts in runner.facts.items()},
+                "record_digests": {r.id: records_digest([r]) for r in (*self.records, *self.reserve)},
+            }
+        )
+        bar = RolloutBar(title, len(self.records), self._cost, self.plan.primary, strategy.progress_unit)
+        with closing(bar), RolloutLog(self.store.rollout_log, self.store.fingerprint) as log:
+            for key, result in runner.run(self._waiting(log, bar), bar.show):
+                self._at_work -= 1
+                if isinstance(result, LongMabError):
+                    self.failures[key] = str(result)
+                    bar.finished(None)
+                else:
+                    log.add(result)
+                    self._finished(result, bar)
+            bar.show(runner.progress)
+            bar.complete()
 
     def _addressees(self, engines: Mapping[str, Engine]) -> dict[str, Addressee]:
         policy = ChatFormat(self.tokenizer, self.plan.prompt_format.template_arguments)
@@ -435,21 +446,3 @@ class Round:
                 "the same command again: what was answered is in the journal"
             )
         return log
-
-
-def _counted(stream: RequestStream[RecordRollout]) -> RequestStream[RecordRollout]:
-    """Run a strategy's generator, and add to its result the number of responses requested from the policy, and the
-    units of progress."""
-    asked, units = 0, 0
-    resume: Callable[[], list[Request]] = partial(next, stream)
-    while True:
-        try:
-            requests = resume()
-        except StopIteration as stop:
-            return replace(stop.value, asked=asked, units=units)
-        asked += sum(request.responses for request in requests)
-        units += sum(request.units for request in requests)
-        try:
-            resume = partial(stream.send, (yield requests))
-        except BudgetUsedUp as error:
-            resume = partial(stream.throw, error)

@@ -49,6 +49,15 @@ class RoundFolder:
     def journal(self) -> Path:
         return self.folder / "completions.jsonl"
 
+    def worker_journal(self, number: int) -> Path:
+        """Return the journal of one worker of a cluster (`rollout.cluster`); it is taken over into `journal`."""
+        return self.folder / f"completions.worker-{number:03d}.jsonl"
+
+    @property
+    def worker_journals(self) -> list[Path]:
+        """Journals of workers that are not taken over yet."""
+        return sorted(self.folder.glob("completions.worker-*.jsonl"))
+
     @property
     def format(self) -> PairFormat:
         """Format of the pairs file, or, as long as there is none, the format in which it will be written."""

@@ -207,8 +207,8 @@ class Scheduler:
                     self._next = next(waiting)
                 except StopIteration:
                     self._exhausted = True
+            self._order(ending=self._next is None)
             if self._next is None:
-                self._last_records()
                 return
             if len(self._active) >= self.max_live:
                 return
@@ -219,13 +219,17 @@ class Scheduler:
             self._admitted += 1
             self._thread.put(partial(self._advance, record, None), _FRESH)
 
-    def _last_records(self) -> None:
-        """Switch to the order of the end: the record with the fewest answers goes first."""
-        if not self._ending:
-            self._ending = True
-            for lane in self._lanes.values():
-                lane.queue = [(record.answered, a, b, record, request) for _, a, b, record, request in lane.queue]
-                heapq.heapify(lane.queue)
+    def _order(self, *, ending: bool) -> None:
+        """Switch to the order of the end, in which the record with the fewest answers goes first, or back."""
+        if self._ending == ending:
+            return
+        self._ending = ending
+        for lane in self._lanes.values():
+            lane.queue = [
+                (record.answered if ending else 0, number, queued, record, request)
+                for _, number, queued, record, request in lane.queue
+            ]
+            heapq.heapify(lane.queue)
 
     def _has_room(self) -> bool:
         """Return whether all awake engines have room."""

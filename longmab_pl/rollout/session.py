@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,7 @@ from longmab_pl.rollout.record_choice import (
 )
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder, refuse_older_rounds
+from longmab_pl.rollout.runner import ServedEngines
 from longmab_pl.shown import shown, tell
 from longmab_pl.storage.fingerprint import digest
 
@@ -205,13 +206,7 @@ class RolloutSession:
             )
         if found.bad and show:
             tell(found.skipped())
-        folder = resolve_model(model)
-        self.tokenizer = load_tokenizer(folder)
-        self.context_limit = context_limit(folder)
-        for name in self.plan.engines:
-            other = self.others[name]
-            own = self.tokenizer if other.model in (None, model) else load_tokenizer(resolve_model(other.model or ""))
-            self.chats[name] = ChatFormat(own, other.template_arguments)
+        self.load_tokenizers(model)
         spelled = sum(
             encoding.spells_control_tokens(self.tokenizer, [r.context, r.question, *r.answers]) for r in self.records
         )
@@ -220,6 +215,23 @@ class RolloutSession:
         self.plan.check_lengths(model, self.context_limit, self.engine.max_model_len)
         if show:
             self._tell_cuts()
+
+    def load_tokenizers(self, model: str) -> None:
+        """Read the tokenizers of the policy and of further engines, and the policy's limit; `load` does it too.
+
+        Args:
+            model: the policy's base model.
+
+        Raises:
+            ConfigError: a model is not there.
+        """
+        folder = resolve_model(model)
+        self.tokenizer = load_tokenizer(folder)
+        self.context_limit = context_limit(folder)
+        for name in self.plan.engines:
+            other = self.others[name]
+            own = self.tokenizer if other.model in (None, model) else load_tokenizer(resolve_model(other.model or ""))
+            self.chats[name] = ChatFormat(own, other.template_arguments)
 
     def _tell_cuts(self) -> None:
         """Say how many contexts the training prompts cut, if they cut any."""
@@ -327,6 +339,24 @@ class RolloutSession:
         Raises:
             LongMabError: an engine or the disk failed; call it again to continue.
         """
+        with self.serving(making, adapter=adapter) as served:
+            making.roll_out(
+                served.engines,
+                max_live=self.max_live,
+                accounts=served.accounts,
+                taking_turns=served.taking_turns,
+                title=title,
+            )
+
+    @contextmanager
+    def serving(self, making: Round, *, adapter: Path | None, writer: str = "") -> Iterator[ServedEngines]:
+        """Yield the engines of a round's requests; the policy's is started, awake and has the policy's adapter.
+
+        Args:
+            making: a round, as returned by `new_round`.
+            adapter: PEFT folder that the policy's engine has (None: the base model), and has again afterwards.
+            writer: part of the names of the engines' accounts, different for each process of a run that keeps some.
+        """
         others = {name: self.others[name] for name in self.plan.engines}
         own = {name: other.engine for name, other in others.items() if other.engine is not None}
         shared = [name for name in own if others[name].shares_device]
@@ -338,15 +368,9 @@ class RolloutSession:
             engines[POLICY] = AdapterView(self.engine, adapter, frees_device=bool(shared))
             engines |= {name: AdapterView(self.engine, None, frees_device=bool(shared)) for name in base}
         with ExitStack() as closing:
-            accounts = {name: self._account(name, making, closing) for name in others}
+            accounts = {name: self._account(name, making, closing, writer) for name in others}
             try:
-                making.roll_out(
-                    engines,
-                    max_live=self.max_live,
-                    accounts=accounts,
-                    taking_turns=[POLICY, *base, *shared] if base or shared else (),
-                    title=title,
-                )
+                yield ServedEngines(engines, accounts, (POLICY, *base, *shared) if base or shared else ())
             except BaseException:
                 for name in shared:  # the device belongs to the policy's engine, which is woken if this is tried again
                     with suppress(EngineError):
@@ -365,11 +389,11 @@ class RolloutSession:
         for engine in own.values():
             engine.sleep()
 
-    def _account(self, name: str, making: Round, closing: ExitStack) -> EngineAccount:
+    def _account(self, name: str, making: Round, closing: ExitStack, writer: str) -> EngineAccount:
         """Open the account of an engine, in the run folder, for all rounds with its model and weight format."""
         identity = {**making.origin["engines"][name]}
         identity.pop("template_arguments", None)  # they are in the prompts
-        path = making.store.run_folder / "engines" / f"{name}-{digest(identity)}.jsonl"
+        path = making.store.run_folder / "engines" / f"{name}-{digest(identity)}{writer}.jsonl"
         account = EngineAccount(name, path, digest(identity), self.others[name].budget)
         closing.callback(account.close)
         return account

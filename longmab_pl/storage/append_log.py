@@ -31,6 +31,10 @@ _NAMED = 5
 """Maximum number of damaged lines that a message lists."""
 
 
+class LogInUse(DataError):
+    """Another process is writing the log."""
+
+
 @dataclass(frozen=True)
 class LogKind:
     """Kind of a log: its name, format and messages.
@@ -158,7 +162,7 @@ class AppendLog:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise DataError(f"{self.path} is being written by another process. {self.kind.busy}") from error
+            raise LogInUse(f"{self.path} is being written by another process. {self.kind.busy}") from error
         except OSError:
             return  # the file system has no locks
 

@@ -8,6 +8,7 @@ training (DDP, FSDP), where vLLM cannot run inside a training process.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import itertools
 import os
@@ -18,6 +19,7 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +43,12 @@ POLL_SECONDS = 0.5
 LARGEST_DISAGREEMENT = 1.0
 """Root mean square difference of two servers' log-probabilities of the same tokens, in nats, above which they cannot
 have the same weights. bfloat16 kernels differ by about 0.1; a trained adapter changes answers by more than 1."""
+
+_SETTINGS = (
+    "_addresses", "_launch", "_concurrency_per_server", "_configured_len", "_served_model", "_api_key_env",
+    "_structured_output", "_sleeps", "_request_timeout", "_patience", "_max_attempts", "_seed",
+)  # fmt: skip
+"""Attributes that hold an engine's settings; the others belong to one run of it."""
 
 
 class ServerEngine:
@@ -137,6 +145,25 @@ class ServerEngine:
         self.children: ChildServers | None = None
         """The servers that `start` started, with their logs; None if the servers were running already."""
         self._finalizer: weakref.finalize | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the settings: a copy, also in another process, is an engine that has not started."""
+        return {name: vars(self)[name] for name in _SETTINGS}
+
+    def __setstate__(self, settings: dict[str, Any]) -> None:
+        vars(self).update(settings)
+        self._reset()
+
+    @property
+    def addresses(self) -> list[str]:
+        """Addresses of the servers that run already; empty if `start` launches its own."""
+        return list(self._addresses)
+
+    def share(self, number: int, of: int) -> ServerEngine:
+        """Return an engine, not started, with every `of`-th server, from server `number` (0 to `of` - 1) on."""
+        part = copy.copy(self)
+        part._addresses = self._addresses[number::of]
+        return part
 
     # ------------------------------------------------------------------ life
 

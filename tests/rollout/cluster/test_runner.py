@@ -1,0 +1,131 @@
+"""Rollouts on a real Ray cluster of this machine, with two workers and scripted engines."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from cluster_engines import NotedEngine
+from cluster_rounds import ANSWERS, asked, begun, files, in_one_process, journalled, session_of, write_records
+
+pytest.importorskip("ray", reason="Ray is not installed")
+
+from longmab_pl.errors import ConfigError, EngineError
+from longmab_pl.rollout.cluster.connection import connected
+from longmab_pl.rollout.cluster.round import roll_out_on_cluster
+from longmab_pl.rollout.cluster.settings import ClusterSettings
+
+TWO = ClusterSettings("local", 2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """One cluster for all tests of this file: its processes are slow to start."""
+    with connected(TWO):
+        yield
+
+
+def on_cluster(session, run, model, folder=None):
+    """A finished round of two workers."""
+    making = begun(session, run, model)
+    roll_out_on_cluster(session, making, TWO, model=model, adapter=None, title="round 1 rollout")
+    making.finish("base")
+    return making
+
+
+class Killer(threading.Thread):
+    """Kills the first worker that has been asked `after` times, in the middle of its work."""
+
+    def __init__(self, notes: Path, after: int) -> None:
+        super().__init__(daemon=True)
+        self.notes, self.after = notes, after
+        self.killed = 0
+
+    def run(self):
+        while not self.killed:
+            for path in self.notes.glob("*"):
+                if path.read_bytes().count(b"\n") >= self.after:
+                    self.killed = int(path.name)
+                    os.kill(self.killed, signal.SIGKILL)
+                    return
+            time.sleep(0.005)
+
+
+def killed_and_compared(tmp_path, model, count, capsys):
+    records = write_records(tmp_path, count)
+    expected = files(in_one_process(records, tmp_path / "one", model))
+    notes = tmp_path / "notes"
+    killer = Killer(notes, after=count)  # a quarter of all requests
+    killer.start()
+    making = on_cluster(session_of(records, NotedEngine(str(notes), 0.001)), tmp_path / "run", model)
+    assert killer.killed
+    assert files(making) == expected
+    ids = journalled(making)
+    assert len(ids) == len(set(ids)) == count * ANSWERS, "an answer that was kept has been asked again"
+    assert making.store.worker_journals == []
+    said = capsys.readouterr().err
+    assert said.count(" is lost (") == 1
+    assert said.count(f"round 1 rollout: {count * ANSWERS:,} answers") == 1, "one progress bar"
+    sent = asked(notes)
+    assert len(sent) == 3, "two workers, and one in the place of the killed one"
+    twice = sum(map(len, sent.values())) - count * ANSWERS
+    assert 0 < twice <= 8, "only what the killed engine had in flight is sent again"
+
+
+def test_a_worker_that_is_killed_costs_nothing_and_the_pairs_are_those_of_one_process(tmp_path, tiny_model, capsys):
+    killed_and_compared(tmp_path, tiny_model, 1_000, capsys)
+
+
+@pytest.mark.slow
+def test_ten_thousand_records_and_a_killed_worker(tmp_path, tiny_model, capsys):
+    killed_and_compared(tmp_path, tiny_model, 10_000, capsys)
+
+
+def test_a_slow_worker_gets_fewer_records(tmp_path, tiny_model):
+    records = write_records(tmp_path, 200)
+    engine = NotedEngine(str(tmp_path / "notes"), 0.002, slow_seconds=0.3, concurrency=4)
+    making = on_cluster(session_of(records, engine), tmp_path / "run", tiny_model)
+    few, many = sorted(len(ids) for ids in asked(tmp_path / "notes").values())
+    assert few + many == len(set(journalled(making))) == 200 * ANSWERS
+    assert few < many / 3
+
+
+def test_engines_that_fail_end_the_command_and_one_process_asks_for_the_rest(tmp_path, tiny_model, capsys):
+    records = write_records(tmp_path, 60)
+    failing = session_of(records, NotedEngine(str(tmp_path / "notes"), fail_after=0))
+    making = begun(failing, tmp_path / "run", tiny_model)
+    with pytest.raises(EngineError, match=r"(?s)no worker is left: the engine died.*run the same command again"):
+        roll_out_on_cluster(failing, making, TWO, model=tiny_model, adapter=None, title="round 1 rollout")
+    assert capsys.readouterr().err.count(" is lost (the engine died") == 8
+
+    session = session_of(records, NotedEngine(str(tmp_path / "notes-of-one")))
+    again = begun(session, tmp_path / "run", tiny_model)
+    session.engine.start(tiny_model)
+    session.roll_out(again, "round 1", adapter=None)
+    again.finish("base")
+    assert len(journalled(again)) == len(set(journalled(again))) == 60 * ANSWERS
+    assert again.store.worker_journals == []
+
+
+def test_a_folder_or_a_model_that_workers_do_not_see_is_one_line_before_anything_is_loaded(tmp_path, tiny_model):
+    """Under /proc/self/fd a folder has a name that is another process's own: storage that is not shared."""
+    records = write_records(tmp_path, 4)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    here = Path(f"/proc/self/fd/{descriptor}")
+    try:
+        session = session_of(records, NotedEngine(str(tmp_path / "notes")))
+        making = begun(session, here / "run", tiny_model)
+        with pytest.raises(ConfigError, match=r"worker \d on .* does not see the run folder /proc/self/fd") as refused:
+            roll_out_on_cluster(session, making, TWO, model=tiny_model, adapter=None, title="round 1")
+        assert "\n" not in str(refused.value)
+        (tmp_path / "model").symlink_to(tiny_model)
+        making = begun(session, tmp_path / "run-2", str(here / "model"))
+        with pytest.raises(ConfigError, match=r"worker \d on .*: the model folder '/proc/self/fd.*does not exist"):
+            roll_out_on_cluster(session, making, TWO, model=str(here / "model"), adapter=None, title="round 1")
+    finally:
+        os.close(descriptor)
+    assert not (tmp_path / "notes").exists(), "no engine has started"
