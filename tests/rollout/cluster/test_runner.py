@@ -94,19 +94,24 @@ def test_a_slow_worker_gets_fewer_records(tmp_path, tiny_model):
     assert few < many / 3
 
 
-def test_engines_that_fail_end_the_command_and_one_process_asks_for_the_rest(tmp_path, tiny_model, capsys):
+def test_engines_that_fail_end_the_command_and_one_process_asks_for_the_rest(tmp_path, tiny_model, capsys, monkeypatch):
+    monkeypatch.setattr("longmab_pl.rollout.cluster.runner.LOSSES", 0)  # no other workers: they take their time
     records = write_records(tmp_path, 60)
-    failing = session_of(records, NotedEngine(str(tmp_path / "notes"), fail_after=0))
+    failing = session_of(records, NotedEngine(str(tmp_path / "notes"), fail_after=20))
     making = begun(failing, tmp_path / "run", tiny_model)
     with pytest.raises(EngineError, match=r"(?s)no worker is left: the engine died.*run the same command again"):
         roll_out_on_cluster(failing, making, TWO, model=tiny_model, adapter=None, title="round 1 rollout")
-    assert capsys.readouterr().err.count(" is lost (the engine died") == 8
+    assert capsys.readouterr().err.count(" is lost (the engine died") == 2
+    done = sum(path.read_bytes().count(b"\n") - 1 for path in making.store.worker_journals)
+    assert 10 <= done <= 40
 
     session = session_of(records, NotedEngine(str(tmp_path / "notes-of-one")))
     again = begun(session, tmp_path / "run", tiny_model)
     session.engine.start(tiny_model)
     session.roll_out(again, "round 1", adapter=None)
     again.finish("base")
+    (sent,) = asked(tmp_path / "notes-of-one").values()
+    assert len(sent) == 60 * ANSWERS - done
     assert len(journalled(again)) == len(set(journalled(again))) == 60 * ANSWERS
     assert again.store.worker_journals == []
 
