@@ -97,14 +97,15 @@ class Timed:
     def __init__(self, inner: RecordRunner) -> None:
         self.inner = inner
         self.facts: Mapping[str, EngineFacts] = inner.facts
-        self.progress = Progress()
         self.began = self.ended = 0.0
+
+    @property
+    def progress(self) -> Progress:
+        return self.inner.progress
 
     def run(self, records: Iterable[QARecord | None], on_progress: Callable[[Progress], None]) -> Iterator[Result]:
         self.began = time.monotonic()
-        for result in self.inner.run(records, on_progress):
-            self.progress = self.inner.progress
-            yield result
+        yield from self.inner.run(records, on_progress)
         self.ended = time.monotonic()
 
     def close(self) -> None:
@@ -131,10 +132,8 @@ def session_of(records: Path, engine: WaitingEngine) -> RolloutSession:
 
 def timed_round(folder: Path, workers: int, seconds: float, per_worker: int) -> dict[str, Any]:
     """Return the responses a second of one round; 0 workers are this process without Ray."""
-    from longmab_pl.rollout.cluster.connection import connected
     from longmab_pl.rollout.cluster.round import cluster_job
     from longmab_pl.rollout.cluster.runner import ClusterRunner
-    from longmab_pl.rollout.cluster.settings import ClusterSettings
 
     records = folder / f"qa-{workers}.jsonl"
     write_records(records, per_worker * max(workers, 1))
@@ -156,11 +155,9 @@ def timed_round(folder: Path, workers: int, seconds: float, per_worker: int) -> 
             making.run(lambda journal: of(making.local_runner(served, journal, None)), "in this process")
     else:
         job = cluster_job(session, making, model=MODEL, adapter=None)
-        with connected(ClusterSettings("local", workers)):
-            making.run(
-                lambda journal: of(ClusterRunner(job, [engine] * workers, 0.0, len(making.records))),
-                f"{workers} workers",
-            )
+        making.run(
+            lambda journal: of(ClusterRunner(job, [engine] * workers, 0.0, len(making.records))), f"{workers} workers"
+        )
     spent = timed[0].ended - timed[0].began
     responses = len(making.records) * PULLS
     assert timed[0].progress.responses == responses
@@ -169,8 +166,11 @@ def timed_round(folder: Path, workers: int, seconds: float, per_worker: int) -> 
 
 def measured(workers: list[int], seconds: float, per_worker: int) -> list[dict[str, Any]]:
     """Return a row for each number of workers, printed as they come."""
+    from longmab_pl.rollout.cluster.connection import connected
+    from longmab_pl.rollout.cluster.settings import ClusterSettings
+
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, connected(ClusterSettings("local")):
         for count in workers:
             row = timed_round(Path(folder), count, seconds, per_worker)
             row["per_second"] = row["responses"] / row["seconds"]

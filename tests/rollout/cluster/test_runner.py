@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from cluster_engines import NotedEngine
 from cluster_rounds import ANSWERS, asked, begun, files, in_one_process, journalled, session_of, write_records
+from small_config import write_config
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
+from longmab_pl.cli.main import main
 from longmab_pl.errors import ConfigError, EngineError
 from longmab_pl.rollout.cluster.connection import connected
 from longmab_pl.rollout.cluster.round import roll_out_on_cluster
@@ -134,3 +136,17 @@ def test_a_folder_or_a_model_that_workers_do_not_see_is_one_line_before_anything
     finally:
         os.close(descriptor)
     assert not (tmp_path / "notes").exists(), "no engine has started"
+
+
+def test_the_command_makes_the_same_files_on_a_cluster(tmp_path, tiny_model, capsys):
+    config = ["rollout", "--config", str(write_config(tmp_path, tiny_model, records=12))]
+    main([*config, "--output", str(tmp_path / "one")])
+    main([*config, "--output", str(tmp_path / "two"), "--ray", "--workers", "2"])
+    rounds = [next((tmp_path / name / "rounds").iterdir()) for name in ("one", "two")]
+    assert rounds[0].name == rounds[1].name
+    for name in ("pairs.jsonl", "rollouts.jsonl"):
+        assert (rounds[0] / name).read_bytes() == (rounds[1] / name).read_bytes()
+    said = capsys.readouterr()
+    assert said.err.count("48 of 48 answers") == 2
+    main([*config, "--output", str(tmp_path / "two"), "--ray"])
+    assert "round 1 is there already" in capsys.readouterr().out
