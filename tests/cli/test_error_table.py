@@ -76,6 +76,13 @@ def test_a_logger_that_is_not_installed(folder, capsys, monkeypatch, name):
         assert f"pip install {name}, or --logger tensorboard" in message
 
 
+def test_an_mlflow_without_a_database(folder, capsys, monkeypatch):
+    present = {"mlflow": importlib.util.find_spec("json"), "sqlalchemy": None}
+    monkeypatch.setattr("longmab_pl.cli.settings.shortcuts.find_spec", present.__getitem__)
+    message = error_of(capsys, [*DEMO, "--logger", "mlflow"])
+    assert "pip install mlflow (mlflow-skinny lacks it), or --logger tensorboard" in message
+
+
 def test_a_csv_logger_without_a_folder(folder, capsys):
     message = error_of(capsys, [*DEMO, "--trainer.logger", "lightning.pytorch.loggers.CSVLogger"])
     assert "CSVLogger needs a folder, init_args: {save_dir: DIR}; `--logger csv` uses the run folder" in message

@@ -98,6 +98,11 @@ def _logger(name: str, run: str) -> str:
     require_logger(name)
     settings: dict[str, Any] = {"save_dir": run}
     if name == "mlflow":
+        if find_spec("sqlalchemy") is None:  # mlflow-skinny
+            raise ConfigError(
+                "--logger mlflow writes a database into the run folder, for which mlflow needs the package "
+                "'sqlalchemy'; pip install mlflow (mlflow-skinny lacks it), or --logger tensorboard"
+            )
         settings = {"tracking_uri": f"sqlite:///{run}/mlflow.db", "experiment_name": "longmab"}
     elif name == "wandb":
         settings |= {"project": "longmab"}
