@@ -144,10 +144,13 @@ class Evaluation(Callback):
                 f"Evaluation asks the rollouts' own engine, and {type(data).__name__} has none; set data.engine, or "
                 "leave the callback out and evaluate the adapter afterwards with `longmab evaluate`"
             )
-        self.tasks = self.suite.tasks(
-            data.tokenizer,
-            SuiteContext(data.prompt_format, data.eval_records, _on_stderr if trainer.is_global_zero else ignore),
+        context = SuiteContext(
+            prompt_format=data.prompt_format,
+            held_out=data.eval_records,
+            note=_on_stderr if trainer.is_global_zero else ignore,
+            max_model_len=data.served.engine.max_model_len or None,
         )
+        self.tasks = self.suite.tasks(data.tokenizer, context)
         self._asked = questions_digest(self.tasks)
         if (note := thinking_note(data.tokenizer, self.tasks)) and trainer.is_global_zero:
             log.warning("%s", note)

@@ -15,7 +15,7 @@ from longmab_pl.callbacks import AdapterCheckpoint, AdapterExport, Evaluation, E
 from longmab_pl.cli.evaluate import evaluate
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError
-from longmab_pl.evaluation import EvaluationEntry, LongBenchSuite, QASuite
+from longmab_pl.evaluation import EvaluationEntry, LongBenchSuite, NeedleSettings, NeedleSuite, QASuite
 from longmab_pl.prompts.formats import DirectAnswer
 
 SCHEDULE = {"before_training", "every_n_rounds", "every_n_steps", "at_end"}
@@ -270,6 +270,9 @@ def test_settings_are_checked(tmp_path, tiny_model, qa_file, benchmark):
     twice = [longbench(benchmark), Evaluation(QASuite(str(qa_file), name="longbench"))]
     with pytest.raises(ConfigError, match="two evaluations are called 'longbench'"):
         fit(tmp_path / "run", tiny_model, qa_file, *twice)
+    too_long = Evaluation(NeedleSuite(NeedleSettings(lengths=[200_000])))
+    with pytest.raises(ConfigError, match=r"needle.lengths is \[200000\] and the model takes 100000 tokens"):
+        fit(tmp_path / "run", tiny_model, qa_file, too_long)
     same_best = [longbench(benchmark), longbench(benchmark, name="b")]
     with pytest.raises(ConfigError, match="would both keep their best adapter"):
         fit(tmp_path / "run", tiny_model, qa_file, *same_best)
