@@ -24,7 +24,7 @@ YAML_BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OWN_OPTIONS = {
     "fit": (),
     "validate": (),
-    "rollout": ("adapter", "round", "dry-run", "dry_run"),
+    "rollout": ("adapter", "round", "dry-run", "dry_run", "ray", "workers", "worker-gpus", "worker_gpus"),
     "doctor": ("gpu-memory-gb", "gpu_memory_gb"),
 }
 
