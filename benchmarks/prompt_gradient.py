@@ -12,22 +12,19 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
+import trained_policy
 from step_pairs import peak_memory
 
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import load_tokenizer
-from longmab_pl.training import LoRASettings
 from longmab_pl.training.batch import PackedBatch, PreferenceExample, collate
 from longmab_pl.training.detached import detached_token_logps
 from longmab_pl.training.logprobs import pair_logps, token_logps
-from longmab_pl.training.policy import load_policy
 
 SENTENCE = "The town of place {} lies on river number {}, and its oldest bridge was built in the year {}. "
 
@@ -77,21 +74,11 @@ def measure(policy: Any, batch: PackedBatch, repeats: int) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
     """Run the command and return its results by prompt length."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--model", default="bundled:smollm2-135m-instruct")
     parser.add_argument("--prompts", type=int, nargs="+", default=[256, 1024], help="tokens of the prompts")
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--out", type=Path, help="write the results as JSON")
+    trained_policy.add_options(parser, repeats=2)
     chosen = parser.parse_args(arguments)
     folder = resolve_model(chosen.model)
-    policy = load_policy(
-        folder, LoRASettings(r=16), dtype=chosen.dtype, attention="sdpa", gradient_checkpointing=True
-    ).to(chosen.device)
-    torch.manual_seed(0)
-    for parameter in policy.parameters():
-        if parameter.requires_grad:
-            torch.nn.init.normal_(parameter, std=0.01)
+    policy = trained_policy.random_adapter(chosen, attention="sdpa")
     tokenizer = load_tokenizer(folder, needs_chat=False)
     results = {}
     print("| prompt | way | seconds | peak MB | loss | cosine | length |")
@@ -103,8 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
             apart = f"{found['cosine']:.2f} | {found['length']:.2f}" if way == "detached" else "1 | 1"
             r = found[way]
             print(f"| {length:,} | {way} | {r['seconds']:.2f} | {r['mb']:,.0f} | {r['loss']:.6f} | {apart} |")
-    if chosen.out:
-        chosen.out.write_text(json.dumps({"settings": vars(chosen) | {"out": None}, "results": results}, indent=1))
+    trained_policy.write(chosen, results)
     return results
 
 

@@ -13,21 +13,18 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import random
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
+import trained_policy
 from step_pairs import peak_memory
 
-from longmab_pl.models.hub import resolve_model
-from longmab_pl.training import LoRASettings, WeightedPhase
+from longmab_pl.training import WeightedPhase
 from longmab_pl.training.batch import GroupResponse, PackedBatch, PreferenceExample, collate
 from longmab_pl.training.logprobs import Layout, token_logps
-from longmab_pl.training.policy import load_policy
 from longmab_pl.training.terms import GroupTerm, PreferenceTerm, ShortToLongTerm
 
 RESPONSES = 8
@@ -94,22 +91,12 @@ def measure(policy: Any, phase: WeightedPhase, batch: PackedBatch, layout: Layou
 def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
     """Run the command and return its results by loss and way."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--model", default="bundled:smollm2-135m-instruct")
     parser.add_argument("--long", type=int, default=1024, help="tokens of the training prompt")
     parser.add_argument("--short", type=int, default=256, help="tokens of the short prompt")
     parser.add_argument("--answer", type=int, default=32, help="tokens of a response")
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--out", type=Path, help="write the results as JSON")
+    trained_policy.add_options(parser, repeats=2)
     chosen = parser.parse_args(arguments)
-    policy = load_policy(
-        resolve_model(chosen.model), LoRASettings(r=16), dtype=chosen.dtype, gradient_checkpointing=True
-    ).to(chosen.device)
-    torch.manual_seed(0)
-    for parameter in policy.parameters():
-        if parameter.requires_grad:
-            torch.nn.init.normal_(parameter, std=0.01)
+    policy = trained_policy.random_adapter(chosen)
     made = pairs(chosen.long, chosen.short, chosen.answer, policy.get_input_embeddings().weight.shape[0])
     results: dict[str, dict[str, Any]] = {}
     for name, phase in LOSSES.items():
@@ -121,8 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
     print("| --- | ---: | ---: | ---: | ---: |")
     for name, r in results.items():
         print(f"| {name} | {r['tokens']:,} | {r['seconds']:.2f} | {r['mb']:,.0f} | {r['loss']:.6f} |")
-    if chosen.out:
-        chosen.out.write_text(json.dumps({"settings": vars(chosen) | {"out": None}, "results": results}, indent=1))
+    trained_policy.write(chosen, results)
     return results
 
 

@@ -18,22 +18,19 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
+import trained_policy
 
-from longmab_pl.models.hub import resolve_model
 from longmab_pl.training.batch import PreferenceExample, collate
 from longmab_pl.training.logprobs import Layout, completion_logps
 from longmab_pl.training.losses import PairLogps, SigmoidDPO
-from longmab_pl.training.policy import LoRASettings, load_policy
 
 Parts = Sequence[Sequence[PreferenceExample]]
 
@@ -148,28 +145,17 @@ def show(results: dict[str, dict[str, Any]]) -> None:
 def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
     """Run the command and return its results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--model", default="bundled:smollm2-135m-instruct")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--block", type=int, default=256, help="tokens of a block")
     parser.add_argument("--prompt", type=int, default=200, help="tokens of the instruction")
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--out", type=Path, help="write the results as JSON")
+    trained_policy.add_options(parser, repeats=2)
     chosen = parser.parse_args(arguments)
-    policy = load_policy(
-        resolve_model(chosen.model), LoRASettings(r=16), dtype=chosen.dtype, gradient_checkpointing=True
-    ).to(chosen.device)
-    torch.manual_seed(0)
-    for parameter in policy.parameters():
-        if parameter.requires_grad:
-            torch.nn.init.normal_(parameter, std=0.01)
+    policy = trained_policy.random_adapter(chosen)
     vocabulary = policy.get_input_embeddings().weight.shape[0]
     pairs = nested_pairs(chosen.steps, chosen.block, chosen.prompt, vocabulary)
     results = measure(policy, pairs, chosen.repeats)
     show(results)
-    if chosen.out:
-        chosen.out.write_text(json.dumps({"settings": vars(chosen) | {"out": None}, "results": results}, indent=1))
+    trained_policy.write(chosen, results)
     return results
 
 

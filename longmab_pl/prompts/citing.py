@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from longmab_pl.checks import at_least
 from longmab_pl.data.numbering import numbered
 from longmab_pl.data.records import QARecord
-from longmab_pl.prompts import encoding
-from longmab_pl.prompts.formats import ChatPrompt, Message, fill
+from longmab_pl.prompts.formats import PrefilledPrompt
 
 _CITE = """Read the numbered passages and answer the question that follows them.
 
@@ -25,7 +22,7 @@ Answer: <your answer, as short as possible, nothing else>"""
 
 
 @dataclass(frozen=True)
-class CiteThenAnswer(ChatPrompt):
+class CiteThenAnswer(PrefilledPrompt):
     """Numbered passages, a line "Evidence: [2] [5]" that names those used, then a line "Answer: ...".
 
     For `longmab_pl.rewards.Grounding`. The whole context is numbered once (`longmab_pl.data.numbering`), so a passage
@@ -57,18 +54,3 @@ class CiteThenAnswer(ChatPrompt):
 
     def numbered(self, record: QARecord) -> QARecord:
         return numbered(record, self.max_characters)
-
-    def messages(self, context: str, question: str) -> list[Message]:
-        return [{"role": "user", "content": fill(self.template, context, question)}]
-
-    def prompt_ids(self, tokenizer: Any, context: str, question: str) -> tuple[int, ...]:
-        return encoding.chat(
-            tokenizer, self.messages(context, question), prefill=self.prefill, arguments=self.template_arguments
-        ).ids
-
-    def response(self, text: str) -> str:
-        return self.prefill + text
-
-    def response_ids(self, tokenizer: Any, ids: Sequence[int]) -> tuple[int, ...]:
-        header = encoding.chat(tokenizer, self.messages("", ""), arguments=self.template_arguments).ids
-        return (*self.prompt_ids(tokenizer, "", "")[len(header) :], *ids)

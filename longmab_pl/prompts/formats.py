@@ -154,10 +154,10 @@ class PlanAndSolve(ChatPrompt):
 
 
 @dataclass(frozen=True)
-class DirectAnswer(ChatPrompt):
-    """Short answers without reasoning: the assistant's turn is prefilled with `prefill` and the model continues it.
+class PrefilledPrompt(ChatPrompt):
+    """A template around context and question, and a beginning of the assistant's turn, which the model continues.
 
-    For models too small to reason in a fixed format. The response kept for training includes the prefill.
+    The response that is kept for training includes the beginning.
 
     Args:
         template: prompt with `{context}` and `{question}`.
@@ -165,8 +165,8 @@ class DirectAnswer(ChatPrompt):
         template_arguments: as for `ReasonThenAnswer`.
     """
 
-    template: str = _DIRECT
-    prefill: str = "Answer:"
+    template: str
+    prefill: str
 
     def messages(self, context: str, question: str) -> list[Message]:
         return [{"role": "user", "content": fill(self.template, context, question)}]
@@ -182,3 +182,19 @@ class DirectAnswer(ChatPrompt):
     def response_ids(self, tokenizer: Any, ids: Sequence[int]) -> tuple[int, ...]:
         header = encoding.chat(tokenizer, self.messages("", ""), arguments=self.template_arguments).ids
         return (*self.prompt_ids(tokenizer, "", "")[len(header) :], *ids)
+
+
+@dataclass(frozen=True)
+class DirectAnswer(PrefilledPrompt):
+    """Short answers without reasoning: the assistant's turn is prefilled with `prefill` and the model continues it.
+
+    For models too small to reason in a fixed format. The response kept for training includes the prefill.
+
+    Args:
+        template: prompt with `{context}` and `{question}`.
+        prefill: beginning of the assistant's turn.
+        template_arguments: as for `ReasonThenAnswer`.
+    """
+
+    template: str = _DIRECT
+    prefill: str = "Answer:"
