@@ -16,7 +16,7 @@ from transformers import DynamicCache, GradientCheckpointingLayer
 from longmab_pl.errors import ConfigError
 from longmab_pl.training.attention import SEGMENTS
 from longmab_pl.training.batch import PackedBatch
-from longmab_pl.training.logprobs import causal_model, head_logps
+from longmab_pl.training.logprobs import causal_model, head_logps, run_backbone
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -85,7 +85,8 @@ def detached_token_logps(
         rows = torch.arange(root.stop - 1, batch.stretches[tree[-1]].rows.stop, device=place.device)
         columns = torch.arange(root.start, int(rows[-1]) + 1, device=place.device)
         place[rows] = torch.arange(len(rows), device=place.device) + sum(len(part) for part in hidden)
-        found = _backbone(causal)(
+        found = run_backbone(
+            causal,
             input_ids=batch.input_ids[:, rows],
             position_ids=batch.position_ids[:, rows],
             attention_mask=_mask(causal, batch.visible(rows[:, None], columns[None, :])[None, None]),
@@ -104,7 +105,7 @@ def _prompt_states(causal: PreTrainedModel, ids: torch.Tensor, piece: int) -> _P
     causal.eval()  # under gradient checkpointing, layers in training would not store them
     try:
         for start in range(0, ids.shape[1], piece):
-            _backbone(causal)(input_ids=ids[:, start : start + piece], past_key_values=states, use_cache=True)
+            run_backbone(causal, input_ids=ids[:, start : start + piece], past_key_values=states, use_cache=True)
     finally:
         causal.train(training)
     states.complete = True
@@ -117,7 +118,3 @@ def _mask(causal: PreTrainedModel, allowed: torch.Tensor) -> torch.Tensor:
         return allowed
     blocked = torch.finfo(causal.dtype).min
     return torch.zeros(allowed.shape, dtype=causal.dtype, device=allowed.device).masked_fill_(~allowed, blocked)
-
-
-def _backbone(causal: PreTrainedModel) -> Any:
-    return causal.base_model

@@ -254,9 +254,18 @@ def _plain_hidden(
 
 def _hidden(causal: PreTrainedModel, **inputs: Any) -> torch.Tensor:
     """Return the backbone's last hidden states for one sequence: [T, H]."""
-    with adapters_in_model_dtype(causal):
-        hidden: torch.Tensor = _backbone(causal)(**inputs).last_hidden_state[0]
+    hidden: torch.Tensor = run_backbone(causal, **inputs).last_hidden_state[0]
     return hidden
+
+
+def run_backbone(causal: PreTrainedModel, **inputs: Any) -> Any:
+    """Return what the model's layers give, without its output head. Every forward pass of a policy goes this way.
+
+    Raises:
+        ConfigError: the architecture does not separate its layers from its output head.
+    """
+    with adapters_in_model_dtype(causal):
+        return _backbone(causal)(**inputs)
 
 
 def _backbone(causal: PreTrainedModel) -> Any:

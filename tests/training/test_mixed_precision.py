@@ -12,7 +12,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from longmab_pl.training import mixed_precision
 from longmab_pl.training.batch import PreferenceExample, collate
-from longmab_pl.training.logprobs import completion_logps
+from longmab_pl.training.detached import detached_token_logps
+from longmab_pl.training.logprobs import completion_logps, text_logps, token_logps
 from longmab_pl.training.policy import LoRASettings, Precision, load_policy
 
 
@@ -59,3 +60,18 @@ def test_a_cpu_and_float32_stay_as_they_were(tiny_model: Callable[..., str]) -> 
     assert all(layer.cast_input_dtype_enabled for layer in layers)
     mixed_precision.leave_inputs_as_they_are(policy)
     assert not any(layer.cast_input_dtype_enabled for layer in layers)
+
+
+@pytest.mark.parametrize("layout", ["packed", "concatenated", "detached"])
+def test_every_way_of_computing_a_step_takes_adapters_in_the_models_dtype(
+    tiny_model: Callable[..., str], monkeypatch: pytest.MonkeyPatch, layout: Any
+) -> None:
+    monkeypatch.setattr(mixed_precision, "applies", lambda causal: causal.dtype != torch.float32)
+    policy = load_policy(tiny_model("llama"), LoRASettings(r=4), dtype="bf16", gradient_checkpointing=True)
+    pair = PreferenceExample("p", tuple(range(3, 43)), tuple(range(5, 15)), tuple(range(9, 16)))
+    batch = collate([pair])
+    found = detached_token_logps(policy, batch) if layout == "detached" else token_logps(policy, batch, layout=layout)
+    found.sum().backward()
+    # B starts at zero, so the gradient is that of B.
+    assert all(p.grad.abs().sum() > 0 for n, p in policy.named_parameters() if ".lora_B." in n and p.grad is not None)
+    assert torch.isfinite(text_logps(policy, range(3, 30))).all()
