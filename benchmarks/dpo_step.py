@@ -426,7 +426,7 @@ def show(results: Sequence[dict[str, Any]]) -> bool:
             cells.append(f"{trl['seconds_per_pair'] / result['seconds_per_pair']:.2f}" if trl else "")
             cells.append(f"{shared.bound:.2f}" if system == "packed" else "")
             cells.append(f"{result['peak_bytes'] / 1e9:.2f}")
-            cells.append(f"{result['peak_bytes'] / trl['peak_bytes']:.0%}" if trl else "")
+            cells.append(f"{result['peak_bytes'] / trl['peak_bytes']:.0%}" if trl and trl["peak_bytes"] else "")
             cells.append("")
             if trl and system != "trl":
                 difference = max(abs(a - b) for a, b in zip(result["losses"], trl["losses"], strict=False))

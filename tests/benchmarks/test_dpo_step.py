@@ -45,6 +45,11 @@ def test_different_losses_are_an_error(bench, results, capsys):
     assert "LOSSES DIFFER" in capsys.readouterr().out
 
 
+def test_a_tiny_models_steps_may_need_no_new_memory(bench, results, capsys):
+    assert bench.show([result | {"peak_bytes": 0} for result in results])
+    assert "| 0.00 |  |" in capsys.readouterr().out
+
+
 def test_steps_after_the_warm_up_are_timed(results):
     for result in results:
         assert len(result["seconds"]) == 3
