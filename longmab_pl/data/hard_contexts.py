@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from longmab_pl.checks import at_least, between, one_of, unit_interval
 from longmab_pl.data.hard_questions import MAX_HOPS, TASKS, UNANSWERABLE_HINT, Draft, Questions, Task, TitledText
+from longmab_pl.data.passages import titled_passage
 from longmab_pl.data.synthesis import passage_text
 from longmab_pl.data.synthetic_world import KINDS, Names, World
 from longmab_pl.errors import ConfigError
@@ -224,7 +225,7 @@ def _distractors(rng: random.Random, draft: Draft, world: World, topic: float) -
 
 
 def _shown(number: int, passage: TitledText) -> str:
-    return f"Passage {number}: {passage.title}\n{passage.text}\n\n"
+    return titled_passage(number, passage.title, passage.text) + "\n\n"
 
 
 def _joined(passages: list[TitledText]) -> str:

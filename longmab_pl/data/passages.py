@@ -17,6 +17,16 @@ def join_passages(documents: Sequence[str]) -> str:
     return "\n".join(f"Passage {i}:\n{document}".strip() for i, document in enumerate(documents, 1)).strip()
 
 
+def titled_passage(number: int, title: str, text: str) -> str:
+    """Return a passage below its number (from 1) and title.
+
+    Example:
+        >>> titled_passage(2, "Quito", "Quito lies in Ecuador.")
+        'Passage 2: Quito\\nQuito lies in Ecuador.'
+    """
+    return f"Passage {number}: {title}\n{text}"
+
+
 def fill_budget(taken: int, candidates: Sequence[int], budget: int, header_tokens: int = 0) -> list[int]:
     """Return the indices of the documents that fit into the remaining budget, in order.
 

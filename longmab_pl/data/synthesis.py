@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from longmab_pl.checks import at_least, unit_interval
+from longmab_pl.data.passages import titled_passage
 from longmab_pl.data.synthetic_world import KINDS, Entity, Names, Relation, World
 from longmab_pl.storage.files import atomic_write
 
@@ -148,7 +149,7 @@ def _record(id: str, rng: random.Random, world: World, passages: int, hops: int)
         id=id,
         input=rng.choice(asked.questions).format(s=named),
         answer=answer,
-        context="\n\n".join(f"Passage {i}: {title}\n{text}" for i, (title, text) in enumerate(texts, start=1)),
+        context="\n\n".join(titled_passage(i, title, text) for i, (title, text) in enumerate(texts, start=1)),
         hops=hops,
         evidence=(subject.name,) if hops == 1 else (subject.name, owner.name),
     )

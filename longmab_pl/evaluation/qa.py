@@ -29,8 +29,13 @@ from longmab_pl.evaluation.task import EvaluationTask, Prompt
 from longmab_pl.evaluation.thinking import SETTING, WithoutReasoning, with_thinking
 from longmab_pl.models.tokenizer import check_chat_template
 from longmab_pl.prompts import encoding
-from longmab_pl.prompts.citing import CiteThenAnswer
-from longmab_pl.prompts.formats import DirectAnswer, NumberingFormat, PromptFormat, ReasonThenAnswer, numbered_for
+from longmab_pl.prompts.formats import (
+    NumberingFormat,
+    PrefilledPrompt,
+    PromptFormat,
+    ReasonThenAnswer,
+    numbered_for,
+)
 from longmab_pl.prompts.thoughts import with_broken_marks
 from longmab_pl.rewards.answer_match import ANSWER_STYLES, AnswerStyle, answer_scores, extract_answer
 from longmab_pl.shown import quoted
@@ -130,7 +135,7 @@ class QATask:
             raise ConfigError(
                 f"cut: prompt wants a prompt format of one user turn; {type(self.protocol).__name__} has more"
             )
-        prefix = self.protocol.prefill if isinstance(self.protocol, DirectAnswer | CiteThenAnswer) else ""
+        prefix = self.protocol.prefill if isinstance(self.protocol, PrefilledPrompt) else ""
         asking = Asking(enable_thinking=self.protocol.template_arguments.get(SETTING))
         what = f"record {quoted(record.id)} of task {self.name!r}"
         text = turns[0]["content"]

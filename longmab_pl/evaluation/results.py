@@ -262,8 +262,29 @@ def compare(
     Raises:
         ConfigError: the two have no task, metric and record in common.
     """
+    pairs = _paired_scores(first, second, list(first.tasks), metric)
+    settings: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
+    tests = {name: paired_test([a], [b], **settings) for name, (a, b) in pairs.items()}
+    return tests | {"macro": paired_test(*_sides(pairs), **settings)}
+
+
+def compare_headlines(first: EvaluationResult, second: EvaluationResult) -> PairedTest:
+    """Return the paired test of two results on the tasks of their headline score; see `compare`."""
+    pairs = _paired_scores(first, second, first.headline_tasks or list(first.tasks))
+    return paired_test(*_sides(pairs))
+
+
+def _sides(pairs: Mapping[str, tuple[list[float], list[float]]]) -> tuple[list[list[float]], list[list[float]]]:
+    """Return the first results' scores task by task, and the second's."""
+    return [first for first, _ in pairs.values()], [second for _, second in pairs.values()]
+
+
+def _paired_scores(
+    first: EvaluationResult, second: EvaluationResult, tasks: Sequence[str], metric: str | None = None
+) -> dict[str, tuple[list[float], list[float]]]:
+    """Return for each task the scores (0..100) of both results on the records that both answered."""
     pairs: dict[str, tuple[list[float], list[float]]] = {}
-    for name in first.tasks:
+    for name in tasks:
         if name not in second.tasks:
             continue
         one, other = first.tasks[name], second.tasks[name]
@@ -277,22 +298,9 @@ def compare(
     if not pairs:
         raise ConfigError(
             f"{first.model!r} and {second.model!r} share no task, metric and record; "
-            f"tasks: {', '.join(first.tasks)} against {', '.join(second.tasks)}"
+            f"tasks: {', '.join(tasks)} against {', '.join(second.tasks)}"
         )
-    tests = {
-        name: paired_test([a], [b], confidence=confidence, resamples=resamples, seed=seed)
-        for name, (a, b) in pairs.items()
-    }
-    firsts, seconds = [a for a, _ in pairs.values()], [b for _, b in pairs.values()]
-    tests["macro"] = paired_test(firsts, seconds, confidence=confidence, resamples=resamples, seed=seed)
-    return tests
-
-
-def compare_headlines(first: EvaluationResult, second: EvaluationResult) -> PairedTest:
-    """Return the paired test of two results on the tasks of their headline score; see `compare`."""
-    if first.headline_tasks:
-        first, second = first.only(first.headline_tasks), second.only(first.headline_tasks)
-    return compare(first, second)["macro"]
+    return pairs
 
 
 def _percent(fractions: Sequence[float]) -> float:
