@@ -10,11 +10,12 @@ READY = $(VENV)/.longmab-ready
 demo: $(READY)
 	$(PY) -m longmab_pl fit --config configs/demo.yaml
 
-test: $(READY)
-	$(PY) -m pytest
+test: test-fast
+	$(PY) -m pytest -m slow
 
+# Two at a time; the slow tests take all cores themselves.
 test-fast: $(READY)
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -m "not slow" -n 2 --dist loadfile
 
 lint: $(READY)
 	$(PY) -m ruff check .

@@ -5,9 +5,10 @@
     python studies/study.py table --output runs/study --results studies/results/study.json
 
 `run` works through arms and seeds in order, for at most `--minutes`, then stops; the same command goes on where it
-stopped, inside a rollout or a training step too. `--arms default random --seeds 0` picks some. An arm is the base
-config `studies/study.yaml` with the changes in `ARMS`; its adapter is evaluated greedily on every held-out file. Every
-question's scores are kept, so that arms are compared question by question.
+stopped, inside a rollout or a training step too. `--arms default "random chunks" --seeds 0` picks some. An arm is the
+base config `studies/study.yaml` with the changes in `ARMS`; its adapter is evaluated greedily on the held-out files.
+Arms that differ in training alone train on the same pairs of the same first round, which is asked once. The scores of
+every question are kept, so that arms are compared question by question.
 
 `table` writes the JSON that is kept (means, intervals, paired tests, versions) and prints the table in Markdown. Means
 are over seeds; intervals resample questions (paired bootstrap over the mean of the seeds) and are given beside the
@@ -19,12 +20,14 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import random
+import shutil
 import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,16 @@ BASE = HERE / "study.yaml"
 MODEL = "bundled:smollm2-135m-instruct"
 METRICS = ("f1", "em", "subem")
 STRATEGIES = "longmab_pl.strategies"
+
+
+def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both nested settings together; those of `other` win. One that names its class or policy stands alone."""
+    found = dict(one)
+    for key, value in other.items():
+        old = found.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping) and not value.keys() & {"class_path", "policy"}
+        found[key] = _merged(old, value) if both else value
+    return found
 
 
 def _strategy(**settings: Any) -> dict[str, Any]:
@@ -66,11 +79,20 @@ class Arm:
         what: a few words for the table.
         changes: to `study.yaml`; None: nothing is trained.
         prompt: an instruction in front of the question, at evaluation only (the effect of the answer's form alone).
+        after: another arm and a round of it: nothing is trained, the adapter is the other arm's after that round.
+        rows: makes the rows of a pairs file of the first round's, which is trained on in its place.
     """
 
     what: str
     changes: Mapping[str, Any] | None = field(default_factory=dict)
     prompt: str | None = None
+    after: tuple[str, int] | None = None
+    rows: Callable[[Path, random.Random], Iterator[dict[str, Any]]] | None = None
+
+    @property
+    def in_training_alone(self) -> bool:
+        """Whether the first round's rollout is that of the default."""
+        return self.changes is not None and set(self.changes) <= {"model"} and self.after is None and self.rows is None
 
 
 SHORT_ANSWER = """Read the text and answer the question with the shortest words of the text that answer it.
@@ -94,13 +116,67 @@ Text:
 
 Question: {question}"""
 
+
+def _pairs(round_folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield the pairs of a round, each with its record's line of the rollouts file."""
+    records = {}
+    for line in (round_folder / "rollouts.jsonl").read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        records[record["record_id"]] = record
+    for line in (round_folder / "pairs.jsonl").read_text(encoding="utf-8").splitlines():
+        pair = json.loads(line)
+        yield pair, records[pair["id"]]
+
+
+def _row(pair: Mapping[str, Any], chosen: str, rejected: str) -> dict[str, Any]:
+    texts = {"chosen": chosen, "rejected": rejected}
+    sides = {name: [{"role": "assistant", "content": text}] for name, text in texts.items()}
+    return {"prompt": pair["prompt"], **sides}
+
+
+def gold_answers(round_folder: Path, draw: random.Random) -> Iterator[dict[str, Any]]:
+    """Yield the pairs of a round with the first gold answer as the chosen one."""
+    for pair, record in _pairs(round_folder):
+        yield _row(pair, record["answers"][0], pair["rejected"][0]["content"])
+
+
+def answers_of_others(round_folder: Path, draw: random.Random) -> Iterator[dict[str, Any]]:
+    """Yield the pairs of a round, each with the chosen answer of the next pair in a random order."""
+    pairs = [pair for pair, _ in _pairs(round_folder)]
+    draw.shuffle(pairs)
+    for pair, other in zip(pairs, [*pairs[1:], pairs[0]], strict=True):
+        yield _row(pair, other["chosen"][0]["content"], pair["rejected"][0]["content"])
+
+
+def permuted_rewards(round_folder: Path, draw: random.Random) -> Iterator[dict[str, Any]]:
+    """Yield a pair of each record that has one: two different answers of it, the better one drawn at random."""
+    for pair, record in _pairs(round_folder):
+        texts = sorted({response["text"] for response in record["responses"]})
+        yield _row(pair, *draw.sample(texts, 2))
+
+
+BASE_ARM = "default, three rounds"
+"""The arm whose first round others train on."""
+
+SFT = {"class_path": "longmab_pl.training.SFTPhase", "init_args": {"learning_rate": 2e-4}}
+FEW_TOKENS = {"temperature": 0.7, "top_p": 0.95, "presence_penalty": 0.0, "max_tokens": 24}
+
+
+def _group(**settings: Any) -> dict[str, Any]:
+    """Return the settings of a group loss on all responses of a record, likelihoods weighted by advantage."""
+    term = {"class_path": "longmab_pl.training.terms.GroupTerm", "init_args": {"clip": None, **settings}}
+    pairs = {"class_path": "longmab_pl.pairs.AllResponses", "init_args": {"max_prompt_length": 1536}}
+    return {"model": {"losses": [term], "nll_weight": 0.0}, "data": {"init_args": {"pairs": pairs}}}
+
+
 ARMS: dict[str, Arm] = {
     "base": Arm("no training", None),
     "base, short-answer instruction": Arm("no training, told to answer shortly", None, SHORT_ANSWER),
     "base, worked example": Arm("no training, one worked example", None, WORKED_EXAMPLE),
-    "default": Arm("our default, one round"),
-    "default, three rounds": Arm("three on-policy rounds", _rounds(3)),
-    "default, three times the records": Arm("one round of three times the records", _rounds(1, 240)),
+    BASE_ARM: Arm("three on-policy rounds", _rounds(3)),
+    "default": Arm("our default, one round: the first of three", after=(BASE_ARM, 1)),
+    "default, two rounds": Arm("the first two of three rounds", after=(BASE_ARM, 2)),
+    "SFT on chosen": Arm("likelihood of the chosen answers", _model(phases=[SFT])),
     "full context": Arm(
         "best of 8 over the whole context",
         {
@@ -108,15 +184,7 @@ ARMS: dict[str, Arm] = {
                 "init_args": {
                     "strategy": {
                         "class_path": f"{STRATEGIES}.BestOfN",
-                        "init_args": {
-                            "n": 8,
-                            "sampling": {
-                                "temperature": 0.7,
-                                "top_p": 0.95,
-                                "presence_penalty": 0.0,
-                                "max_tokens": 24,
-                            },
-                        },
+                        "init_args": {"n": 8, "sampling": FEW_TOKENS},
                     }
                 }
             }
@@ -125,14 +193,32 @@ ARMS: dict[str, Arm] = {
     "random chunks": Arm(
         "chunks drawn at random", _strategy(bandit={"policy": "uniform", "options": {}}, budget="fixed")
     ),
+    "SFT on gold": Arm("likelihood of the gold answers of the same questions", _model(phases=[SFT]), rows=gold_answers),
+    "SFT on other answers": Arm(
+        "likelihood of the chosen answers of other questions (the form alone)",
+        _model(phases=[SFT]),
+        rows=answers_of_others,
+    ),
+    "rewards permuted": Arm("two answers of a record, drawn at random", rows=permuted_rewards),
+    "short to long": Arm("SoLoPO's term, weight 3", _model(short_to_long={"weight": 3.0})),
+    "group, RLOO": Arm("all responses, others as baseline", _group(baseline="others", length="sum")),
+    "group, GRPO": Arm("all responses, divided by their spread", _group(divide_by_spread=True, length="responses")),
+    "IPO": Arm("IPO", _loss("IPO")),
+    "SimPO": Arm("SimPO", _loss("SimPO")),
+    "ORPO": Arm("ORPO", _loss("ORPO", nll_weight=0.0)),
+    "NLL 0": Arm("no likelihood term", _model(nll_weight=0.0)),
+    "NLL 0.1": Arm("likelihood term of 0.1", _model(nll_weight=0.1)),
+    "NLL 1": Arm("likelihood term of 1", _model(nll_weight=1.0)),
+    "rate 5e-5": Arm("a quarter of the learning rate", _model(learning_rate=5e-5)),
+    "detached prompt": Arm("no gradient through the prompt", _model(prompt_gradient="detached")),
     "paper's UCB1": Arm(
         "the paper's bandit and budget", _strategy(bandit={"policy": "ucb1", "options": {}}, budget="fixed")
     ),
-    "fixed budget": Arm("default without the adaptive budget", _strategy(budget="fixed")),
-    "SFT on chosen": Arm(
-        "likelihood of the chosen answers",
-        _model(phases=[{"class_path": "longmab_pl.training.SFTPhase", "init_args": {"learning_rate": 2e-4}}]),
+    "query top-k": Arm(
+        "the chunks most like the question, always",
+        _strategy(bandit={"policy": "thompson_beta", "options": {"prior_weight": 1e6}}, budget="fixed"),
     ),
+    "fixed budget": Arm("default without the adaptive budget", _strategy(budget="fixed")),
     "lenient reward": Arm(
         "answers compared word by word",
         {
@@ -143,14 +229,12 @@ ARMS: dict[str, Arm] = {
             }
         },
     ),
+    "default, three times the records": Arm("one round of three times the records", _rounds(1, 240)),
+    "curriculum": Arm(
+        "three rounds, records near half right first",
+        _merged(_rounds(3), {"data": {"init_args": {"records": "curriculum"}}}),
+    ),
     "reference round start": Arm("three rounds, reference of each round", _rounds(3) | _model(reference="round_start")),
-    "IPO": Arm("IPO", _loss("IPO")),
-    "SimPO": Arm("SimPO", _loss("SimPO")),
-    "ORPO": Arm("ORPO", _loss("ORPO", nll_weight=0.0)),
-    "NLL 0": Arm("no likelihood term", _model(nll_weight=0.0)),
-    "NLL 0.1": Arm("likelihood term of 0.1", _model(nll_weight=0.1)),
-    "NLL 1": Arm("likelihood term of 1", _model(nll_weight=1.0)),
-    "rate 5e-5": Arm("a quarter of the learning rate", _model(learning_rate=5e-5)),
     "cosine": Arm("three rounds, cosine over the run", _rounds(3) | _model(schedule="cosine")),
 }
 """Arms by name, in the order in which they run."""
@@ -170,6 +254,7 @@ class Study:
         end: time (monotonic seconds) after which nothing is begun and what runs is interrupted.
         base: base config.
         model: base model.
+        lengths: paragraphs of the held-out sets to ask; None: all.
     """
 
     sets: Path
@@ -177,6 +262,7 @@ class Study:
     end: float
     base: Path = BASE
     model: str = MODEL
+    lengths: Sequence[int] | None = None
 
     def folder(self, arm: str, seed: int) -> Path:
         return self.output / "arms" / "".join(c if c.isalnum() else "-" for c in arm) / f"seed-{seed}"
@@ -189,21 +275,20 @@ class Study:
         """
         if arm.changes is None:
             return None
+        if arm.after is not None:
+            other, round_ = arm.after
+            self.train(other, ARMS[other], seed)
+            # The adapter that the next round's rollout was made with.
+            handed_over = sorted((self.folder(other, seed) / "adapters").glob("step-*"))
+            return handed_over[round_ - 1]
         folder = self.folder(name, seed)
         adapter = folder / "adapter"
         if (folder / "done").is_file():
             return adapter
         folder.mkdir(parents=True, exist_ok=True)
-        overlay = folder / "changes.yaml"
-        (train,) = sorted(self.sets.glob("train_*.jsonl"))
-        init_args = {"train": str(train)}
-        settings = {
-            "seed_everything": seed,
-            "trainer": {"default_root_dir": str(folder)},
-            "data": {"init_args": init_args},
-        }
-        overlay.write_text(yaml.safe_dump(_merged(arm.changes, settings)), encoding="utf-8")
-        command = [sys.executable, "-m", "longmab_pl", "fit", "--config", str(self.base), "--config", str(overlay)]
+        config = folder / "config.yaml"
+        config.write_text(yaml.safe_dump(self._config(name, arm, seed, folder)), encoding="utf-8")
+        command = [sys.executable, "-m", "longmab_pl", "fit", "--config", str(config)]
         if (folder / "checkpoints" / "last.ckpt").is_file():
             command += ["--ckpt_path", "last"]
         self._run(command, folder / "output.txt")
@@ -211,6 +296,29 @@ class Study:
             raise SystemExit(f"{name}, seed {seed}: the run ended without an adapter; see {folder / 'output.txt'}")
         (folder / "done").touch()
         return adapter
+
+    def _config(self, name: str, arm: Arm, seed: int, folder: Path) -> dict[str, Any]:
+        """Return the whole config of an arm, with the first round's rollout in its folder where that is shared."""
+        (train,) = sorted(self.sets.glob("train_*.jsonl"))
+        base = yaml.safe_load(self.base.read_text(encoding="utf-8"))
+        settings: dict[str, Any] = {
+            "seed_everything": seed,
+            "trainer": {"default_root_dir": str(folder)},
+            "data": {"init_args": {"train": str(train)}},
+        }
+        config = _merged(_merged(base, arm.changes or {}), settings)
+        if name == BASE_ARM or not (arm.in_training_alone or arm.rows):
+            return config
+        self.train(BASE_ARM, ARMS[BASE_ARM], seed)
+        (first,) = (self.folder(BASE_ARM, seed) / "rounds").glob("000-*")
+        if arm.rows is not None:
+            pairs = folder / "pairs.jsonl"
+            rows = arm.rows(first, random.Random(f"{name}/{seed}"))
+            pairs.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+            config["data"] = {"class_path": "longmab_pl.PreferenceDataModule", "init_args": {"train": str(pairs)}}
+        elif not (folder / "rounds" / first.name).exists():
+            shutil.copytree(first, folder / "rounds" / first.name)
+        return config
 
     def _run(self, command: Sequence[str], log: Path) -> None:
         with log.open("a", encoding="utf-8") as file:
@@ -236,6 +344,7 @@ class Study:
         sets = [
             QASuite(str(file), name=file.stem, prompt_format=prompt, sampling=sampling)
             for file in sorted(self.sets.glob("held_out_*.jsonl"))
+            if self.lengths is None or int(file.stem.rpartition("_")[2]) in self.lengths
         ]
         out = self.folder(name, seed) / "evaluation"
         if all((out / suite.name / "result.json").is_file() for suite in sets):
@@ -265,15 +374,6 @@ class Study:
                     return False
                 print(f"{name}, seed {seed}: done ({time.monotonic() - start:.0f} s in this call)", flush=True)
         return True
-
-
-def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Return both nested settings together; those of `other` win."""
-    found = dict(one)
-    for key, value in other.items():
-        old = found.get(key)
-        found[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return found
 
 
 def results(study: Study) -> Iterator[tuple[str, int, str, EvaluationResult]]:
@@ -359,6 +459,7 @@ def main() -> None:
     run.add_argument("--minutes", type=float, default=15.0)
     run.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS), metavar="ARM", help=", ".join(ARMS))
     run.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    run.add_argument("--lengths", nargs="+", type=int, help="held-out sets to ask, by their paragraphs; default: all")
     table = commands.add_parser("table", help="write and print what is evaluated so far")
     table.add_argument("--results", type=Path, help="JSON file to keep")
     for each in (run, table):
@@ -369,7 +470,7 @@ def main() -> None:
     if args.command == "run":
         if not sorted(args.sets.glob("held_out_*.jsonl")):
             raise SystemExit(f"{args.sets} has no held_out_*.jsonl; make the sets with studies/real_sets.py first")
-        study = Study(args.sets, args.output, time.monotonic() + 60 * args.minutes, args.base, args.model)
+        study = Study(args.sets, args.output, time.monotonic() + 60 * args.minutes, args.base, args.model, args.lengths)
         done = study.run(args.arms, args.seeds)
         print("all done" if done else "the time of this call is over; the same command goes on")
         return

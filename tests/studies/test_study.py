@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,13 +43,87 @@ def test_a_question_with_two_gold_paragraphs_is_left_out() -> None:
     assert not list(real_sets.with_one_gold([twice]))
 
 
+@pytest.fixture
+def first_round(tmp_path: Path) -> study.Study:
+    """A study whose three rounds are trained, with three pairs in the first of them."""
+    run = study.Study(tmp_path / "sets", tmp_path / "out", 0.0)
+    run.sets.mkdir()
+    (run.sets / "train_4.jsonl").touch()
+    folder = run.folder(study.BASE_ARM, 0)
+    round_folder = folder / "rounds" / "000-abc"
+    round_folder.mkdir(parents=True)
+    (folder / "done").touch()
+    for step in ("step-000010", "step-000021"):
+        (folder / "adapters" / step).mkdir(parents=True)
+    sides = [("chosen", "good{n}"), ("rejected", "bad{n}")]
+    pairs = [
+        {
+            "id": f"q{n}",
+            "prompt": [{"role": "user", "content": f"Question {n}"}],
+            **{key: [{"role": "assistant", "content": text.format(n=n)}] for key, text in sides},
+        }
+        for n in range(3)
+    ]
+    records = [
+        {
+            "record_id": f"q{n}",
+            "answers": [f"gold{n}"],
+            "responses": [{"text": f"{t}{n}"} for t in ("good", "bad", "bad")],
+        }
+        for n in range(3)
+    ]
+    for name, rows in [("pairs", pairs), ("rollouts", records)]:
+        (round_folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return run
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, arm in study.ARMS.items() if arm.changes is not None])
-def test_each_arm_is_a_valid_config(name: str, tmp_path: Path) -> None:
-    overlay = tmp_path / "changes.yaml"
-    overlay.write_text(yaml.safe_dump(dict(study.ARMS[name].changes)))
-    train = ["--data.init_args.train", "train_4.jsonl"]
-    ParseOnlyCLI(["fit", "--config", str(study.BASE), "--config", str(overlay), *train], lambda parser: None, "")
+@pytest.mark.parametrize(
+    "name", [name for name, arm in study.ARMS.items() if arm.changes is not None and not arm.after]
+)
+def test_each_arm_is_a_valid_config(name: str, first_round: study.Study, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    folder = first_round.folder(name, 0)
+    folder.mkdir(parents=True, exist_ok=True)
+    config.write_text(yaml.safe_dump(first_round._config(name, study.ARMS[name], 0, folder)))
+    ParseOnlyCLI(["fit", "--config", str(config)], lambda parser: None, "")
+
+
+def test_arms_that_differ_in_training_alone_share_the_first_round(first_round: study.Study) -> None:
+    alone = {name for name, arm in study.ARMS.items() if arm.in_training_alone}
+    assert {"SFT on chosen", "IPO", "NLL 0", "rate 5e-5", "short to long", "detached prompt"} <= alone
+    assert not alone & {"default", "base", "random chunks", "group, RLOO", "SFT on gold", "curriculum"}
+    for name in ("IPO", "random chunks"):
+        folder = first_round.folder(name, 0)
+        config = first_round._config(name, study.ARMS[name], 0, folder)
+        assert config["data"]["class_path"] == "longmab_pl.RolloutDataModule"
+        assert (folder / "rounds" / "000-abc" / "pairs.jsonl").is_file() == (name == "IPO")
+
+
+def test_an_arm_after_a_round_has_the_adapter_that_the_next_rollout_had(first_round: study.Study) -> None:
+    for name, step in [("default", "step-000010"), ("default, two rounds", "step-000021")]:
+        found = first_round.train(name, study.ARMS[name], 0)
+        assert found == first_round.folder(study.BASE_ARM, 0) / "adapters" / step
+
+
+def trained_on(run: study.Study, name: str, seed: int = 0) -> list[tuple[str, str, str]]:
+    folder = run.folder(name, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = run._config(name, study.ARMS[name], seed, folder)
+    assert config["data"]["class_path"] == "longmab_pl.PreferenceDataModule"
+    rows = [json.loads(line) for line in Path(config["data"]["init_args"]["train"]).read_text().splitlines()]
+    return [tuple(row[key][0]["content"] for key in ("prompt", "chosen", "rejected")) for row in rows]
+
+
+def test_arms_on_other_answers_have_the_questions_of_the_first_round(first_round: study.Study) -> None:
+    assert trained_on(first_round, "SFT on gold") == [(f"Question {n}", f"gold{n}", f"bad{n}") for n in range(3)]
+    others = trained_on(first_round, "SFT on other answers")
+    assert sorted(question for question, *_ in others) == [f"Question {n}" for n in range(3)]
+    assert sorted(chosen for _, chosen, _ in others) == [f"good{n}" for n in range(3)]
+    assert all(question[-1] != chosen[-1] for question, chosen, _ in others)
+    permuted = trained_on(first_round, "rewards permuted")
+    assert all({chosen, rejected} == {f"good{n}", f"bad{n}"} for n, (_, chosen, rejected) in enumerate(permuted))
+    assert permuted == trained_on(first_round, "rewards permuted")
 
 
 def evaluated(folder: Path, name: str, seed: int, scores: dict[str, float]) -> None:
@@ -82,4 +155,5 @@ def test_the_table_pairs_questions_and_averages_seeds(tmp_path: Path, capsys: py
 
 def test_settings_of_an_arm_are_laid_over_those_of_the_run() -> None:
     assert study._merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}, "d": 4}) == {"a": {"b": 3, "c": 2}, "d": 4}
-    assert replace(study.ARMS["base"], changes={}).changes == {}
+    bandit = {"bandit": {"policy": "ucb1", "options": {"prior_weight": 30}}, "pulls": 4}
+    assert study._merged(bandit, {"bandit": {"policy": "uniform"}}) == {"bandit": {"policy": "uniform"}, "pulls": 4}
