@@ -5,7 +5,7 @@ PIP_FLAGS ?=
 PY = $(VENV)/bin/python
 READY = $(VENV)/.longmab-ready
 
-.PHONY: demo test test-fast lint docs format clean
+.PHONY: demo test test-fast bench lint docs format clean
 
 demo: $(READY)
 	$(PY) -m longmab_pl fit --config configs/demo.yaml
@@ -16,6 +16,10 @@ test: test-fast
 # Two at a time; the slow tests take all cores themselves.
 test-fast: $(READY)
 	$(PY) -m pytest -m "not slow" -n 2 --dist loadfile
+
+# Ratios of all benchmarks, beside their goals and the kept table; fails on a regression (at most 15 minutes).
+bench: $(READY)
+	$(PY) benchmarks/bench.py --out bench.json
 
 lint: $(READY)
 	$(PY) -m ruff check .

@@ -115,6 +115,7 @@ class Meter:
     def __init__(self, device: str) -> None:
         self.cuda = device == "cuda"
         self.seconds: list[float] = []
+        self.cpu_seconds: list[float] = []
         self.losses: list[float] = []
 
     def begin(self) -> None:
@@ -131,11 +132,12 @@ class Meter:
 
     def step_begins(self) -> None:
         self._synchronize()
-        self.start = time.perf_counter()
+        self.start, self.start_cpu = time.perf_counter(), time.process_time()
 
     def step_ends(self) -> None:
         self._synchronize()
         self.seconds.append(time.perf_counter() - self.start)
+        self.cpu_seconds.append(time.process_time() - self.start_cpu)
 
     def peak(self) -> int:
         """Bytes above what was held when the first step began."""
@@ -366,6 +368,7 @@ def measure(case: Case, folder: str) -> dict[str, Any]:
         "case": asdict(case),
         "seconds": meter.seconds,
         "seconds_per_pair": statistics.median(meter.seconds[case.warmup :]) / case.pairs,
+        "cpu_seconds_per_pair": statistics.median(meter.cpu_seconds[case.warmup :]) / case.pairs,
         "peak_bytes": meter.peak(),
         "held_bytes": meter.held,
         "losses": meter.losses,

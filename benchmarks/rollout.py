@@ -305,7 +305,7 @@ def main() -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="with --ablation: the changes whose names hold one of these",
+        help="with --ablation: the changes whose names hold one of these; with --scripted: the tables of these names",
     )
     add("--scripted", action="store_true", help="the scheduler's own cost; no model runs")
     add("--data", help="QA records: a file, or a data set's name (default: made like the shipped set, but longer)")
@@ -329,7 +329,7 @@ def main() -> None:
     args = parser.parse_args()
 
     if args.scripted:
-        result = measure_scripted(args.sizes, 30, 1500, args.long or [(100, 30), (100, 3), (1000, 3)])
+        result = measure_scripted(args.sizes, 30, 1500, args.long or [(100, 30), (100, 3), (1000, 3)], args.only)
     else:
         if args.data:
             records = read_records(args.data, limit=args.records).records

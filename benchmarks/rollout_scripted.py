@@ -1,4 +1,5 @@
-"""The scheduler's own cost: `python benchmarks/rollout.py --scripted`. No model runs.
+"""The scheduler's own cost: `python benchmarks/rollout.py --scripted` (`--only scheduling`: the first table). No model
+runs.
 
 A scripted engine answers after a random number of polls, so what is left is the work of this package: scheduling and
 the journal, in the last table also the real strategy with its chunking and tokenizing. Between them stands how much of
@@ -7,6 +8,7 @@ a record's prompts repeats. Every row comes from a process of its own, so that r
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import random
 import tempfile
@@ -35,17 +37,19 @@ ANSWER = "The passage on the town says that its mayor was elected twice.\nAnswer
 
 
 class Clock:
-    """Seconds spent in calls that are handed to it, in one thread."""
+    """Seconds, and CPU seconds, spent in calls that are handed to it, in one thread."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.cpu_seconds = 0.0
 
     def time(self, call: Callable[..., T], *args: Any) -> T:
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.thread_time()
         try:
             return call(*args)
         finally:
             self.seconds += time.perf_counter() - start
+            self.cpu_seconds += time.thread_time() - start_cpu
 
     def generator(self, inner: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
         """The same generator, its own work timed."""
@@ -88,6 +92,16 @@ def chain(key: str, rounds: int, prompts: list[int], length: int) -> RequestStre
     return rounds
 
 
+def json_round_trip_us(repeats: int = 20_000) -> float:
+    """Microseconds of CPU in which this machine writes and reads an answer as JSON: the other figures in this unit can
+    be compared between machines."""
+    line = {"request_id": "100/20", "texts": [ANSWER], "token_ids": list(range(24)), "prompt_tokens": 1500}
+    start = time.process_time()
+    for _ in range(repeats):
+        json.loads(json.dumps(line))
+    return (time.process_time() - start) / repeats * 1e6
+
+
 def scheduling(records: int, rounds: int, prompt_tokens: int) -> dict[str, Any]:
     """Costs per response, in microseconds: the scheduler without and with a journal, and opening that journal again.
 
@@ -106,7 +120,7 @@ def scheduling(records: int, rounds: int, prompt_tokens: int) -> dict[str, Any]:
             if number % max(records // 50, 1) == 0:
                 peak = max(peak, resident_mb())
         wall = time.perf_counter() - start - engine.clock.seconds
-        cpu = time.process_time() - start_cpu - engine.clock.seconds
+        cpu = time.process_time() - start_cpu - engine.clock.cpu_seconds
         assert scheduler.progress.responses == records * rounds
         per = 1e6 / (records * rounds)
         return {"wall": wall * per, "cpu": cpu * per, "grown": peak - before}
@@ -117,21 +131,25 @@ def scheduling(records: int, rounds: int, prompt_tokens: int) -> dict[str, Any]:
         journal = Journal(path, "benchmark")
         kept = run(journal)
         journal.close()
-        before, start = resident_mb(), time.perf_counter()
+        before, start, start_cpu = resident_mb(), time.perf_counter(), time.process_time()
         journal = Journal(path, "benchmark")
         opened, index = time.perf_counter() - start, resident_mb() - before
+        opened_cpu = time.process_time() - start_cpu
         size = path.stat().st_size
         journal.close()
     return {
         "records": records,
         "responses": records * rounds,
         "scheduler_us": alone["wall"],
+        "scheduler_cpu_us": alone["cpu"],
         "with_journal_us": kept["wall"],
         "with_journal_cpu_us": kept["cpu"],
         "grown_mb": kept["grown"],
         "journal_mb": size / 1e6,
         "journal_open_us": opened / (records * rounds) * 1e6,
+        "journal_open_cpu_us": opened_cpu / (records * rounds) * 1e6,
         "journal_index_mb": index,
+        "json_us": json_round_trip_us(),
     }
 
 
@@ -224,23 +242,38 @@ def prefixes(policy: str, arms: int, rounds: int = 30, top_k: int = 4, records: 
     return row
 
 
-def measure(sizes: list[int], rounds: int, prompt_tokens: int, long: list[tuple[int, int]]) -> dict[str, Any]:
+def measure(
+    sizes: list[int], rounds: int, prompt_tokens: int, long: list[tuple[int, int]], only: Sequence[str] = ()
+) -> dict[str, Any]:
     """The tables, printed as they come.
 
     Args:
         sizes: records of each row of the first.
         rounds: requests per record in the first, fewer where that makes more than 300,000.
         prompt_tokens: of each request in the first.
-        long: (records, rounds) of each row of the second, over contexts of 16,000 tokens.
+        long: (records, rounds) of each row of the last, over contexts of 16,000 tokens.
+        only: names of the tables to measure, `scheduling`, `prefixes`, `bandit`; none: all.
     """
+    wanted = only or ("scheduling", "prefixes", "bandit")
+    tables: dict[str, Any] = {}
+    if "scheduling" in wanted:
+        tables["scheduling"] = _scheduling_of(sizes, rounds, prompt_tokens)
+    if "prefixes" in wanted:
+        jobs = [(p, n) for p in ("ucb1", "kl_ucb", "thompson_beta") for n in (6, 12, 40)]
+        tables["prefixes"] = list(_apart(prefixes, jobs))
+    if "bandit" in wanted:
+        tables["bandit"] = list(_apart(bandit, [(n, r, 16_000) for n, r in long]))
+    return tables
+
+
+def _scheduling_of(sizes: list[int], rounds: int, prompt_tokens: int) -> list[dict[str, Any]]:
+    """Return the rows of the first table; arguments as for `measure`."""
     rows = list(_apart(scheduling, [(n, max(min(rounds, 300_000 // n), 1), prompt_tokens) for n in sizes]))
     first, last = rows[0], rows[-1]
     if len(rows) > 1:
         ratio = last["scheduler_us"] / first["scheduler_us"]
         print(f"{last['records']:,} against {first['records']:,} records: {ratio:.2f}x the cost per response")
-    orders = list(_apart(prefixes, [(p, n) for p in ("ucb1", "kl_ucb", "thompson_beta") for n in (6, 12, 40)]))
-    longs = list(_apart(bandit, [(n, r, 16_000) for n, r in long]))
-    return {"scheduling": rows, "prefixes": orders, "bandit": longs}
+    return rows
 
 
 def _apart(function: Callable[..., dict[str, Any]], jobs: Sequence[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
