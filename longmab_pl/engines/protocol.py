@@ -143,7 +143,8 @@ class Engine(Protocol):
 
     @property
     def concurrency(self) -> int:
-        """Number of responses that the engine generates at once; the scheduler keeps this many in flight."""
+        """Number of responses that the scheduler keeps in flight: as many as the engine generates at once, and a few
+        more if the engine chooses among them."""
 
     @property
     def max_model_len(self) -> int:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
+from prefix_cache import PrefixCache
 
 from longmab_pl.engines.server.background import BackgroundLoop
 
@@ -35,6 +36,8 @@ class ScriptedServer:
         self.key = key
         self.delay = delay
         self.max_model_len: int | None = 1000
+        self.cache: PrefixCache | None = None
+        """Says how many tokens of each prompt are cached; None: always 3."""
         self.trouble: str | Trouble | None = None
         """None, or what to do to completions: a status as "429", "bad json", "wrong form", "abort", "hang", or a
         function that answers in its place."""
@@ -205,7 +208,8 @@ class ScriptedServer:
         if not body.get("return_token_ids"):
             for choice in choices:
                 del choice["token_ids"]
-        usage = {"completion_tokens": sum(range(2, body["n"] + 2)), "prompt_tokens_details": {"cached_tokens": 3}}
+        cached = 3 if self.cache is None else self.cache.take(prompt)
+        usage = {"completion_tokens": sum(range(2, body["n"] + 2)), "prompt_tokens_details": {"cached_tokens": cached}}
         self.answered[json.dumps(prompt)] += 1
         return web.json_response({"choices": choices[::-1], "usage": usage})
 

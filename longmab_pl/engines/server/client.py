@@ -20,6 +20,7 @@ from longmab_pl.engines.server.openai_api import (
     parse_json,
     status_error,
 )
+from longmab_pl.engines.server.prefixes import SentPrefixes, block_keys
 from longmab_pl.errors import ConfigError, EngineError
 
 log = logging.getLogger(__name__)
@@ -151,10 +152,15 @@ class HTTPClient:
 
 @dataclass(eq=False)
 class Job:
-    """A request to be answered, with its sampling seed, and the number of its failures."""
+    """A request to be answered, with its sampling seed, the keys of its prompt's beginnings, and the number of its
+    failures."""
 
     request: Request
     failures: int = 0
+    prefixes: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.prefixes = block_keys(self.request.prompt_ids)
 
 
 @dataclass(eq=False)
@@ -196,6 +202,8 @@ class RemoteServer:
     """Requests in progress, with their tasks."""
     moving: set[Job] = field(default_factory=set)
     """Requests in progress that are being moved to another server."""
+    sent: SentPrefixes = field(default_factory=SentPrefixes)
+    """Beginnings of prompts that its prefix cache may hold."""
 
     def room(self, now: float) -> int:
         """Return how many more responses the server takes: after a failure one trial request, until it is answered."""
@@ -211,6 +219,7 @@ class RemoteServer:
             log.warning("the server %s is left out for now: %s", self.url, error)
         self.trouble = str(error)
         self.admitted = False
+        self.sent.clear()
         if started >= self.failed_at:
             self.failures += 1
             self.failed_at = now

@@ -1,6 +1,8 @@
 """Distribution of one queue of requests to many servers, with retries.
 
-Runs inside one event loop. A request goes to the server with the most room. A failed request is sent again, to another
+Runs inside one event loop. A request goes to the server that was sent the longest beginning of its prompt, which is in
+that server's prefix cache; while that server is full, later requests go first; if none fits, the first one goes to the
+server with the most room. A failed request is sent again, to another
 server if there is one. A server that fails is paused (longer with each failure in a row, with jitter), then checked for
 the right model and adapter. It then gets a single trial request, and its full load once that is answered. Servers that
 stop answering without closing their connections are found by health checks, and their requests move to others. The
@@ -11,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
@@ -31,6 +35,12 @@ TICK_SECONDS = 0.2
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 60.0
 """Limits to which a Retry-After is clipped, in seconds."""
+
+LOOK_AHEAD = 64
+"""Waiting requests that are looked at for one whose prompt's beginning is known to a server with room."""
+
+BALANCE = 1.25
+"""Load of a server, as a multiple of the servers' mean, above which another takes a request whose beginning it has."""
 
 
 class Dispatcher:
@@ -120,11 +130,8 @@ class Dispatcher:
         while not self._over:
             self._changed.clear()
             now = self._now()
-            while self._queue:
-                server = max(self.servers, key=lambda each: each.room(now))
-                if not server.room(now):
-                    break
-                self._send(self._queue.popleft(), server)
+            while (found := self._next(now)) is not None:
+                self._send(*found)
             waiting = bool(self._queue or self._delayed)
             busy = any(server.tasks or server.checking for server in self.servers)
             if any(server.admitted and not server.trouble for server in self.servers):
@@ -136,6 +143,36 @@ class Dispatcher:
                     self._spawn(self._readmit(server))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), TICK_SECONDS if waiting or busy else None)
+
+    def _next(self, now: float) -> tuple[Job, RemoteServer] | None:
+        """Remove a request from the queue and return it with its server; None: there is no request, or no room.
+
+        The first request goes whose longest known beginning is at a server with room, or nowhere. If there is none
+        among the first `LOOK_AHEAD`, the first request of all goes to the server with the most room, and its beginning
+        is known there too from then on. So no room stays empty, and no request waits longer than for its server's next
+        answer. A server above `BALANCE` times the mean load counts as full (consistent hashing with bounded loads,
+        Mirrokni, Thorup and Zadimoghaddam 2018).
+        """
+        free = {server: room for server in self.servers if (room := server.room(now))}
+        if not self._queue or not free:
+            return None
+        loads = [server.load for server in self.servers if server.admitted]
+        for place, job in enumerate(itertools.islice(self._queue, LOOK_AHEAD)):
+            n = job.request.n
+            most = math.ceil(BALANCE * (sum(loads) + n) / len(loads))
+            fitting = [
+                server for server in self._homes(job) if server in free and (not server.load or server.load + n <= most)
+            ]
+            if fitting:
+                del self._queue[place]
+                return job, max(fitting, key=free.__getitem__)
+        return self._queue.popleft(), max(free, key=free.__getitem__)
+
+    def _homes(self, job: Job) -> list[RemoteServer]:
+        """Return the servers that were sent the longest beginning of a request's prompt; all of them if none was."""
+        shared = {server: server.sent.shared(job.prefixes) for server in self.servers if server.admitted}
+        longest = max(shared.values(), default=0)
+        return [server for server, blocks in shared.items() if blocks == longest]
 
     def _known_lost(self, now: float) -> bool:
         """Return whether patience is over and each server has failed since its last answer, so the error can say how.
@@ -164,6 +201,7 @@ class Dispatcher:
             self._changed.set()
 
         server.load += job.request.n
+        server.sent.add(job.prefixes)
         server.tasks[job] = self._spawn(self._answer(job, server))
         server.tasks[job].add_done_callback(over)
 

@@ -114,6 +114,7 @@ class Fleet:
         self._adapter = (name, folder) if name is not None and folder is not None else None
         for server in self.servers:
             server.admitted = False
+            server.sent.clear()  # cached keys and values are another adapter's
         await self._ready()
 
     async def _give_adapter(self, server: RemoteServer) -> None:

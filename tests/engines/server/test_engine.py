@@ -102,7 +102,8 @@ def test_an_address_with_a_password_is_refused_without_repeating_it() -> None:
 
 def test_what_is_known_before_the_start() -> None:
     engine = ServerEngine(servers=["127.0.0.1:1", "127.0.0.1:2/v1"], concurrency_per_server=3, max_model_len=77)
-    assert engine.concurrency == 6
+    assert engine.concurrency == 7, "both, and a quarter from which a server with room takes what fits its cache"
+    assert ServerEngine(servers=["127.0.0.1:1"], concurrency_per_server=8).concurrency == 8
     assert engine.max_model_len == 77
 
 
@@ -572,7 +573,7 @@ class LaunchScripted(LaunchServers):
 
 def test_servers_of_its_own_live_as_long_as_the_engine(tiny_model: str) -> None:
     with ServerEngine(launch=LaunchScripted(servers=2), concurrency_per_server=4) as engine:
-        assert engine.concurrency == 8
+        assert engine.concurrency == 10
         engine.start(tiny_model)
         assert len(answers(engine, requests(20))) == 20
         assert engine.children is not None

@@ -26,7 +26,7 @@ def test_a_fleet_is_shared_among_the_workers():
     assert isinstance(second, ServerEngine)
     assert first.addresses == engine.addresses[::2]
     assert second.addresses == engine.addresses[1::2]
-    assert (first.concurrency, second.concurrency) == (24, 16)
+    assert (first.concurrency, second.concurrency) == (3 * 8 + 6, 2 * 8 + 4)
     assert first.weight_format == engine.weight_format, "it is the same round"
     assert len(engine.addresses) == 5
 
