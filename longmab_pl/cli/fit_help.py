@@ -25,6 +25,8 @@ What people change:
                      .parquet, or a hub's owner/name  (data.train)
   --eval FILE        evaluation questions in the same form; without it a tenth
                      of the contexts of --train is held out
+  --documents DIR    text, Markdown and PDF files in place of --train: the
+                     model writes questions about them first
   --output DIR       the run folder  (trainer.default_root_dir)
   --model NAME       a folder, a hub's owner/name, or
                      bundled:smollm2-135m-instruct  (model.model)

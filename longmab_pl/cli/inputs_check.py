@@ -20,8 +20,23 @@ HUB_SECONDS = 8.0
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def refuse_missing_inputs(config: MergedConfig) -> None:
+def refuse_missing_documents(folder: str) -> None:
+    """Refuse a folder of documents that is not there or has no document.
+
+    Raises:
+        DataError: what is missing, and the fix.
+    """
+    from longmab_pl.synthesis.documents import document_paths
+
+    document_paths(folder)
+
+
+def refuse_missing_inputs(config: MergedConfig, made: Path | None = None) -> None:
     """Refuse a run whose model or data is not there, or whose data file has bad records.
+
+    Args:
+        config: the run's settings.
+        made: folder of data that the run makes before it reads them; None: none.
 
     Raises:
         ConfigError, DataError: what is missing, and the fix.
@@ -32,7 +47,8 @@ def refuse_missing_inputs(config: MergedConfig) -> None:
     if model and model not in BUNDLED_MODELS:
         usable_name(model)
     for source, settings in _sources(config):
-        _refuse_bad_source(source, settings)
+        if made is None or Path(source).parent != made:
+            _refuse_bad_source(source, settings)
     _refuse_answers_alone(config)
     if _HUB_NAME.fullmatch(model) and not Path(model).exists():
         ask_hub("model", model)

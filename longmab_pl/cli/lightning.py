@@ -21,10 +21,13 @@ from longmab_pl.cli.checkpoints import checkpoint_to_resume
 from longmab_pl.cli.config_errors import OneErrorParser
 from longmab_pl.cli.config_files import config_files
 from longmab_pl.cli.failed_start import no_folder_of_a_failed_start
+from longmab_pl.cli.given_documents import GivenDocuments
 from longmab_pl.cli.quiet import quiet_lightning
 from longmab_pl.cli.run_log import start_log
 from longmab_pl.cli.settings.merged import RUN_FOLDER, run_folder
 from longmab_pl.cli.settings.short_names import with_full_names
+from longmab_pl.cli.settings.shortcuts import DOCUMENT_SET
+from longmab_pl.cli.written_questions import refuse_unwritten, write_questions
 from longmab_pl.datamodules.base import PairDataModule
 from longmab_pl.errors import ConfigError
 from longmab_pl.live import step
@@ -72,10 +75,18 @@ class LongMabCLI(LightningCLI):
     Args:
         args: arguments of the command, with its name; configs are paths, classes may be named shortly.
         preparing: closed when everything is made and the run begins.
+        documents: documents of which `fit` makes its questions first; None: it has questions.
         settings: those of LightningCLI.
     """
 
-    def __init__(self, args: Sequence[str], preparing: ExitStack | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        args: Sequence[str],
+        preparing: ExitStack | None = None,
+        documents: GivenDocuments | None = None,
+        **settings: Any,
+    ) -> None:
+        self._documents = documents
         self._preparing = preparing or ExitStack()
         super().__init__(
             model_class=DPOModule,
@@ -115,16 +126,20 @@ class LongMabCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Lock the run folder during `fit`: two runs in one folder would overwrite each other's files."""
         self._preparing.close()
+        run = run_folder(self.config[subcommand].trainer.default_root_dir)
+        if self._documents is not None and not _is_first_process():
+            refuse_unwritten(run / DOCUMENT_SET)
         if subcommand != "fit" or not _is_first_process():
             super()._run_subcommand(subcommand)
             return
-        run = run_folder(self.config[subcommand].trainer.default_root_dir)
         with (
             no_folder_of_a_failed_start(run),
             folder_lock(run, "a training run"),
             disk_errors_of(run),
             start_log().kept_in(run),
         ):
+            if self._documents is not None:
+                write_questions(self._documents, self.datamodule, self.model.model, run / DOCUMENT_SET)
             super()._run_subcommand(subcommand)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -148,7 +163,7 @@ class ParseOnlyCLI(LongMabCLI):
     def __init__(self, args: Sequence[str], add_arguments: AddArguments, description: str) -> None:
         self._add_arguments_of_command = add_arguments
         parser_kwargs = {"prog": f"longmab {args[0]}", "description": description}
-        super().__init__(args[1:], None, seed_everything_default=0, run=False, parser_kwargs=parser_kwargs)
+        super().__init__(args[1:], seed_everything_default=0, run=False, parser_kwargs=parser_kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
@@ -186,13 +201,18 @@ def total_epochs(data: LightningDataModule, model: DPOModule, asked: int | None)
     return data.total_epochs
 
 
-def run(args: Sequence[str]) -> None:
-    """Run `fit` or `validate`, as named by the first argument; configs are paths."""
+def run(args: Sequence[str], documents: GivenDocuments | None = None) -> None:
+    """Run `fit` or `validate`, as named by the first argument; configs are paths.
+
+    Args:
+        args: the command's name and its arguments.
+        documents: documents of which `fit` makes its questions first; None: it has questions.
+    """
     quiet_lightning()
     parser_kwargs = {name: {"default_env": False} for name in LongMabCLI.subcommands()}
     with ExitStack() as preparing:
         preparing.enter_context(step("making the run"))
-        LongMabCLI(args, preparing, seed_everything_default=0, parser_kwargs=parser_kwargs)
+        LongMabCLI(args, preparing, documents, seed_everything_default=0, parser_kwargs=parser_kwargs)
 
 
 def _has_progress_bar(callbacks: Any) -> bool:

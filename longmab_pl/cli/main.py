@@ -84,7 +84,7 @@ COMMANDS = (
     Command("report", "Print a run's tables and write its report.html; compare several runs.", "longmab_pl.cli.report"),
     Command(
         "synthesize",
-        "Write a QA set of invented documents, or (`--from FILE`) long contexts for multi-hop questions.",
+        "Write a QA set: of invented documents, of your own (`--documents`), of multi-hop questions (`--from`).",
         "longmab_pl.cli.synthesize",
     ),
     Command(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from longmab_pl.cli.config_files import resolve_configs
 from longmab_pl.cli.fit_help import PAGES
+from longmab_pl.cli.given_documents import given_documents
 from longmab_pl.cli.run_log import start_log
 from longmab_pl.cli.settings.check import refuse_mistakes
 from longmab_pl.cli.settings.merged import MergedConfig, merged_config
@@ -44,6 +45,7 @@ def checked_command(args: Sequence[str], own: Sequence[str]) -> list[str] | None
     if any(arg in HELP_FLAGS for arg in given):
         print(PAGES[name])
         return None
+    given_documents(name, given)
     options, _ = checked_options(given, own)
     start_log()  # before the libraries are imported
     return [name, *options]

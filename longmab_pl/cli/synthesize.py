@@ -1,5 +1,5 @@
-"""`longmab synthesize`: question-answering sets of invented facts, easy or hard and long, or with long contexts from
-multi-hop questions."""
+"""`longmab synthesize`: question-answering sets of invented facts, easy or hard and long, with long contexts from
+multi-hop questions, or from documents alone."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def synthesize(
 
     With `--from FILE`, write records with long contexts from multi-hop questions instead; its options:
     `longmab synthesize --from FILE --help`. With `--kind long`, write harder questions about contexts of 1k to 128k
-    tokens; its options: `longmab synthesize --kind long --help`.
+    tokens; its options: `longmab synthesize --kind long --help`. With `--documents FOLDER`, a model writes questions
+    about your own documents; its options: `longmab synthesize --documents FOLDER --help`.
 
     Args:
         folder: folder to write to.
@@ -154,7 +155,13 @@ def run(args: Sequence[str]) -> None:
         quiet_transformers()
         call(hard_questions, rest)
         return
-    if not any(arg == "--from" or arg.startswith("--from=") for arg in args):
+    if not _given(args, "--from") and _given(args, "--documents"):
+        from longmab_pl.cli.synthesize_documents import document_questions  # needs torch, the others do not
+
+        quiet_transformers()
+        call(document_questions, args)
+        return
+    if not _given(args, "--from"):
         call(synthesize, args)
         return
     quiet_transformers()
@@ -164,6 +171,10 @@ def run(args: Sequence[str]) -> None:
     given = parser.parse_args(list(args[1:])).as_dict()
     source = given.pop("from")
     long_contexts(source=source, **given)
+
+
+def _given(args: Sequence[str], option: str) -> bool:
+    return any(arg == option or arg.startswith(f"{option}=") for arg in args)
 
 
 def _without_kind_long(args: Sequence[str]) -> list[str]:

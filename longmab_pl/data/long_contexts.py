@@ -115,7 +115,13 @@ class ContextBuilder:
         self._tokens: dict[int, int] = {}
         self._header = count(_HEADER) + 1  # and the line end after the passage before
 
-    def build(self, id: str, needed: Sequence[Document], own: Sequence[Document]) -> LongContext | None:
+    def build(
+        self,
+        id: str,
+        needed: Sequence[Document],
+        own: Sequence[Document],
+        allowed: Callable[[Document], bool] = lambda document: True,
+    ) -> LongContext | None:
         """Return the context of a question, or None if its needed passages alone exceed `max_tokens`.
 
         Distractors of the question's own record come first, in random order, then others from the pool. One that does
@@ -125,6 +131,7 @@ class ContextBuilder:
             id: id of the question, on which the draws depend.
             needed: the passages that the answer needs; all of them are in the context.
             own: distractors of the question's own record.
+            allowed: whether a distractor of the pool may be in the context.
         """
         rng = random.Random(derive_seed(self.settings.seed, id, "context"))
         target = self.settings.target(rng)
@@ -133,7 +140,7 @@ class ContextBuilder:
         if least > self.settings.max_tokens:
             return None
         distractors: list[Document] = []
-        batches = self._batches(rng, {document.key for document in needed}, own)
+        batches = self._batches(rng, {document.key for document in needed}, own, allowed)
         used = least
         for _ in range(2):  # a second time with what sums of parts have overestimated
             for batch in batches:
@@ -155,16 +162,21 @@ class ContextBuilder:
         places = {document.key: place for place, document in enumerate(order, 1)}
         return LongContext(text, tokens, target, tuple(places[d.key] for d in needed), len(order))
 
-    def _batches(self, rng: random.Random, needed: set[str], own: Sequence[Document]) -> Iterator[list[Document]]:
+    def _batches(
+        self, rng: random.Random, needed: set[str], own: Sequence[Document], allowed: Callable[[Document], bool]
+    ) -> Iterator[list[Document]]:
         """Yield the question's own distractors, then those of the pool, each in random order."""
         if own:
             yield rng.sample(own, len(own))
         taken = needed | {document.key for document in own}
         keys = rng.sample(self._pool_keys, len(self._pool_keys))
         for start in range(0, len(keys), _TRIED_AT_ONCE):
-            batch = [key for key in keys[start : start + _TRIED_AT_ONCE] if key not in taken]
+            tried = [key for key in keys[start : start + _TRIED_AT_ONCE] if key not in taken]
+            batch = [
+                document for document in (Document(key, self.pool.text(key)) for key in tried) if allowed(document)
+            ]
             if batch:
-                yield [Document(key, self.pool.text(key)) for key in batch]
+                yield batch
 
     def _size(self, document: Document) -> int:
         """Return a document's tokens without its header; a text is counted once."""

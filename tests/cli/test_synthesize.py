@@ -1,4 +1,5 @@
-"""`longmab synthesize`: invented facts by default, long contexts of multi-hop questions with `--from`."""
+"""`longmab synthesize`: invented facts by default, long contexts of multi-hop questions with `--from`, questions about
+documents with `--documents`."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from multi_hop import musique, write_lines
+from question_writing import write_documents
 
 from longmab_pl.cli.main import main
 from longmab_pl.data.readers import read_records
@@ -64,3 +66,30 @@ def test_wrong_options_of_hard_questions_are_named(tmp_path: Path, capsys: pytes
             main(["synthesize", str(tmp_path / "out"), "--kind", "long", *options])
         assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_documents_alone_become_questions_with_long_contexts(
+    tmp_path: Path, tiny_model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    documents = write_documents(tmp_path / "docs", documents=5)
+    engine = ["--engine", "longmab_pl.engines.ScriptedEngine", "--engine.answer", "question_writing.towns"]
+    sizes = ["--chunk_size", "60", "--min_tokens", "200", "--max_tokens=300", "--samples", "2"]
+    out = tmp_path / "out"
+    main(["synthesize", str(out), "--documents", str(documents), "--model", tiny_model, *sizes, *engine])
+    said = capsys.readouterr().out
+    assert "5 documents, 15 chunks; 30 questions written about 15 of them" in said
+    assert "50.0%  near-duplicate" in said
+    assert f"{out / 'train.jsonl'}: 12 records, " in said
+    assert len(read_records(str(out / "train.jsonl")).records) == 12
+    assert len(read_records(str(out / "eval.jsonl")).records) == 3
+
+
+def test_a_folder_without_documents_is_refused_before_a_model_is_loaded(
+    tmp_path: Path, tiny_model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder, message in (("empty", "no .txt, .md, .markdown, .pdf file in it"), ("gone", "no such folder")):
+        with pytest.raises(SystemExit):
+            main(["synthesize", str(tmp_path / "out"), "--documents", str(tmp_path / folder), "--model", tiny_model])
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -9,12 +9,13 @@ from typing import Any
 
 from longmab_pl.cli.command_line import options
 from longmab_pl.cli.settings.classes import full_path
-from longmab_pl.cli.settings.merged import MergedConfig, Section, merged_config
+from longmab_pl.cli.settings.merged import MergedConfig, Section, merged_config, run_folder
 from longmab_pl.errors import ConfigError
 
 SHORTCUTS: Mapping[str, str] = {
     "train": "training records: a .jsonl, .json or .parquet file, or a hub's owner/name",
     "eval": "evaluation questions, in the same form; without it a tenth of the contexts is held out of --train",
+    "documents": "folder of text, Markdown and PDF files, in place of --train: the model writes the questions first",
     "output": "run folder (trainer.default_root_dir)",
     "model": "model: a folder, a hub's owner/name, or bundled:smollm2-135m-instruct (model.model)",
     "rounds": "on-policy rounds (data.rounds)",
@@ -23,6 +24,9 @@ SHORTCUTS: Mapping[str, str] = {
     "logger": "tensorboard, wandb, mlflow or csv (trainer.logger)",
 }
 """What the short options are, by name."""
+
+DOCUMENT_SET = "documents"
+"""Folder in the run folder with the questions that `--documents` makes."""
 
 HELD_OUT = 0.1
 """Share of the contexts that a run with `--train` and without `--eval` holds out for its evaluation."""
@@ -64,6 +68,8 @@ def expanded(args: Sequence[str]) -> list[str]:
             short[option] = value
     config = merged_config(plain)
     kind = config.class_name("data")
+    if "documents" in short:
+        short |= _document_set(short, config)
     for name, given in short.items():
         if name in _SETTINGS:
             plain.append(f"--{_setting(name, kind)}={given}")
@@ -72,6 +78,20 @@ def expanded(args: Sequence[str]) -> list[str]:
     if "logger" in short:
         plain.append(f"--trainer.logger={_logger(short['logger'], str(merged_config(plain).run_folder))}")
     return [*plain, *_evaluation(short, merged_config(plain))]
+
+
+def _document_set(short: Mapping[str, str], config: MergedConfig) -> dict[str, str]:
+    """Return `--train` and `--eval` for the questions that `--documents` makes in the run folder."""
+    if "train" in short:
+        raise ConfigError("--train and --documents are both given; --documents makes the training questions: give one")
+    if config.class_name("data") not in ("", "RolloutDataModule"):
+        raise ConfigError(
+            f"--documents makes questions, and data is a {config.class_name('data')}; use a config with a "
+            "RolloutDataModule, such as demo"
+        )
+    run = run_folder(short["output"]) if "output" in short else config.run_folder
+    made = {side: str(run / DOCUMENT_SET / f"{side}.jsonl") for side in ("train", "eval")}
+    return {name: path for name, path in made.items() if name not in short}
 
 
 def _setting(name: str, kind: str) -> str:
