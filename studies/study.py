@@ -326,7 +326,7 @@ class Study:
             try:
                 code = process.wait(max(0.0, self.end - time.monotonic()))
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGTERM)  # SIGINT is ignored in the background
                 process.wait()
                 raise OutOfTime from None
         if code:
