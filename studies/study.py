@@ -81,6 +81,7 @@ class Arm:
         prompt: an instruction in front of the question, at evaluation only (the effect of the answer's form alone).
         after: another arm and a round of it: nothing is trained, the adapter is the other arm's after that round.
         rows: makes the rows of a pairs file of the first round's, which is trained on in its place.
+        train: training records in the folder of the sets, in place of `train_4.jsonl`.
     """
 
     what: str
@@ -88,6 +89,7 @@ class Arm:
     prompt: str | None = None
     after: tuple[str, int] | None = None
     rows: Callable[[Path, random.Random], Iterator[dict[str, Any]]] | None = None
+    train: str | None = None
 
     @property
     def in_training_alone(self) -> bool:
@@ -236,6 +238,9 @@ ARMS: dict[str, Arm] = {
     ),
     "reference round start": Arm("three rounds, reference of each round", _rounds(3) | _model(reference="round_start")),
     "cosine": Arm("three rounds, cosine over the run", _rounds(3) | _model(schedule="cosine")),
+    "questions from documents": Arm(
+        "three rounds on questions that the base wrote (studies/documents.py)", _rounds(3), train="documents_4.jsonl"
+    ),
 }
 """Arms by name, in the order in which they run."""
 
@@ -299,7 +304,7 @@ class Study:
 
     def _config(self, name: str, arm: Arm, seed: int, folder: Path) -> dict[str, Any]:
         """Return the whole config of an arm, with the first round's rollout in its folder where that is shared."""
-        (train,) = sorted(self.sets.glob("train_*.jsonl"))
+        (train,) = [self.sets / arm.train] if arm.train else sorted(self.sets.glob("train_*.jsonl"))
         base = yaml.safe_load(self.base.read_text(encoding="utf-8"))
         settings: dict[str, Any] = {
             "seed_everything": seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -15,6 +16,7 @@ from longmab_pl.cli.settings.shortcuts import DOCUMENT_SET
 from longmab_pl.cli.start import HELP_FLAGS, checked_options
 from longmab_pl.cli.start_checks import refuse_impossible
 from longmab_pl.live import step
+from longmab_pl.shown import shown
 
 
 def run(args: Sequence[str]) -> None:
@@ -31,6 +33,9 @@ def run(args: Sequence[str]) -> None:
         checkpoint_to_resume(config.value("ckpt_path"), config.run_folder, config.value("checkpoint", "dirpath"))
         announce(command, config)
         if documents is not None:
+            print(
+                f"  {'documents':<11}{shown(documents.folder)}: the model writes the questions first", file=sys.stderr
+            )
             refuse_missing_documents(documents.folder)
         refuse_missing_inputs(config, made=None if documents is None else config.run_folder / DOCUMENT_SET)
     start_log()

@@ -18,7 +18,7 @@ from longmab_pl.synthesis.question_set import AskedModel, DocumentSource, Questi
 from longmab_pl.synthesis.settings import QuestionSettings
 
 HELD_OUT = 0.1
-"""Share of the documents whose questions are held out for evaluation."""
+"""Share of the documents whose questions are held out, if the run evaluates on them."""
 
 RESERVED = 128
 """Tokens of a training prompt that are kept for the question, the instructions and the chat template."""
@@ -61,7 +61,7 @@ def write_questions(documents: GivenDocuments, data: LightningDataModule, model:
     )
     made = QuestionSet(
         output,
-        DocumentSource(documents.folder, HELD_OUT),
+        DocumentSource(documents.folder, HELD_OUT if documents.evaluated else 0.0),
         QuestionSettings(chunk_size=chunk_size, seed=data.seed),
         ContextSettings(room // 2, room, seed=data.seed),
         writer,
