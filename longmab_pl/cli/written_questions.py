@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from lightning import LightningDataModule
@@ -42,6 +43,7 @@ def write_questions(documents: GivenDocuments, data: LightningDataModule, model:
     Raises:
         ConfigError, DataError: the documents or settings cannot be used, or no question is kept.
         EngineError: the engine failed; the same command goes on.
+        SystemExit: it was interrupted (status 130); the same command goes on.
     """
     if not isinstance(data, RolloutDataModule):
         raise ConfigError(f"--documents makes questions, and data is a {type(data).__name__}; use a RolloutDataModule")
@@ -67,8 +69,16 @@ def write_questions(documents: GivenDocuments, data: LightningDataModule, model:
         writer,
         data.engine,
     )
-    with sigterm_interrupts():
-        summary = made.write()
+    try:
+        with sigterm_interrupts():
+            summary = made.write()
+    except KeyboardInterrupt:
+        data.engine.close()
+        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BaseException:
+        data.engine.close()
+        raise
     print("\n".join(summary.lines()))
     if data.engine.started:
         data.engine.sleep()

@@ -40,15 +40,6 @@ def test_a_run_writes_its_questions_and_trains_on_them(
     assert (run / "adapter" / "adapter_config.json").exists()
 
 
-def test_too_few_documents_to_hold_one_out_are_named_with_what_to_do(
-    tmp_path: Path, tiny_model: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_documents(tmp_path / "docs", documents=1)
-    with pytest.raises(SystemExit):
-        fit(tmp_path, tiny_model)
-    assert "there is none to evaluate on; give --eval FILE, or more documents" in capsys.readouterr().err
-
-
 def test_the_option_stands_for_files_in_the_run_folder() -> None:
     config = merged_config(
         expanded(resolve_configs(["--config", "demo", "--documents", "papers", "--output", "runs/a"]))
