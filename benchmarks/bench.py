@@ -186,7 +186,10 @@ BENCHMARKS = (
     ),
     Benchmark(
         "scheduler",
-        ("rollout.py", "--scripted", "--only", "scheduling", "--sizes", "1000", "100000", "--json", "{out}"),
+        (
+            *("rollout.py", "--scripted", "--only", "scheduling", "--sizes", "1000", "100000"),
+            *("--responses", "100000", "--json", "{out}"),
+        ),
         240,
         (
             Measure(

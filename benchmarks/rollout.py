@@ -324,12 +324,15 @@ def main() -> None:
     add("--repeats", type=int, default=3)
     add("--seed", type=int, default=0)
     add("--sizes", type=int, nargs="+", default=[100, 1_000, 10_000, 100_000], help="records, with --scripted")
+    add("--responses", type=int, default=300_000, help="with --scripted: at most as many in a row of the first table")
     add("--long", type=int, nargs=2, action="append", metavar=("RECORDS", "ROUNDS"), help="with --scripted")
     add("--json", type=Path, help="write everything measured to this file")
     args = parser.parse_args()
 
     if args.scripted:
-        result = measure_scripted(args.sizes, 30, 1500, args.long or [(100, 30), (100, 3), (1000, 3)], args.only)
+        result = measure_scripted(
+            args.sizes, args.responses, 1500, args.long or [(100, 30), (100, 3), (1000, 3)], args.only
+        )
     else:
         if args.data:
             records = read_records(args.data, limit=args.records).records

@@ -243,13 +243,13 @@ def prefixes(policy: str, arms: int, rounds: int = 30, top_k: int = 4, records: 
 
 
 def measure(
-    sizes: list[int], rounds: int, prompt_tokens: int, long: list[tuple[int, int]], only: Sequence[str] = ()
+    sizes: list[int], most: int, prompt_tokens: int, long: list[tuple[int, int]], only: Sequence[str] = ()
 ) -> dict[str, Any]:
     """The tables, printed as they come.
 
     Args:
         sizes: records of each row of the first.
-        rounds: requests per record in the first, fewer where that makes more than 300,000.
+        most: largest number of requests of a row of the first; up to 30 for each record.
         prompt_tokens: of each request in the first.
         long: (records, rounds) of each row of the last, over contexts of 16,000 tokens.
         only: names of the tables to measure, `scheduling`, `prefixes`, `bandit`; none: all.
@@ -257,7 +257,7 @@ def measure(
     wanted = only or ("scheduling", "prefixes", "bandit")
     tables: dict[str, Any] = {}
     if "scheduling" in wanted:
-        tables["scheduling"] = _scheduling_of(sizes, rounds, prompt_tokens)
+        tables["scheduling"] = _scheduling_of(sizes, most, prompt_tokens)
     if "prefixes" in wanted:
         jobs = [(p, n) for p in ("ucb1", "kl_ucb", "thompson_beta") for n in (6, 12, 40)]
         tables["prefixes"] = list(_apart(prefixes, jobs))
@@ -266,9 +266,9 @@ def measure(
     return tables
 
 
-def _scheduling_of(sizes: list[int], rounds: int, prompt_tokens: int) -> list[dict[str, Any]]:
+def _scheduling_of(sizes: list[int], most: int, prompt_tokens: int) -> list[dict[str, Any]]:
     """Return the rows of the first table; arguments as for `measure`."""
-    rows = list(_apart(scheduling, [(n, max(min(rounds, 300_000 // n), 1), prompt_tokens) for n in sizes]))
+    rows = list(_apart(scheduling, [(n, max(min(30, most // n), 1), prompt_tokens) for n in sizes]))
     first, last = rows[0], rows[-1]
     if len(rows) > 1:
         ratio = last["scheduler_us"] / first["scheduler_us"]

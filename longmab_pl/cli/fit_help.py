@@ -34,6 +34,8 @@ What people change:
   --records N        records in each round  (data.records_per_round)
   --engine NAME      VLLMEngine, ServerEngine, TransformersEngine  (data.engine)
   --logger NAME      tensorboard, wandb, mlflow, csv  (trainer.logger)
+  --ray [ADDRESS]    rollouts on the workers of a Ray cluster: host:port of its
+                     head, auto, or none (this machine); --workers N  (data.cluster)
   --model.beta X     strength of the pull to the reference; another loss:
                      --model.loss SimPO
   --model.learning_rate X   --model.lora.r N   --model.quantization nf4

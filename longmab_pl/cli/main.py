@@ -48,7 +48,7 @@ COMMANDS = (
         "rollout",
         "Run one round without training, with the same config file as fit; resumable.",
         "longmab_pl.cli.rollout",
-        ("adapter", "round", "ray", "workers", "worker-gpus", "worker_gpus"),
+        ("adapter", "round"),
     ),
     Command(
         "doctor",

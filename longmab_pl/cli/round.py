@@ -21,11 +21,8 @@ from longmab_pl.models.hub import resolve_model
 from longmab_pl.reporting.console import wide_console
 from longmab_pl.reporting.cost_table import budget_lines, cost_table
 from longmab_pl.reporting.run_report import statistics_table
-from longmab_pl.rollout.cluster.settings import ClusterSettings
 from longmab_pl.rollout.dry_run import RECORDS
 from longmab_pl.rollout.repair import is_whole
-from longmab_pl.rollout.round import Round
-from longmab_pl.rollout.session import RolloutSession
 from longmab_pl.sigterm import sigterm_interrupts
 
 
@@ -36,7 +33,6 @@ def roll_out_round(
     *,
     adapter: str | None = None,
     number: int = 1,
-    cluster: ClusterSettings | None = None,
 ) -> Path:
     """Make one round with a model without training, and print its metrics.
 
@@ -49,7 +45,6 @@ def roll_out_round(
         run: the run folder.
         adapter: folder of the PEFT adapter that answers; None: the base model.
         number: number of the round, from 1.
-        cluster: the cluster whose workers roll out; None: this process does.
 
     Returns:
         The round's folder.
@@ -74,8 +69,10 @@ def roll_out_round(
         try:
             with sigterm_interrupts():
                 title, weights = f"round {number} rollout", None if info is None else info.folder
-                if cluster is not None:
-                    _roll_out_on(cluster, session, making, model, weights, title)
+                if data.cluster is not None:
+                    from longmab_pl.rollout.cluster.round import roll_out_on_cluster  # needs Ray, which is optional
+
+                    roll_out_on_cluster(session, making, data.cluster, model=model, adapter=weights, title=title)
                 else:
                     data.engine.start(folder)
                     data.engine.wake()
@@ -89,16 +86,6 @@ def roll_out_round(
     console.print(f"pairs      {store.pairs}", soft_wrap=True)
     console.print(f"responses  {store.rollouts}", soft_wrap=True)
     return store.folder
-
-
-def _roll_out_on(
-    cluster: ClusterSettings, session: RolloutSession, making: Round, model: str, adapter: Path | None, title: str
-) -> None:
-    from longmab_pl.rollout.cluster.connection import connected  # needs Ray, which is optional
-    from longmab_pl.rollout.cluster.round import roll_out_on_cluster
-
-    with connected(cluster):
-        roll_out_on_cluster(session, making, cluster, model=model, adapter=adapter, title=title)
 
 
 def show_expected_costs(data: RolloutDataModule, model: str, *, number: int = 1) -> None:
@@ -129,12 +116,11 @@ def show_expected_costs(data: RolloutDataModule, model: str, *, number: int = 1)
         console.print(line, soft_wrap=True)
 
 
-def run(args: Sequence[str], cluster: ClusterSettings | None) -> None:
+def run(args: Sequence[str]) -> None:
     """Run the command.
 
     Args:
         args: the command's name and its arguments, checked and written out.
-        cluster: the cluster that they name; None: this process rolls out.
     """
     quiet_lightning()
     cli = ParseOnlyCLI(args, _add_arguments, "Run one round without training, with the same config file as fit.")
@@ -147,9 +133,7 @@ def run(args: Sequence[str], cluster: ClusterSettings | None) -> None:
         return
     try:
         with no_folder_of_a_failed_start(folder), start_log().kept_in(folder):
-            made = roll_out_round(
-                data, cli.model.model, folder, adapter=config.adapter, number=config.round, cluster=cluster
-            )
+            made = roll_out_round(data, cli.model.model, folder, adapter=config.adapter, number=config.round)
             print(made)
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
@@ -162,21 +146,6 @@ def _add_arguments(parser: LightningArgumentParser) -> None:
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="print how many calls and tokens the round will take, and ask nothing"
-    )
-    parser.add_argument(
-        "--ray",
-        type=str | None,
-        nargs="?",
-        const="",
-        default=None,
-        metavar="ADDRESS",
-        help="roll out on the workers of a Ray cluster: host:port of its head, `auto`, or nothing for this machine",
-    )
-    parser.add_argument(
-        "--workers", type=int, default=2, help="workers of the cluster, each with an engine (default: 2)"
-    )
-    parser.add_argument(
-        "--worker-gpus", type=float | None, default=None, help="GPUs of each worker (default: 1 if the cluster has any)"
     )
     parser.add_argument(
         "--round", type=int, default=1, help="which round, from 1: decides its records and seeds (default: 1)"

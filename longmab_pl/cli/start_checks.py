@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from longmab_pl.cli.cluster import refuse_unusable_cluster
 from longmab_pl.cli.ranges import refuse_out_of_range
 from longmab_pl.cli.settings.merged import MergedConfig, Section
 from longmab_pl.cli.settings.shortcuts import require_logger
@@ -26,6 +27,7 @@ def refuse_impossible(config: MergedConfig) -> None:
     for problem in _problems(config):
         raise ConfigError(problem)
     refuse_out_of_range(config)
+    refuse_unusable_cluster(config)
 
 
 def _problems(config: MergedConfig) -> Iterator[str]:

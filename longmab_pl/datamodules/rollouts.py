@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,12 +28,14 @@ from longmab_pl.pairs.types import PairFormat
 from longmab_pl.prompts.formats import PromptFormat, ReasonThenAnswer
 from longmab_pl.rewards.answer_match import AnswerMatch
 from longmab_pl.rewards.base import Reward
+from longmab_pl.rollout.cluster.settings import ClusterSettings
 from longmab_pl.rollout.no_pairs import no_pairs
 from longmab_pl.rollout.record_choice import RecordOrder
 from longmab_pl.rollout.repair import is_whole, repair
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder
 from longmab_pl.rollout.session import NamedEngine, RecordSelection, RolloutSession
+from longmab_pl.sigterm import sigterm_interrupts
 from longmab_pl.strategies.bandit.strategy import BanditRollout
 from longmab_pl.strategies.base import Strategy
 from longmab_pl.training.left_out import NO_GROUP, NO_SHORT_PROMPT
@@ -78,6 +81,9 @@ class RolloutDataModule(PairDataModule):
         pair_format: format of the rounds' pairs files: `jsonl` or `parquet`.
         verify_sync: after every sync compare the engine's log-probabilities with the policy's on a few prompts, and
             raise an error if the engine still has old weights.
+        cluster: makes the rounds on the workers of a Ray cluster, each with an engine like `engine`, which loads the
+            policy's adapter from the run folder; evaluations use an engine of this process. None: this process makes
+            them.
         seed: seed of record order, sampling and pair choice.
     """
 
@@ -107,6 +113,7 @@ class RolloutDataModule(PairDataModule):
         max_live_records: int | None = None,
         pair_format: PairFormat = "jsonl",
         verify_sync: bool = True,
+        cluster: ClusterSettings | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, val_fraction, seed, max_tokens_per_batch)
@@ -141,6 +148,9 @@ class RolloutDataModule(PairDataModule):
         self.rounds = rounds
         self.epochs_per_round = epochs_per_round
         self.verify_sync = verify_sync
+        self.cluster = cluster
+        # The session's engine is what a cluster's workers start from, so it never starts here.
+        self._own_engine = self.session.engine if cluster is None else deepcopy(self.session.engine)
         self.store: RoundFolder | None = None
         self._before: str | None = None  # fingerprint of the round before `store`
         self._loaded_round: int | None = None
@@ -153,8 +163,8 @@ class RolloutDataModule(PairDataModule):
 
     @property
     def engine(self) -> Engine:
-        """The policy's engine."""
-        return self.session.engine
+        """The policy's engine in this process."""
+        return self._own_engine
 
     @property
     def prompt_format(self) -> PromptFormat:
@@ -328,12 +338,21 @@ class RolloutDataModule(PairDataModule):
     def _make(self, making: Round) -> None:
         assert self.served is not None
         version, began = self.policy_version(), time.monotonic()
-        with self.served.awake(self.policy, version):
-            assert self.served.last_sync is not None
-            title = f"round {making.store.number + 1}/{self.rounds} rollout"
-            self.session.roll_out(making, title, adapter=self.served.last_sync.folder)
+        title = f"round {making.store.number + 1}/{self.rounds} rollout"
+        if self.cluster is not None:
+            self._roll_out_on(self.cluster, making, title, self.served.adapter_folder(self.policy, version))
+        else:
+            with self.served.awake(self.policy, version):
+                assert self.served.last_sync is not None
+                self.session.roll_out(making, title, adapter=self.served.last_sync.folder)
         making.finish(version)
         self.rollout_seconds += time.monotonic() - began
+
+    def _roll_out_on(self, cluster: ClusterSettings, making: Round, title: str, adapter: Path | None) -> None:
+        from longmab_pl.rollout.cluster.round import roll_out_on_cluster  # needs Ray, which is optional
+
+        with sigterm_interrupts():
+            roll_out_on_cluster(self.session, making, cluster, model=self.policy.model, adapter=adapter, title=title)
 
     def _load_pairs(self, store: RoundFolder) -> None:
         self.training, self.held_out = [], []
@@ -369,6 +388,7 @@ class RolloutDataModule(PairDataModule):
 
     def _close_engine(self) -> None:
         self.session.close()
+        self._own_engine.close()
 
 
 def _logged_name(name: str) -> str:

@@ -83,6 +83,21 @@ class PolicySync:
             # Not in a `finally`: after an exception the engine may be broken, and its owner closes it.
             self.engine.sleep()
 
+    def adapter_folder(self, policy: Policy, version: str) -> Path | None:
+        """Write the policy's adapter for engines of other processes, and return its folder; None: the base model.
+
+        Args:
+            policy: the policy.
+            version: name of its weights.
+        """
+        if policy.adapter_is_identity():
+            return None
+        folder = self._new_folder(version)
+        policy.save_adapter(folder)
+        self._written.append(folder)
+        self._forget_old_folders()
+        return folder
+
     def _sync(self, policy: Policy, version: str) -> None:
         if self._weight_sync_texts is not None and self.check is None and self._version is None:
             self._start_check(policy)

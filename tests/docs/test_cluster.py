@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from longmab_pl.cli.cluster import cluster_settings
 from longmab_pl.cli.main import COMMANDS
-from longmab_pl.cli.rollout import cluster_settings
+from longmab_pl.cli.settings.merged import merged_config
 from longmab_pl.cli.start import checked_command
 from longmab_pl.rollout.cluster.settings import ClusterSettings
 
@@ -34,8 +35,9 @@ def checked(command: str) -> ClusterSettings | None:
     own = next(command.own for command in COMMANDS if command.name == "rollout")
     assert program == "longmab"
     assert own is not None
-    assert checked_command(arguments, own) is not None
-    return cluster_settings(arguments)
+    written_out = checked_command(arguments, own)
+    assert written_out is not None
+    return cluster_settings(merged_config(written_out[1:]))
 
 
 def test_the_slurm_script_starts_a_head_the_other_nodes_and_the_command(tmp_path, monkeypatch):

@@ -7,6 +7,8 @@ import random
 import time
 from pathlib import Path
 
+from scripted_answers import numbered
+
 from longmab_pl.engines import ScriptedEngine
 from longmab_pl.engines.protocol import Completion, Request
 
@@ -51,3 +53,21 @@ class NotedEngine(ScriptedEngine):
         time.sleep(self.seconds)
         self.occupancy.clear()
         return super().poll()
+
+
+class AdapterEngine(ScriptedEngine):
+    """Writes a file named by its process, and into it the adapters that it is given.
+
+    Args:
+        notes: folder of the files.
+    """
+
+    def __init__(self, notes: str) -> None:
+        super().__init__(numbered)
+        self.notes = Path(notes)
+
+    def sync(self, adapter: Path | None) -> None:
+        super().sync(adapter)
+        self.notes.mkdir(parents=True, exist_ok=True)
+        with (self.notes / str(os.getpid())).open("a") as file:
+            file.write(f"{adapter or 'base'}\n")

@@ -35,10 +35,10 @@ def write_records(folder: Path, count: int) -> Path:
     return path
 
 
-def session_of(records: Path, engine: Engine) -> RolloutSession:
-    """Return a session that asks `ANSWERS` times about each record, one after the other."""
+def session_of(records: Path, engine: Engine, answers: int = ANSWERS) -> RolloutSession:
+    """Return a session that asks several times about each record, one after the other."""
     strategy = BanditRollout(
-        pulls=ANSWERS, top_k=1, init="uniform", chunking=Chunking(60, 0, 1), sampling=Sampling(max_tokens=8)
+        pulls=answers, top_k=1, init="uniform", chunking=Chunking(60, 0, 1), sampling=Sampling(max_tokens=8)
     )
     plan = RoundPlan(strategy, (AnswerMatch(),), DirectAnswer(), BestWorst(400), Embedder(), seed=3)
     return RolloutSession(plan, RecordSelection(str(records)), engine)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+import yaml
+
 from longmab_pl.cli.command_line import options
 from longmab_pl.cli.settings.classes import full_path
 from longmab_pl.cli.settings.merged import MergedConfig, Section, merged_config, run_folder
@@ -22,6 +24,9 @@ SHORTCUTS: Mapping[str, str] = {
     "records": "records in each round (data.records_per_round)",
     "engine": "engine: VLLMEngine, ServerEngine or TransformersEngine (data.engine)",
     "logger": "tensorboard, wandb, mlflow or csv (trainer.logger)",
+    "ray": "rollouts on a Ray cluster: host:port of its head, auto, or no value for this machine (data.cluster)",
+    "workers": "workers of the cluster, each with an engine (data.cluster.workers)",
+    "worker-gpus": "GPUs of each worker (data.cluster.gpus_per_worker)",
 }
 """What the short options are, by name."""
 
@@ -38,6 +43,7 @@ _SETTINGS = {
     "rounds": "data.init_args.rounds",
     "records": "data.init_args.records_per_round",
 }
+_CLUSTER = {"ray": "address", "workers": "workers", "worker-gpus": "gpus_per_worker"}
 _LOGGERS = {"tensorboard": "TensorBoardLogger", "wandb": "WandbLogger", "mlflow": "MLFlowLogger", "csv": "CSVLogger"}
 _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 _QA = "longmab_pl.evaluation.QASuite"
@@ -62,6 +68,8 @@ def expanded(args: Sequence[str]) -> list[str]:
     for option, value, words in options(args):
         if option is None or option not in SHORTCUTS:
             plain += words
+        elif value is None and option == "ray":
+            short[option] = ""
         elif value is None:
             raise ConfigError(f"--{option} needs a value: {SHORTCUTS[option]}")
         else:
@@ -77,6 +85,7 @@ def expanded(args: Sequence[str]) -> list[str]:
         plain += _engine(short["engine"], config)
     if "logger" in short:
         plain.append(f"--trainer.logger={_logger(short['logger'], str(merged_config(plain).run_folder))}")
+    plain += _cluster(short, config)
     return [*plain, *_evaluation(short, merged_config(plain))]
 
 
@@ -98,6 +107,18 @@ def _setting(name: str, kind: str) -> str:
     if kind == "PreferenceDataModule" and name in ("rounds", "records"):
         return {"rounds": "data.init_args.epochs", "records": "data.init_args.limit"}[name]
     return _SETTINGS[name]
+
+
+def _cluster(short: Mapping[str, str], config: MergedConfig) -> list[str]:
+    """Return the option that sets `data.cluster`, over what the configs have there."""
+    given = {_CLUSTER[name]: value for name, value in short.items() if name in _CLUSTER}
+    known = config.value("data", "cluster")
+    if not given:
+        return []
+    if known is None and "address" not in given:
+        raise ConfigError("--workers and --worker-gpus are for rollouts on a cluster; add --ray")
+    numbers = {name: yaml.safe_load(value) for name, value in given.items() if name != "address"}
+    return [f"--data.init_args.cluster={json.dumps({**(known or {}), **given, **numbers})}"]
 
 
 def _engine(name: str, config: MergedConfig) -> list[str]:

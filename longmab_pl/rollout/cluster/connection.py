@@ -5,19 +5,57 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import ray
 
-from longmab_pl.errors import ConfigError
+from longmab_pl.errors import ConfigError, EngineError
 from longmab_pl.live import step
 from longmab_pl.rollout.cluster.settings import LOCAL, ClusterSettings
 from longmab_pl.shown import first_line
 
 _OBJECT_STORE_BYTES = 200_000_000
 """Size of the object store of a cluster on this machine alone: records and rollouts pass through it one by one."""
+
+HEAD_SECONDS = 10.0
+"""Seconds for which the cluster's head may not answer; after a minute Ray ends all processes of the cluster, this one
+too, without saying what to do."""
+
+CHECK_HEAD_SECONDS = 1.0
+"""Seconds between two looks at the head, and for which one may take."""
+
+
+class HeadWatch:
+    """Notices that the head of the cluster, which is connected, is gone."""
+
+    def __init__(self) -> None:
+        self.address: str = ray.get_runtime_context().gcs_address
+        self._answered = self._asked = time.monotonic()
+
+    def check(self) -> None:
+        """See whether the head answers.
+
+        Raises:
+            EngineError: it has not for `HEAD_SECONDS`.
+        """
+        now = time.monotonic()
+        if now - self._asked < CHECK_HEAD_SECONDS:
+            return
+        host, _, port = self.address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=CHECK_HEAD_SECONDS).close()
+            self._answered = now
+        except OSError as error:
+            if now - self._answered > HEAD_SECONDS:
+                raise EngineError(
+                    f"the head of the cluster at {self.address} is gone ({error.strerror or error}); start another "
+                    "one if it was not of this machine alone, then the same command: it continues from here"
+                ) from error
+        self._asked = time.monotonic()
 
 
 @contextlib.contextmanager
@@ -36,6 +74,7 @@ def connected(settings: ClusterSettings) -> Iterator[None]:
     try:
         with step(f"connecting to Ray ({settings.place})"):
             if settings.place == LOCAL:
+                os.environ.setdefault("RAY_worker_niceness", "0")  # they compute what this process would
                 ray.init(
                     address=LOCAL,
                     _node_ip_address="127.0.0.1",
@@ -51,8 +90,8 @@ def connected(settings: ClusterSettings) -> Iterator[None]:
                 )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"--ray {settings.place}: cannot join the cluster ({first_line(error)}); `ray status` there says whether "
-            "it runs, and its Ray and Python must be the versions of this machine"
+            f"data.cluster.address {settings.place}: cannot join the cluster ({first_line(error)}); `ray status` there "
+            "says whether it runs, and its Ray and Python must be the versions of this machine"
         ) from error
     try:
         yield
@@ -84,7 +123,7 @@ def gpus_of_workers(settings: ClusterSettings, served_elsewhere: bool) -> float:
         each = 1.0 if available and not served_elsewhere else 0.0
     if each * settings.workers > available:
         raise ConfigError(
-            f"--workers {settings.workers} of {each:g} GPUs each are more than the {available:g} GPUs of the cluster; "
-            "lower --workers or --worker-gpus"
+            f"data.cluster: {settings.workers} workers of {each:g} GPUs each need more than the cluster's "
+            f"{available:g}; lower --workers or --worker-gpus"
         )
     return each

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from longmab_pl.engines.protocol import Engine
 from longmab_pl.engines.server.engine import ServerEngine
-from longmab_pl.errors import ConfigError
-from longmab_pl.rollout.cluster.connection import gpus_of_workers
+from longmab_pl.rollout.cluster.connection import connected, gpus_of_workers
 from longmab_pl.rollout.cluster.runner import ClusterRunner
-from longmab_pl.rollout.cluster.settings import ClusterSettings
+from longmab_pl.rollout.cluster.settings import ClusterSettings, refuse_budgets
 from longmab_pl.rollout.cluster.worker import Job
 from longmab_pl.rollout.round import Round
 from longmab_pl.rollout.session import RolloutSession
@@ -18,7 +17,7 @@ from longmab_pl.rollout.session import RolloutSession
 def roll_out_on_cluster(
     session: RolloutSession, making: Round, settings: ClusterSettings, *, model: str, adapter: Path | None, title: str
 ) -> None:
-    """Roll out a round on the workers of a cluster, which is connected.
+    """Roll out a round on the workers of a cluster; a connection that is there already is used.
 
     Every record gives the rollout that it has in one process: its seeds do not depend on who asks.
 
@@ -31,19 +30,16 @@ def roll_out_on_cluster(
         title: title of the progress bar.
 
     Raises:
-        ConfigError: the engines cannot be divided among the workers, or a worker lacks something.
+        ConfigError: the cluster is not there, the engines cannot be divided among the workers, or a worker lacks
+            something.
         LongMabError: no worker is left, or the disk is full; call it again to continue.
     """
-    for name, other in session.others.items():
-        if other.budget is not None:
-            raise ConfigError(
-                f"data.engines.{name}.budget is for a rollout in one process: workers of a cluster do not see what the "
-                "others have spent; leave it out, or leave out --ray"
-            )
-    engines = engines_of_workers(session.engine, settings.workers)
-    gpus = gpus_of_workers(settings, isinstance(session.engine, ServerEngine) and session.engine.addresses != [])
-    job = cluster_job(session, making, model=model, adapter=adapter)
-    making.run(lambda journal: ClusterRunner(job, engines, gpus, len(making.records)), title)
+    refuse_budgets(name for name, other in session.others.items() if other.budget is not None)
+    engines = engines_of_workers(session.engine, settings)
+    with connected(settings):
+        gpus = gpus_of_workers(settings, isinstance(session.engine, ServerEngine) and session.engine.addresses != [])
+        job = cluster_job(session, making, model=model, adapter=adapter)
+        making.run(lambda journal: ClusterRunner(job, engines, gpus, len(making.records)), title)
 
 
 def cluster_job(session: RolloutSession, making: Round, *, model: str, adapter: Path | None) -> Job:
@@ -62,21 +58,17 @@ def cluster_job(session: RolloutSession, making: Round, *, model: str, adapter: 
     )
 
 
-def engines_of_workers(engine: Engine, workers: int) -> list[Engine]:
+def engines_of_workers(engine: Engine, settings: ClusterSettings) -> list[Engine]:
     """Return an engine for each worker: a share of the servers, or the same settings for each.
 
     Args:
         engine: the configured engine, not started.
-        workers: number of workers.
+        settings: settings of the cluster.
 
     Raises:
         ConfigError: there are fewer servers than workers.
     """
     if not isinstance(engine, ServerEngine) or not engine.addresses:
-        return [engine] * workers
-    if workers > len(engine.addresses):
-        raise ConfigError(
-            f"--workers {workers} are more than the {len(engine.addresses)} servers of engine.servers; give "
-            f"--workers {len(engine.addresses)} or fewer: each has some of the servers"
-        )
-    return [engine.share(number, workers) for number in range(workers)]
+        return [engine] * settings.workers
+    settings.refuse_too_few_servers(len(engine.addresses))
+    return [engine.share(number, settings.workers) for number in range(settings.workers)]

@@ -16,6 +16,7 @@ from ray.exceptions import RayError, RayTaskError
 from longmab_pl.data.records import QARecord
 from longmab_pl.engines.protocol import Engine
 from longmab_pl.errors import ConfigError, EngineError, LongMabError
+from longmab_pl.rollout.cluster.connection import HeadWatch
 from longmab_pl.rollout.cluster.worker import GivenRecord, Job, Place, Report, Worker
 from longmab_pl.rollout.journal import JOURNAL
 from longmab_pl.rollout.runner import EngineFacts, Result
@@ -103,6 +104,7 @@ class ClusterRunner:
         self._exhausted = False  # whether all records have been read
         self._begun = 0
         self._done = 0
+        self._head = HeadWatch()
         self._complete = False
         try:
             self._check()
@@ -164,8 +166,8 @@ class ClusterRunner:
         for hand in checked.values():
             self._load(hand)
         while not self.facts:
-            (ref,), _ = ray.wait(list(self._pending), num_returns=1)
-            deque(self._heard(self._pending.pop(ref), ref))  # no worker has a record yet
+            for ref in self._answers():
+                deque(self._heard(self._pending.pop(ref), ref))  # no worker has a record yet
 
     def _load(self, hand: _Hand) -> None:
         hand.stage = "start"
@@ -178,12 +180,21 @@ class ClusterRunner:
         self._exhausted = False
         began = time.monotonic()
         while not (self._exhausted and not self._returned and not any(hand.held for hand in self._hands)):
-            ready, _ = ray.wait(list(self._pending), num_returns=1, timeout=1.0)
-            for ref in ready:
+            for ref in self._answers():
                 yield from self._heard(self._pending.pop(ref), ref)
             self.progress = replace(self._counted(), started_at=began)
             on_progress(self.progress)
         self._complete = True
+
+    def _answers(self) -> list[Any]:
+        """Wait for the answer to a call, for a second at most, and return those that are there.
+
+        Raises:
+            EngineError: the head of the cluster is gone.
+        """
+        self._head.check()
+        ready, _ = ray.wait(list(self._pending), num_returns=1, timeout=1.0)
+        return list(ready)
 
     def _heard(self, hand: _Hand, ref: Any) -> Iterator[Result]:
         """Take the answer to a worker's call, and call it again."""

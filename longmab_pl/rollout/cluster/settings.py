@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -21,7 +22,7 @@ CONNECT_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """Settings of a rollout on the workers of a Ray cluster.
+    """Settings of rollouts on the workers of a Ray cluster (`--ray`, `--workers` and `--worker-gpus`).
 
     Args:
         address: address of the cluster's head (`10.0.0.1:6379`), `auto` for the cluster that runs on this machine, or
@@ -40,24 +41,39 @@ class ClusterSettings:
     gpus_per_worker: float | None = None
 
     def __post_init__(self) -> None:
-        at_least("--workers", self.workers, 1)
+        at_least("data.cluster.workers", self.workers, 1)
         if self.gpus_per_worker is not None:
-            not_negative("--worker-gpus", self.gpus_per_worker, "use 0 for workers without a GPU")
+            not_negative("data.cluster.gpus_per_worker", self.gpus_per_worker, "use 0 for workers without a GPU")
         if self.place.startswith("ray://"):
             raise ConfigError(
-                f"--ray {quoted(self.place)} is the address of a Ray client, which cannot see the run folder; run the "
-                "command on a machine of the cluster, with --ray auto"
+                f"data.cluster.address {quoted(self.place)} is the address of a Ray client, which cannot see the run "
+                "folder; run the command on a machine of the cluster, with --ray auto"
             )
         if self.place not in (LOCAL, "auto") and not re.fullmatch(r"[^\s:/]+:\d{1,5}", self.place):
             raise ConfigError(
-                f"--ray {quoted(self.place)} is no address of a Ray cluster; give host:port of its head "
-                "(10.0.0.1:6379), `auto`, or no address for workers on this machine"
+                f"data.cluster.address {quoted(self.place)} is no address of a Ray cluster; give host:port of its "
+                "head (10.0.0.1:6379), `auto`, or no address for workers on this machine"
             )
 
     @property
     def place(self) -> str:
         """The address, with the default filled in."""
         return self.address or os.environ.get("RAY_ADDRESS", "") or LOCAL
+
+    def refuse_too_few_servers(self, servers: int) -> None:
+        """Refuse workers of which some would have no server.
+
+        Args:
+            servers: number of the servers that run already.
+
+        Raises:
+            ConfigError: there are fewer servers than workers.
+        """
+        if self.workers > servers:
+            raise ConfigError(
+                f"data.cluster.workers is {self.workers}, more than the {servers} servers of data.engine.servers; give "
+                f"--workers {servers} or fewer: each has some of the servers"
+            )
 
     def refuse_unreachable(self) -> None:
         """Refuse a missing Ray, or an address at which nothing listens.
@@ -67,8 +83,8 @@ class ClusterSettings:
         """
         if find_spec("ray") is None:
             raise ConfigError(
-                "--ray needs the package 'ray', which is not installed; pip install 'longmab-pl[ray]' (from a clone: "
-                "pip install -e '.[ray]')"
+                "data.cluster needs the package 'ray', which is not installed; pip install 'longmab-pl[ray]' (from a "
+                "clone: pip install -e '.[ray]')"
             )
         if self.place in (LOCAL, "auto"):
             return
@@ -76,7 +92,24 @@ class ClusterSettings:
         try:
             socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
         except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or error
             raise ConfigError(
-                f"--ray {self.place}: no cluster answers there ({getattr(error, 'strerror', None) or error}); check "
+                f"data.cluster.address {self.place}: no cluster answers there ({why}); check "
                 "the address (`ray status` on its head prints it), or start a head with `ray start --head`"
             ) from error
+
+
+def refuse_budgets(names: Iterable[str]) -> None:
+    """Refuse a limit of what an engine may be asked.
+
+    Args:
+        names: names of the further engines that have a budget.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for name in names:
+        raise ConfigError(
+            f"data.engines.{name}.budget is for rollouts in one process: workers of a cluster do not see what the "
+            "others have spent; leave it out, or leave out data.cluster (--ray)"
+        )

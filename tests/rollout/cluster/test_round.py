@@ -21,7 +21,7 @@ SERVERS = [f"http://10.0.0.{i}:8000" for i in range(5)]
 
 def test_a_fleet_is_shared_among_the_workers():
     engine = ServerEngine(SERVERS, concurrency_per_server=8, served_model="policy")
-    first, second = engines_of_workers(engine, 2)
+    first, second = engines_of_workers(engine, ClusterSettings(workers=2))
     assert isinstance(first, ServerEngine)
     assert isinstance(second, ServerEngine)
     assert first.addresses == engine.addresses[::2]
@@ -33,9 +33,10 @@ def test_a_fleet_is_shared_among_the_workers():
 
 def test_more_workers_than_servers_are_refused():
     with pytest.raises(
-        ConfigError, match=r"--workers 6 are more than the 5 servers of engine\.servers; give --workers"
+        ConfigError,
+        match=r"data\.cluster\.workers is 6, more than the 5 servers of data\.engine\.servers; give --workers 5",
     ):
-        engines_of_workers(ServerEngine(SERVERS), 6)
+        engines_of_workers(ServerEngine(SERVERS), ClusterSettings(workers=6))
 
 
 @pytest.mark.parametrize(
@@ -56,5 +57,5 @@ def test_a_judges_budget_is_refused_before_a_cluster_is_asked(tmp_path, tiny_mod
     session = session_of(write_records(tmp_path, 2), ScriptedEngine(lambda request, i: ""))
     making = begun(session, tmp_path / "run", tiny_model)
     session.others["judge"] = NamedEngine(budget=EngineBudget(calls=5))
-    with pytest.raises(ConfigError, match=r"data\.engines\.judge\.budget is for a rollout in one process"):
+    with pytest.raises(ConfigError, match=r"data\.engines\.judge\.budget is for rollouts in one process"):
         roll_out_on_cluster(session, making, ClusterSettings("local"), model=tiny_model, adapter=None, title="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -57,34 +58,38 @@ class Killer(threading.Thread):
             time.sleep(0.005)
 
 
-def killed_and_compared(tmp_path, model, count, capsys):
-    records = write_records(tmp_path, count)
-    expected = files(in_one_process(records, tmp_path / "one", model))
+def with_a_killed_worker(tmp_path, model, records, answers, capsys):
+    """A finished round in which a worker was killed; no answer that was kept has been asked again."""
+    count = len(records.read_text().splitlines())
     notes = tmp_path / "notes"
-    killer = Killer(notes, after=count)  # a quarter of all requests
+    killer = Killer(notes, after=count * answers // 4)
     killer.start()
-    making = on_cluster(session_of(records, NotedEngine(str(notes), 0.001)), tmp_path / "run", model)
+    making = on_cluster(session_of(records, NotedEngine(str(notes), 0.001), answers), tmp_path / "run", model)
     assert killer.killed
-    assert files(making) == expected
     ids = journalled(making)
-    assert len(ids) == len(set(ids)) == count * ANSWERS, "an answer that was kept has been asked again"
+    assert len(ids) == len(set(ids)) == count * answers, "an answer that was kept has been asked again"
     assert making.store.worker_journals == []
     said = capsys.readouterr().err
     assert said.count(" is lost (") == 1
-    assert said.count(f"round 1 rollout: {count * ANSWERS:,} answers") == 1, "one progress bar"
+    assert said.count(f"round 1 rollout: {count * answers:,} answers") == 1, "one progress bar"
     sent = asked(notes)
     assert len(sent) == 3, "two workers, and one in the place of the killed one"
-    twice = sum(map(len, sent.values())) - count * ANSWERS
+    twice = sum(map(len, sent.values())) - count * answers
     assert 0 < twice <= 8, "only what the killed engine had in flight is sent again"
+    return making
 
 
 def test_a_worker_that_is_killed_costs_nothing_and_the_pairs_are_those_of_one_process(tmp_path, tiny_model, capsys):
-    killed_and_compared(tmp_path, tiny_model, 1_000, capsys)
+    records = write_records(tmp_path, 1_000)
+    making = with_a_killed_worker(tmp_path, tiny_model, records, ANSWERS, capsys)
+    assert files(making) == files(in_one_process(records, tmp_path / "one", tiny_model))
 
 
 @pytest.mark.slow
 def test_ten_thousand_records_and_a_killed_worker(tmp_path, tiny_model, capsys):
-    killed_and_compared(tmp_path, tiny_model, 10_000, capsys)
+    making = with_a_killed_worker(tmp_path, tiny_model, write_records(tmp_path, 10_000), 2, capsys)
+    with making.store.rollouts.open() as rollouts:
+        assert [json.loads(line)["record_id"] for line in rollouts] == [record.id for record in making.records]
 
 
 def test_a_slow_worker_gets_fewer_records(tmp_path, tiny_model):
@@ -150,3 +155,25 @@ def test_the_command_makes_the_same_files_on_a_cluster(tmp_path, tiny_model, cap
     assert said.err.count("48 of 48 answers") == 2
     main([*config, "--output", str(tmp_path / "two"), "--ray"])
     assert "round 1 is there already" in capsys.readouterr().out
+
+
+def test_a_fit_on_a_cluster_has_the_rounds_of_one_process_and_its_workers_the_policys_adapter(
+    tmp_path, tiny_model, capsys
+):
+    notes = tmp_path / "notes"
+    config = ["fit", "--config", str(write_config(tmp_path, tiny_model, records=8)), "--rounds", "2"]
+    config += ["--data.engine", "cluster_engines.AdapterEngine", "--data.engine.notes"]
+    main([*config, str(tmp_path / "notes-of-one"), "--output", str(tmp_path / "one")])
+    main([*config, str(notes), "--output", str(tmp_path / "two"), "--ray", "--workers", "1"])
+    one, two = (sorted((tmp_path / name / "rounds").iterdir()) for name in ("one", "two"))
+    assert [folder.name for folder in one] == [folder.name for folder in two], "the same policies, to the last bit"
+    assert len(one) == 2
+    for first, second in zip(one, two, strict=True):
+        for name in ("pairs.jsonl", "rollouts.jsonl"):
+            assert (first / name).read_bytes() == (second / name).read_bytes()
+    synced = [path.read_text().split() for path in notes.iterdir()]
+    (adapter, base) = sorted(folder for listed in synced for folder in listed)
+    assert base == "base", "a worker a round; the engine of the fit itself never started"
+    assert Path(adapter).parent == tmp_path / "two" / "adapters"
+    assert (Path(adapter) / "adapter_model.safetensors").is_file()
+    assert capsys.readouterr().err.count("32 of 32 answers") == 4

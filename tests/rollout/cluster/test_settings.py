@@ -8,17 +8,32 @@ import sys
 
 import pytest
 
+from longmab_pl.cli.cluster import cluster_settings
 from longmab_pl.cli.main import main
-from longmab_pl.cli.rollout import cluster_settings
+from longmab_pl.cli.start import checked_options
 from longmab_pl.errors import ConfigError
 from longmab_pl.rollout.cluster.settings import ClusterSettings
 
 
-def test_the_options_of_the_command():
-    assert cluster_settings(["rollout", "--config", "x"]) is None
-    assert cluster_settings(["rollout", "--ray", "--workers", "4"]) == ClusterSettings("", 4)
-    settings = cluster_settings(["rollout", "--ray=head:6379", "--worker-gpus=0.5"])
-    assert settings == ClusterSettings("head:6379", 2, 0.5)
+def given(*args) -> ClusterSettings | None:
+    """The cluster that options of `fit` and `rollout` name, checked as these commands do."""
+    _, config = checked_options(["--config", "demo", *args])
+    return cluster_settings(config)
+
+
+def test_the_short_options_are_settings_of_the_data():
+    assert given() is None
+    assert given("--ray", "--workers", "4") == ClusterSettings("", 4)
+    assert given("--ray=head:6379", "--worker-gpus=0.5") == ClusterSettings("head:6379", 2, 0.5)
+    assert given("--data.cluster.address", "auto", "--data.cluster.workers=3") == ClusterSettings("auto", 3)
+
+
+def test_a_short_option_leaves_the_configs_other_settings(tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("data: {init_args: {cluster: {address: head:6379, workers: 8}}}")
+    assert given("--config", str(mine)) == ClusterSettings("head:6379", 8)
+    assert given("--config", str(mine), "--workers", "2") == ClusterSettings("head:6379", 2)
+    assert given("--config", str(mine), "--ray", "auto") == ClusterSettings("auto", 8)
 
 
 def test_no_address_is_the_environments_or_this_machine(monkeypatch):
@@ -32,18 +47,18 @@ def test_no_address_is_the_environments_or_this_machine(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--ray", "--workers", "0"], "--workers is 0"),
-        (["--ray", "--workers", "many"], "--workers takes a whole number"),
-        (["--ray", "--worker-gpus", "-1"], "--worker-gpus is -1"),
-        (["--ray", "head"], "--ray 'head' is no address of a Ray cluster; give host:port"),
+        (["--ray", "--workers", "0"], "data.cluster.workers is 0"),
+        (["--ray", "--workers", "many"], "data.cluster.workers is 'many'"),
+        (["--ray", "--worker-gpus", "-1"], "data.cluster.gpus_per_worker is -1"),
+        (["--ray", "head"], "data.cluster.address 'head' is no address of a Ray cluster; give host:port"),
         (["--ray", "ray://head:10001"], "is the address of a Ray client, which cannot see the run folder"),
-        (["--workers", "4"], "--workers and --worker-gpus are for a rollout on a cluster; add --ray"),
+        (["--workers", "4"], "--workers and --worker-gpus are for rollouts on a cluster; add --ray"),
     ],
 )
 def test_options_that_cannot_be_used_are_one_line(options, message, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as refused:
-        cluster_settings(["rollout", *options])
+        given(*options)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -61,12 +76,42 @@ def error_of(capsys, args) -> str:
     return line
 
 
-def test_an_address_at_which_nothing_listens(capsys, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            [
+                "--data.engine",
+                "ServerEngine",
+                "--data.engine.servers",
+                "['http://a:1', 'http://b:1']",
+                "--workers",
+                "3",
+            ],
+            "data.cluster.workers is 3, more than the 2 servers of data.engine.servers; give --workers 2 or fewer",
+        ),
+        (
+            ["--data.engines", "{judge: {budget: {calls: 5}}}"],
+            "data.engines.judge.budget is for rollouts in one process",
+        ),
+    ],
+)
+def test_engines_that_cannot_be_divided_are_one_line(options, message, capsys, monkeypatch, tmp_path):
+    pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    assert message in error_of(capsys, ["fit", "--config", "demo", "--ray", *options])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["rollout", "fit"])
+def test_an_address_at_which_nothing_listens(command, capsys, monkeypatch, tmp_path):
     pytest.importorskip("ray")
     monkeypatch.chdir(tmp_path)
     address = f"127.0.0.1:{free_port()}"
-    line = error_of(capsys, ["rollout", "--config", "demo", "--ray", address])
-    assert line.startswith(f"error: --ray {address}: no cluster answers there (Connection refused); check the address")
+    line = error_of(capsys, [command, "--config", "demo", "--ray", address])
+    assert line.startswith(
+        f"error: data.cluster.address {address}: no cluster answers there (Connection refused); check the address"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -84,5 +129,8 @@ def test_ray_that_is_not_installed(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", hidden], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "error: --ray needs the package 'ray', which is not installed; pip install 'longmab-pl[ray]'" in done.stderr
+    assert (
+        "error: data.cluster needs the package 'ray', which is not installed; pip install 'longmab-pl[ray]'"
+        in done.stderr
+    )
     assert done.stdout.split() == ["False", "False"], "no library has been imported"
