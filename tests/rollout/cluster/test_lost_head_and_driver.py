@@ -17,6 +17,7 @@ from small_config import write_config
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
+from longmab_pl.cli.main import main
 from longmab_pl.errors import EngineError
 from longmab_pl.rollout.cluster.round import roll_out_on_cluster
 from longmab_pl.rollout.cluster.settings import ClusterSettings
@@ -98,7 +99,7 @@ def test_a_fit_whose_process_is_killed_goes_on_on_a_new_cluster_asking_nothing_t
     sent = sum(map(len, asked(notes).values()))
     assert sent - 60 * ANSWERS <= 2 * IN_FLIGHT
 
-    subprocess.run([*command, str(tmp_path / "notes-2"), f"--output={tmp_path / 'one'}"], env=environment, check=True)
+    main([*command[3:], str(tmp_path / "notes-2"), f"--output={tmp_path / 'one'}"])
     one, two = (next((tmp_path / name / "rounds").iterdir()) for name in ("one", "run"))
     assert one.name == two.name
     for name in ("pairs.jsonl", "rollouts.jsonl"):
