@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 from longmab_pl.checks import at_least, not_negative
 from longmab_pl.errors import ConfigError
@@ -76,27 +77,50 @@ class ClusterSettings:
             )
 
     def refuse_unreachable(self) -> None:
-        """Refuse a missing Ray, or an address at which nothing listens.
+        """Refuse a missing Ray, an address at which nothing listens, and `auto` where no cluster runs.
 
         Raises:
-            ConfigError: Ray is not installed, or the head does not accept a connection within `CONNECT_SECONDS`.
+            ConfigError: Ray is not installed, the head does not accept a connection within `CONNECT_SECONDS`, or this
+                machine is in no cluster.
         """
         if find_spec("ray") is None:
             raise ConfigError(
                 "data.cluster needs the package 'ray', which is not installed; pip install 'longmab-pl[ray]' (from a "
                 "clone: pip install -e '.[ray]')"
             )
-        if self.place in (LOCAL, "auto"):
-            return
-        host, _, port = self.place.rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-        except (OSError, OverflowError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise ConfigError(
-                f"data.cluster.address {self.place}: no cluster answers there ({why}); check "
-                "the address (`ray status` on its head prints it), or start a head with `ray start --head`"
-            ) from error
+        if self.place == "auto" and "RAY_ADDRESS" not in os.environ:
+            _refuse_no_node()
+        elif self.place not in (LOCAL, "auto"):
+            _refuse_unanswered(self.place)
+
+
+def _refuse_no_node() -> None:
+    """Refuse a machine on which no node of a cluster runs, where its processes can be seen."""
+    processes = Path("/proc")
+    if processes.is_dir() and not any(_is_node(process) for process in processes.glob("[0-9]*/cmdline")):
+        raise ConfigError(
+            "data.cluster.address is auto, but no node of a Ray cluster runs on this machine; give host:port of the "
+            "cluster's head, or no address for workers on this machine alone"
+        )
+
+
+def _is_node(command: Path) -> bool:
+    try:
+        return command.read_bytes().split(b"\0", 1)[0].endswith(b"/raylet")
+    except OSError:  # it has ended
+        return False
+
+
+def _refuse_unanswered(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"data.cluster.address {address}: no cluster answers there ({why}); check the address (`ray status` on its "
+            "head prints it), or start a head with `ray start --head`"
+        ) from error
 
 
 def refuse_budgets(names: Iterable[str]) -> None:

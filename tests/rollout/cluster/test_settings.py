@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from longmab_pl.cli.cluster import cluster_settings
 from longmab_pl.cli.main import main
 from longmab_pl.cli.start import checked_options
 from longmab_pl.errors import ConfigError
+from longmab_pl.rollout.cluster import settings
 from longmab_pl.rollout.cluster.settings import ClusterSettings
 
 
@@ -113,6 +115,21 @@ def test_an_address_at_which_nothing_listens(command, capsys, monkeypatch, tmp_p
         f"error: data.cluster.address {address}: no cluster answers there (Connection refused); check the address"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_machine_that_is_in_no_cluster(capsys, monkeypatch, tmp_path):
+    pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (tmp_path / "raylet").symlink_to(shutil.which("sleep"))
+    with monkeypatch.context() as patch:  # other tests may have clusters
+        patch.setattr(settings, "_is_node", lambda process: False)
+        line = error_of(capsys, ["fit", "--config", "demo", "--ray", "auto"])
+    assert line.startswith("error: data.cluster.address is auto, but no node of a Ray cluster runs on this machine")
+    with subprocess.Popen([str(tmp_path / "raylet"), "60"]) as node:
+        ClusterSettings("auto").refuse_unreachable()
+        node.kill()
 
 
 def test_ray_that_is_not_installed(tmp_path):
