@@ -20,6 +20,12 @@ LOCAL = "local"
 CONNECT_SECONDS = 5.0
 """Seconds for which the head of a cluster is given to accept a connection."""
 
+_GRPC_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""What a gRPC client says first: the start of HTTP/2, and settings that change nothing."""
+
+_GRPC_SETTINGS = b"\x04"
+"""Type of the frame with which a gRPC server answers, its fourth byte."""
+
 
 @dataclass(frozen=True)
 class ClusterSettings:
@@ -112,15 +118,23 @@ def _is_node(command: Path) -> bool:
 
 
 def _refuse_unanswered(address: str) -> None:
+    """Refuse an address at which no gRPC server answers, as a head is one: Ray itself tries for minutes."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        with socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS) as connection:
+            connection.sendall(_GRPC_GREETING)
+            answer = connection.recv(9, socket.MSG_WAITALL)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise ConfigError(
             f"data.cluster.address {address}: no cluster answers there ({why}); check the address (`ray status` on its "
             "head prints it), or start a head with `ray start --head`"
         ) from error
+    if answer[3:4] != _GRPC_SETTINGS and os.environ.get("RAY_USE_TLS", "0") == "0":
+        raise ConfigError(
+            f"data.cluster.address {address}: what answers there is no head of a Ray cluster; give the address that "
+            "`ray status` on the head prints (the port is 6379 by default, and not the dashboard's 8265)"
+        )
 
 
 def refuse_budgets(names: Iterable[str]) -> None:

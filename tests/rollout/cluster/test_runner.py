@@ -16,9 +16,11 @@ from small_config import write_config
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
+import ray
+
 from longmab_pl.cli.main import main
 from longmab_pl.errors import ConfigError, EngineError
-from longmab_pl.rollout.cluster.connection import connected
+from longmab_pl.rollout.cluster.connection import connected, gpus_of_workers
 from longmab_pl.rollout.cluster.round import roll_out_on_cluster
 from longmab_pl.rollout.cluster.settings import ClusterSettings
 
@@ -90,6 +92,13 @@ def test_ten_thousand_records_and_a_killed_worker(tmp_path, tiny_model, capsys):
     making = with_a_killed_worker(tmp_path, tiny_model, write_records(tmp_path, 10_000), 2, capsys)
     with making.store.rollouts.open() as rollouts:
         assert [json.loads(line)["record_id"] for line in rollouts] == [record.id for record in making.records]
+
+
+def test_more_gpus_than_the_cluster_has_are_refused_and_its_own_address_is_not():
+    with pytest.raises(ConfigError, match=r"2 workers of 0\.5 GPUs each need more than"):
+        gpus_of_workers(ClusterSettings("local", 2, 0.5), served_elsewhere=False)
+    assert gpus_of_workers(TWO, served_elsewhere=False) == 0
+    ClusterSettings(ray.get_runtime_context().gcs_address).refuse_unreachable()
 
 
 def test_a_slow_worker_gets_fewer_records(tmp_path, tiny_model):

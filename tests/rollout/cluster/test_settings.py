@@ -6,6 +6,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -115,6 +117,16 @@ def test_an_address_at_which_nothing_listens(command, capsys, monkeypatch, tmp_p
         f"error: data.cluster.address {address}: no cluster answers there (Connection refused); check the address"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_address_at_which_something_else_answers(capsys, monkeypatch, tmp_path):
+    pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        line = error_of(capsys, ["fit", "--config", "demo", "--ray", f"127.0.0.1:{other.server_port}"])
+        other.shutdown()
+    assert f"127.0.0.1:{other.server_port}: what answers there is no head of a Ray cluster; give the address" in line
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
