@@ -190,7 +190,7 @@ BENCHMARKS = (
             *("rollout.py", "--scripted", "--only", "scheduling", "--sizes", "1000", "100000"),
             *("--responses", "100000", "--json", "{out}"),
         ),
-        240,
+        420,
         (
             Measure(
                 "scheduler, 1,000 records: a response, JSON of it = 1", in_json("scheduler_cpu_us", 0), "lower", 15
