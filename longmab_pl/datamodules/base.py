@@ -169,14 +169,15 @@ class PairDataModule(LightningDataModule, ABC):
             return NoPairsLoader()
         examples = self.policy.phase.examples(self.training)
         random.Random(derive_seed(self.seed, "order", self.epochs_done)).shuffle(examples)
+        share, shares = self.policy.data_share()
         return RoundLoader(
             examples,
             self.batch_size,
             f"{self.pairs_digest()}/{self.epochs_done}",
             self._batches_done,
             max_tokens=self.max_tokens_per_batch,
-            rank=self.trainer.global_rank,
-            world_size=self.trainer.world_size,
+            rank=share,
+            world_size=shares,
         )
 
     def on_before_batch_transfer(self, batch: PackedBatch | None, dataloader_idx: int) -> PackedBatch | None:

@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 
 from longmab_pl.errors import ConfigError
-from longmab_pl.training.batch import PackedBatch
+from longmab_pl.training.batch import PackedBatch, Stretch
+from longmab_pl.training.sequence_parallel import over_heads
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -32,7 +33,7 @@ SEGMENTS = "longmab_segments"
 FLEX = "flex_attention"
 """Transformers' own name of FlexAttention."""
 
-_BLOCK = 128
+BLOCK = 128
 """Side of FlexAttention's mask blocks; sequences are padded to a multiple of it."""
 
 # Layer kinds whose attention a mask fully describes; recurrent and chunked ones need the plain sequence.
@@ -120,7 +121,7 @@ def backbone_inputs(causal: PreTrainedModel, batch: PackedBatch) -> dict[str, An
     """
     implementation = causal.config._attn_implementation
     if implementation == FLEX:
-        batch = _padded(batch)
+        batch = padded(batch)
     return {
         "input_ids": batch.input_ids,
         "position_ids": batch.position_ids,
@@ -255,6 +256,7 @@ def _within(above: Sequence[range], window: int | None) -> list[range]:
     return kept
 
 
+@over_heads
 def segment_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -332,8 +334,8 @@ def block_mask(batch: PackedBatch, window: int | None = None) -> BlockMask:
     length = batch.tokens
     columns = torch.arange(length, device=batch.input_ids.device)
     partial, full = [], []
-    for rows in columns.split(_BLOCK):
-        allowed = batch.visible(rows[:, None], columns, window).unflatten(1, (-1, _BLOCK))  # [block, blocks, block]
+    for rows in columns.split(BLOCK):
+        allowed = batch.visible(rows[:, None], columns, window).unflatten(1, (-1, BLOCK))  # [block, blocks, block]
         every = allowed.all(dim=0).all(dim=-1)
         partial.append(allowed.any(dim=0).any(dim=-1) & ~every)
         full.append(every)
@@ -350,20 +352,25 @@ def block_mask(batch: PackedBatch, window: int | None = None) -> BlockMask:
         return seen if window is None else seen & (position[k] > position[q] - window)
 
     return BlockMask.from_kv_blocks(
-        *table(partial), *table(full), BLOCK_SIZE=_BLOCK, mask_mod=mask_mod, seq_lengths=(length, length)
+        *table(partial), *table(full), BLOCK_SIZE=BLOCK, mask_mod=mask_mod, seq_lengths=(length, length)
     )
 
 
-def _padded(batch: PackedBatch) -> PackedBatch:
-    """Return the batch padded to whole blocks: no bounds checks in the kernel, and fewer lengths to compile for.
+def padded(batch: PackedBatch, multiple: int = BLOCK) -> PackedBatch:
+    """Return the batch padded to a multiple of tokens.
 
-    Padding is a text of its own, so that it sees itself: kernels fail on rows that see nothing.
+    Whole blocks of FlexAttention need no bounds checks in the kernel, and are fewer lengths to compile for. Padding is
+    a text of its own, so that it sees itself: kernels fail on rows that see nothing.
     """
-    more = -batch.tokens % _BLOCK
+    more = -batch.tokens % multiple
+    if not more:
+        return batch
     pad = functools.partial(F.pad, pad=(0, more))
+    whole = batch.tokens + more
     return replace(
         batch,
         input_ids=pad(batch.input_ids),
         position_ids=pad(batch.position_ids),
-        subtree_ends=pad(batch.subtree_ends, value=batch.tokens + more),
+        subtree_ends=pad(batch.subtree_ends, value=whole),
+        stretches=(*batch.stretches, Stretch(range(batch.tokens, whole), None)),
     )

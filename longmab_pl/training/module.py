@@ -26,8 +26,8 @@ from longmab_pl.training.logprobs import (
     PolicyLogps,
     causal_model,
     check_packing,
-    completion_logps,
     flex_failure,
+    pair_logps,
     text_logps,
     token_logps,
 )
@@ -39,7 +39,10 @@ from longmab_pl.training.phases import Phase, PhasePlan, PreferencePhase
 from longmab_pl.training.policy import LoRASettings, Precision, Quantization, load_policy
 from longmab_pl.training.reference import FROZEN_COPIES, WITHIN_POLICY, load_reference, reference_digest
 from longmab_pl.training.schedule import Schedule, lr_factor, phase_progress
+from longmab_pl.training.sequence_parallel import SequenceGroup, sequence_group
 from longmab_pl.training.sharding import shard
+from longmab_pl.training.split_limits import uneven_processes
+from longmab_pl.training.split_logps import prepare_split, refuse_uneven_heads, split_token_logps
 from longmab_pl.training.terms import ShortToLong, Term
 from longmab_pl.training.weighted import WeightedPhase
 
@@ -91,6 +94,9 @@ class DPOModule(LightningModule):
         prompt_gradient: "detached" computes the prompts' keys and values without a graph, in pieces, and trains
             through the completions alone: less memory and time on long prompts, and another gradient (see
             `longmab_pl.training.detached`). Full attention only; on CUDA with `attention: sdpa`.
+        sequence_parallel: number of processes that share the tokens of each sequence, a divisor of the number of
+            processes and of the model's attention heads (see `longmab_pl.training.sequence_parallel`); 1: each
+            process has its own sequences.
 
     Example:
         >>> module = DPOModule("bundled:smollm2-135m-instruct", dtype="fp32")
@@ -122,6 +128,7 @@ class DPOModule(LightningModule):
         precompute_reference: bool | Literal["auto"] = "auto",
         logprob_chunk: int = 128,
         prompt_gradient: Literal["exact", "detached"] = "exact",
+        sequence_parallel: int = 1,
     ) -> None:
         super().__init__()
         self.model = model
@@ -171,6 +178,14 @@ class DPOModule(LightningModule):
                 "model.prompt_gradient is detached and model.attention is flex, whose kernels read no cache; set "
                 "model.attention to sdpa or auto"
             )
+        at_least("model.sequence_parallel", sequence_parallel, 1)
+        if self.detached and sequence_parallel > 1:
+            raise ConfigError(
+                "model.prompt_gradient is detached, which computes a prompt in pieces in one process, and "
+                f"model.sequence_parallel is {sequence_parallel}; use exact, or model.sequence_parallel: 1"
+            )
+        self.sequence_parallel = sequence_parallel
+        self._sequence: SequenceGroup | None = None
         self.policy: PeftModel | None = None
         self.layout: Layout = "packed"
         # In a tuple, so that it is no submodule: never in a checkpoint, in no optimizer, neither moved nor wrapped.
@@ -202,6 +217,8 @@ class DPOModule(LightningModule):
             raise ConfigError(
                 f"trainer.precision is {precision}, which would cast the adapter too; use 32-true and set model.dtype"
             )
+        if uneven := uneven_processes(self.sequence_parallel, self.trainer.world_size):
+            raise ConfigError(uneven)
         self.load_device = self.trainer.strategy.root_device
         self._mesh = self.device_mesh
         self._fitting = stage == "fit"
@@ -211,11 +228,18 @@ class DPOModule(LightningModule):
         """Whether each rank holds only its share of the weights (FSDP)."""
         return self._mesh is not None
 
+    def data_share(self) -> tuple[int, int]:
+        """Return this process's share of the data and the number of shares; a sequence's processes have the same."""
+        return self.trainer.global_rank // self.sequence_parallel, self.trainer.world_size // self.sequence_parallel
+
     def configure_model(self) -> None:
         """Load the policy (once; Lightning calls this again for validate and test)."""
         if self.policy is not None:
             return
         device = self.load_device
+        if self.sequence_parallel > 1:
+            refuse_uneven_heads(resolve_model(self.model), self.sequence_parallel)
+            self._sequence = sequence_group(self.sequence_parallel, device)
         with step(f"loading weights of {shown(self.model, 100)}"):
             policy = load_policy(
                 resolve_model(self.model),
@@ -265,6 +289,13 @@ class DPOModule(LightningModule):
             fallback = leave_flex(causal_model(model))
             rank_zero_warn(f"FlexAttention does not run here ({reason}); attention is {fallback} instead")
         layout = check_packing(model)
+        if self._sequence is not None:
+            if layout == "concatenated":
+                raise ConfigError(
+                    f"model.sequence_parallel is {self.sequence_parallel}, and {type(causal_model(model)).__name__} "
+                    "cannot take packed pairs exactly; set model.sequence_parallel: 1"
+                )
+            prepare_split(model, self._sequence)
         if layout == "concatenated":
             rank_zero_warn(
                 f"{type(causal_model(model)).__name__} cannot take packed pairs exactly; each completion runs with "
@@ -318,7 +349,13 @@ class DPOModule(LightningModule):
 
     def pair_logps(self, batch: PackedBatch) -> PolicyLogps:
         """Return the log-probabilities of a batch's pairs under the policy."""
-        return completion_logps(self._policy, batch, self.logprob_chunk, self.layout, self.phase.ld_alpha)
+        return pair_logps(batch, self._logps(self._policy, batch, self.layout), self.phase.ld_alpha)
+
+    def _logps(self, model: PeftModel | PreTrainedModel, batch: PackedBatch, layout: Layout) -> torch.Tensor:
+        """Return the log-probability (nats, float [N]) of each completion token."""
+        if self._sequence is not None:
+            return split_token_logps(model, batch, self._sequence, self.logprob_chunk)
+        return token_logps(model, batch, self.logprob_chunk, layout)
 
     @torch.no_grad()
     def reference_logps(self, batch: PackedBatch) -> PairLogps:
@@ -327,22 +364,15 @@ class DPOModule(LightningModule):
         They may be stored in the pairs (`PreferenceExample.reference_*_logp`) for as long as `reference_digest` stays
         the same.
         """
-        options = self.logprob_chunk, self._reference_layout, self.phase.ld_alpha
-        if self._separate:
-            logps = completion_logps(self._separate[0], batch, *options)
-        else:
-            with adapters.as_reference(self._policy, self.reference):
-                logps = completion_logps(self._policy, batch, *options)
-        return logps
+        return pair_logps(batch, self.reference_token_logps(batch), self.phase.ld_alpha)
 
     @torch.no_grad()
     def reference_token_logps(self, batch: PackedBatch) -> torch.Tensor:
         """Return the log-probability (nats, float [N]) of each completion token under the reference."""
-        options = self.logprob_chunk, self._reference_layout
         if self._separate:
-            return token_logps(self._separate[0], batch, *options)
+            return self._logps(self._separate[0], batch, self._reference_layout)
         with adapters.as_reference(self._policy, self.reference):
-            return token_logps(self._policy, batch, *options)
+            return self._logps(self._policy, batch, self._reference_layout)
 
     def reference_digest(self) -> str:
         """Return a digest of what a pair's reference log-probabilities depend on besides its tokens."""
@@ -381,7 +411,7 @@ class DPOModule(LightningModule):
             if self.detached:
                 logps = detached_token_logps(self._policy, batch, self.logprob_chunk)
             else:
-                logps = token_logps(self._policy, batch, self.logprob_chunk, self.layout)
+                logps = self._logps(self._policy, batch, self.layout)
         step = phase.objective(batch, logps, reference)
         if not torch.isfinite(step.losses).all():
             finite = torch.isfinite(step.losses).tolist()
@@ -409,7 +439,8 @@ class DPOModule(LightningModule):
         all_ranks = self.trainer.strategy.reduce(weight.clone(), reduce_op="sum")
         share = self._step.add(all_ranks)  # of this batch, all ranks together
         self._rest_of_step = 1 - share
-        # Lightning divides by the number of batches, and the ranks' gradients are averaged.
+        # Lightning divides by the number of batches, and the ranks' gradients are averaged. With several ranks to a
+        # sequence `all_ranks` counts each batch as often, but the gradient of `summed` is as many times larger.
         return loss * (share * weight / all_ranks) * (batches * ranks)
 
     def on_before_backward(self, loss: torch.Tensor) -> None:

@@ -45,8 +45,9 @@ def with_reference(
 ) -> list[PreferenceExample]:
     """Return the examples with their reference log-probabilities, from the folder's files or computed now.
 
-    With several processes each computes a share (with a sharded model all compute all, as every forward pass needs all
-    of them). All must call this with the same examples and a folder that all can read.
+    With several processes each computes a share, and those of a sequence the same one (with a sharded model all compute
+    all, as every forward pass needs all of them). All must call this with the same examples and a folder that all can
+    read.
 
     Args:
         module: loaded, on its device.
@@ -72,10 +73,11 @@ def with_reference(
     # No rank writes before all have read: they must agree on what is missing.
     ranks.barrier("reference read")
     missing = [e for e in examples if e.reference_chosen_logp is None and pair_key(e) not in known]
-    share = missing if module.sharded else missing[ranks.rank :: ranks.world_size]
+    group = module.sequence_parallel
+    share = missing if module.sharded else missing[ranks.rank // group :: ranks.world_size // group]
     if share:
         file = folder / f"reference_logps-{ranks.rank}.jsonl"
-        writes = not module.sharded or ranks.rank == 0
+        writes = ranks.rank == 0 if module.sharded else ranks.rank % group == 0
         known.update(_compute(module, share, file if writes else None, reference, ranks.rank))
     if missing and ranks.world_size > 1:
         ranks.barrier("reference written")

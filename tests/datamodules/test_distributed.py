@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from processes import environment, free_port
 from river_rounds import write_rivers
 
 pytestmark = pytest.mark.slow
@@ -21,17 +20,6 @@ SUPPORT = Path(__file__).parents[1] / "support"
 @pytest.fixture(scope="module")
 def qa_file(tmp_path_factory):
     return write_rivers(tmp_path_factory.mktemp("data") / "qa.jsonl")
-
-
-def environment(**more: str) -> dict[str, str]:
-    path = os.pathsep.join([str(SUPPORT), str(SUPPORT.parents[1])])
-    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | more
-
-
-def free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
 
 
 def start(run: Path, model: str, qa_file: Path, **options) -> tuple[int, str]:
@@ -147,7 +135,32 @@ def test_a_reference_computed_ahead_by_two_processes_is_that_of_one(tmp_path, ti
         assert two[pair] == pytest.approx(logps, rel=1e-4)
 
 
-@pytest.mark.parametrize(("before", "after"), [(DDP, ONE), (ONE, DDP), (FSDP, ONE)])
+DDP_2_X_2 = {"devices": 4, "strategy": "ddp", "sequence_parallel": 2, "precompute_reference": True}
+DDP_SPLIT = {"devices": 2, "strategy": "ddp", "sequence_parallel": 2, "batch_size": 2}
+FSDP_SPLIT = {"devices": 2, "strategy": "fsdp", "sequence_parallel": 2, "batch_size": 2}
+
+
+@pytest.mark.parametrize(("several", "shares"), [(DDP_2_X_2, 2), (FSDP_SPLIT, 1)], ids=["ddp, 2 x 2", "fsdp"])
+def test_processes_that_share_sequences_train_as_one_does(tmp_path, alone, tiny_model, qa_file, several, shares):
+    """Neighboring ranks have the same pairs, and the losses and the adapter are those of one process."""
+    _, one = alone
+    ranks = trained(tmp_path, tiny_model, qa_file, **several)
+    assert len(ranks) == several["devices"]
+    assert {rank["steps"] for rank in ranks} == {one["steps"]}
+    for batch, *found in zip(one["batches"], *(rank["batches"] for rank in ranks), strict=True):
+        for first, second in zip(found[::2], found[1::2], strict=True):
+            assert first["pairs"] == second["pairs"]
+            assert first["loss"] == pytest.approx(second["loss"], rel=1e-6)
+        pairs = [pair for share in found[::2] for pair in share["pairs"]]
+        assert len(pairs) == len(set(pairs))
+        assert set(pairs) == set(batch["pairs"])
+        assert batch["loss"] == pytest.approx(sum(share["loss"] for share in found[::2]) / shares, rel=1e-5)
+    for rank in ranks:
+        same_adapter(one["adapter"], rank["adapter"])
+    assert bool(references(tmp_path)) == several.get("precompute_reference", False)
+
+
+@pytest.mark.parametrize(("before", "after"), [(DDP, ONE), (ONE, DDP), (FSDP, ONE), (ONE, DDP_SPLIT)])
 def test_checkpoints_go_from_one_process_to_two_and_back(tmp_path, alone, tiny_model, qa_file, before, after):
     """After the first round the number of processes changes; the end is that of the uninterrupted run."""
     run = tmp_path / "run"

@@ -67,6 +67,8 @@ def fit(run: Path, model: str, qa_file: Path, options: dict) -> None:
         learning_rate=1e-2,
         reference=options.get("reference", "base"),
         gradient_checkpointing=options.get("gradient_checkpointing", False),
+        precompute_reference=options.get("precompute_reference", "auto"),
+        sequence_parallel=options.get("sequence_parallel", 1),
     )
     data = small_rounds(
         engine,

@@ -13,10 +13,10 @@ from longmab_pl.errors import ConfigError
 from longmab_pl.training.attention import (
     SEGMENTS,
     PackedMask,
-    _padded,
     backbone_inputs,
     block_mask,
     choose_attention,
+    padded,
     segment_attention,
 )
 from longmab_pl.training.batch import PackedBatch, PreferenceExample, collate
@@ -90,11 +90,11 @@ def test_block_mask_is_pytorchs_own_without_the_dense_mask(window: int | None) -
     prompt = tuple(torch.randint(3, 200, (400,), generator=draw).tolist())
     pairs = [*long_pairs(), PreferenceExample("g", prompt, (7,) * 150, (8,) * 150)]
     batch = collate(pairs)
-    padded = _padded(batch)
-    assert padded.tokens % 128 == 0
-    assert padded.tokens >= batch.tokens
-    found = block_mask(padded, window)
-    expected = create_block_mask(found.mask_mod, 1, 1, padded.tokens, padded.tokens, device="cpu", BLOCK_SIZE=128)
+    whole = padded(batch)
+    assert whole.tokens % 128 == 0
+    assert whole.tokens >= batch.tokens
+    found = block_mask(whole, window)
+    expected = create_block_mask(found.mask_mod, 1, 1, whole.tokens, whole.tokens, device="cpu", BLOCK_SIZE=128)
     assert torch.equal(found.to_dense(), expected.to_dense())
     # Some blocks lie wholly inside the prompt and need no mask; PyTorch finds the same ones.
     assert window is not None or int(found.full_kv_num_blocks.sum()) > 0
@@ -104,7 +104,7 @@ def test_block_mask_is_pytorchs_own_without_the_dense_mask(window: int | None) -
             n = int(getattr(found, count)[0, 0, row])
             assert getattr(found, table)[0, 0, row, :n].tolist() == getattr(expected, table)[0, 0, row, :n].tolist()
     # Element for element it is the mask itself, and every padding token sees something.
-    index = torch.arange(padded.tokens)
+    index = torch.arange(whole.tokens)
     seen = found.mask_mod(0, 0, index[:, None], index)
     assert torch.equal(seen[: batch.tokens, : batch.tokens], batch.attention_mask(window)[0, 0])
     assert seen.any(dim=1).all()
