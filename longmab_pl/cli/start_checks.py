@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ from longmab_pl.cli.ranges import refuse_out_of_range
 from longmab_pl.cli.settings.merged import MergedConfig, Section
 from longmab_pl.cli.settings.shortcuts import require_logger
 from longmab_pl.errors import ConfigError
+from longmab_pl.training.split_limits import uneven_heads, uneven_processes
 
 _LOGGERS = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow", "TensorBoardLogger": "tensorboard"}
 _IN_PROCESS = ("VLLMEngine", "TransformersEngine")
@@ -39,6 +41,7 @@ def _problems(config: MergedConfig) -> Iterator[str]:
     yield from _gpu(config)
     yield from _precision(config)
     yield from _devices(config)
+    yield from _sequence_parallel(config)
     yield from _folder(config)
     yield from _loggers(config)
     yield from _packages(config)
@@ -76,6 +79,43 @@ def _devices(config: MergedConfig) -> Iterator[str]:
             f"trainer.devices asks for {count} processes, and {config.engine} lives in one; add "
             "`--config engine-launch` (servers of its own), or set trainer.devices: 1"
         )
+
+
+def _sequence_parallel(config: MergedConfig) -> Iterator[str]:
+    size = config.value("model", "sequence_parallel", default=1)
+    if not isinstance(size, int) or size < 2:
+        return  # not asked for, or out of range, which the module says
+    processes = _processes(config)
+    if processes is not None and (uneven := uneven_processes(size, processes)):
+        yield uneven
+    heads = _heads(Path(str(config.value("model", "model"))) / "config.json")
+    if heads is not None and (uneven := uneven_heads(size, heads)):
+        yield uneven
+
+
+def _processes(config: MergedConfig) -> int | None:
+    """Return the number of training processes; None where only the libraries can count the GPUs."""
+    devices = config.value("trainer", "devices", default="auto")
+    nodes = config.value("trainer", "num_nodes", default=1)
+    if isinstance(devices, list):
+        count = len(devices)
+    elif isinstance(devices, int) and devices > 0:
+        count = devices
+    elif config.value("trainer", "accelerator", default="auto") == "cpu" or not has_gpu():
+        count = 1
+    else:
+        return None
+    return count * nodes if isinstance(nodes, int) else count
+
+
+def _heads(file: Path) -> int | None:
+    """Return the attention heads that a local model's config names, or None."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        heads = found.get("num_attention_heads", found.get("text_config", {}).get("num_attention_heads"))
+    except (OSError, ValueError, AttributeError):
+        return None
+    return heads if isinstance(heads, int) else None
 
 
 def _folder(config: MergedConfig) -> Iterator[str]:

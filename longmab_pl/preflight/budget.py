@@ -121,8 +121,18 @@ def batch_tokens(data: PairDataModule, pair: int | None = None, phases: PhasePla
     return max(pair, packed) if packed is not None else pair * int(data.batch_size)
 
 
-def training_settings(model: DPOModule, size: ModelSize, tokens: int, on_gpu: bool) -> TrainingSettings:
-    """Return the settings that determine the module's memory; a separate reference model has the policy's size."""
+def training_settings(
+    model: DPOModule, size: ModelSize, tokens: int, on_gpu: bool, shards: int = 1
+) -> TrainingSettings:
+    """Return the settings that determine the module's memory; a separate reference model has the policy's size.
+
+    Args:
+        model: the module, not loaded.
+        size: size of the model.
+        tokens: tokens of the largest packed batch.
+        on_gpu: whether it trains on a GPU.
+        shards: number of processes over which the layers' weights are spread (FSDP2).
+    """
     nf4 = model.quantization == "nf4"
     dtype_bytes = 4 if model.dtype_name == "fp32" else 2
     separate = model.phases.needs_reference and model.reference not in WITHIN_POLICY
@@ -137,6 +147,8 @@ def training_settings(model: DPOModule, size: ModelSize, tokens: int, on_gpu: bo
         separate_reference=weight_bytes(size, NF4_BITS if nf4 else 8 * dtype_bytes, dtype_bytes) if separate else 0.0,
         chunk=model.logprob_chunk,
         dense_mask=model.attention == "eager",
+        sequence_parallel=model.sequence_parallel,
+        shards=shards,
     )
 
 
@@ -160,7 +172,14 @@ def _dtype_bytes(settings: Any, on_cpu: bool) -> int:
 
 
 def gpu_budget(
-    model: DPOModule, engine: Any, size: ModelSize, tokens: int, total: float, capacity: float, embedder: float = 0.0
+    model: DPOModule,
+    engine: Any,
+    size: ModelSize,
+    tokens: int,
+    total: float,
+    capacity: float,
+    embedder: float = 0.0,
+    shards: int = 1,
 ) -> Budget:
     """Return the budget of one GPU that training shares with the engine, if that runs in this process.
 
@@ -172,8 +191,9 @@ def gpu_budget(
         total: bytes of the GPU.
         capacity: of those, bytes that this run may use.
         embedder: bytes of the rollout's embedder on this GPU.
+        shards: as in `training_settings`.
     """
-    training = training_settings(model, size, tokens, on_gpu=True)
+    training = training_settings(model, size, tokens, on_gpu=True, shards=shards)
     trainer = trainer_memory(size, training)
     inside: EngineMemory | None = None
     settings: EngineSettings | None = None

@@ -21,6 +21,7 @@ from longmab_pl.preflight.inputs import check_cuts, check_data, check_model
 from longmab_pl.preflight.memory_model import ENGINE_BITS, GIB, ModelSize, model_size
 from longmab_pl.preflight.versions import version_rows
 from longmab_pl.training.module import DPOModule
+from longmab_pl.training.split_limits import uneven_heads, uneven_processes
 
 
 class PreflightReport:
@@ -102,6 +103,8 @@ class PreflightReport:
         yield from found
         if config is None:
             return
+        if uneven := uneven_heads(self.model.sequence_parallel, config.get_text_config().num_attention_heads):
+            yield Finding("fail", uneven)
         try:
             self.size = model_size(config, self.model.lora)
         except ValueError as error:
@@ -112,8 +115,14 @@ class PreflightReport:
             yield Finding("fail", f"trainer.precision is {self.trainer.precision}; use 32-true and set model.dtype")
         yield from self._sharding()
         processes = self._processes()
-        if processes > 1:
-            yield Finding("ok", f"{processes} processes: the budget is that of one of them, the others hold the same")
+        sharing = self.model.sequence_parallel
+        if uneven := uneven_processes(sharing, processes):
+            yield Finding("fail", uneven)
+        elif processes > 1:
+            share = "" if sharing == 1 else f"; each computes 1/{sharing} of a batch's tokens"
+            yield Finding(
+                "ok", f"{processes} processes: the budget is that of one of them, the others hold the same{share}"
+            )
         if not isinstance(self.engine, VLLMEngine):
             return
         settings, lora = self.engine.settings, self.model.lora
@@ -143,10 +152,13 @@ class PreflightReport:
                 f"CUDA_VISIBLE_DEVICES={self._devices()[0]} in front of the command and trainer.devices: 1",
             )
 
-    def _sharding(self) -> Iterator[Finding]:
+    @property
+    def _sharded(self) -> bool:
         strategy = self.trainer.strategy
-        name = str(getattr(strategy, "class_path", strategy)).rpartition(".")[2]
-        if name != "ModelParallelStrategy":
+        return str(getattr(strategy, "class_path", strategy)).rpartition(".")[2] == "ModelParallelStrategy"
+
+    def _sharding(self) -> Iterator[Finding]:
+        if not self._sharded:
             return
         if self.model.quantization == "nf4":
             yield Finding(
@@ -216,7 +228,8 @@ class PreflightReport:
             yield Finding("warn", note)
         if self.on_gpu:
             total, capacity = self._gpu_memory()
-            self.budget = gpu_budget(self.model, self.engine, self.size, tokens, total, capacity, embedder)
+            shards = self._processes() if self._sharded else 1
+            self.budget = gpu_budget(self.model, self.engine, self.size, tokens, total, capacity, embedder, shards)
             yield from judge(self.budget, self.model, self.data)
             if not self.elsewhere and self.budget.host > self.machine.available:
                 yield Finding(

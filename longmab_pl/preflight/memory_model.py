@@ -137,6 +137,8 @@ class TrainingSettings:
         separate_reference: bytes of the parameters of a second model as reference.
         chunk: number of rows that go through the output head at once.
         dense_mask: whether attention needs a T x T mask in memory (neither FlexAttention nor attention by segments).
+        sequence_parallel: number of processes that share each batch's tokens.
+        shards: number of processes over which the layers' weights are spread (FSDP2).
     """
 
     tokens: int
@@ -149,6 +151,8 @@ class TrainingSettings:
     separate_reference: float = 0.0
     chunk: int = 128
     dense_mask: bool = False
+    sequence_parallel: int = 1
+    shards: int = 1
 
 
 @dataclass(frozen=True)
@@ -181,9 +185,12 @@ def trainer_memory(size: ModelSize, run: TrainingSettings) -> TrainerMemory:
     Per token and layer, in bytes, with H and I the widths (bf16 base, float32 adapter on all linear layers): 40 H +
     10 I are kept for the backward pass, mostly each adapter's float32 input; recomputing and going back takes 48 H +
     14 I at its peak. With a float32 base: 33 H + 16 I and 33 H + 24 I. Checkpointing keeps H values per layer.
-    The reference pass takes 12 H + 12 I (16 and 16) of one layer.
+    The reference pass takes 12 H + 12 I (16 and 16) of one layer. With sequence parallelism T is a process's slice.
+
+    Of weights that are spread over S processes one S-th remains in each, and the output head. A step holds two layers
+    in whole (one that computes, one that is on its way), and the embeddings.
     """
-    t, b = run.tokens, run.dtype_bytes
+    t, b = -(-run.tokens // run.sequence_parallel), run.dtype_bytes
     kept, peak = _layer_bytes(size, b)
     mask = t * t * (1 + b) if run.dense_mask else 0
     # The final norm's float32 copy and the embeddings stay in memory with the layers' inputs.
@@ -194,11 +201,15 @@ def trainer_memory(size: ModelSize, run: TrainingSettings) -> TrainerMemory:
         # Weights are dequantized one at a time, and PEFT copies each output before it adds the adapter's.
         layer += 2 * size.largest_linear * b + t * size.intermediate * b
     states = size.adapter * (2 if run.paged_8bit else 8)
+    weights = weight_bytes(size, NF4_BITS if run.nf4 else 8 * b, b)
+    if run.shards > 1:
+        head = size.vocabulary * size.hidden * b
+        weights = (weights - head) / run.shards + 2 * head + 2 * size.linear / size.layers * b
     offloaded = inputs if run.offload else 0.0
     return TrainerMemory(
-        weights=weight_bytes(size, NF4_BITS if run.nf4 else 8 * b, b) + run.separate_reference,
-        adapter=size.adapter * 4 * run.adapter_copies + states,
-        gradients=size.adapter * 4 * 2,  # the optimizer's step makes copies of the same size
+        weights=weights + run.separate_reference,
+        adapter=(size.adapter * 4 * run.adapter_copies + states) / run.shards,
+        gradients=size.adapter * 4 * 2 / run.shards,  # the optimizer's step makes copies of the same size
         layer_inputs=inputs - offloaded + ends + mask,
         layer=layer,
         head=run.chunk * size.vocabulary * (b + 3 * 4),

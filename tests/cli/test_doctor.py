@@ -184,6 +184,8 @@ def test_the_fixed_setting_fits(capsys, monkeypatch, published_model, records):
         (["--trainer.precision=bf16-true"], "use 32-true and set model.dtype"),
         (["--trainer.devices=2"], "ServerEngine"),
         (["--trainer.devices=0,1"], "ServerEngine"),
+        (["--model.sequence_parallel=2"], "model.sequence_parallel is 2, and the run has one process"),
+        (["--model.sequence_parallel=2", "--trainer.devices=2"], "9 attention heads cannot be divided by it"),
         ([*FSDP, "--model.quantization=nf4"], "packed weights cannot be sharded"),
         ([*FSDP, "--model.optimizer=paged_adamw_8bit"], "takes no sharded weights"),
     ],

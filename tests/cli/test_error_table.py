@@ -180,6 +180,18 @@ def test_two_devices_with_an_engine_in_one_process(folder, capsys):
     assert "trainer.devices asks for 2 processes, and VLLMEngine lives in one; add `--config engine-launch`" in message
 
 
+def test_processes_that_cannot_share_a_sequence(folder, capsys):
+    message = error_of(capsys, [*DEMO, "--model.sequence_parallel", "4"])
+    assert message.startswith("model.sequence_parallel is 4, and the run has one process: every sequence takes 4; set")
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text('{"num_attention_heads": 6}')
+    several = ["--config", "engine-launch", "--trainer.devices", "8", "--model.sequence_parallel", "4"]
+    message = error_of(capsys, [*DEMO, *several, "--model.model", "model"])
+    assert message == (
+        "model.sequence_parallel is 4, but the model's 6 attention heads cannot be divided by it; use one of 1, 2, 3, 6"
+    )
+
+
 def test_a_precision_of_lightning(folder, capsys):
     message = error_of(capsys, [*DEMO, "--trainer.precision", "bf16-mixed"])
     assert message.startswith("trainer.precision is bf16-mixed; leave it out")

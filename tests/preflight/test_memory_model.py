@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.distributed as dist
 from measured_memory import TensorMemory
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.testing._internal.distributed.fake_pg import FakeStore
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from longmab_pl.preflight.inputs import PUBLISHED
@@ -18,9 +20,12 @@ from longmab_pl.preflight.memory_model import (
     trainer_memory,
     weight_bytes,
 )
+from longmab_pl.training.attention import PackedMask, padded, use_segments
 from longmab_pl.training.batch import PreferenceExample, collate
-from longmab_pl.training.logprobs import completion_logps
+from longmab_pl.training.logprobs import completion_logps, head_logps
 from longmab_pl.training.policy import LoRASettings, load_policy
+from longmab_pl.training.sequence_parallel import SequenceGroup, SplitMask
+from longmab_pl.training.split_logps import split_hidden
 
 LLAMA, QWEN, *_ = PUBLISHED
 
@@ -111,6 +116,47 @@ def test_activations_are_within_a_tenth_of_the_training_step(name, dtype, checkp
     step = expected.step - expected.gradients  # its optimizer's copies come later
     assert memory.peak == pytest.approx(step, rel=0.1)
     assert reference_peak == pytest.approx(expected.reference_pass, rel=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [LLAMA, QWEN])
+def test_a_slice_of_a_sequence_takes_what_as_many_tokens_take(name, monkeypatch):
+    """One of four processes that share 16,400 tokens; their exchanges move nothing here, but have their buffers."""
+    prompt, answer, layers, processes = 16_000, 200, 2, 4
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    policy = shape_only_policy(name, layers, torch.bfloat16, mode, checkpointing=True)
+    causal = policy.get_base_model()
+    use_segments(causal)
+    pair = PreferenceExample("pair", tuple(range(prompt)), tuple(range(1, answer)), tuple(range(2, answer + 1)))
+    real = collate([pair])
+    batch = real._map(mode.from_tensor)
+    packed = PackedMask.of(padded(real, processes))
+    dist.init_process_group("fake", store=FakeStore(), rank=processes - 1, world_size=processes)
+    group = SequenceGroup(dist.group.WORLD, processes - 1, processes)
+    split = SplitMask.of(packed, group, torch.device("cpu"))
+    # A tensor without memory cannot become one of a class of its own.
+    monkeypatch.setattr(PackedMask, "of", lambda *_: packed)
+    monkeypatch.setattr(SplitMask, "of", lambda *_: split)
+    try:
+        with mode, TensorMemory(policy) as memory:
+            hidden, own = split_hidden(causal, batch, group)
+            head_logps(causal, hidden[-2 * answer + 2 :], batch.target_ids).sum().backward()
+    finally:
+        dist.destroy_process_group()
+    assert len(own) == hidden.shape[0] == 4100
+    settings = TrainingSettings(batch.tokens, sequence_parallel=processes)
+    expected = trainer_memory(model_size(config(name, num_hidden_layers=layers), LoRASettings()), settings)
+    assert memory.peak == pytest.approx(expected.step - expected.gradients, rel=0.1)
+
+
+def test_weights_that_are_spread_leave_a_share_and_what_a_step_gathers():
+    size = model_size(config(LLAMA, num_hidden_layers=8), LoRASettings())
+    whole, spread = (trainer_memory(size, TrainingSettings(512, shards=n)) for n in (1, 4))
+    ends, layer = 2 * 128256 * 4096 * 2, size.linear / 8 * 2
+    norms = (2 * 8 + 1) * 4096 * 2
+    assert whole.weights == 8 * layer + ends + norms
+    assert spread.weights == pytest.approx((8 * layer + ends / 2 + norms) / 4 + ends + 2 * layer)
+    assert whole.adapter == 4 * spread.adapter
 
 
 def test_offload_leaves_the_layers_inputs_to_the_host():
