@@ -34,7 +34,7 @@ def document_questions(
     depths: list[float] | None = None,
     held_out: float = 0.1,
     limit: int | None = None,
-    temperature: float = 1.0,
+    temperature: float = 0.7,
     seed: int = 0,
     template_arguments: dict[str, Any] | None = None,
     engine: Engine | None = None,

@@ -16,14 +16,13 @@ WITHOUT_TEXT = """Answer the question in a few words.
 Question: {question}"""
 """Template of `DirectAnswer` for a question alone."""
 
-_INSTRUCTION = """Write one question that this text answers, and its answer. The question names whom or what it is \
-about, so that somebody who has not seen the text understands it. The answer is a few words that stand in the text."""
+_INSTRUCTION = """Choose a few words of this text as an answer: a name, a date, a number or a thing. Then write the \
+question that they answer. The question names whom or what it is about, so that somebody who has not seen the text \
+understands it."""
 
-_LABELLED = re.compile(
-    r"question[ \t*_\d.]*[:：][ \t*_]*(?P<question>[^\n]+?)[*_]*\s*\n[\s*_#-]*"
-    r"answer[ \t*_]*[:：][ \t*_]*(?P<answer>[^\n]+)",
-    re.IGNORECASE,
-)
+_LABEL = r"{}[ \t*_\d.]*[:：][ \t*_]*(?P<{}>[^\n]+?)[*_]*[ \t]*(?:$|\n)"
+_ANSWER = re.compile(_LABEL.format("answer", "text"), re.IGNORECASE)
+_QUESTION = re.compile(_LABEL.format("question", "text"), re.IGNORECASE)
 _QUOTES = "\"'“”‘’`"
 
 
@@ -75,7 +74,9 @@ EXAMPLES = (
 
 @dataclass(frozen=True)
 class QuestionPrompt:
-    """The prompt for a question and its short answer, as two labelled lines or as a JSON object.
+    """The prompt for a short answer and its question, as two labelled lines or as a JSON object.
+
+    The answer comes first: small models copy words of a text better than they answer their own questions.
 
     Args:
         instruction: text after the document's.
@@ -83,7 +84,7 @@ class QuestionPrompt:
         template_arguments: further variables of the chat template, such as `{enable_thinking: false}`.
 
     Example:
-        >>> QuestionPrompt().read(" Who built it?\\nAnswer: Ana Reis")
+        >>> QuestionPrompt().read(" Ana Reis\\nQuestion: Who built it?")
         WrittenQuestion(question='Who built it?', answer='Ana Reis')
     """
 
@@ -91,14 +92,14 @@ class QuestionPrompt:
     examples: tuple[Example, ...] = EXAMPLES
     template_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-    PREFILL = "Question:"
+    PREFILL = "Answer:"
     """Beginning of a reply in lines, which the model continues."""
 
     SCHEMA = json.dumps(
         {
             "type": "object",
-            "properties": {"question": {"type": "string"}, "answer": {"type": "string"}},
-            "required": ["question", "answer"],
+            "properties": {"answer": {"type": "string"}, "question": {"type": "string"}},
+            "required": ["answer", "question"],
             "additionalProperties": False,
         }
     )
@@ -128,8 +129,7 @@ class QuestionPrompt:
         text = without_thought(reply)
         found = _of_object(text)
         if found is None:
-            labelled = _LABELLED.search(f"{self.PREFILL}{text}") or _LABELLED.search(text)
-            found = None if labelled is None else (labelled["question"], labelled["answer"])
+            found = _of_lines(text)
         if found is None:
             return None
         question, answer = " ".join(found[0].split()).strip(_QUOTES), _bare(found[1])
@@ -141,8 +141,19 @@ class QuestionPrompt:
 
 def _shown(written: WrittenQuestion, as_json: bool) -> str:
     if as_json:
-        return json.dumps({"question": written.question, "answer": written.answer}, ensure_ascii=False)
-    return f"{QuestionPrompt.PREFILL} {written.question}\nAnswer: {written.answer}"
+        return json.dumps({"answer": written.answer, "question": written.question}, ensure_ascii=False)
+    return f"{QuestionPrompt.PREFILL} {written.answer}\nQuestion: {written.question}"
+
+
+def _of_lines(text: str) -> tuple[str, str] | None:
+    """Return question and answer of labelled lines; without a label the answer is what the reply begins with."""
+    asked, answered = _QUESTION.search(text), _ANSWER.search(text)
+    if asked is None:
+        return None
+    before = text[: asked.start()].strip(" \t\n*_#-")
+    if answered is not None and (answered.start() < asked.start() or not before):
+        return asked["text"], answered["text"]
+    return (asked["text"], before.partition("\n")[0]) if before else None
 
 
 def _of_object(text: str) -> tuple[str, str] | None:

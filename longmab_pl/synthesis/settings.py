@@ -35,7 +35,7 @@ class QuestionSettings:
     known: float = 0.25
     similarity: float = 0.8
     max_answer_words: int = 8
-    temperature: float = 1.0
+    temperature: float = 0.7
     seed: int = 0
 
     def __post_init__(self) -> None:

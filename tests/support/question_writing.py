@@ -52,7 +52,7 @@ class Writer:
     def __call__(self, request: Request, i: int) -> str:
         prompt = self._tokenizer.decode(list(request.prompt_ids))
         last = prompt.rpartition("[user]")[2]
-        if "Write one question" in last:
+        if "Choose a few words" in last:
             fact = FACT.search(last)
             return self._written(i, *fact.groups()) if fact else "I cannot say."
         asked = ASKED.search(last)
@@ -79,7 +79,7 @@ def towns(request: Request, i: int) -> str:
 
 
 def question(town: str, mason: str) -> str:
-    return f" Who built the bridge of {town}?\nAnswer: {mason}"
+    return f" {mason}\nQuestion: Who built the bridge of {town}?"
 
 
 def scripted(writer: Writer, tokenizer: Any, **settings: Any) -> ScriptedEngine:

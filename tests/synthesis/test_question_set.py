@@ -54,10 +54,10 @@ def test_no_chunk_of_a_held_out_document_is_in_a_training_context(tmp_path, byte
     ("reply", "reason"),
     [
         (" Who built it?", "not a question with a short answer"),
-        (" Who built the bridge of {town}?\nAnswer: Napoleon", "answer not in the chunk"),
-        (" Did {mason} build the bridge of {town}?\nAnswer: {mason}", "question holds its answer"),
-        (" Who is named in the text on {town}?\nAnswer: {mason}", "question points to the text"),
-        (" Who built it so well?\nAnswer: {mason}", "question names nothing"),
+        (" Napoleon\nQuestion: Who built the bridge of {town}?", "answer not in the chunk"),
+        (" {mason}\nQuestion: Did {mason} build the bridge of {town}?", "question holds its answer"),
+        (" {mason}\nQuestion: Who is named in the text on {town}?", "question points to the text"),
+        (" {mason}\nQuestion: Who built it so well?", "question names nothing"),
     ],
 )
 def test_what_the_text_alone_shows_is_left_out_without_asking(tmp_path, byte_tokenizer, reply, reason):
