@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from longmab_pl.cli.arguments import call
-from longmab_pl.cli.asked_document import AskedDocument, Loading, Marking, with_default_model
-from longmab_pl.cli.quiet import quiet_transformers
+from longmab_pl.cli.asked_document import AskedDocument, Loading, Marking, checked_arguments
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.prompts.formats import PromptFormat
 
@@ -74,5 +73,4 @@ def ask(
 
 def run(args: Sequence[str]) -> None:
     """Run the command."""
-    quiet_transformers()
-    call(ask, with_default_model(args, positionals=2))  # FILE "question"
+    call(ask, checked_arguments(__name__, "ask", args, positionals=2))  # FILE "question"

@@ -6,18 +6,21 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from longmab_pl.checks import at_least
 from longmab_pl.cli import command_line
+from longmab_pl.cli.function_options import refuse_wrong_options
+from longmab_pl.cli.inputs_check import refuse_missing_model
+from longmab_pl.cli.quiet import quiet_transformers
+from longmab_pl.cli.run_log import start_log
 from longmab_pl.data.chunking import Chunk, chunk_spans
 from longmab_pl.data.documents import read_document
 from longmab_pl.data.truncation import middle_truncated
 from longmab_pl.engines.protocol import Sampling
-from longmab_pl.engines.transformers.conversation import Conversation
-from longmab_pl.engines.transformers.engine import TransformersEngine
 from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.exports import find_class
+from longmab_pl.live import step
 from longmab_pl.models.adapter_files import AdapterInfo, fitting_adapter
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import BUNDLED_MODELS, resolve_model
@@ -26,6 +29,9 @@ from longmab_pl.prompts import encoding
 from longmab_pl.prompts.formats import DirectAnswer, PlanAndSolve, PromptFormat, ReasonThenAnswer
 from longmab_pl.reporting.run_settings import init_args, saved_config
 from longmab_pl.shown import printable, shown, tell
+
+if TYPE_CHECKING:
+    from longmab_pl.engines.transformers.conversation import Conversation
 
 BUNDLED = BUNDLED_MODELS[0]
 
@@ -114,6 +120,10 @@ class AskedDocument:
         self.sampling = sampling
         self.format = _known(prompt_format) or trained_format(adapter) or DirectAnswer(PLAIN, prefill="")
         resolved = resolve_model(model)
+        with step("loading the libraries"):
+            from longmab_pl.engines.transformers.engine import TransformersEngine
+
+            quiet_transformers()
         self.tokenizer: Any = load_tokenizer(resolved)
         self.adapter: AdapterInfo | None = None if adapter is None else fitting_adapter(adapter, resolved)
         self._marks = marking.marks
@@ -129,7 +139,8 @@ class AskedDocument:
             quantization=loading.quantization,
             device=loading.device,
         )
-        self._engine.start(resolved)
+        with step(f"loading weights of {shown(model, 100)}"):
+            self._engine.start(resolved)
         if self.adapter is not None:
             self._engine.sync(self.adapter.folder)
 
@@ -229,6 +240,32 @@ def trained_format(adapter: str | None) -> Format | None:
     except (DataError, TypeError, ValueError):
         return None
     return found if isinstance(found, Format) else None
+
+
+def checked_arguments(module: str, name: str, args: Sequence[str], *, positionals: int) -> list[str]:
+    """Return a command's arguments, with the model that is asked, checked before a library is imported.
+
+    Args:
+        module: module of the command's function.
+        name: name of the function.
+        args: the command's name and its arguments.
+        positionals: number of positional arguments without the model.
+
+    Raises:
+        ConfigError, DataError, EngineError: an option, the document, the model or the adapter cannot be used.
+    """
+    given = command_line.positionals(args[1:])
+    if len(given) < positionals and not {"-h", "--help", "--config"} & {arg.partition("=")[0] for arg in args}:
+        what, form = ("a document and a question", 'FILE "question"') if positionals > 1 else ("a document", "FILE")
+        raise ConfigError(f"longmab {args[0]} needs {what}: longmab {args[0]} [MODEL] {form}")
+    complete = with_default_model(args, positionals=positionals)
+    found = refuse_wrong_options(module, name, complete)
+    start_log()
+    if "model" in found and "file" in found:
+        if not Path(found["file"]).is_file():
+            read_document(Path(found["file"]))  # it says what is wrong
+        refuse_missing_model(found["model"], found.get("adapter"), "the model")
+    return complete
 
 
 def with_default_model(args: Sequence[str], *, positionals: int) -> list[str]:

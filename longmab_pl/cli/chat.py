@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from longmab_pl.cli.arguments import call
-from longmab_pl.cli.asked_document import AskedDocument, Loading, Marking, with_default_model
-from longmab_pl.cli.quiet import quiet_transformers
+from longmab_pl.cli.asked_document import AskedDocument, Loading, Marking, checked_arguments
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import PromptTooLong
 from longmab_pl.prompts.formats import PromptFormat
@@ -88,5 +87,4 @@ def _next_question() -> str:
 
 def run(args: Sequence[str]) -> None:
     """Run the command."""
-    quiet_transformers()
-    call(chat, with_default_model(args, positionals=1))  # FILE
+    call(chat, checked_arguments(__name__, "chat", args, positionals=1))  # FILE

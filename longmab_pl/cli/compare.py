@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longmab_pl.cli.arguments import call, paths_as_list
+from longmab_pl.cli.function_options import refuse_wrong_options
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation import results as outcomes
 from longmab_pl.evaluation.lm_eval import write_lm_eval
@@ -92,7 +93,9 @@ def _tested(
 
 def run(args: Sequence[str]) -> None:
     """Run the command."""
-    call(compare, [args[0], *paths_as_list(args[1:])])
+    given = [args[0], *paths_as_list(args[1:])]
+    refuse_wrong_options(__name__, "compare", given)
+    call(compare, given)
 
 
 def _files(names: Sequence[str]) -> list[Path]:

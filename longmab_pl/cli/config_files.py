@@ -17,7 +17,7 @@ def shipped_config(name: str) -> str:
     Raises:
         ConfigError: there is no such file.
     """
-    if Path(name).exists():
+    if Path(name).exists() and not Path(name).is_dir():
         return name
     folder = config_folder()
     for candidate in (folder / name, folder / f"{name}.yaml", folder / Path(name).name):

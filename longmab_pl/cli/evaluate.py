@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from longmab_pl.cli.arguments import call
-from longmab_pl.cli.quiet import quiet_transformers
-from longmab_pl.cli.suite_options import chosen_suites, with_class_paths
 from longmab_pl.data.readers import read_records
 from longmab_pl.engines.protocol import Engine
 from longmab_pl.errors import ConfigError, DataError
@@ -20,7 +16,6 @@ from longmab_pl.evaluation.contamination import find_contamination
 from longmab_pl.evaluation.lm_eval import write_lm_eval
 from longmab_pl.evaluation.model import EvaluatedModel, evaluated_model, evaluation_tokenizer, vllm_engine
 from longmab_pl.evaluation.results import EvaluationResult
-from longmab_pl.evaluation.short_names import list_of_suites
 from longmab_pl.evaluation.suite import Suite, SuiteContext
 from longmab_pl.evaluation.tables import notes
 from longmab_pl.evaluation.task import EvaluationTask
@@ -31,9 +26,6 @@ from longmab_pl.reporting.console import wide_console
 from longmab_pl.shown import tell
 from longmab_pl.sigterm import sigterm_interrupts
 from longmab_pl.storage.locks import folder_lock
-
-EPILOG = """suites (--suite NAME[,NAME]; `--suite NAME --help` shows the settings):
-"""
 
 
 def evaluate(
@@ -106,6 +98,8 @@ def evaluate(
             rated = asked.rated(found[asked.name], tasks[asked.name], home)
             results[asked.name] = _of_suite(_with_costs_of(home / "result.json", rated), asked)
             _save_and_show(asked, results[asked.name], home)
+    if candidate.other_base:
+        tell(candidate.other_base)
     if lm_eval is not None:
         print(f"lm-eval    {write_lm_eval(Path(lm_eval), results)}")
     return results
@@ -141,19 +135,6 @@ def _warn_of_contamination(train: str, tasks: Mapping[str, Sequence[EvaluationTa
         overlap = find_contamination(training, {task.name: task.records for task in asked})
         if overlap:
             tell(f"warning: {overlap.message()}")
-
-
-def run(args: Sequence[str]) -> None:
-    """Run the command."""
-    quiet_transformers()
-    own = set(inspect.signature(evaluate).parameters) | {"config", "print_config", "help"}
-    given = list(args[1:])
-    if {"-h", "--help"} & set(given):
-        suites = chosen_suites(given)
-        for suite in suites[:1]:
-            call(evaluate, [args[0], "--suite.help", suite.path])
-        call(evaluate, [args[0], "--help"], epilog=EPILOG + list_of_suites())
-    call(evaluate, [args[0], *with_class_paths(given, own)])
 
 
 @dataclass(frozen=True)

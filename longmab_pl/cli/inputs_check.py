@@ -41,17 +41,46 @@ def refuse_missing_inputs(config: MergedConfig, made: Path | None = None) -> Non
     Raises:
         ConfigError, DataError: what is missing, and the fix.
     """
-    from longmab_pl.models.hub import BUNDLED_MODELS, usable_name
-
     model = str(config.value("model", "model", default=""))
-    if model and model not in BUNDLED_MODELS:
-        usable_name(model)
+    if model:
+        _refuse_wrong_name(model)
     for source, settings in _sources(config):
         if made is None or Path(source).parent != made:
             _refuse_bad_source(source, settings)
     _refuse_answers_alone(config)
+    _ask_for_model(model, "model.model")
+
+
+def refuse_missing_model(model: str, adapter: str | None = None, setting: str = "--model") -> None:
+    """Refuse a model that is not there, and an adapter that is none or another model's.
+
+    Args:
+        model: a folder, a hub name or a bundled name.
+        adapter: a PEFT folder, or None.
+        setting: how the model was given, for messages.
+
+    Raises:
+        ConfigError, EngineError: what is missing or does not fit, and the fix.
+    """
+    from longmab_pl.models.adapter_files import refuse_other_base
+    from longmab_pl.models.bundled import BUNDLED_MODELS, converted_folder
+
+    _refuse_wrong_name(model)
+    if adapter is not None:
+        refuse_other_base(adapter, str(converted_folder()) if model in BUNDLED_MODELS else model, model)
+    _ask_for_model(model, setting)
+
+
+def _refuse_wrong_name(model: str) -> None:
+    from longmab_pl.models.hub import BUNDLED_MODELS, usable_name
+
+    if model not in BUNDLED_MODELS:
+        usable_name(model)
+
+
+def _ask_for_model(model: str, setting: str) -> None:
     if _HUB_NAME.fullmatch(model) and not Path(model).exists():
-        ask_hub("model", model)
+        ask_hub("model", model, setting)
 
 
 def _sources(config: MergedConfig) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -105,12 +134,13 @@ def _refuse_bad_source(source: str, settings: dict[str, Any]) -> None:
         ask_hub("data set", source.partition(":")[0])
 
 
-def ask_hub(kind: str, name: str) -> None:
+def ask_hub(kind: str, name: str, setting: str = "") -> None:
     """Ask the hub once whether a model or data set is there; one in the local cache is not asked for.
 
     Args:
         kind: `model` or `data set`.
         name: `owner/name`.
+        setting: how it was given, for the message; "": by the config.
 
     Raises:
         ConfigError: there is none, it needs a login, or the hub cannot be reached within `HUB_SECONDS`.
@@ -134,20 +164,21 @@ def ask_hub(kind: str, name: str) -> None:
     asking.join(HUB_SECONDS)
     failure = found[0] if found else TimeoutError(f"no answer within {HUB_SECONDS:g} s")
     if failure is not None:
-        raise hub_error(kind, name, failure)
+        raise hub_error(kind, name, failure, setting)
 
 
-def hub_error(kind: str, name: str, failure: BaseException) -> LongMabError:
+def hub_error(kind: str, name: str, failure: BaseException, setting: str = "") -> LongMabError:
     """Return the error for a hub's failure, in one line.
 
     Args:
         kind: `model` or `data set`.
         name: `owner/name`.
         failure: what the hub's client raised.
+        setting: how it was given; "": by the config.
     """
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-    setting = "model.model" if kind == "model" else "data.train"
+    setting = setting or ("model.model" if kind == "model" else "data.train")
     if isinstance(failure, GatedRepoError):
         return ConfigError(f"{setting} {name}: the hub wants an agreement first; accept it there, then `hf auth login`")
     if isinstance(failure, RepositoryNotFoundError):

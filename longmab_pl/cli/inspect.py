@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from longmab_pl.checks import at_least
 from longmab_pl.cli.arguments import call, switches_on
 from longmab_pl.cli.command_line import option_value, positionals
-from longmab_pl.cli.inspected_rows import Inspected, as_json, inspected_answered, inspected_records
-from longmab_pl.cli.inspected_text import show
-from longmab_pl.cli.quiet import quiet_transformers
+from longmab_pl.cli.function_options import refuse_wrong_options
+from longmab_pl.cli.inputs_check import refuse_missing_model
+from longmab_pl.cli.run_log import start_log
 from longmab_pl.errors import ConfigError
+from longmab_pl.live import step
 from longmab_pl.models.hub import resolve_model
 from longmab_pl.models.tokenizer import context_limit, load_tokenizer
 from longmab_pl.pairs.kinds import kind_of
 from longmab_pl.prompts.formats import DirectAnswer, ReasonThenAnswer
 from longmab_pl.reporting.console import wide_console
 from longmab_pl.shown import shown
+
+if TYPE_CHECKING:
+    from longmab_pl.cli.inspected_rows import Inspected
 
 _FORMATS: dict[str, type[DirectAnswer | ReasonThenAnswer]] = {"reason": ReasonThenAnswer, "direct": DirectAnswer}
 
@@ -59,6 +63,9 @@ def inspect(
         ConfigError, DataError: there is no such model or source.
     """
     at_least("--rows", rows, 1, "give at least 1, or null for all rows", or_null=True)
+    with step("loading the libraries"):
+        from longmab_pl.cli.inspected_rows import as_json, inspected_answered, inspected_records
+        from longmab_pl.cli.inspected_text import show
     folder = resolve_model(model)
     tokenizer = load_tokenizer(folder, needs_chat=False)
     limit = context_limit(folder)
@@ -89,7 +96,10 @@ def inspect(
 def run(args: Sequence[str]) -> None:
     """Run the command."""
     _refuse_missing(switches_on(inspect, args[1:]))
-    quiet_transformers()
+    found = refuse_wrong_options(__name__, "inspect", args)
+    start_log()
+    if "model" in found:
+        refuse_missing_model(found["model"])
     call(inspect, args)
 
 

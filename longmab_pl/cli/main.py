@@ -69,7 +69,7 @@ COMMANDS = (
     Command(
         "evaluate",
         "Evaluate a model, with or without an adapter, and print a table with confidence intervals.",
-        "longmab_pl.cli.evaluate",
+        "longmab_pl.cli.evaluate_start",
     ),
     Command(
         "compare",

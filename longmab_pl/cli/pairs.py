@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from longmab_pl.cli.arguments import call
-from longmab_pl.cli.quiet import quiet_transformers
+from longmab_pl.cli.function_options import refuse_wrong_options
 from longmab_pl.data.readers import read_records
 from longmab_pl.data.records import QARecord, records_digest
 from longmab_pl.errors import ConfigError, DataError
@@ -114,7 +114,7 @@ def pairs(
 
 def run(args: Sequence[str]) -> None:
     """Run the command."""
-    quiet_transformers()
+    refuse_wrong_options(__name__, "pairs", args)
     call(pairs, args)
 
 

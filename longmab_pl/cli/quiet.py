@@ -9,17 +9,17 @@ from longmab_pl.cli.run_log import start_log
 
 
 def quiet_transformers() -> None:
-    """Hide the progress bars of loading weights."""
+    """Hide the progress bars of loading weights, and keep the messages of libraries from the console."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
+    start_log().quiet_libraries()
 
 
 def quiet_lightning() -> None:
     """Hide what libraries say of their internals and Lightning of this package's own settings, for commands that use
     its Trainer or parser."""
     quiet_transformers()
-    start_log().quiet_libraries()
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_NoAdvertising())
     for message in (
         "LightningCLI's args parameter is intended",  # `main(args)` is called from Python in tests and notebooks

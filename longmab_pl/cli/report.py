@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from longmab_pl.cli.arguments import call, paths_as_list
+from longmab_pl.cli.function_options import refuse_wrong_options
 from longmab_pl.errors import ConfigError
 from longmab_pl.reporting.console import wide_console
 from longmab_pl.reporting.run_report import evaluations_table, load_report, round_table
@@ -60,4 +61,6 @@ def _serve(run: Path, port: int) -> None:
 
 def run(args: Sequence[str]) -> None:
     """Run the command."""
-    call(report, [args[0], *paths_as_list(args[1:])])
+    given = [args[0], *paths_as_list(args[1:])]
+    refuse_wrong_options(__name__, "report", given)
+    call(report, given)

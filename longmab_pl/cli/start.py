@@ -11,6 +11,7 @@ from longmab_pl.cli.run_log import start_log
 from longmab_pl.cli.settings.check import refuse_mistakes
 from longmab_pl.cli.settings.merged import MergedConfig, merged_config
 from longmab_pl.cli.settings.shortcuts import expanded
+from longmab_pl.cli.start_checks import refuse_without_data
 
 HELP_FLAGS = ("-h", "--help")
 
@@ -46,6 +47,8 @@ def checked_command(args: Sequence[str], own: Sequence[str]) -> list[str] | None
         print(PAGES[name])
         return None
     given_documents(name, given)
-    options, _ = checked_options(given, own)
+    options, config = checked_options(given, own)
+    if not any(option.startswith("--print_config") for option in options):
+        refuse_without_data(config)
     start_log()  # before the libraries are imported
     return [name, *options]

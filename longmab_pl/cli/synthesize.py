@@ -10,6 +10,7 @@ from typing import Literal
 
 from longmab_pl.cli.arguments import call
 from longmab_pl.cli.config_errors import OneErrorParser
+from longmab_pl.cli.function_options import refuse_wrong_options
 from longmab_pl.cli.quiet import quiet_transformers
 from longmab_pl.data.hard_contexts import HardSettings, write_hard_dataset
 from longmab_pl.data.hard_questions import MAX_HOPS, TASKS, Task
@@ -152,16 +153,19 @@ def _counter(model: str) -> Callable[[str], int]:
 def run(args: Sequence[str]) -> None:
     """Run the command."""
     if rest := _without_kind_long(args):
+        refuse_wrong_options(__name__, "hard_questions", rest)
         quiet_transformers()
         call(hard_questions, rest)
         return
     if not _given(args, "--from") and _given(args, "--documents"):
+        refuse_wrong_options("longmab_pl.cli.synthesize_documents", "document_questions", args)
         from longmab_pl.cli.synthesize_documents import document_questions  # needs torch, the others do not
 
         quiet_transformers()
         call(document_questions, args)
         return
     if not _given(args, "--from"):
+        refuse_wrong_options(__name__, "synthesize", args)
         call(synthesize, args)
         return
     quiet_transformers()

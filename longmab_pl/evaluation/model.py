@@ -13,7 +13,7 @@ from longmab_pl.errors import ConfigError
 from longmab_pl.models.adapter_files import AdapterInfo, fitting_adapter
 from longmab_pl.models.bundled import BUNDLED_PREFIX
 from longmab_pl.models.hub import resolve_model
-from longmab_pl.shown import first_line, tell
+from longmab_pl.shown import first_line, shown, tell
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,20 @@ class EvaluatedModel:
         """The label as part of a path."""
         return re.sub(r"[^\w.-]+", "-", self.label)
 
+    @property
+    def other_base(self) -> str:
+        """A note that the adapter names another model as its base, or "" if it does not."""
+        if self.adapter is None:
+            return ""
+        named = self.adapter.base_model
+        if not named or Path(named).name == Path(self.resolved).name:
+            return ""
+        # The shapes fit, so it is not refused: folders are renamed. An instruct model's adapter fits its base, too.
+        return (
+            f"note: the adapter {self.adapter.folder} says that it was trained on {shown(named, 200)}, and "
+            f"{self.name} is another model"
+        )
+
     def identity(self, weight_format: str) -> str:
         """Return the key of the model's predictions, see `model_identity`."""
         return model_identity(self.name, self.adapter.digest if self.adapter else None, weight_format)
@@ -56,10 +70,10 @@ def evaluated_model(model: str, adapter: str | None) -> EvaluatedModel:
     """
     resolved = resolve_model(model)
     info = None if adapter is None else fitting_adapter(adapter, resolved)
-    if info is not None and info.base_model and Path(info.base_model).name != Path(resolved).name:
-        # The shapes fit, so it is not refused: folders are renamed. An instruct model's adapter fits its base, too.
-        tell(f"note: the adapter {adapter} says that it was trained on {info.base_model}")
-    return EvaluatedModel(model, resolved, info)
+    found = EvaluatedModel(model, resolved, info)
+    if found.other_base:
+        tell(found.other_base)
+    return found
 
 
 def model_name(model: str) -> str:

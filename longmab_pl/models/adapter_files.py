@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from longmab_pl.errors import ConfigError, DataError, EngineError
-from longmab_pl.shown import first_line
+from longmab_pl.shown import first_line, quoted
 from longmab_pl.storage.checked_json import read_checked_json, write_checked_json
 from longmab_pl.storage.checksums import difference, file_checksum
 
@@ -49,28 +49,8 @@ def fitting_adapter(adapter: Path | str, model: str) -> AdapterInfo:
         EngineError: the folder does not exist or lacks a file.
         ConfigError: it is not a LoRA adapter, cannot be read, or belongs to another model.
     """
-    folder = Path(adapter).expanduser()
-    if not folder.is_dir():
-        raise ConfigError(
-            f"the adapter folder {str(adapter)!r} does not exist; give the PEFT folder that training wrote"
-        )
-    config_file, weights_file = check_adapter(folder)
-    try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-        kind = config["peft_type"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{config_file}: not a PEFT configuration ({error!r}); export the adapter again") from error
-    if kind != "LORA":
-        raise ConfigError(f"{config_file}: the adapter's peft_type is {kind!r}; only LORA adapters can be evaluated")
-    shapes = _shapes(weights_file)
-    _refuse_other_weights(weights_file, shapes)
-    layers = {
-        name.removesuffix(".lora_A.weight"): (shape, shapes.get(name.replace(".lora_A.", ".lora_B.")))
-        for name, shape in shapes.items()
-        if name.endswith(".lora_A.weight")
-    }
-    if not layers:
-        raise ConfigError(f"{weights_file}: holds no LoRA weights; export the adapter again")
+    folder, config, layers = _read(adapter)
+    _refuse_other_sizes(folder, config, layers, model, model)
     matrices, stacks, tied_head = _weights_of(model)
     for name, (a, b) in layers.items():  # A [rank, in], B [out, rank]
         layer = name.removeprefix(_LAYER)
@@ -86,13 +66,102 @@ def fitting_adapter(adapter: Path | str, model: str) -> AdapterInfo:
         elif sorted((b[0], a[1])) != sorted(matrices[layer]):
             problem = f"{layer} is {list(matrices[layer])} in the model, and the adapter changes {[b[0], a[1]]}"
         if problem:
-            trained_on = config.get("base_model_name_or_path")
-            raise ConfigError(
-                f"the adapter {folder} does not fit the model {model!r}: {problem}; it was trained on {trained_on!r}"
-            )
+            raise _of_another(folder, model, problem, config)
     rank = max(a[0] for a, _ in layers.values())
-    digest = _digest(config_file, weights_file)
+    digest = _digest(folder / _CONFIG, folder / _WEIGHTS)
     return AdapterInfo(folder, digest, rank, str(config.get("base_model_name_or_path") or ""))
+
+
+Layers = dict[str, tuple[tuple[int, ...], tuple[int, ...] | None]]
+"""Shapes of A [rank, in] and B [out, rank] by layer."""
+
+
+def refuse_other_base(adapter: Path | str, model: str, name: str = "") -> None:
+    """Refuse an adapter that surely belongs to another model, by both configs and the header of its weights.
+
+    It needs neither torch nor Transformers and takes milliseconds. `fitting_adapter` checks every layer.
+
+    Args:
+        adapter: a PEFT folder.
+        model: folder of the model; of a hub's model, its name is looked up in the local cache.
+        name: what the user calls the model, for the message. Default: `model`.
+
+    Raises:
+        EngineError, ConfigError: as for `fitting_adapter`.
+    """
+    _refuse_other_sizes(*_read(adapter), model, name or model)
+
+
+def _read(adapter: Path | str) -> tuple[Path, dict[str, Any], Layers]:
+    """Return an adapter's folder, its configuration and the shapes of its layers."""
+    folder = Path(adapter).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(
+            f"the adapter folder {str(adapter)!r} does not exist; give the PEFT folder that training wrote"
+        )
+    config_file, weights_file = check_adapter(folder)
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+        kind = config["peft_type"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{config_file}: not a PEFT configuration ({error!r}); export the adapter again") from error
+    if kind != "LORA":
+        raise ConfigError(f"{config_file}: the adapter's peft_type is {kind!r}; only LORA adapters can be evaluated")
+    shapes = _shapes(weights_file)
+    _refuse_other_weights(weights_file, shapes)
+    layers: Layers = {
+        name.removesuffix(".lora_A.weight"): (shape, shapes.get(name.replace(".lora_A.", ".lora_B.")))
+        for name, shape in shapes.items()
+        if name.endswith(".lora_A.weight")
+    }
+    if not layers:
+        raise ConfigError(f"{weights_file}: holds no LoRA weights; export the adapter again")
+    return folder, config, layers
+
+
+_PLAIN_LAYER = re.compile(r"base_model\.model\.model\.layers\.(\d+)\.\w+\.(?:q|k|v|gate|up)_proj")
+"""Layers of a plain decoder whose input is as wide as the model."""
+
+
+def _refuse_other_sizes(folder: Path, config: dict[str, Any], layers: Layers, model: str, called: str) -> None:
+    """Refuse an adapter whose width or depth the model's config contradicts; a model without a config passes."""
+    sizes = _model_config(model)
+    width, depth = sizes.get("hidden_size"), sizes.get("num_hidden_layers")
+    for name, (a, _) in layers.items():
+        found = _PLAIN_LAYER.fullmatch(name)
+        if found is None:
+            continue
+        layer = name.removeprefix(_LAYER)
+        if isinstance(depth, int) and int(found[1]) >= depth:
+            raise _of_another(folder, called, f"the model has {depth} layers, and the adapter changes {layer}", config)
+        if isinstance(width, int) and len(a) == 2 and a[1] != width:
+            problem = f"the model is {width} wide (hidden_size), and the adapter's {layer} takes {a[1]}"
+            raise _of_another(folder, called, problem, config)
+
+
+def _model_config(model: str) -> dict[str, Any]:
+    """Return a model's config.json, of a folder or from the hub's cache on this machine; {} without one."""
+    file: Any = Path(model).expanduser() / "config.json"
+    if not file.is_file():
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+
+        try:
+            file = try_to_load_from_cache(model, "config.json")
+        except HFValidationError:
+            return {}
+    try:
+        config = json.loads(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _of_another(folder: Path, model: str, problem: str, config: dict[str, Any]) -> ConfigError:
+    trained_on = quoted(config.get("base_model_name_or_path"), 200)
+    return ConfigError(
+        f"the adapter {folder} does not fit the model {model!r}: {problem}; it was trained on {trained_on}"
+    )
 
 
 _LORA_WEIGHT = re.compile(r"\.(lora_A\.weight|lora_B\.weight|lora_magnitude_vector(\.weight)?)$")
@@ -171,7 +240,7 @@ def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, framework="pt") as weights:
+        with safe_open(file, framework="np") as weights:
             return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"{file}: not a readable safetensors file ({error}); export the adapter again") from error

@@ -52,6 +52,11 @@ def cache_folder() -> Path:
     return base / "longmab_pl" / "models"
 
 
+def converted_folder() -> Path:
+    """Return the folder that the bundled model is converted into, whether it is there yet or not."""
+    return cache_folder() / f"{BUNDLED_MODELS[0].removeprefix(BUNDLED_PREFIX)}-{CONVERSION_FORMAT}"
+
+
 def _file_in_package(package: str, file: str, name: str, install: str) -> Path:
     """Return a file or folder that an installed package ships, without importing the package."""
     spec = importlib.util.find_spec(package)
@@ -70,7 +75,7 @@ def _converted_smollm2() -> Path:
     process convert while the others wait.
     """
     name = BUNDLED_MODELS[0]
-    folder = cache_folder() / f"{name.removeprefix(BUNDLED_PREFIX)}-{CONVERSION_FORMAT}"
+    folder = converted_folder()
     if folder.is_dir():
         return folder
     source = _file_in_package(_SMOLLM2_PACKAGE, _SMOLLM2_FILE, name, _SMOLLM2_INSTALL)

