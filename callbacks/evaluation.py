@@ -251,6 +251,7 @@ class Evaluation(Callback):
                 predictions=folder,
                 overwrite=True,
                 desc=f"evaluation {occasion.when}",
+                judged=self.suite.is_judged,
             )
         result = self.suite.rated(result, self.tasks, folder)
         # A label for tables; predictions on disk are identified by the adapter's digest.

@@ -91,7 +91,8 @@ def evaluate(
         _warn_of_contamination(train, tasks)
     folder = Path(out or Path("runs/evaluations") / candidate.file_name)
     with folder_lock(folder, "an evaluation"), sigterm_interrupts():
-        found = _Evaluator(candidate, engine, tokenizer, folder, overwrite).results(tasks)
+        judged = [asked.name for asked in suites if asked.is_judged]
+        found = _Evaluator(candidate, engine, tokenizer, folder, overwrite, judged).results(tasks)
         results = {}
         for asked in suites:
             home = folder / asked.name
@@ -146,6 +147,7 @@ class _Evaluator:
     tokenizer: Any
     folder: Path
     overwrite: bool
+    judged: Sequence[str]
 
     def results(self, tasks: Mapping[str, Sequence[EvaluationTask]]) -> dict[str, EvaluationResult]:
         """Return a result by suite name, in the order of `tasks`; the engine is closed afterwards."""
@@ -160,7 +162,9 @@ class _Evaluator:
                 self.engine.sync(None if self.candidate.adapter is None else self.candidate.adapter.folder)
                 for name, asked in missing.items():
                     options = self._options(name)
-                    found[name] = runner.evaluate(asked, self.engine, self.tokenizer, desc=name, **options)
+                    found[name] = runner.evaluate(
+                        asked, self.engine, self.tokenizer, desc=name, judged=name in self.judged, **options
+                    )
             finally:
                 self.engine.close()
         return {

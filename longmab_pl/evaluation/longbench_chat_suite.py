@@ -93,6 +93,10 @@ class LongBenchChatSuite(Suite):
     def name(self) -> str:
         return self._name
 
+    @property
+    def is_judged(self) -> bool:
+        return True
+
     def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
         cases = sample(load_cases(self.cases, self.examples), self.limit, self.seed)
         return [

@@ -35,6 +35,7 @@ def evaluate(
     overwrite: bool = False,
     progress: bool = True,
     desc: str = "evaluation",
+    judged: bool = False,
     max_in_flight: int | None = None,
     confidence: float = 0.95,
     resamples: int = 2000,
@@ -55,6 +56,7 @@ def evaluate(
         overwrite: delete predictions made under other settings instead of raising an error.
         progress: show a progress bar with the running mean of the main scores.
         desc: title of the progress bar.
+        judged: a judge scores the answers afterwards, so the bar shows no score.
         max_in_flight: requests given to the engine at once; None: twice its concurrency, so that it never waits for
             the next prompt to be tokenized.
         confidence, resamples, seed: settings of the bootstrap intervals.
@@ -81,7 +83,7 @@ def evaluate(
         with closing(Bar(desc, total, "questions", hidden=not progress)) as bar:
             bar.update(sum(len(work.items) + len(work.skipped) for work in run.works))
             for _ in run.answers():
-                bar.update(1, f"score {run.running_score():.2f}")
+                bar.update(1, "rated by a judge afterwards" if judged else f"score {run.running_score():.2f}")
     finally:
         for work in run.works:
             if work.file is not None:

@@ -113,6 +113,11 @@ class Suite(Protocol):
             DataError: there is no such data, or no usable record in it.
         """
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether a judge gives the main score after all answers are there."""
+        return False
+
     def rated(self, result: EvaluationResult, tasks: Sequence[EvaluationTask], folder: Path) -> EvaluationResult:
         """Return the result with the scores of a judge, for suites that have one; others return it unchanged.
 

@@ -87,8 +87,10 @@ def test_ratings_are_scores_and_an_answer_without_a_rating_is_reported_and_not_s
     assert "gave no rating (no verdict; it said 'I cannot say.')" in result.tasks["musique"].skipped["musique2"]
     scores = {name: score.value for name, score in suite.scores(result).items()}
     assert scores == {"score": 87.5, "multi_document": 100.0, "summaries": 75.0, "unrated": 1.0}
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     assert "1 not scored" in out
+    (asked_line,) = [line for line in err.splitlines() if "6 of 6 questions" in line]
+    assert asked_line.endswith("rated by a judge afterwards"), "no score is shown before the judge has spoken"
     assert len(judge.asked) == 4 * 2 + 2
     assert {request.sampling.temperature for request in judge.asked} == {0.0}
     assert asked.closed

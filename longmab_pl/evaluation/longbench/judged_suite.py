@@ -90,6 +90,10 @@ class JudgedLongBenchSuite(Suite):
     def name(self) -> str:
         return self._name
 
+    @property
+    def is_judged(self) -> bool:
+        return True
+
     def tasks(self, tokenizer: Any, context: SuiteContext) -> Sequence[EvaluationTask]:
         check_chat_template(tokenizer)
         found, bad = longbench_tasks(

@@ -25,6 +25,8 @@ from longmab_pl.evaluation.longbench.table import (
     TASKS,
     TaskSpec,
     custom_spec,
+    expand_tasks,
+    groups_of,
     task_spec,
 )
 from longmab_pl.shown import quoted, shown
@@ -146,6 +148,40 @@ def tasks_there(data: Path | str) -> list[str]:
     twins = {name for name in LONGBENCH_E if name.removesuffix("_e") in names}
     known = [name for name in (*TASKS, *LONGBENCH_E) if name in names - twins]
     return known + sorted(names - twins - set(known))
+
+
+def without_missing(data: Path | str, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return tasks by name without those of groups whose files are not there, and a note on each such group.
+
+    A task that is named itself is kept, as are all of a hub's and of a group without any file; `load_items` refuses
+    them.
+
+    Args:
+        data: as for `load_items`.
+        names: names of tasks and groups.
+    """
+    wanted = expand_tasks(names)
+    path, kind = _local(data)
+    if kind == "folder":
+        there = set(_files(path))
+    elif kind == "zip":
+        with _opened_zip(path) as archive:
+            there = set(_members(archive))
+    else:
+        return wanted, []
+    dropped: set[str] = set()
+    notes = []
+    for group, tasks in groups_of(names).items():
+        missing = [task for task in tasks if task not in there and task not in names]
+        if missing and len(missing) < len(tasks):
+            dropped |= set(missing)
+            notes.append(
+                f"{data} lacks {len(missing)} of the {len(tasks)} tasks of {group} ({', '.join(missing)}); scores are "
+                "means over the others"
+            )
+        elif missing:
+            raise DataError(f"{data}: none of the {len(tasks)} tasks of {group} is there; it needs {', '.join(tasks)}")
+    return [task for task in wanted if task not in dropped], notes
 
 
 def bad_rows_note(data: Path | str, bad: Sequence[BadRow]) -> str:

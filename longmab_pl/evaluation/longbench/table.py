@@ -149,6 +149,11 @@ def expand_tasks(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(task for name in names for task in GROUPS.get(name, (name,))))
 
 
+def groups_of(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the groups among task names, each with its tasks."""
+    return {name: tuple(GROUPS[name]) for name in names if name in GROUPS}
+
+
 def official_settings(folder: Path | str) -> tuple[dict[str, str], dict[str, int]]:
     """Read LongBench's own `dataset2prompt.json` and `dataset2maxlen.json` (either may be absent) from a folder.
 

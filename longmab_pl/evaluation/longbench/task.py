@@ -13,12 +13,11 @@ from longmab_pl.data.truncation import middle_truncated
 from longmab_pl.engines.protocol import Sampling
 from longmab_pl.errors import ConfigError, PromptTooLong
 from longmab_pl.evaluation.benchmark_files import sample
-from longmab_pl.evaluation.longbench.loading import BadRow, LongBenchItem, load_items, tasks_there
+from longmab_pl.evaluation.longbench.loading import BadRow, LongBenchItem, load_items, tasks_there, without_missing
 from longmab_pl.evaluation.longbench.metrics import spec_metric
 from longmab_pl.evaluation.longbench.table import (
     BUCKETS,
     TaskSpec,
-    expand_tasks,
     length_bucket,
     official_settings,
 )
@@ -27,7 +26,7 @@ from longmab_pl.evaluation.middle_cut import surely_longer
 from longmab_pl.evaluation.task import Prompt
 from longmab_pl.evaluation.thinking import WithoutReasoning
 from longmab_pl.prompts import encoding
-from longmab_pl.shown import quoted
+from longmab_pl.shown import quoted, tell
 
 
 @dataclass(frozen=True)
@@ -153,8 +152,9 @@ def longbench_tasks(
     Args:
         data: a folder or zip of the official JSONL files, one JSONL file, or a hub name (`loading.load_items`).
         names: task names, LongBench-E names (`qasper_e`), groups ("longbench", "longbench_e", "infinitebench"), or the
-            stem of any other JSONL file there, which becomes a custom QA task. None: the tasks of every local JSONL
-            file, and all of LongBench from the hub.
+            stem of any other JSONL file there, which becomes a custom QA task. Of a group, files that are not there
+            are named on stderr and left out. None: the tasks of every local JSONL file, and all of LongBench from the
+            hub.
         limit: at most this many records per task, a seeded random sample; None: all.
         seed: random seed of the sample.
         fields: the data's names of `id, question, answers, context` where they are others.
@@ -171,7 +171,10 @@ def longbench_tasks(
     """
     prompts, lengths = official_settings(official) if official is not None else ({}, {})
     tasks, bad_rows = [], []
-    for name in expand_tasks(names) if names is not None else tasks_there(data):
+    wanted, notes = without_missing(data, names) if names is not None else (tasks_there(data), [])
+    for note in notes:
+        tell(f"note: {note}")
+    for name in wanted:
         items, spec, bad = load_items(data, name, fields=fields)
         bad_rows += bad
         base = spec.name

@@ -166,7 +166,7 @@ def _shifts(chart: Chart) -> list[float]:
 
 
 def _asked(axis: Any, asked: Sequence[tuple[float, float]], low: float, high: float, colors: _Colors) -> None:
-    """Draw the share of records still asked as a row of bars below the curves, and its last value as a number."""
+    """Draw the share of records still asked as a row of bars below the curves, and its first and last value as numbers."""
     room = 0.17 * (high - low)
     axis.set_yticks([tick for tick in axis.get_yticks() if low <= tick <= high])
     axis.set_ylim(low - room, high)
@@ -174,7 +174,7 @@ def _asked(axis: Any, asked: Sequence[tuple[float, float]], low: float, high: fl
     floor = low - 0.94 * room
     axis.bar(xs, [0.72 * room * share for share in shares], 0.86, floor, color=colors.hex(FAINT), lw=0)
     text = {"color": colors.hex(INK), "fontsize": 8, "va": "center", "bbox": None}
-    axis.text(xs[0] - 0.35, floor + 0.36 * room, f" still asked: {100 * shares[0]:.0f}%", ha="left", **text)
+    axis.text(xs[0] - 0.35, floor + 0.36 * room, f" {100 * shares[0]:.0f}%", ha="left", **text)
     if len(xs) > 1:
         axis.text(xs[-1] + 0.35, floor + 0.36 * room, f"{100 * shares[-1]:.0f}% ", ha="right", **text)
 

@@ -124,6 +124,22 @@ def test_longbench_e_is_not_asked_beside_the_same_tasks_unless_it_is_named(tmp_p
     assert [task.name for task in longbench_tasks(tmp_path, ["qasper_e"])[0]] == ["qasper_e"]
 
 
+def test_a_group_is_asked_without_the_files_that_are_missing_and_they_are_named(tmp_path: Path, capsys: Any) -> None:
+    for name in ("qasper_e", "trec_e"):
+        write(tmp_path / f"{name}.jsonl", row(1, all_classes=["Ada", "Bob"]))
+    assert [task.name for task in longbench_tasks(tmp_path, ["longbench_e"])[0]] == ["qasper_e", "trec_e"]
+    said = capsys.readouterr().err
+    assert "lacks 11 of the 13 tasks of longbench_e (multifieldqa_en_e, hotpotqa_e, " in said
+    assert said.count("\n") == 1
+    with pytest.raises(DataError, match="none of the 21 tasks of longbench is there; it needs narrativeqa, qasper, "):
+        longbench_tasks(tmp_path, ["longbench"])
+    with pytest.raises(DataError, match=r"no file hotpotqa_e\.jsonl"):
+        longbench_tasks(tmp_path, ["longbench_e", "hotpotqa_e"])
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.write(tmp_path / "trec_e.jsonl", "data/trec_e.jsonl")
+    assert [task.name for task in longbench_tasks(tmp_path / "data.zip", ["longbench_e"])[0]] == ["trec_e"]
+
+
 def test_what_a_hub_name_stands_for() -> None:
     assert len(tasks_there("THUDM/LongBench")) == 21
     assert tasks_there("xinrongzhang2022/InfiniteBench") == ["longbook_qa_eng"]
