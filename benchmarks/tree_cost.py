@@ -5,7 +5,7 @@ about the same document and the same clarifying questions. Counted are requests,
 with a prefix cache (blocks of 16 tokens, everything since the record began) has to prefill.
 
 - original: one verdict a request, the question before the paragraph, a check after each final answer (AgenticLU's
-  `sampling_step`, counted in `docs/methods.md`).
+  `sampling_step`, counted in `docs/methods/agenticlu.md`).
 - ours: all questions of an expansion in one request a paragraph, the paragraph first, no check.
 
 The paragraphs that each node keeps must be those of the labels. The last column is the original's reading of the very

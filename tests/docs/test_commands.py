@@ -63,6 +63,9 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch
         auto_parser(function, **settings).parse_args(args)
 
     monkeypatch.setattr("jsonargparse.auto_cli", parse_only)
+    for module in ("asked_document", "evaluate_start", "inspect"):  # models and files of the docs are examples
+        monkeypatch.setattr(f"longmab_pl.cli.{module}.refuse_missing_model", lambda *given: None)
+    monkeypatch.setattr("longmab_pl.cli.asked_document.read_document", lambda path: "")
     return monkeypatch
 
 

@@ -49,7 +49,7 @@ class StepwiseSearch(Strategy):
         >>> StepwiseSearch(blocks=4, candidates=4).expected_responses
         20
 
-    Source: LongDPO (arXiv:2502.02095), section 3; what differs is in docs/methods.md.
+    Source: LongDPO (arXiv:2502.02095), section 3; what differs is in docs/methods/longdpo.md.
     """
 
     blocks: int = 4
