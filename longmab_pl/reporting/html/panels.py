@@ -166,7 +166,8 @@ def rollout_charts(data: RunData) -> list[Chart]:
     asked = _asked(rounds)
     note = (
         "Means over all records of the round. A record that stopped keeps its last value, so that no curve falls "
-        "because solved records are asked no more; the bars below are the share of records still asked. Shaded: 95% intervals."
+        "because solved records are asked no more; the bars below are the share of records still asked. Shaded: 95% "
+        "intervals."
     )
     several = any(len(r.curves.best) > 1 for r in rounds)
     charts = []

@@ -166,7 +166,7 @@ def _shifts(chart: Chart) -> list[float]:
 
 
 def _asked(axis: Any, asked: Sequence[tuple[float, float]], low: float, high: float, colors: _Colors) -> None:
-    """Draw the share of records still asked as a row of bars below the curves, and its first and last value as numbers."""
+    """Draw the share of records still asked as a row of bars below the curves, its first and last value as numbers."""
     room = 0.17 * (high - low)
     axis.set_yticks([tick for tick in axis.get_yticks() if low <= tick <= high])
     axis.set_ylim(low - room, high)
