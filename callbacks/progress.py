@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sized
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -17,7 +18,7 @@ SHOWN = {"loss": "loss", "rewards/accuracies": "accuracy", "rewards/margins": "m
 
 
 class RoundProgressBar(ProgressBar):
-    """A bar for each epoch, named after the round; in a file, a line at intervals.
+    """A bar for each epoch, named after the round, with the means of the epoch so far; in a file, a line at intervals.
 
     Rollout and evaluation draw bars of the same kind. One bar is shown at a time.
     """
@@ -26,6 +27,8 @@ class RoundProgressBar(ProgressBar):
         super().__init__()
         self._bar: Bar | None = None
         self._hidden = False
+        self._sums: dict[str, float] = {}
+        self._pairs = 0
 
     def disable(self) -> None:
         self._hidden = True
@@ -38,6 +41,7 @@ class RoundProgressBar(ProgressBar):
         title = data.stage_name() if isinstance(data, PairDataModule) else f"epoch {trainer.current_epoch + 1} training"
         if not math.isfinite(self.total_train_batches):  # another's data, whose length is unknown
             return
+        self._sums, self._pairs = {}, 0
         self._bar = Bar(title, int(self.total_train_batches), "batches", hidden=self._hidden)
 
     def on_train_batch_end(
@@ -46,8 +50,13 @@ class RoundProgressBar(ProgressBar):
         if self._bar is None:
             return
         shown = self.get_metrics(trainer, pl_module)
-        values = {name: shown[key] for key, name in SHOWN.items() if isinstance(shown.get(key), int | float)}
-        note = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+        pairs = len(batch) if isinstance(batch, Sized) else 1
+        self._pairs += pairs
+        for key, name in SHOWN.items():
+            value = shown.get(key)
+            if isinstance(value, int | float):
+                self._sums[name] = self._sums.get(name, 0.0) + pairs * value
+        note = ", ".join(f"{name} {total / max(self._pairs, 1):.3f}" for name, total in self._sums.items())
         self._bar.update(batch_idx + 1 - self._bar.done, note)
         if trainer.is_last_batch:
             # Before the epoch's end, where evaluations run and draw theirs.

@@ -123,6 +123,6 @@ def _position_factor(rope: Mapping[str, Any]) -> float | None:
 def cannot_load(what: str, model: str, error: Exception) -> ConfigError:
     """Return the error for a model that Transformers cannot load, with the first line of the reason."""
     return ConfigError(
-        f"cannot load {what} {model!r}: {first_line(error)} -- give a local model folder, a hub name that this machine "
-        'can reach and may read, or "bundled:smollm2-135m-instruct"'
+        f"cannot load {what} {model!r}: {first_line(error).rstrip('.')} -- give a local model folder, a hub name that "
+        'this machine can reach and may read, or "bundled:smollm2-135m-instruct"'
     )
