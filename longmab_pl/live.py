@@ -173,6 +173,19 @@ class Bar:
                 stamped(self.line(width=None))
             _redraw()
 
+    def fitting(self, columns: int) -> str:
+        """Return the bar as text of at most this length: without the drawn bar, then without its last numbers.
+
+        Args:
+            columns: columns of the terminal.
+        """
+        for width in (12, None):
+            text = self.line(width)
+            if len(text) <= columns:
+                return text
+        whole = max(text.rfind(mark, 0, columns + 1) for mark in (", ", "; "))
+        return text[: whole if whole > 0 else columns]
+
     def line(self, width: int | None = 12) -> str:
         """Return the bar as text.
 
@@ -214,7 +227,7 @@ def _clear() -> None:
 def _redraw() -> None:
     if not is_live():
         return
-    text = _bar.line() if _bar is not None else _steps[-1].line() if _steps else ""
+    columns = shutil.get_terminal_size().columns - 1
+    text = _bar.fitting(columns) if _bar is not None else _steps[-1].line()[:columns] if _steps else ""
     if text:
-        columns = shutil.get_terminal_size().columns - 1
-        print(f"\r\x1b[K{text[:columns]}", end="", file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)

@@ -99,3 +99,14 @@ def test_a_step_that_fails_says_nothing_more(capsys):
         raise ValueError("no")
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert live._steps == []
+
+
+def test_the_drawn_bar_gives_way_to_the_numbers():
+    bar = live.Bar("round 1/2 training", 8, "batches", hidden=True)
+    bar.update(3, "loss 1.229, accuracy 0.875, margin 0.067")
+    assert "░" in bar.fitting(140)
+    middle = bar.fitting(105)
+    assert "░" not in middle
+    assert middle.endswith("margin 0.067")
+    assert bar.fitting(79).endswith("; loss 1.229")
+    assert all(len(bar.fitting(columns)) <= columns for columns in range(20, 140))

@@ -131,7 +131,9 @@ def round_table(report: RunReport) -> Table:
         rows.append(cells | {what: cells[what] if row["round"] else "before"})
     filled = [name for name in (*columns, *scores) if any(cells[name] for cells in rows)]
     for name in filled:
-        table.add_column(name, justify="left" if name == what else "right", no_wrap=True)
+        # On a narrow terminal a title breaks between its words; a number never does.
+        widest = max(len(cells[name]) for cells in rows)
+        table.add_column(name, justify="left" if name == what else "right", min_width=widest)
     for cells in rows:
         if any(cells[name] for name in filled if name != what):
             table.add_row(*(cells[name] for name in filled))
