@@ -60,9 +60,10 @@ def ask(
     try:
         readers = document.readers()
         for name, reader in readers.items():
-            print(f"{name}: " if len(readers) > 1 else "", end="")
+            label = f"{name}: " if len(readers) > 1 else ""
+            print(label, end="")
             for piece in reader.answer(question):
-                print(piece, end="", flush=True)
+                print(piece.replace("\n", "\n" + " " * len(label)), end="", flush=True)
             print("" if reader.conversation.finished else f" [cut at {max_tokens} tokens]")
         if found := document.marks(question):
             print("\nnearest to the question:")

@@ -22,6 +22,7 @@ from longmab_pl.errors import ConfigError, DataError
 from longmab_pl.exports import find_class
 from longmab_pl.live import step
 from longmab_pl.models.adapter_files import AdapterInfo, fitting_adapter
+from longmab_pl.models.bundled import converted_folder
 from longmab_pl.models.embedder import Embedder
 from longmab_pl.models.hub import BUNDLED_MODELS, resolve_model
 from longmab_pl.models.tokenizer import load_tokenizer
@@ -132,7 +133,8 @@ class AskedDocument:
         if marking.marks:
             counter = encoding.text_tokenizer(self.tokenizer, self.text)
             self.chunks = chunk_spans(self.text, counter, marking.chunk_size, 0, 1)
-            self._embedder.load()
+            if len(self.chunks) > 1:
+                self._embedder.load()
         self._engine = TransformersEngine(
             max_model_len=loading.max_model_len,
             dtype=loading.dtype,
@@ -165,15 +167,14 @@ class AskedDocument:
         return text
 
     def marks(self, question: str) -> list[Mark]:
-        """Return the chunks nearest to the question, nearest first."""
-        if not self.chunks:
+        """Return the chunks nearest to the question, nearest first; none of a document that is one chunk."""
+        if len(self.chunks) < 2:
             return []
         texts = [chunk.of(self.text) for chunk in self.chunks]
         similarity = self._embedder.encode(texts) @ self._embedder.encode_query(question)
         nearest = similarity.argsort()[::-1][: self._marks]
         return [
-            Mark(int(i) + 1, len(texts), float(similarity[i]), shown(" ".join(texts[i].split())[:EXCERPT], EXCERPT))
-            for i in nearest
+            Mark(int(i) + 1, len(texts), float(similarity[i]), shown(_excerpt(texts[i]), EXCERPT + 4)) for i in nearest
         ]
 
     def close(self) -> None:
@@ -215,6 +216,12 @@ class Reader:
             prefill = tuple(document.tokenizer.encode(format.prefill, add_special_tokens=False))
         end = () if self.conversation.finished or gap.end is None else (gap.end,)
         return (*end, *gap.rest, *prefill)
+
+
+def _excerpt(text: str) -> str:
+    """Return the beginning of a text on one line, up to the last whole word of `EXCERPT` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= EXCERPT else f"{line[:EXCERPT].rpartition(' ')[0] or line[:EXCERPT]} ..."
 
 
 def _known(prompt_format: PromptFormat | None) -> Format | None:
@@ -288,6 +295,8 @@ def default_model(adapter: str | None) -> str:
             config = json.loads((Path(adapter).expanduser() / "adapter_config.json").read_text(encoding="utf-8"))
             base = str(config["base_model_name_or_path"])
         except (OSError, ValueError, KeyError, TypeError):
+            return BUNDLED
+        if base and Path(base) == converted_folder():
             return BUNDLED
         if base and (Path(base).is_dir() or not base.startswith(("/", ".", "~"))):
             return base

@@ -63,10 +63,11 @@ def chat(
         print(f"Ask about {file}; an empty line ends.", file=sys.stderr)
         while question := _next_question():
             for name, reader in readers.items():
-                print(f"{name}: " if len(readers) > 1 else "", end="")
+                label = f"{name}: " if len(readers) > 1 else ""
+                print(label, end="")
                 try:
                     for piece in reader.answer(question):
-                        print(piece, end="", flush=True)
+                        print(piece.replace("\n", "\n" + " " * len(label)), end="", flush=True)
                 except PromptTooLong:
                     print("\nThe conversation has become as long as the model takes; begin another one.")
                     return

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from tiny_adapters import save_adapter
 
-from longmab_pl.cli.asked_document import BUNDLED, default_model, trained_format
+from longmab_pl.cli.asked_document import BUNDLED, EXCERPT, _excerpt, default_model, trained_format
 from longmab_pl.cli.command_line import option_value, positionals
 from longmab_pl.cli.main import main
 from longmab_pl.prompts.formats import DirectAnswer
@@ -57,6 +57,15 @@ def test_the_chunks_nearest_to_the_question_are_marked(document, tiny_model, cap
     (mark,) = [line for line in said.splitlines() if line.startswith("  chunk ")]
     assert "Rovex" in mark or "Ana" in mark
     assert "Telux" not in mark
+    main(["ask", tiny_model, str(document), "Who?", "--marks", "1", "--chunk_size", "5000", "--max_tokens", "4"])
+    assert "nearest" not in capsys.readouterr().out, "of a document that is one chunk there is nothing to choose"
+
+
+def test_an_excerpt_ends_with_a_whole_word():
+    assert _excerpt("A short\ntext.") == "A short text."
+    long = _excerpt("word " * 100)
+    assert long.endswith("word ...")
+    assert len(long) <= EXCERPT + 4
 
 
 def test_a_document_that_does_not_fit_loses_its_middle_and_says_so(tmp_path, tiny_model, capsys):
