@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from rich.table import Table
 from rich.text import Text
@@ -38,7 +40,8 @@ def test_a_report_of_a_folder_with_markup_in_its_name(name, capsys, tmp_path):
 
 
 def test_no_number_of_the_closing_table_is_cut_on_80_columns(capsys):
-    row = {
+    row: dict[str, Any] = {
+        "folder": "rounds/000-x",
         "rollout/records": 4800.0,
         "pairs/count": 3100.0,
         "rollout/usable_pair_rate": 0.646,
@@ -47,7 +50,7 @@ def test_no_number_of_the_closing_table_is_cut_on_80_columns(capsys):
         "train/rewards/accuracies": 0.742,
         "train/rewards/margins": 10.125,
     }
-    scores = {name: Score(value) for name, value in (("f1", 44.4), ("em", 40.6), ("subem", 48.4))}
+    scores = {name: Score(value, value - 5, value + 5) for name, value in (("f1", 44.4), ("em", 40.6), ("subem", 48.4))}
     evaluations = [
         EvaluationEntry(when, number, number, "qa", None, 64, scores, 1.0, 0.0, None, "model", "folder")
         for number, when in enumerate(("before training", "after round 1"))
