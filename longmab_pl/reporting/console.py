@@ -33,15 +33,17 @@ class LiteralConsole(Console):
 
 
 def _fitted(table: Table, console: Console) -> Table:
-    """Return the table without its vertical lines if it is wider than the console with them."""
+    """Return the table without its vertical lines if it is wider than the console with them, and with less space."""
     from rich import box
     from rich.measure import Measurement
 
     unbounded = LiteralConsole(width=10_000)
-    if Measurement.get(unbounded, unbounded.options, table).maximum > console.width:
-        table.box = box.SIMPLE_HEAD
-        table.show_edge = False
-        table.padding = (0, 1, 0, 0)
+    for space in (1, 0):
+        if Measurement.get(unbounded, unbounded.options, table).maximum > console.width:
+            table.box = box.SIMPLE_HEAD
+            table.show_edge = False
+            table.pad_edge = False
+            table.padding = (0, space, 0, 0)
     return table
 
 
