@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -10,15 +11,15 @@ from ray import serve
 api = FastAPI()
 
 
-def text_of(prompt: list[int], seed: int, i: int) -> str:
+def text_of(prompt: Sequence[int], i: int) -> str:
     """The answer of every replica."""
-    return f" {sum(prompt)} {seed} {i}"
+    return f" {sum(prompt)} {i}"
 
 
 @serve.deployment(num_replicas=2, ray_actor_options={"num_cpus": 0})
 @serve.ingress(api)
 class ModelOfServe:
-    """Answers with a text made of prompt and seed, as Serve LLM's OpenAI ingress would.
+    """Answers with a text made of the prompt, as Serve LLM's OpenAI ingress would.
 
     Args:
         model: its `model_id`.
@@ -37,8 +38,5 @@ class ModelOfServe:
         body = await request.json()
         if body["model"] != self.model:
             raise HTTPException(404, f"Could not find model with id {body['model']}")
-        choices = [
-            {"index": i, "text": text_of(body["prompt"], body["seed"], i), "finish_reason": "stop"}
-            for i in range(body["n"])
-        ]
+        choices = [{"index": i, "text": text_of(body["prompt"], i), "finish_reason": "stop"} for i in range(body["n"])]
         return {"object": "text_completion", "choices": choices, "usage": {"completion_tokens": 3 * body["n"]}}

@@ -42,7 +42,7 @@ def test_the_replicas_of_an_application_answer_as_one_server_and_load_no_adapter
         while len(found) < len(requests):
             found |= {completion.request_id: completion.texts for completion in engine.poll()}
         for name, request in requests.items():
-            assert found[name] == tuple(text_of(list(request.prompt_ids), request.seed, i) for i in range(2))
+            assert found[name] == tuple(text_of(request.prompt_ids, i) for i in range(2))
         (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"]}')
         (tmp_path / "adapter_model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
         with pytest.raises(EngineError, match="it cannot load adapters while it runs; start it with VLLM_ALLOW"):
