@@ -63,6 +63,8 @@ def _engine(config: MergedConfig) -> str:
         "ServerEngine": "vLLM servers",
     }
     name = config.engine
+    if (cluster := config.value("data", "cluster")) is not None:
+        return f"{name} in every worker of a Ray cluster ({cluster.get('workers', 2)}), and here for evaluations"
     return f"{name}: {where[name]}" if name in where else name
 
 

@@ -185,4 +185,6 @@ def test_a_fit_on_a_cluster_has_the_rounds_of_one_process_and_its_workers_the_po
     assert base == "base", "a worker a round; the engine of the fit itself never started"
     assert Path(adapter).parent == tmp_path / "two" / "adapters"
     assert (Path(adapter) / "adapter_model.safetensors").is_file()
-    assert capsys.readouterr().err.count("32 of 32 answers") == 4
+    said = capsys.readouterr().err
+    assert said.count("32 of 32 answers") == 4
+    assert "AdapterEngine in every worker of a Ray cluster (1), and here for evaluations" in said
