@@ -50,6 +50,7 @@ def _problems(config: MergedConfig) -> Iterator[str]:
     yield from _gpu(config)
     yield from _precision(config)
     yield from _devices(config)
+    yield from _mesh(config)
     yield from _sequence_parallel(config)
     yield from _folder(config)
     yield from _loggers(config)
@@ -87,6 +88,27 @@ def _devices(config: MergedConfig) -> Iterator[str]:
         yield (
             f"trainer.devices asks for {count} processes, and {config.engine} lives in one; add "
             "`--config engine-launch` (servers of its own), or set trainer.devices: 1"
+        )
+
+
+def _mesh(config: MergedConfig) -> Iterator[str]:
+    """Yield what is wrong with the sizes of FSDP2's mesh; "auto" is left to Lightning."""
+    if config.class_name("trainer", "strategy") != "ModelParallelStrategy":
+        return
+    data, tensor = (
+        config.value("trainer", "strategy", f"{kind}_parallel_size", default="auto") for kind in ("data", "tensor")
+    )
+    processes = _processes(config)
+    if isinstance(tensor, int) and tensor > 1:
+        yield (
+            f"trainer.strategy: tensor_parallel_size is {tensor}, and the model is not prepared for tensor "
+            "parallelism; set tensor_parallel_size: 1 and data_parallel_size to the number of processes "
+            "(model.sequence_parallel shares long sequences)"
+        )
+    elif isinstance(data, int) and processes not in (None, data):
+        yield (
+            f"trainer.strategy: data_parallel_size is {data}, and the run has {processes} processes; set it to "
+            f"{processes}, or trainer.devices (x trainer.num_nodes) to {data}"
         )
 
 

@@ -78,8 +78,11 @@ def _fix(phase: int, budget: Budget, model: DPOModule, data: PairDataModule) -> 
     if phase == 2 and not model.gradient_checkpointing:
         return "set model.gradient_checkpointing: true"
     if (shorter := _shorter(budget, data)) is not None:
-        offload = budget.device == "GPU" and not budget.training.offload
-        return shorter + (" or set model.activation_offload: true" if offload else "")
+        if budget.device != "GPU":
+            return shorter
+        offload = "" if budget.training.offload else ", set model.activation_offload: true"
+        several = "several" if budget.training.sequence_parallel == 1 else "more"
+        return f"{shorter}{offload}, or let {several} GPUs share each sequence (model.sequence_parallel)"
     if model.quantization != "nf4":
         return "set model.quantization: nf4"
     return f"use a smaller model or more {budget.device}"

@@ -208,6 +208,19 @@ def test_processes_that_cannot_share_a_sequence(folder, capsys):
     )
 
 
+def test_a_mesh_of_another_size_than_the_run(folder, capsys):
+    path = "lightning.pytorch.strategies.ModelParallelStrategy"
+    mesh = ["--trainer.strategy", path, "--trainer.strategy.init_args.tensor_parallel_size"]
+    several = [*DEMO, "--config", "engine-launch", "--trainer.devices", "8", *mesh]
+    message = error_of(capsys, [*several, "2"])
+    assert message.startswith("trainer.strategy: tensor_parallel_size is 2, and the model is not prepared for tensor")
+    message = error_of(capsys, [*several, "1", "--trainer.strategy.init_args.data_parallel_size", "4"])
+    assert message == (
+        "trainer.strategy: data_parallel_size is 4, and the run has 8 processes; set it to 8, or trainer.devices (x "
+        "trainer.num_nodes) to 4"
+    )
+
+
 def test_a_precision_of_lightning(folder, capsys):
     message = error_of(capsys, [*DEMO, "--trainer.precision", "bf16-mixed"])
     assert message.startswith("trainer.precision is bf16-mixed; leave it out")
