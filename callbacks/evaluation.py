@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from longmab_pl.callbacks.checkpoint import AdapterCheckpoint
 from longmab_pl.callbacks.trainer import callbacks_of
 from longmab_pl.checks import at_least
 from longmab_pl.datamodules.base import PairDataModule, rounds_of
 from longmab_pl.datamodules.distributed import on_rank_zero
-from longmab_pl.errors import ConfigError, LongMabError
+from longmab_pl.engines.protocol import Engine
+from longmab_pl.errors import ConfigError, EngineError, LongMabError
 from longmab_pl.evaluation.contamination import find_contamination
 from longmab_pl.evaluation.entry import EvaluationEntry, Occasion, entries_of
 from longmab_pl.evaluation.model import model_identity, model_name
 from longmab_pl.evaluation.predictions import questions_digest
 from longmab_pl.evaluation.results import EvaluationResult, compare, compare_headlines
-from longmab_pl.evaluation.runner import evaluate
+from longmab_pl.evaluation.runner import EvaluationRun
 from longmab_pl.evaluation.statistics import PairedTest
 from longmab_pl.evaluation.suite import Picture, Suite, SuiteContext, ignore
 from longmab_pl.evaluation.tables import notes
@@ -33,6 +36,7 @@ from longmab_pl.evaluation.thinking import thinking_note
 from longmab_pl.exports import public_name
 from longmab_pl.models.adapter_files import adapter_digest
 from longmab_pl.reporting.console import wide_console
+from longmab_pl.rollout.scheduler import BesideRollout
 from longmab_pl.shown import tell
 from longmab_pl.storage.files import atomic_write
 
@@ -48,6 +52,10 @@ class EvaluationSchedule:
         every_n_rounds: evaluate after this many rounds (epochs over given pairs) each time; None: not by rounds.
         every_n_steps: evaluate within a round too, each time after this many optimizer steps; None: not by steps.
         at_end: evaluate the policy that training ends with, also when it stops within a round.
+        beside_rollout: ask the questions before training and after a round together with the next round's rollout,
+            which has the same weights, in one wake of the engine. Scores then come after that rollout, and Lightning's
+            `callback_metrics` have those of the last round only. An evaluation whose score is monitored (`best.ckpt`,
+            early stopping, a learning-rate schedule) is always asked at once; set false if something else waits for it.
 
     Raises:
         ConfigError: a number is below 1, or nothing is ever evaluated.
@@ -57,6 +65,7 @@ class EvaluationSchedule:
     every_n_rounds: int | None = 1
     every_n_steps: int | None = None
     at_end: bool = True
+    beside_rollout: bool = True
 
     def __post_init__(self) -> None:
         at_least("Evaluation.when.every_n_rounds", self.every_n_rounds, 1, or_null=True)
@@ -107,6 +116,7 @@ class Evaluation(Callback):
         self.seconds = 0.0
         self.tasks: Sequence[EvaluationTask] = ()
         self._asked = ""
+        self._waiting: Occasion | None = None  # asked with the next rollout
 
     @property
     def state_key(self) -> str:
@@ -120,7 +130,11 @@ class Evaluation(Callback):
     # resume
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": [entry.to_json() for entry in self.history], "asked": self._asked}
+        return {
+            "history": [entry.to_json() for entry in self.history],
+            "asked": self._asked,
+            "waiting": None if self._waiting is None else asdict(self._waiting),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if self.tasks and state_dict["asked"] != self._asked:
@@ -131,6 +145,8 @@ class Evaluation(Callback):
             )
             return
         self.history = [EvaluationEntry.from_json(row) for row in state_dict["history"]]
+        waiting = state_dict.get("waiting")
+        self._waiting = None if waiting is None else Occasion(**waiting)
 
     # when
 
@@ -172,13 +188,20 @@ class Evaluation(Callback):
                 )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data = rounds_of(trainer)
+        if self._waiting is not None:  # the run was interrupted before or within the rollout
+            data.ask_beside(_AskedBeside(self, trainer, self._waiting))
+            return
         if not self.when.before_training or self.history:
             return
-        policy = rounds_of(trainer).policy
-        policy.gather_adapter()
+        data.policy.gather_adapter()
         # A callback that is new in a resumed run has no history either, and the policy is no longer the base model.
-        if trainer.ckpt_path is None or policy.adapter_is_identity():
-            self._run(trainer, Occasion("before training", 0, trainer.global_step), "before-training")
+        if trainer.ckpt_path is None or data.policy.adapter_is_identity():
+            occasion = Occasion("before training", 0, trainer.global_step)
+            if self.when.beside_rollout and data.rollout_follows:  # nothing monitors it: it is not logged to Lightning
+                self._wait(trainer, occasion)
+            else:
+                self._run(trainer, occasion)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -188,7 +211,7 @@ class Evaluation(Callback):
         # With gradient accumulation the same step ends several batches.
         if due and not self._is_evaluated(step):
             # Not through Lightning's own log: an epoch's end would take the score of an earlier step for its own.
-            self._run(trainer, Occasion(f"after step {step}", rounds_of(trainer).rounds_done, step), _folder(step))
+            self._run(trainer, Occasion(f"after step {step}", rounds_of(trainer).rounds_done, step))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data, every = rounds_of(trainer), self.when.every_n_rounds
@@ -196,37 +219,67 @@ class Evaluation(Callback):
         due = every is not None and rounds % every == 0
         if rest == 0 and (due or (self.when.at_end and rounds == data.rounds)):
             occasion = Occasion(f"after round {rounds}", rounds, trainer.global_step)
-            rows = self._run(trainer, occasion, f"after-round-{rounds}")
+            beside = self.when.beside_rollout and data.rollout_follows and not _is_monitored(trainer, self.suite.name)
+            if beside and not self._is_evaluated(occasion.step):
+                self._wait(trainer, occasion)
+                return
+            rows = self._run(trainer, occasion)
             # Also through Lightning's own log, so that a checkpoint can be chosen by it.
             pl_module.log_dict(_logged(rows), on_step=False, on_epoch=True, logger=False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         step = trainer.global_step
+        if self._waiting is not None:  # training has stopped before the next rollout
+            self._run(trainer, self._waiting)
         if self.when.at_end and not self._is_evaluated(step):  # stopped in the middle of a round
-            self._run(trainer, Occasion("at the end", rounds_of(trainer).rounds_done, step), _folder(step))
+            self._run(trainer, Occasion("at the end", rounds_of(trainer).rounds_done, step))
+
+    def run_waiting(self, trainer: Trainer, asked: EvaluationResult | None) -> None:
+        """Finish the evaluation that was asked together with a rollout, on every rank.
+
+        Args:
+            trainer: the trainer.
+            asked: its result on rank 0; None: it was not asked, and is now.
+        """
+        assert self._waiting is not None
+        self._run(trainer, self._waiting, asked)
 
     def _is_evaluated(self, step: int) -> bool:
         return bool(self.history) and self.history[-1].step == step
 
+    def _wait(self, trainer: Trainer, occasion: Occasion) -> None:
+        """Let the questions be asked together with the next rollout."""
+        self._waiting = occasion
+        rounds_of(trainer).ask_beside(_AskedBeside(self, trainer, occasion))
+
     # what
 
-    def _run(self, trainer: Trainer, occasion: Occasion, folder: str) -> list[EvaluationEntry]:
-        """Evaluate the current policy, log its scores, add them to the history and return the new rows on all ranks."""
+    def _run(
+        self, trainer: Trainer, occasion: Occasion, asked: EvaluationResult | None = None
+    ) -> list[EvaluationEntry]:
+        """Evaluate the current policy, log its scores, add them to the history and return the new rows on all ranks.
+
+        Args:
+            trainer: the trainer.
+            occasion: when this is.
+            asked: what `result_of` returned, on rank 0, if the questions have been asked already.
+        """
         if self._is_evaluated(occasion.step):
             # The last step of a round was just evaluated: the same weights are not asked again.
             last = [entry for entry in self.history if entry.when == self.history[-1].when]
             rows = [replace(entry, when=occasion.when, round=occasion.round) for entry in last]
         else:
             rounds_of(trainer).policy.gather_adapter()
-            rows = on_rank_zero(lambda: self._ask(trainer, occasion, folder))
+            rows = on_rank_zero(lambda: self._ask(trainer, occasion, asked))
         self.history += rows
+        self._waiting = None
         return rows
 
-    def _ask(self, trainer: Trainer, occasion: Occasion, name: str) -> list[EvaluationEntry]:
+    def _ask(self, trainer: Trainer, occasion: Occasion, asked: EvaluationResult | None) -> list[EvaluationEntry]:
         """Ask the engine on rank 0 and write the result."""
         data, run = rounds_of(trainer), Path(trainer.default_root_dir)
-        folder = run / "evaluations" / name / self.suite.name
-        result = self._result(data, occasion, folder)
+        folder = self._folder(trainer, occasion)
+        result = self._result(trainer, occasion, asked)
         self.seconds += result.seconds
         result.save(folder / "result.json")
         tests = self._against_first(run, result, folder)
@@ -237,23 +290,45 @@ class Evaluation(Callback):
         self._keep_if_best(data, run, rows[0])
         return rows
 
-    def _result(self, data: PairDataModule, occasion: Occasion, folder: Path) -> EvaluationResult:
+    def _folder(self, trainer: Trainer, occasion: Occasion) -> Path:
+        """Return the folder of an occasion's predictions."""
+        by_round = occasion.when in ("before training", f"after round {occasion.round}")
+        name = occasion.when.replace(" ", "-") if by_round else f"step-{occasion.step:06d}"
+        return Path(trainer.default_root_dir) / "evaluations" / name / self.suite.name
+
+    def opened(self, trainer: Trainer, occasion: Occasion, engine: Engine) -> EvaluationRun:
+        """Return an evaluation of the current policy on rank 0, not asked yet.
+
+        Args:
+            trainer: the trainer.
+            occasion: when this is.
+            engine: the policy's engine, awake and with the current adapter.
+        """
+        data = rounds_of(trainer)
         assert data.served is not None  # setup refuses otherwise
-        policy = data.policy
-        with data.served.awake(policy, data.policy_version()) as engine:
-            synced = data.served.last_sync
-            digest = adapter_digest(synced.folder) if synced is not None and synced.folder is not None else None
-            result = evaluate(
-                self.tasks,
-                engine,
-                data.tokenizer,
-                model=model_identity(policy.model, digest, engine.weight_format),
-                predictions=folder,
-                overwrite=True,
-                desc=f"evaluation {occasion.when}",
-                judged=self.suite.is_judged,
-            )
-        result = self.suite.rated(result, self.tasks, folder)
+        synced = data.served.last_sync
+        digest = adapter_digest(synced.folder) if synced is not None and synced.folder is not None else None
+        return EvaluationRun(
+            self.tasks,
+            engine,
+            data.tokenizer,
+            model=model_identity(data.policy.model, digest, engine.weight_format),
+            predictions=self._folder(trainer, occasion),
+            overwrite=True,
+        )
+
+    def _result(self, trainer: Trainer, occasion: Occasion, asked: EvaluationResult | None) -> EvaluationResult:
+        data = rounds_of(trainer)
+        assert data.served is not None
+        policy, result = data.policy, asked
+        if result is None:
+            with (
+                data.served.awake(policy, data.policy_version()) as engine,
+                closing(self.opened(trainer, occasion, engine)) as run,
+            ):
+                run.ask(f"evaluation {occasion.when}", judged=self.suite.is_judged)
+                result = run.result()
+        result = self.suite.rated(result, self.tasks, self._folder(trainer, occasion))
         # A label for tables; predictions on disk are identified by the adapter's digest.
         label = f"{model_name(policy.model)}, {occasion.when}"
         return replace(
@@ -337,8 +412,39 @@ class Evaluation(Callback):
             console.print(f"best       {run / self.keep_best}", soft_wrap=True)
 
 
-def _folder(step: int) -> str:
-    return f"step-{step:06d}"
+class _AskedBeside:
+    """An evaluation that is asked together with the next rollout (`datamodules.base.AskedBeside`)."""
+
+    def __init__(self, evaluation: Evaluation, trainer: Trainer, occasion: Occasion) -> None:
+        self._evaluation = evaluation
+        self._trainer = trainer
+        self._occasion = occasion
+        self._result: EvaluationResult | None = None
+
+    @contextmanager
+    def during(self, engine: Engine) -> Iterator[BesideRollout]:
+        with closing(self._evaluation.opened(self._trainer, self._occasion, engine)) as run:
+            yield BesideRollout(run.streams(), run.left)
+            try:
+                judged = self._evaluation.suite.is_judged
+                run.ask(f"evaluation {self._occasion.when}", progress=run.left > 0, judged=judged)
+                self._result = run.result()
+            except EngineError:
+                raise
+            except LongMabError as error:  # `after` asks what is missing again: the round's pairs are made first
+                log.warning("evaluation %s: %s", self._occasion.when, error)
+
+    def after(self) -> None:
+        self._evaluation.run_waiting(self._trainer, self._result)
+
+
+def _is_monitored(trainer: Trainer, suite: str) -> bool:
+    """Return whether a checkpoint, early stopping or a learning-rate schedule decides by a suite's scores."""
+    monitored: list[str | None] = [callback.best_by for callback in callbacks_of(trainer, AdapterCheckpoint)]
+    monitored += [callback.monitor for callback in callbacks_of(trainer, ModelCheckpoint)]
+    monitored += [callback.monitor for callback in callbacks_of(trainer, EarlyStopping)]
+    monitored += [schedule.monitor for schedule in trainer.lr_scheduler_configs]
+    return any(name is not None and name.startswith(f"eval/{suite}/") for name in monitored)
 
 
 def _logged(rows: Iterable[EvaluationEntry]) -> dict[str, float]:

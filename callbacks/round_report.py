@@ -76,6 +76,8 @@ class RoundReport(Callback):
         data = rounds_of(trainer)
         if data.rollout_seconds > self._seen.rollout:  # at once, so that an interrupted round has its rollout's seconds
             self._write_record(trainer, data.report_row()["round"])
+            if self.rows:
+                self._write(trainer)  # with an evaluation that was asked beside the rollout
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         self._began, self._evaluated = time.monotonic(), _evaluation_seconds(trainer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -14,15 +15,34 @@ from lightning import LightningDataModule, Trainer
 from longmab_pl.checks import at_least, unit_interval
 from longmab_pl.data.records import QARecord
 from longmab_pl.datamodules.loader import NoPairsLoader, RoundLoader
+from longmab_pl.engines.protocol import Engine
 from longmab_pl.engines.weight_sync import PolicySync
 from longmab_pl.errors import ConfigError
 from longmab_pl.prompts.formats import PromptFormat
+from longmab_pl.rollout.scheduler import BesideRollout
 from longmab_pl.seeding import derive_seed
 from longmab_pl.training.batch import Example, PackedBatch, PreferenceExample
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.phases import PhasePlan
 from longmab_pl.training.ranks import TrainerRanks
 from longmab_pl.training.reference_store import with_reference
+
+
+class AskedBeside(Protocol):
+    """Questions to the current policy that wait for the next round's rollout, and are asked in the room it leaves."""
+
+    def during(self, engine: Engine) -> AbstractContextManager[BesideRollout]:
+        """Return a context whose requests the rollout answers; at its end, what they leave out is asked alone.
+
+        Called on rank 0. The context is left early if the rollout fails.
+
+        Args:
+            engine: the policy's engine, awake and with the current adapter.
+        """
+
+    def after(self) -> None:
+        """Use the answers, on every rank; whatever is missing is asked alone, in a wake of its own."""
+
 
 _LIGHTNING_DEFAULT_EPOCHS = 1000
 """`max_epochs` of a Trainer that was given none."""
@@ -158,6 +178,15 @@ class PairDataModule(LightningDataModule, ABC):
         assert self.trainer is not None
         if self.trainer.max_epochs in (None, -1, _LIGHTNING_DEFAULT_EPOCHS):
             self.trainer.fit_loop.max_epochs = self.total_epochs
+
+    @property
+    def rollout_follows(self) -> bool:
+        """Whether a rollout with the current weights follows the current round's end (or the run's beginning)."""
+        return False
+
+    def ask_beside(self, questions: AskedBeside) -> None:
+        """Ask questions together with the next rollout; only if `rollout_follows`."""
+        raise NotImplementedError(f"{type(self).__name__} has no rollouts")
 
     # batches
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import ExitStack
 from copy import deepcopy
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from longmab_pl.checks import at_least
 from longmab_pl.data.records import records_digest
-from longmab_pl.datamodules.base import PairDataModule
+from longmab_pl.datamodules.base import AskedBeside, PairDataModule
 from longmab_pl.datamodules.distributed import on_rank_zero
 from longmab_pl.datamodules.tokenized import TokenizedPairs
 from longmab_pl.engines.protocol import Engine
@@ -34,6 +36,7 @@ from longmab_pl.rollout.record_choice import RecordOrder
 from longmab_pl.rollout.repair import is_whole, repair
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder
+from longmab_pl.rollout.scheduler import BesideRollout
 from longmab_pl.rollout.session import NamedEngine, RecordSelection, RolloutSession
 from longmab_pl.sigterm import sigterm_interrupts
 from longmab_pl.strategies.bandit.strategy import BanditRollout
@@ -155,6 +158,7 @@ class RolloutDataModule(PairDataModule):
         self._before: str | None = None  # fingerprint of the round before `store`
         self._loaded_round: int | None = None
         self._restored: dict[str, Any] | None = None
+        self._beside: list[AskedBeside] = []
 
     @property
     def plan(self) -> RoundPlan:
@@ -247,6 +251,16 @@ class RolloutDataModule(PairDataModule):
 
     # a round
 
+    @property
+    def rollout_follows(self) -> bool:
+        """Whether a rollout with the current weights follows the current round's end (or the run's beginning), on an
+        engine of this process."""
+        return self.cluster is None and self.rounds_done < self.rounds
+
+    def ask_beside(self, questions: AskedBeside) -> None:
+        """Ask questions together with the next rollout; only if `rollout_follows`."""
+        self._beside.append(questions)
+
     def ensure_pairs(self) -> None:
         assert self.trainer is not None
         number = self.round
@@ -263,6 +277,9 @@ class RolloutDataModule(PairDataModule):
             )
             self.store = making.store
             on_rank_zero(lambda: self._make_or_find(making))
+        beside, self._beside = self._beside, []
+        for questions in beside:
+            questions.after()
         self._load_pairs(self.store)
         statistics = self.store.read_summary()["statistics"]
         for logger in self.trainer.loggers:
@@ -342,9 +359,13 @@ class RolloutDataModule(PairDataModule):
         if self.cluster is not None:
             self._roll_out_on(self.cluster, making, title, self.served.adapter_folder(self.policy, version))
         else:
-            with self.served.awake(self.policy, version):
+            with self.served.awake(self.policy, version) as engine, ExitStack() as asking:
                 assert self.served.last_sync is not None
-                self.session.roll_out(making, title, adapter=self.served.last_sync.folder)
+                asked = [asking.enter_context(questions.during(engine)) for questions in self._beside]
+                beside = BesideRollout(chain.from_iterable(each.streams for each in asked), sum(e.total for e in asked))
+                self.session.roll_out(making, title, adapter=self.served.last_sync.folder, beside=beside)
+                self.rollout_seconds += time.monotonic() - began
+            began = time.monotonic()  # not with the rest of the context, which is the evaluations'
         making.finish(version)
         self.rollout_seconds += time.monotonic() - began
 

@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from longmab_pl.checks import at_least
-from longmab_pl.engines.protocol import Completion, Engine, Request
+from longmab_pl.engines.protocol import Completion, Engine, Request, RequestStream
 from longmab_pl.errors import EngineError, PromptTooLong
 from longmab_pl.evaluation.predictions import Prediction, record_digest
 from longmab_pl.evaluation.task import LikelihoodTask, Prompt, SeveralTurns, Turn
 from longmab_pl.evaluation.task_in_progress import TaskInProgress
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A request in flight.
-
-    Args:
-        work: its task.
-        position: of its record.
-        cut: whether its prompt, or that of an earlier turn, was cut.
-        before: completions of the earlier turns.
-    """
-
-    work: TaskInProgress
-    position: int
-    cut: bool
-    before: tuple[Completion, ...] = ()
 
 
 class Requests:
@@ -58,6 +39,11 @@ class Requests:
         begun = [work for work in self.works if work.items]
         return sum(work.running_score() for work in begun) / max(len(begun), 1)
 
+    @property
+    def left(self) -> int:
+        """Number of records that are neither finished nor skipped."""
+        return sum(len(work.unfinished()) for work in self.works)
+
     def answers(self) -> Iterator[None]:
         """Yield once for every record that is finished or skipped in this run."""
         yield from self._generated()
@@ -65,23 +51,32 @@ class Requests:
             if isinstance(work.task, LikelihoodTask):
                 yield from self._likeliest(work, work.task)
 
+    def streams(self) -> Iterator[RequestStream[None]]:
+        """Yield a stream for every record that is answered in words; at its end the record is finished or skipped.
+
+        Records with the same context come one after the other.
+        """
+        for work in self.works:
+            if isinstance(work.task, LikelihoodTask):
+                continue
+            groups: dict[str, list[int]] = {}
+            for position in work.unfinished():
+                groups.setdefault(work.task.records[position].context, []).append(position)
+            for positions in groups.values():
+                for position in positions:
+                    yield self._turns(work, position)
+
     def _generated(self) -> Iterator[None]:
-        waiting = deque(self._unfinished())
-        flying: dict[str, _Asked] = {}
+        waiting, exhausted = self.streams(), False
+        flying: dict[str, RequestStream[None]] = {}
         try:
-            while waiting or flying:
-                while waiting and len(flying) < self.max_in_flight:
-                    work, position = waiting.popleft()
-                    record = work.task.records[position]
-                    request_id = f"evaluation/{work.task.name}/{position}"
-                    try:
-                        prompt = work.task.prompt(record, self.tokenizer, self.engine.max_model_len)
-                        self.engine.submit(Request(request_id, prompt.ids, work.task.sampling))
-                    except PromptTooLong as error:
-                        work.skipped[record.id] = str(error)
+            while flying or not exhausted:
+                while not exhausted and len(flying) < self.max_in_flight:
+                    stream = next(waiting, None)
+                    if stream is None:
+                        exhausted = True
+                    elif self._ends(stream, None, flying):
                         yield
-                        continue
-                    flying[request_id] = _Asked(work, position, prompt.cut)
                 if not flying:
                     continue
                 asked_at = time.monotonic()
@@ -94,36 +89,46 @@ class Requests:
                             f"the engine answered {completion.request_id!r}, which this evaluation did not ask; "
                             f"evaluate only while nothing else is in flight"
                         )
-                    asked = flying.pop(completion.request_id)
-                    following = self._following(asked, completion)
-                    if following is None:
+                    if self._ends(flying.pop(completion.request_id), [completion], flying):
                         yield
-                    else:
-                        flying[following[0]] = following[1]
         finally:
             if flying:
                 self.engine.abort()  # stopped early: cancel requests that are still generating
 
-    def _following(self, asked: _Asked, completion: Completion) -> tuple[str, _Asked] | None:
-        """Ask the next turn of a record and return it, or keep the answer and return None."""
-        work, record = asked.work, asked.work.task.records[asked.position]
-        done = (*asked.before, completion)
-        if isinstance(work.task, SeveralTurns):
-            said = [work.task.response(turn.texts[0]) for turn in done]
+    def _ends(
+        self, stream: RequestStream[None], answers: list[Completion] | None, flying: dict[str, RequestStream[None]]
+    ) -> bool:
+        """Resume a stream, and return whether its record is finished or skipped; its next request is in flight else."""
+        try:
+            (request,) = next(stream) if answers is None else stream.send(answers)
             try:
-                turn = work.task.next_turn(record, said, self.tokenizer, self.engine.max_model_len)
-                if turn is not None:
-                    return self._submitted(asked, turn, done)
+                self.engine.submit(request)
             except PromptTooLong as error:
-                work.skipped[record.id] = str(error)
-                return None
-        self._finish(replace(asked, before=done))
-        return None
+                stream.throw(error)
+        except StopIteration:
+            return True
+        flying[request.id] = stream
+        return False
 
-    def _submitted(self, asked: _Asked, turn: Turn, done: tuple[Completion, ...]) -> tuple[str, _Asked]:
-        request_id = f"evaluation/{asked.work.task.name}/{asked.position}/{len(done)}"
-        self.engine.submit(Request(request_id, turn.prompt.ids, turn.sampling))
-        return request_id, replace(asked, cut=asked.cut or turn.prompt.cut, before=done)
+    def _turns(self, work: TaskInProgress, position: int) -> RequestStream[None]:
+        """Ask about a record, in one turn or several, and keep the answer."""
+        task, record, longest = work.task, work.task.records[position], self.engine.max_model_len
+        done: list[Completion] = []
+        cut = False
+        try:
+            turn: Turn | None = Turn(task.prompt(record, self.tokenizer, longest), task.sampling)
+            while turn is not None:
+                cut = cut or turn.prompt.cut
+                request_id = "/".join(["evaluation", task.name, str(position), *([str(len(done))] if done else [])])
+                done += yield [Request(request_id, turn.prompt.ids, turn.sampling)]
+                turn = None
+                if isinstance(task, SeveralTurns):
+                    said = [task.response(each.texts[0]) for each in done]
+                    turn = task.next_turn(record, said, self.tokenizer, longest)
+        except PromptTooLong as error:
+            work.skipped[record.id] = str(error)
+            return
+        self._finish(work, position, done, cut)
 
     def _likeliest(self, work: TaskInProgress, task: LikelihoodTask) -> Iterator[None]:
         """Score the options of a few records at a time, and keep the likeliest of each."""
@@ -156,28 +161,17 @@ class Requests:
             self._keep(work, position, text, "stop", (tokens, 0, 0), any(prompt.cut for prompt in prompts), ())
             yield
 
-    def _unfinished(self) -> Iterator[tuple[TaskInProgress, int]]:
-        for work in self.works:
-            if isinstance(work.task, LikelihoodTask):
-                continue
-            groups: dict[str, list[int]] = {}
-            for position in work.unfinished():
-                groups.setdefault(work.task.records[position].context, []).append(position)
-            for positions in groups.values():
-                yield from ((work, position) for position in positions)
-
-    def _finish(self, asked: _Asked) -> None:
-        turns = asked.before
+    def _finish(self, work: TaskInProgress, position: int, turns: Sequence[Completion], cut: bool) -> None:
         costs = (
             sum(turn.prompt_tokens for turn in turns),
             sum(turn.cached_tokens for turn in turns),
             sum(turn.completion_tokens[0] for turn in turns),
         )
-        task = asked.work.task
+        task = work.task
         place = task.answer_place % len(turns) if isinstance(task, SeveralTurns) else -1
         said = [task.response(turn.texts[0]) for turn in turns]
         text = said.pop(place)
-        self._keep(asked.work, asked.position, text, turns[place].finish_reasons[0], costs, asked.cut, tuple(said))
+        self._keep(work, position, text, turns[place].finish_reasons[0], costs, cut, tuple(said))
 
     def _keep(
         self,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from longmab_pl.engines.protocol import Engine
+from longmab_pl.engines.protocol import Engine, RequestStream
 from longmab_pl.errors import ConfigError, DataError, PromptTooLong
 from longmab_pl.evaluation.predictions import (
     PredictionFile,
@@ -66,37 +66,122 @@ def evaluate(
         DataError: every record of a task was skipped.
         EngineError: the engine failed; what had finished is on disk.
     """
-    run = Requests(engine, tokenizer, [TaskInProgress(task, task.metric()) for task in _named(tasks)], max_in_flight)
-    started = time.monotonic()
-    for work in run.works:
-        records = work.task.records
-        spelled = sum(spells_control_tokens(tokenizer, [record.context, record.question]) for record in records)
-        if note := spelled_out_note(f"evaluation task {work.task.name!r}", spelled, len(records)):
-            print(note, file=sys.stderr)
-    try:
-        for work in run.works:
-            if predictions is not None:
-                settings = _settings(work.task, model, engine.max_model_len)
-                work.file = PredictionFile(Path(predictions), work.task.name, settings, overwrite=overwrite)
-                work.resume()
+    with closing(
+        EvaluationRun(
+            tasks,
+            engine,
+            tokenizer,
+            model=model,
+            predictions=predictions,
+            overwrite=overwrite,
+            max_in_flight=max_in_flight,
+        )
+    ) as run:
+        run.ask(desc, progress=progress, judged=judged)
+    return run.result(confidence=confidence, resamples=resamples, seed=seed)
+
+
+class EvaluationRun:
+    """An evaluation under way, whose questions are asked alone (`ask`) or by another loop (`streams`).
+
+    Args:
+        tasks, engine, tokenizer, model, predictions, overwrite, max_in_flight: as in `evaluate`.
+
+    Raises:
+        ConfigError: as in `evaluate`.
+
+    Example:
+        >>> with closing(EvaluationRun(task, engine, tokenizer, model="base")) as run:
+        ...     run.ask("evaluation")
+        >>> run.result().score
+    """
+
+    def __init__(
+        self,
+        tasks: EvaluationTask | Sequence[EvaluationTask],
+        engine: Engine,
+        tokenizer: Any,
+        *,
+        model: str,
+        predictions: Path | str | None = None,
+        overwrite: bool = False,
+        max_in_flight: int | None = None,
+    ) -> None:
+        self.model = model
+        self._held = {"max_model_len": engine.max_model_len, "weight_format": engine.weight_format}
+        works = [TaskInProgress(task, task.metric()) for task in _named(tasks)]
+        self._requests = Requests(engine, tokenizer, works, max_in_flight)
+        self._seconds = 0.0
+        for work in works:
+            records = work.task.records
+            spelled = sum(spells_control_tokens(tokenizer, [record.context, record.question]) for record in records)
+            if note := spelled_out_note(f"evaluation task {work.task.name!r}", spelled, len(records)):
+                print(note, file=sys.stderr)
+        try:
+            for work in works:
+                if predictions is not None:
+                    settings = _settings(work.task, model, engine.max_model_len)
+                    work.file = PredictionFile(Path(predictions), work.task.name, settings, overwrite=overwrite)
+                    work.resume()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def left(self) -> int:
+        """Number of questions that are neither answered nor skipped."""
+        return self._requests.left
+
+    def streams(self) -> Iterator[RequestStream[None]]:
+        """Yield a stream of requests for every question that is left and answered in words.
+
+        The streams may run in any order, one step at a time; each keeps its own answer. What they leave out is asked by
+        `ask`.
+        """
+        return self._requests.streams()
+
+    def ask(self, desc: str, *, progress: bool = True, judged: bool = False) -> None:
+        """Ask all questions that are left.
+
+        Args:
+            desc: title of the progress bar.
+            progress: whether to show it.
+            judged: a judge scores the answers afterwards, so the bar shows no score.
+
+        Raises:
+            EngineError: the engine failed; what had finished is on disk.
+        """
+        run, started = self._requests, time.monotonic()
         total = sum(len(work.task.records) for work in run.works)
         with closing(Bar(desc, total, "questions", hidden=not progress)) as bar:
             bar.update(sum(len(work.items) + len(work.skipped) for work in run.works))
             for _ in run.answers():
                 bar.update(1, "rated by a judge afterwards" if judged else f"score {run.running_score():.2f}")
-    finally:
-        for work in run.works:
+        self._seconds += time.monotonic() - started
+
+    def close(self) -> None:
+        """Close the predictions' files; safe to call twice."""
+        for work in self._requests.works:
             if work.file is not None:
                 work.file.close()
-    held = {"max_model_len": engine.max_model_len, "weight_format": engine.weight_format}
-    result = _result(run.works, model, held, confidence, resamples, seed)
-    return replace(
-        result,
-        seconds=time.monotonic() - started,
-        prompt_tokens=run.prompt_tokens,
-        cached_tokens=run.cached_tokens,
-        completion_tokens=run.completion_tokens,
-    )
+
+    def result(self, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> EvaluationResult:
+        """Return the result, once all is asked. Its seconds are those of `ask`.
+
+        Args:
+            confidence, resamples, seed: settings of the bootstrap intervals.
+
+        Raises:
+            DataError: every record of a task was skipped.
+        """
+        run = self._requests
+        return replace(
+            _result(run.works, self.model, self._held, confidence, resamples, seed),
+            seconds=self._seconds,
+            prompt_tokens=run.prompt_tokens,
+            cached_tokens=run.cached_tokens,
+            completion_tokens=run.completion_tokens,
+        )
 
 
 def rescore(

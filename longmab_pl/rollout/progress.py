@@ -16,13 +16,17 @@ class RolloutBar:
         expected: maximum number of units of one record.
         primary: name of the reward whose mean is shown.
         unit: what is counted, `Strategy.progress_unit`.
+        beside: number of questions that are asked beside the rollout.
     """
 
-    def __init__(self, title: str, records: int, expected: int, primary: str, unit: str = "answers") -> None:
+    def __init__(
+        self, title: str, records: int, expected: int, primary: str, unit: str = "answers", beside: int = 0
+    ) -> None:
         self.primary = primary
         self.records = records
         self.expected = expected
         self._bar = Bar(title, records * expected, unit)
+        self._beside = beside
         self._done = 0
         self._before = 0  # units of an earlier process
         self._rewards = [0.0, 0]
@@ -51,7 +55,9 @@ class RolloutBar:
         """Show the scheduler's current state."""
         total, count = self._rewards
         mean = f", mean reward {total / count:.3f}" if count else ""
-        note = f"{self._done} of {self.records} records finished{mean}, {progress.tokens_per_second:.0f} tokens/s"
+        beside = f", evaluation {progress.beside_done} of {self._beside} questions" if self._beside else ""
+        speed = f"{progress.tokens_per_second:.0f} tokens/s"
+        note = f"{self._done} of {self.records} records finished{mean}{beside}, {speed}"
         self._bar.update(self._before + progress.units - self._bar.done, note)
 
     def complete(self) -> None:

@@ -27,6 +27,7 @@ from longmab_pl.rollout.progress import RolloutBar
 from longmab_pl.rollout.rollout_log import RolloutLog
 from longmab_pl.rollout.round_folder import FORMAT, RoundFolder
 from longmab_pl.rollout.runner import LocalRunner, RecordRunner, ServedEngines
+from longmab_pl.rollout.scheduler import NOTHING_BESIDE, BesideRollout
 from longmab_pl.seeding import derive_seed
 from longmab_pl.shown import quoted, tell
 from longmab_pl.storage.append_log import encode
@@ -242,6 +243,7 @@ class Round:
         accounts: Mapping[str, EngineAccount] | None = None,
         taking_turns: Collection[str] = (),
         title: str = "rollout",
+        beside: BesideRollout = NOTHING_BESIDE,
     ) -> None:
         """Run every record's strategy; a record that fails is stored in `failures` and does not affect the others.
 
@@ -251,6 +253,7 @@ class Round:
             accounts: as in `Scheduler`.
             taking_turns: as in `Scheduler`.
             title: title of the progress bar.
+            beside: requests beside the rollout, as in `Scheduler`.
 
         Raises:
             LongMabError: an engine or the disk failed; call it again to continue.
@@ -259,15 +262,22 @@ class Round:
         if self.plan.needs_embedder:
             self.plan.embedder.load()
         served = ServedEngines(engines, accounts or {}, tuple(taking_turns))
-        self.run(lambda journal: self.local_runner(served, journal, max_live), title)
+        self.run(lambda journal: self.local_runner(served, journal, max_live, beside), title, beside=beside.total)
 
-    def local_runner(self, served: ServedEngines, journal: Journal, max_live: int | None) -> LocalRunner:
+    def local_runner(
+        self,
+        served: ServedEngines,
+        journal: Journal,
+        max_live: int | None,
+        beside: BesideRollout = NOTHING_BESIDE,
+    ) -> LocalRunner:
         """Return a runner of records with engines of this process; the embedder is loaded if the plan needs it.
 
         Args:
             served: the engines.
             journal: where completions are written, and known ones are read.
             max_live: number of active records (None: the scheduler's default).
+            beside: requests beside the rollout, as in `Scheduler`.
         """
         context = StrategyContext(
             tokenizer=self.tokenizer,
@@ -278,14 +288,15 @@ class Round:
             rewards=self.plan.rewards,
             addressees=self._addressees(served.engines),
         )
-        return LocalRunner(self.plan.strategy, context, served, journal, max_live)
+        return LocalRunner(self.plan.strategy, context, served, journal, max_live, beside)
 
-    def run(self, open_runner: Callable[[Journal], RecordRunner], title: str) -> None:
+    def run(self, open_runner: Callable[[Journal], RecordRunner], title: str, *, beside: int = 0) -> None:
         """Run every record's strategy with a runner, and keep the results in the rollout log.
 
         Args:
             open_runner: returns the runner, given the round's journal; the runner is closed at the end.
             title: title of the progress bar.
+            beside: number of questions that are asked beside the rollout.
 
         Raises:
             LongMabError: the engines or the disk failed; call it again to continue.
@@ -297,7 +308,7 @@ class Round:
         journal = opened_journal(store.journal, store.fingerprint, store.worker_journals)
         try:
             with closing(open_runner(journal)) as runner:
-                self._collect(runner, title)
+                self._collect(runner, title, beside)
             for path in store.worker_journals:
                 journal.take_over(path)
         finally:
@@ -305,7 +316,7 @@ class Round:
         if journal.resumed:
             tell(f"continued from {journal.resumed} journalled completions in {journal.path}")
 
-    def _collect(self, runner: RecordRunner, title: str) -> None:
+    def _collect(self, runner: RecordRunner, title: str, beside: int) -> None:
         """Write the round's settings, and the results of a runner as they come."""
         strategy = self.plan.strategy
         self.store.write_settings(
@@ -316,7 +327,7 @@ class Round:
                 "record_digests": {r.id: records_digest([r]) for r in (*self.records, *self.reserve)},
             }
         )
-        bar = RolloutBar(title, len(self.records), self._cost, self.plan.primary, strategy.progress_unit)
+        bar = RolloutBar(title, len(self.records), self._cost, self.plan.primary, strategy.progress_unit, beside)
         with closing(bar), RolloutLog(self.store.rollout_log, self.store.fingerprint) as log:
             for key, result in runner.run(self._waiting(log, bar), bar.show):
                 self._at_work -= 1

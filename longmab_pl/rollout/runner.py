@@ -12,7 +12,7 @@ from longmab_pl.engines.protocol import Engine, Request, RequestStream
 from longmab_pl.errors import BudgetUsedUp, LongMabError
 from longmab_pl.rollout.account import EngineAccount
 from longmab_pl.rollout.journal import Journal
-from longmab_pl.rollout.scheduler import Progress, Scheduler
+from longmab_pl.rollout.scheduler import NOTHING_BESIDE, BesideRollout, Progress, Scheduler
 from longmab_pl.strategies.base import RecordRollout, Strategy, StrategyContext
 
 Result = tuple[str, RecordRollout | LongMabError]
@@ -86,6 +86,7 @@ class LocalRunner:
         served: the engines.
         journal: known completions; new ones are written to it before they are used.
         max_live: number of active records (None: the scheduler's default).
+        beside: requests beside the rollout.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class LocalRunner:
         served: ServedEngines,
         journal: Journal,
         max_live: int | None = None,
+        beside: BesideRollout = NOTHING_BESIDE,
     ) -> None:
         self.facts: Mapping[str, EngineFacts] = EngineFacts.of(served.engines)
         self.progress = Progress()
@@ -103,6 +105,7 @@ class LocalRunner:
         self._served = served
         self._journal = journal
         self._max_live = max_live
+        self._beside = beside
 
     def run(self, records: Iterable[QARecord | None], on_progress: Callable[[Progress], None]) -> Iterator[Result]:
         scheduler = Scheduler(
@@ -112,6 +115,7 @@ class LocalRunner:
             accounts=self._served.accounts,
             taking_turns=self._served.taking_turns,
             on_progress=on_progress,
+            beside=self._beside.streams,
         )
         self.progress = scheduler.progress
         return scheduler.run(

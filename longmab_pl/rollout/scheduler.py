@@ -32,6 +32,8 @@ class Progress:
     cached_tokens: int = 0
     records_done: int = 0
     in_flight: int = 0
+    beside_done: int = 0
+    """Streams beside the rollout that have ended."""
     started_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -40,9 +42,27 @@ class Progress:
         return self.tokens / max(time.monotonic() - self.started_at, 1e-9)
 
 
+@dataclass(frozen=True)
+class BesideRollout:
+    """Requests to the policy that a rollout's engine answers in the room that the rollout leaves.
+
+    Args:
+        streams: they keep their own answers: these go to no journal, and an error ends its stream only. A stream whose
+            prompt is too long gets `PromptTooLong`.
+        total: number of streams.
+    """
+
+    streams: Iterable[RequestStream[None]] = ()
+    total: int = 0
+
+
+NOTHING_BESIDE = BesideRollout()
+
+
 @dataclass(eq=False)
 class _ActiveRecord:
-    """An active record. `number` counts the records in the order in which they were admitted."""
+    """An active record, or a stream beside the rollout. `number` counts the records in the order in which they were
+    admitted."""
 
     number: int
     key: str
@@ -50,6 +70,9 @@ class _ActiveRecord:
     awaited: list[str] = field(default_factory=list)
     answers: dict[str, Completion] = field(default_factory=dict)
     answered: int = 0
+    is_beside: bool = False
+    unused: list[Completion] | None = None
+    """Answers that its strategy has not received yet."""
 
 
 @dataclass(eq=False)
@@ -87,8 +110,8 @@ class _Resumed:
     units: int = 0
 
 
-_ANSWERED, _FRESH = 0, 1
-"""Priorities in the strategies' thread, lowest first: active records before new ones."""
+_ANSWERED, _FRESH, _BESIDE = 0, 1, 2
+"""Priorities in the strategies' thread, lowest first: active records before new ones, and what is beside them last."""
 
 _PATIENCE = 0.1
 """Seconds for which engines with room wait for a strategy's next request before they continue."""
@@ -101,6 +124,9 @@ class Scheduler:
     fill the engines, their prefixes are still cached, and they leave memory soon. When no new record is left, the
     record with the fewest answers goes first: a record's answers come one after the other, so the record with the most
     remaining steps determines the end of the rollout.
+
+    Requests beside the rollout take what it leaves free of the policy's engine: when all remaining records are active
+    (or fewer records may be active than fill the engine), they go where no request of a record waits.
 
     While engines step, strategies run in one thread (one at a time) and disk writes in another.
 
@@ -116,6 +142,7 @@ class Scheduler:
         taking_turns: names of engines that share a device. One of them is awake at a time (at first the policy's); it
             sleeps when no request for it is left, so that no request in flight is lost.
         on_progress: called after every poll.
+        beside: requests beside the rollout. They are left out where engines take turns, which would wait for them.
 
     Raises:
         ConfigError: `max_live` is below 1, or there is no engine for the policy.
@@ -134,6 +161,7 @@ class Scheduler:
         accounts: Mapping[str, EngineAccount] | None = None,
         taking_turns: Collection[str] = (),
         on_progress: Callable[[Progress], None] | None = None,
+        beside: Iterable[RequestStream[None]] = (),
     ) -> None:
         at_least("max_live_records", max_live, 1, or_null=True)
         if POLICY not in engines:
@@ -156,6 +184,11 @@ class Scheduler:
         self._in_flight: dict[str, tuple[_ActiveRecord, Request]] = {}
         self._thread: WorkerThread[_Resumed] = WorkerThread()
         self._finished: deque[_Finished] = deque()
+        self._beside: Iterator[RequestStream[None]] = iter(() if taking_turns else beside)
+        self._beside_active: set[_ActiveRecord] = set()
+        self._beside_queue: deque[tuple[_ActiveRecord, Request]] = deque()
+        self._beside_exhausted = False
+        self._beside_in_flight = 0
 
     def run(self, tasks: Iterable[tuple[str, RequestStream[R]] | None]) -> Iterator[tuple[str, R | LongMabError]]:
         """Yield `(key, result)` as records finish, in any order; an error of one record is its result.
@@ -171,11 +204,13 @@ class Scheduler:
         """
         waiting = iter(tasks)
         try:
-            while self._active or self._next or not self._exhausted:
+            while self._active or self._next or not self._exhausted or self._beside_active:
                 self._admit(waiting)
+                self._admit_beside()
                 yield from self._drain(0)
                 self._pass_turn()
                 yield from self._submit()
+                self._submit_beside()
                 if self._has_room() and self._thread.unfinished:
                     progressed = yield from self._drain(_PATIENCE if self._in_flight else None)
                     if not progressed:
@@ -194,7 +229,10 @@ class Scheduler:
                         with contextlib.suppress(EngineError):  # the engine may be broken
                             lane.engine.abort()
             self._thread.close()
-            for record in self._active.values():
+            for record in self._beside_active:
+                if record.unused is not None:
+                    self._advance(record, record.unused)  # no journal has these answers: their stream keeps them
+            for record in (*self._active.values(), *self._beside_active):
                 record.stream.close()
             if self._next:
                 self._next[1].close()
@@ -218,6 +256,18 @@ class Scheduler:
             record = self._active[key] = _ActiveRecord(self._admitted, key, stream)
             self._admitted += 1
             self._thread.put(partial(self._advance, record, None), _FRESH)
+
+    def _admit_beside(self) -> None:
+        """Begin streams beside the rollout, so that as many as fill the policy's engine have their prompts ready."""
+        most = self._lanes[POLICY].engine.concurrency
+        while not self._beside_exhausted and len(self._beside_active) - self._beside_in_flight < most:
+            stream = next(self._beside, None)
+            if stream is None:
+                self._beside_exhausted = True
+                return
+            record = _ActiveRecord(0, "", stream, is_beside=True)
+            self._beside_active.add(record)
+            self._thread.put(partial(self._advance, record, None), _BESIDE)
 
     def _order(self, *, ending: bool) -> None:
         """Switch to the order of the end, in which the record with the fewest answers goes first, or back."""
@@ -329,6 +379,25 @@ class Scheduler:
                 lane.in_flight += request.n
         self.progress.in_flight = sum(lane.in_flight for lane in self._lanes.values())
 
+    def _submit_beside(self) -> None:
+        """Submit requests beside the rollout in the room that records no longer fill."""
+        lane = self._lanes[POLICY]
+        if not self._ending and len(self._active) >= lane.engine.concurrency:
+            return
+        while self._beside_queue and not lane.queue and self._may_submit(lane):
+            record, request = self._beside_queue.popleft()
+            try:
+                lane.engine.submit(request)
+            except PromptTooLong as e:
+                self._thread.put(partial(self._advance, record, e), _BESIDE)
+                continue
+            except EngineError as e:
+                raise self._resumable(e) from e
+            self._in_flight[request.id] = (record, request)
+            self._beside_in_flight += 1
+            lane.in_flight += request.n
+        self.progress.in_flight = sum(lane.in_flight for lane in self._lanes.values())
+
     def _poll(self) -> None:
         """Poll the engines, and pass on their finished completions."""
         for lane in self._lanes.values():
@@ -367,10 +436,14 @@ class Scheduler:
                 raise EngineError(f"the engine answered a request that is not in flight: {completion.request_id!r}")
             record, request = self._in_flight.pop(completion.request_id)
             lane.in_flight -= request.n
-            answered.append((record, request, completion))
-            answered += self._shared(request, completion)
-            self.progress.responses += request.responses
-            self.progress.units += request.units
+            if record.is_beside:
+                self._beside_in_flight -= 1
+                self._answer(record, completion)
+            else:
+                answered.append((record, request, completion))
+                answered += self._shared(request, completion)
+                self.progress.responses += request.responses
+                self.progress.units += request.units
             self.progress.tokens += sum(completion.completion_tokens)
             self.progress.prompt_tokens += completion.prompt_tokens
             self.progress.cached_tokens += completion.cached_tokens
@@ -402,12 +475,18 @@ class Scheduler:
         for record, completion in finished.answered:
             if self._active.get(record.key) is not record:
                 continue  # its record failed on a sibling request; the completion is still in the journal
-            record.answers[completion.request_id] = completion
-            if len(record.answers) == len(record.awaited):
-                answers = [record.answers[i] for i in record.awaited]
-                self._thread.put(partial(self._advance, record, answers), _ANSWERED)
+            self._answer(record, completion)
 
-    def _advance(self, record: _ActiveRecord, answers: list[Completion] | BudgetUsedUp | None) -> _Resumed:
+    def _answer(self, record: _ActiveRecord, completion: Completion) -> None:
+        """Store an answer, and resume the strategy if its step has all of them."""
+        record.answers[completion.request_id] = completion
+        if len(record.answers) == len(record.awaited):
+            record.unused = [record.answers[i] for i in record.awaited]
+            self._thread.put(partial(self._advance, record, record.unused), _ANSWERED)
+
+    def _advance(
+        self, record: _ActiveRecord, answers: list[Completion] | BudgetUsedUp | PromptTooLong | None
+    ) -> _Resumed:
         """Resume a strategy until it waits for an engine or ends; answers in the journal are passed to it at once.
 
         Args:
@@ -417,9 +496,10 @@ class Scheduler:
         Runs in the strategies' thread.
         """
         step = _Resumed(record)
+        record.unused = None
         while True:
             try:
-                if isinstance(answers, BudgetUsedUp):
+                if isinstance(answers, BudgetUsedUp | PromptTooLong):
                     requests = record.stream.throw(answers)
                 else:
                     record.answered += len(answers or ())
@@ -435,7 +515,7 @@ class Scheduler:
             record.awaited = [r.id for r in requests]
             record.answers = {}
             for request in requests:
-                known = self.journal.get(request) if self.journal is not None else None
+                known = self.journal.get(request) if self.journal is not None and not record.is_beside else None
                 if known is None:
                     step.asked.append(request)
                 else:
@@ -465,6 +545,13 @@ class Scheduler:
         step = self._thread.take(patience)
         progressed = step is not None
         while step is not None:
+            if step.record.is_beside:
+                self._beside_queue.extend((step.record, request) for request in step.asked)
+                if step.ended:
+                    self._beside_active.remove(step.record)
+                    self.progress.beside_done += 1
+                step = self._thread.take(0)
+                continue
             self.progress.responses += step.replayed
             self.progress.replayed += step.replayed
             self.progress.units += step.units

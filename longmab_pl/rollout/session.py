@@ -36,6 +36,7 @@ from longmab_pl.rollout.record_choice import (
 from longmab_pl.rollout.round import Round, RoundPlan
 from longmab_pl.rollout.round_folder import RoundFolder, refuse_older_rounds
 from longmab_pl.rollout.runner import ServedEngines
+from longmab_pl.rollout.scheduler import NOTHING_BESIDE, BesideRollout
 from longmab_pl.shown import shown, tell
 from longmab_pl.storage.fingerprint import digest
 
@@ -327,7 +328,9 @@ class RolloutSession:
             addressees[name] = Addressee(chat, engine.max_model_len or longest or NO_LIMIT)
         return expected_costs(self.plan, records, self.tokenizer, addressees, self.plan.round_seed(number))
 
-    def roll_out(self, making: Round, title: str, *, adapter: Path | None) -> None:
+    def roll_out(
+        self, making: Round, title: str, *, adapter: Path | None, beside: BesideRollout = NOTHING_BESIDE
+    ) -> None:
         """Roll out a round with the policy's engine, which is started, awake and has the policy's adapter.
 
         Args:
@@ -335,6 +338,7 @@ class RolloutSession:
             title: title of the progress bar.
             adapter: PEFT folder that the engine has (None: the base model). Engines without the adapter take turns
                 with it, and it is there again afterwards.
+            beside: requests beside the rollout, as in `Scheduler`.
 
         Raises:
             LongMabError: an engine or the disk failed; call it again to continue.
@@ -346,6 +350,7 @@ class RolloutSession:
                 accounts=served.accounts,
                 taking_turns=served.taking_turns,
                 title=title,
+                beside=beside,
             )
 
     @contextmanager
