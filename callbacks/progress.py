@@ -27,6 +27,7 @@ class RoundProgressBar(ProgressBar):
         super().__init__()
         self._bar: Bar | None = None
         self._hidden = False
+        self._begun = False
         self._sums: dict[str, float] = {}
         self._pairs = 0
 
@@ -36,7 +37,14 @@ class RoundProgressBar(ProgressBar):
     def enable(self) -> None:
         self._hidden = False
 
-    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self._bar = None
+        self._begun = False
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._begun:  # Lightning does not come here in the step of a round without a pair, which trains nothing
+            return
+        self._begun = True
         data = data_module_of(trainer)
         title = data.stage_name() if isinstance(data, PairDataModule) else f"epoch {trainer.current_epoch + 1} training"
         if not math.isfinite(self.total_train_batches):  # another's data, whose length is unknown

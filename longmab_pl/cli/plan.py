@@ -79,7 +79,7 @@ def _evaluation(config: MergedConfig) -> str:
         foreign = str(data).startswith("shipped:") and not str(config.value("data", "train")).startswith("shipped:")
         note = " (the package's questions, not yours: --eval FILE)" if foreign else ""
         where = f" on {_text(data)}{note}" if data else " on held-out records" if takes_data and name == "QA" else ""
-        said.append(f"{name}{where}{f', {limit} questions' if limit else ''}")
+        said.append(f"{name}{where}{f', at most {limit} questions' if limit else ''}")
     return "; ".join(said) or "none (--eval FILE adds one)"
 
 

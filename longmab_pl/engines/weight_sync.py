@@ -100,17 +100,19 @@ class PolicySync:
 
     def _sync(self, policy: Policy, version: str) -> None:
         if self._weight_sync_texts is not None and self.check is None and self._version is None:
-            self._start_check(policy)
+            with step("reading the engine's log-probabilities, to check its weights by"):
+                self._start_check(policy)
         if policy.adapter_is_identity():
             if self._version is not None:
                 self.engine.sync(None)
             report = SyncReport(version, None, None)
         else:
             folder = self._new_folder(version)
-            policy.save_adapter(folder)
-            self.engine.sync(folder)
-            self._written.append(folder)
-            report = SyncReport(version, folder, self._check(policy))
+            with step("handing the adapter to the engine"):
+                policy.save_adapter(folder)
+                self.engine.sync(folder)
+                self._written.append(folder)
+                report = SyncReport(version, folder, self._check(policy))
             self._forget_old_folders()
         self._version = version
         self.last_sync = report

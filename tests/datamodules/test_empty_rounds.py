@@ -170,12 +170,15 @@ def test_the_command_ends_with_status_0_and_keeps_the_adapter_of_the_rounds_befo
     monkeypatch.syspath_prepend(tmp_path)
     config = write_config(tmp_path, tiny_model)
     settings = yaml.safe_load(config.read_text())
+    settings["trainer"]["enable_progress_bar"] = True
     settings["data"]["init_args"] |= {"rounds": 2}
     settings["data"]["init_args"]["engine"]["init_args"] = {"answer": "two_rounds.say"}
     config.write_text(yaml.safe_dump(settings))
     main(["fit", "--config", str(config)])
     said = capsys.readouterr()
     assert "round 2 trains on nothing" in said.err
+    assert "round 1/2 training: 100%" in said.err
+    assert "round 2/2 training" not in said.err, "no bar of a step that trains nothing"
     run = tmp_path / "run"
     assert (run / "adapter" / "adapter_model.safetensors").is_file()
     assert [row["pairs/count"] > 0 for row in rows(run)] == [True, False]
