@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,13 +23,19 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.rewards.answer_match import substring_match
 from longmab_pl.storage.files import atomic_write
 
+_NUMBER = re.compile(r"(?:passage|paragraph) \d+:\s*\n", re.IGNORECASE)
+
 LENGTHS = (4, 12, 31)
 """Paragraphs of a context, the gold one included."""
 
 
 def paragraphs(record: QARecord) -> list[str]:
-    """Return the paragraphs of a record's context."""
-    return [part.strip() for part in record.context.split("\n\n") if part.strip()]
+    """Return the paragraphs of a record's context, without a line that numbers them (`Passage 3:`).
+
+    The number is another one in each context: with it, the same paragraph would count as two.
+    """
+    parts = (_NUMBER.sub("", part.strip()).strip() for part in record.context.split("\n\n"))
+    return [part for part in parts if part]
 
 
 def with_one_gold(records: Sequence[QARecord]) -> Iterator[tuple[QARecord, str]]:

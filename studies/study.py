@@ -369,6 +369,9 @@ class Study:
                 arm = ARMS[name]
                 if arm.changes is None and seed != seeds[0]:
                     continue  # greedy answers of the base model are the same
+                if arm.train is not None and not (self.sets / arm.train).is_file():
+                    print(f"{name}: left out, {self.sets / arm.train} is not there", flush=True)
+                    continue
                 if time.monotonic() > self.end:
                     return False
                 start = time.monotonic()

@@ -33,6 +33,20 @@ def test_a_set_has_the_gold_paragraph_once_among_others() -> None:
     assert rows != real_sets.build(records(8), 4, seed=1)
 
 
+def test_a_paragraph_with_another_number_is_the_same_one() -> None:
+    numbered = [
+        QARecord(
+            f"q{n}", f"Who built tower {n}?", (f"Mason{n}",), f"Passage {n}:\nIt rains.\n\nPassage 7:\nMason{n} came."
+        )
+        for n in range(4)
+    ]
+    for row in real_sets.build(numbered, 4, seed=0):
+        parts = row["context"].split("\n\n")
+        assert len(set(parts)) == 4
+        assert "Passage" not in row["context"]
+    assert real_sets.build(numbered, 6, seed=0) == [], "four builders and the rain are five paragraphs"
+
+
 def test_questions_without_enough_other_text_are_left_out() -> None:
     assert real_sets.build(records(2), 5, seed=0) == []
     assert len(real_sets.build(records(2), 4, seed=0)) == 2
@@ -104,6 +118,13 @@ def test_an_arm_after_a_round_has_the_adapter_that_the_next_rollout_had(first_ro
     for name, step in [("default", "step-000010"), ("default, two rounds", "step-000021")]:
         found = first_round.train(name, study.ARMS[name], 0)
         assert found == first_round.folder(study.BASE_ARM, 0) / "adapters" / step
+
+
+def test_an_arm_whose_questions_are_not_there_is_left_out(
+    first_round: study.Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert first_round.run(["questions from documents"], [0])
+    assert "documents_4.jsonl is not there" in capsys.readouterr().out
 
 
 def trained_on(run: study.Study, name: str, seed: int = 0) -> list[tuple[str, str, str]]:
