@@ -11,6 +11,7 @@ from longmab_pl.cli.settings.classes import ClassSettings, Setting, class_settin
 from longmab_pl.cli.settings.classes import section_settings as group_of
 from longmab_pl.cli.settings.merged import parsed_value
 from longmab_pl.errors import ConfigError
+from longmab_pl.evaluation.short_names import SHORT_NAMES
 from longmab_pl.shown import shown
 
 _EVERYWHERE = ("help", "config", "print_config")
@@ -129,7 +130,8 @@ def _names(settings: ClassSettings) -> Collection[str]:
 
 def _no_option(command: str, option: str, known: Sequence[str], suites: Mapping[str, str] | None) -> str:
     names = set(known)
-    for path in (suites or {}).values():
+    every = {short.suite for short in SHORT_NAMES.values()} if suites == {} else set()  # none is named yet
+    for path in {*(suites or {}).values(), *every}:
         found = class_settings(path)
         names |= set(_names(found)) if found is not None else set()
     first = option.partition(".")[0]

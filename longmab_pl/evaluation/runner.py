@@ -91,9 +91,12 @@ class EvaluationRun:
         ConfigError: as in `evaluate`.
 
     Example:
-        >>> with closing(EvaluationRun(task, engine, tokenizer, model="base")) as run:
-        ...     run.ask("evaluation")
-        >>> run.result().score
+        >>> from contextlib import closing
+        >>> tasks = QASuite("shipped:synthetic_eval", limit=2).tasks(tokenizer, SuiteContext())
+        >>> with closing(EvaluationRun(tasks, engine, tokenizer, model="base")) as run:
+        ...     run.ask("evaluation", progress=False)
+        ...     run.result().score
+        0.0
     """
 
     def __init__(

@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -140,8 +142,12 @@ def test_a_machine_that_is_in_no_cluster(capsys, monkeypatch, tmp_path):
         line = error_of(capsys, ["fit", "--config", "demo", "--ray", "auto"])
     assert line.startswith("error: data.cluster.address is auto, but no node of a Ray cluster runs on this machine")
     with subprocess.Popen([str(tmp_path / "raylet"), "60"]) as node:
-        ClusterSettings("auto").refuse_unreachable()
-        node.kill()
+        try:
+            while not Path(f"/proc/{node.pid}/cmdline").read_bytes():  # for a moment after exec it has none
+                time.sleep(0.01)
+            ClusterSettings("auto").refuse_unreachable()
+        finally:
+            node.kill()
 
 
 def test_ray_that_is_not_installed(tmp_path):
