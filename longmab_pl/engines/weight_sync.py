@@ -100,7 +100,7 @@ class PolicySync:
 
     def _sync(self, policy: Policy, version: str) -> None:
         if self._weight_sync_texts is not None and self.check is None and self._version is None:
-            with step("reading the engine's log-probabilities, to check its weights by"):
+            with step("reading log-probabilities that tell the engine's weights apart"):
                 self._start_check(policy)
         if policy.adapter_is_identity():
             if self._version is not None:

@@ -1,12 +1,12 @@
 """Distribution of one queue of requests to many servers, with retries.
 
 Runs inside one event loop. A request goes to the server that was sent the longest beginning of its prompt, which is in
-that server's prefix cache; while that server is full, later requests go first; if none fits, the first one goes to the
-server with the most room. A failed request is sent again, to another
-server if there is one. A server that fails is paused (longer with each failure in a row, with jitter), then checked for
-the right model and adapter. It then gets a single trial request, and its full load once that is answered. Servers that
-stop answering without closing their connections are found by health checks, and their requests move to others. The
-engine fails only if no server has been usable for `patience` seconds.
+that server's prefix cache. While that server is full, later requests go first; if none fits, the first one goes to the
+server with the most room. A failed request is sent again, to another server if there is one. A server that fails is
+paused (longer with each failure in a row, with jitter), then checked for the right model and adapter. It then gets a
+single trial request, and its full load once that is answered. Servers that stop answering without closing their
+connections are found by health checks, and their requests move to others. The engine fails only if no server has been
+usable for `patience` seconds.
 """
 
 from __future__ import annotations
