@@ -26,7 +26,7 @@ def refuse_missing_documents(folder: str) -> None:
     Raises:
         DataError: what is missing, and the fix.
     """
-    from longmab_pl.synthesis.documents import document_paths
+    from longmab_pl.data.documents import document_paths
 
     document_paths(folder)
 

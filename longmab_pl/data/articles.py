@@ -6,14 +6,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from longmab_pl.data.documents import TEXT_SUFFIXES, document_paths
 from longmab_pl.data.qa_fields import half_character
 from longmab_pl.data.sources import open_source
 from longmab_pl.data.titles import normalize_title, title_of_url
 from longmab_pl.errors import DataError
 from longmab_pl.storage.append_log import AppendLog, LogKind, Row
-
-DOCUMENT_SUFFIXES = (".txt", ".md", ".markdown")
-"""Endings of the files that are read from a folder of documents."""
 
 ARTICLES = LogKind("store of articles", 1, "delete it, and run the same command again", header=True)
 
@@ -152,12 +150,7 @@ def read_documents(folder: str) -> Iterator[Article]:
     Raises:
         DataError: there is no such folder or no such file in it, or a file is not UTF-8.
     """
-    root = Path(folder).expanduser()
-    if not root.is_dir():
-        raise DataError(f"{folder}: no such folder; give one with {', '.join(DOCUMENT_SUFFIXES)} files")
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in DOCUMENT_SUFFIXES and path.is_file())
-    if not paths:
-        raise DataError(f"{folder}: no {', '.join(DOCUMENT_SUFFIXES)} file in it; put documents there")
+    root, paths = Path(folder).expanduser(), document_paths(folder, TEXT_SUFFIXES)
     found = False
     for path in paths:
         try:

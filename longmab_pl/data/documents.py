@@ -1,11 +1,37 @@
-"""Single documents as text: text files, Markdown, and PDF by pypdf."""
+"""Documents as text: text files, Markdown, and PDF by pypdf."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from longmab_pl.errors import ConfigError, DataError
-from longmab_pl.shown import first_line
+from longmab_pl.shown import first_line, shown
+
+TEXT_SUFFIXES = (".txt", ".md", ".markdown")
+"""Endings of text and Markdown files in a folder of documents."""
+
+SUFFIXES = (*TEXT_SUFFIXES, ".pdf")
+"""Endings of all documents that can be read."""
+
+
+def document_paths(folder: str, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
+    """Return the documents in a folder and below, sorted.
+
+    Args:
+        folder: the folder.
+        suffixes: endings of the files, in lower case.
+
+    Raises:
+        DataError: there is no such folder, or no such file in it.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise DataError(f"{shown(folder, 200)}: no such folder; give one with {', '.join(suffixes)} files")
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    if not paths:
+        raise DataError(f"{shown(folder, 200)}: no {', '.join(suffixes)} file in it; put documents there")
+    return paths
 
 
 def read_document(path: Path) -> str:

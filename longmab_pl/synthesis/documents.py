@@ -8,16 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longmab_pl.data.articles import DOCUMENT_SUFFIXES
 from longmab_pl.data.chunking import chunk_spans
-from longmab_pl.data.documents import read_document
+from longmab_pl.data.documents import document_paths, read_document
 from longmab_pl.errors import DataError, LongMabError
 from longmab_pl.prompts import encoding
 from longmab_pl.seeding import derive_seed
 from longmab_pl.shown import first_line, shown
-
-SUFFIXES = (*DOCUMENT_SUFFIXES, ".pdf")
-"""Endings of the files that are read."""
 
 NAMED = 10
 """Most unreadable documents that a message lists."""
@@ -72,21 +68,6 @@ class DocumentChunk:
     def key(self) -> str:
         """16 hexadecimal digits of its text: the same text has the same questions wherever it stands."""
         return hashlib.blake2b(self.text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
-def document_paths(folder: str) -> list[Path]:
-    """Return the text, Markdown and PDF files in a folder and below, sorted.
-
-    Raises:
-        DataError: there is no such folder, or no such file in it.
-    """
-    root = Path(folder).expanduser()
-    if not root.is_dir():
-        raise DataError(f"{shown(folder, 200)}: no such folder; give one with {', '.join(SUFFIXES)} files")
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not paths:
-        raise DataError(f"{shown(folder, 200)}: no {', '.join(SUFFIXES)} file in it; put documents there")
-    return paths
 
 
 def read_documents(folder: str) -> tuple[list[TextDocument], list[BadDocument]]:

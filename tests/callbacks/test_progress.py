@@ -26,16 +26,20 @@ class Line(LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
-def test_data_without_a_length_has_no_bar(tmp_path, capsys):
-    trainer = Trainer(
+def one_epoch(folder):
+    return Trainer(
         accelerator="cpu",
-        default_root_dir=tmp_path,
+        default_root_dir=folder,
         max_epochs=1,
         callbacks=[RoundProgressBar()],
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
     )
+
+
+def test_data_without_a_length_has_no_bar(tmp_path, capsys):
+    trainer = one_epoch(tmp_path)
     trainer.fit(Line(), DataLoader(Numbers()))
     assert trainer.global_step == 3
     assert "training" not in capsys.readouterr().err
@@ -48,15 +52,7 @@ class Known(Line):
 
 
 def test_the_bar_ends_with_the_means_of_the_epoch(tmp_path, capsys):
-    trainer = Trainer(
-        accelerator="cpu",
-        default_root_dir=tmp_path,
-        max_epochs=1,
-        callbacks=[RoundProgressBar()],
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-    )
+    trainer = one_epoch(tmp_path)
     trainer.fit(Known(), DataLoader(torch.tensor([1.0, 2.0, 6.0]), batch_size=2))
     last = [line for line in capsys.readouterr().err.splitlines() if "2 of 2 batches" in line]
     assert last[-1].endswith("loss 3.000"), "of three pairs, not of the last batch or of two batches"
