@@ -11,9 +11,9 @@ demo: $(READY)
 	$(PY) -m longmab_pl fit --config configs/demo.yaml
 
 test: test-fast
-	$(PY) -m pytest -m slow
+	$(PY) -m pytest -m slow -n 2 --dist loadfile
 
-# Two at a time; the slow tests take all cores themselves.
+# Two files at a time: starting an engine or a cluster leaves most of a machine idle.
 test-fast: $(READY)
 	$(PY) -m pytest -m "not slow" -n 2 --dist loadfile
 

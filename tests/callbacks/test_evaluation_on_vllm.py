@@ -96,5 +96,12 @@ def test_predictions_maps_and_the_best_adapter_are_on_disk(run: Path) -> None:
 
 def test_the_run_ends_with_its_tables(run: Path) -> None:
     shown = (run / "output").read_text()
-    for part in ("evaluation before training: 100%", "hotpotqa", "difference", "needles found, %", "best_adapter"):
+    for part in (
+        "evaluation 8 of 8 questions",
+        "evaluation after round 1: 100%",
+        "hotpotqa",
+        "difference",
+        "needles found, %",
+        "best_adapter",
+    ):
         assert part in shown
