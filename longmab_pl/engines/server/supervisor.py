@@ -15,18 +15,10 @@ import sys
 import time
 
 LOOK_SECONDS = 0.5
-"""Seconds between two checks of parent and server."""
+"""Seconds between two checks of parent, server and signals."""
 
 GRACE_SECONDS = 15.0
 """Seconds for the server to end after SIGTERM, before SIGKILL."""
-
-
-class _Stop(Exception):
-    """Request to end this process."""
-
-
-def _asked_to_stop(number: int, frame: object) -> None:
-    raise _Stop
 
 
 def supervise(parent: int, command: list[str]) -> int:
@@ -35,20 +27,18 @@ def supervise(parent: int, command: list[str]) -> int:
     Returns:
         the command's exit status.
     """
+    asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _asked_to_stop)
+        # Only noted: an exception within `Popen.wait` could leave its lock taken, and a later wait would hang.
+        signal.signal(number, lambda number, frame: asked.append(number))
     server = subprocess.Popen(command, process_group=0)
     try:
-        while os.getppid() == parent:
+        while not asked and os.getppid() == parent:
             try:
                 return server.wait(LOOK_SECONDS)
             except subprocess.TimeoutExpired:
                 continue
-    except _Stop:
-        pass
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
         _stop_group(server)
     return server.returncode
 
