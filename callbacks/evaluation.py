@@ -262,7 +262,7 @@ class Evaluation(Callback):
         Args:
             trainer: the trainer.
             occasion: when this is.
-            asked: what `result_of` returned, on rank 0, if the questions have been asked already.
+            asked: their result on rank 0, if the questions have been asked already.
         """
         if self._is_evaluated(occasion.step):
             # The last step of a round was just evaluated: the same weights are not asked again.

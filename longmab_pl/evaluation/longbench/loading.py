@@ -134,20 +134,26 @@ def tasks_there(data: Path | str) -> list[str]:
         DataError: a local folder or zip without a JSONL file.
     """
     path, kind = _local(data)
-    if kind == "folder":
-        names = set(_files(path))
-    elif kind == "zip":
-        with _opened_zip(path) as archive:
-            names = set(_members(archive))
-    elif kind == "file":
+    names = _names_in(path, kind)
+    if kind == "file":
         return [_task_of(path.name)]
-    else:
+    if names is None:
         return list(INFINITEBENCH if "infinitebench" in str(data).lower() else LONGBENCH)
     if not names:
         raise DataError(f"{data}: holds no JSONL file; give the folder or zip of LongBench's `data`")
     twins = {name for name in LONGBENCH_E if name.removesuffix("_e") in names}
     known = [name for name in (*TASKS, *LONGBENCH_E) if name in names - twins]
     return known + sorted(names - twins - set(known))
+
+
+def _names_in(path: Path, kind: str) -> set[str] | None:
+    """Return the names of the JSONL files in a folder or zip; None: it is neither."""
+    if kind == "folder":
+        return set(_files(path))
+    if kind == "zip":
+        with _opened_zip(path) as archive:
+            return set(_members(archive))
+    return None
 
 
 def without_missing(data: Path | str, names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -161,13 +167,8 @@ def without_missing(data: Path | str, names: Sequence[str]) -> tuple[list[str], 
         names: names of tasks and groups.
     """
     wanted = expand_tasks(names)
-    path, kind = _local(data)
-    if kind == "folder":
-        there = set(_files(path))
-    elif kind == "zip":
-        with _opened_zip(path) as archive:
-            there = set(_members(archive))
-    else:
+    there = _names_in(*_local(data))
+    if there is None:
         return wanted, []
     dropped: set[str] = set()
     notes = []
