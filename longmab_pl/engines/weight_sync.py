@@ -92,10 +92,14 @@ class PolicySync:
         """
         if policy.adapter_is_identity():
             return None
+        folder = self._saved(policy, version)
+        self._forget_old_folders()
+        return folder
+
+    def _saved(self, policy: Policy, version: str) -> Path:
         folder = self._new_folder(version)
         policy.save_adapter(folder)
         self._written.append(folder)
-        self._forget_old_folders()
         return folder
 
     def _sync(self, policy: Policy, version: str) -> None:
@@ -107,11 +111,9 @@ class PolicySync:
                 self.engine.sync(None)
             report = SyncReport(version, None, None)
         else:
-            folder = self._new_folder(version)
             with step("handing the adapter to the engine"):
-                policy.save_adapter(folder)
+                folder = self._saved(policy, version)
                 self.engine.sync(folder)
-                self._written.append(folder)
                 report = SyncReport(version, folder, self._check(policy))
             self._forget_old_folders()
         self._version = version
