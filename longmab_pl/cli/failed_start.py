@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -12,13 +12,14 @@ WORK = ("*.ckpt", "completions*.jsonl", "rollouts*.jsonl", "pairs.*", "adapter_m
 
 
 @contextmanager
-def no_folder_of_a_failed_start(run: Path) -> Iterator[None]:
+def no_folder_of_a_failed_start(run: Path, made: Sequence[Path] | None = None) -> Iterator[None]:
     """Remove the run folder after an error if the command made it and no work is in it.
 
     Args:
         run: the run folder.
+        made: `missing_folders(run)` when the command began; None: that is now.
     """
-    made = missing_folders(run)
+    made = missing_folders(run) if made is None else made
     try:
         yield
     except Exception:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from os import environ
+from pathlib import Path
 from typing import Any
 
-from lightning import LightningDataModule, LightningModule, Trainer
+from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from longmab_pl.api import TRAINER_DEFAULTS
 from longmab_pl.callbacks.checkpoint import AdapterCheckpoint
 from longmab_pl.callbacks.export import AdapterExport
 from longmab_pl.callbacks.progress import RoundProgressBar
 from longmab_pl.callbacks.round_report import RoundReport
-from longmab_pl.callbacks.run_logging import RunLogging, versions
+from longmab_pl.callbacks.run_logging import RunLogging
 from longmab_pl.cli.checkpoints import checkpoint_to_resume
 from longmab_pl.cli.config_errors import OneErrorParser
 from longmab_pl.cli.config_files import config_files
-from longmab_pl.cli.failed_start import no_folder_of_a_failed_start
+from longmab_pl.cli.failed_start import missing_folders, no_folder_of_a_failed_start
 from longmab_pl.cli.given_documents import GivenDocuments
+from longmab_pl.cli.logged_config import LoggedConfig
 from longmab_pl.cli.quiet import quiet_lightning
 from longmab_pl.cli.run_log import start_log
 from longmab_pl.cli.settings.merged import RUN_FOLDER, run_folder
@@ -40,33 +42,6 @@ AddArguments = Callable[[LightningArgumentParser], None]
 
 class ConfigParser(OneErrorParser, LightningArgumentParser):
     """LightningCLI's parser with short errors and without abbreviated options."""
-
-
-class LoggedConfig(SaveConfigCallback):
-    """The run's `config.yaml`, also given to the loggers as hyper-parameters, with the versions of the packages."""
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        settings = {**flat(self.config.as_dict()), **versions()}
-        settings.pop("config", None)  # the files' names; what they hold is here
-        for logger in trainer.loggers:
-            logger.log_hyperparams(settings)
-
-
-def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Return nested settings by dotted names, without `init_args`.
-
-    Example:
-        >>> flat({"model": {"lora": {"r": 8}}})
-        {'model.lora.r': 8}
-    """
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        name = above if key == "init_args" else f"{above}.{key}".lstrip(".")
-        if isinstance(value, Mapping) and value:
-            found |= flat(value, name)
-        else:
-            found[name] = value if isinstance(value, str | int | float | bool) else str(value)
-    return found
 
 
 class LongMabCLI(LightningCLI):
@@ -88,6 +63,7 @@ class LongMabCLI(LightningCLI):
     ) -> None:
         self._documents = documents
         self._preparing = preparing or ExitStack()
+        self._made: list[Path] = []
         super().__init__(
             model_class=DPOModule,
             datamodule_class=LightningDataModule,
@@ -119,9 +95,18 @@ class LongMabCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         if self.subcommand is not None:
             config = self.config[self.subcommand]
-            config.ckpt_path = checkpoint_to_resume(
-                config.ckpt_path, run_folder(config.trainer.default_root_dir), config.checkpoint.dirpath
-            )
+            run = run_folder(config.trainer.default_root_dir)
+            config.ckpt_path = checkpoint_to_resume(config.ckpt_path, run, config.checkpoint.dirpath)
+            self._made = missing_folders(run)
+
+    def instantiate_classes(self) -> None:
+        """Make the Trainer and what it trains; some loggers write into the run folder as they are made."""
+        if self.subcommand is None or not _is_first_process():
+            super().instantiate_classes()
+            return
+        run = run_folder(self.config[self.subcommand].trainer.default_root_dir)
+        with no_folder_of_a_failed_start(run, self._made):
+            super().instantiate_classes()
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Lock the run folder during `fit`: two runs in one folder would overwrite each other's files."""
@@ -133,7 +118,7 @@ class LongMabCLI(LightningCLI):
             super()._run_subcommand(subcommand)
             return
         with (
-            no_folder_of_a_failed_start(run),
+            no_folder_of_a_failed_start(run, self._made),
             folder_lock(run, "a training run"),
             disk_errors_of(run),
             start_log().kept_in(run),

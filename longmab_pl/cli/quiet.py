@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 
 from longmab_pl.cli.run_log import start_log
@@ -20,6 +21,8 @@ def quiet_lightning() -> None:
     """Hide what libraries say of their internals and Lightning of this package's own settings, for commands that use
     its Trainer or parser."""
     quiet_transformers()
+    # MLflow is imported by its logger, later than handlers are taken from the libraries here.
+    os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_NoAdvertising())
     for message in (
         "LightningCLI's args parameter is intended",  # `main(args)` is called from Python in tests and notebooks

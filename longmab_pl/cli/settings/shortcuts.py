@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -144,9 +145,14 @@ def _logger(name: str, run: str) -> str:
                 "--logger mlflow writes a database into the run folder, for which mlflow needs the package "
                 "'sqlalchemy'; pip install mlflow (mlflow-skinny lacks it), or --logger tensorboard"
             )
-        settings = {"tracking_uri": f"sqlite:///{run}/mlflow.db", "experiment_name": "longmab"}
+        settings = {
+            "tracking_uri": f"sqlite:///{run}/mlflow.db",
+            "artifact_location": f"{run}/mlartifacts",  # else in the folder that the command runs in
+            "experiment_name": "longmab",
+            "run_name": Path(run).name,
+        }
     elif name == "wandb":
-        settings |= {"project": "longmab"}
+        settings |= {"project": "longmab", "name": Path(run).name}
     return json.dumps({"class_path": f"lightning.pytorch.loggers.{_LOGGERS[name]}", "init_args": settings})
 
 
