@@ -315,6 +315,7 @@ class Evaluation(Callback):
             model=model_identity(data.policy.model, digest, engine.weight_format),
             predictions=self._folder(trainer, occasion),
             overwrite=True,
+            name=f"evaluation/{self.suite.name}",
         )
 
     def _result(self, trainer: Trainer, occasion: Occasion, asked: EvaluationResult | None) -> EvaluationResult:
@@ -424,7 +425,7 @@ class _AskedBeside:
     @contextmanager
     def during(self, engine: Engine) -> Iterator[BesideRollout]:
         with closing(self._evaluation.opened(self._trainer, self._occasion, engine)) as run:
-            yield BesideRollout(run.streams(), run.left)
+            yield BesideRollout(run.streams(), run.left_in_words)
             try:
                 judged = self._evaluation.suite.is_judged
                 run.ask(f"evaluation {self._occasion.when}", progress=run.left > 0, judged=judged)

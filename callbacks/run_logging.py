@@ -18,6 +18,7 @@ from longmab_pl.pairs.types import PreferencePair
 from longmab_pl.reporting.versions import installed_versions
 from longmab_pl.shown import shown
 from longmab_pl.training.batch import PackedBatch
+from longmab_pl.training.module import DPOModule
 
 COLUMNS = ("record", "question", "gold answer", "chosen", "reward", "rejected", "reward of rejected")
 """Columns of the table of samples."""
@@ -63,8 +64,13 @@ class RunLogging(Callback):
         seconds = max(time.monotonic() - self._began, 1e-9)
         speed = {"train/seconds_per_batch": seconds}
         if isinstance(batch, PackedBatch):
-            speed["train/tokens_per_second"] = batch.tokens * trainer.world_size / seconds
+            speed["train/tokens_per_second"] = batch.tokens * sequences_at_once(pl_module) / seconds
         pl_module.log_dict(speed, batch_size=1)
+
+
+def sequences_at_once(module: LightningModule) -> int:
+    """Return the number of processes with a batch of their own: those that share a sequence have the same."""
+    return module.data_share()[1] if isinstance(module, DPOModule) else module.trainer.world_size
 
 
 def versions() -> Mapping[str, str]:

@@ -7,7 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-WORK = ("*.ckpt", "completions*.jsonl", "rollouts*.jsonl", "pairs.*", "adapter_model.safetensors", "predictions*")
+WORK = (
+    "*.ckpt",
+    "completions*.jsonl",
+    "rollouts*.jsonl",
+    "pairs.*",
+    "adapter_model.safetensors",
+    "evaluations/*/*/*.jsonl",
+    "reference_logps-*.jsonl",
+)
 """Files that hold work: a run folder with one of them is kept."""
 
 

@@ -22,12 +22,19 @@ class Requests:
         tokenizer: the model's tokenizer.
         works: the tasks; what is finished in them is not asked.
         max_in_flight: requests given to the engine at once; None: twice its concurrency.
+        name: beginning of the requests' ids.
     """
 
     def __init__(
-        self, engine: Engine, tokenizer: Any, works: Sequence[TaskInProgress], max_in_flight: int | None
+        self,
+        engine: Engine,
+        tokenizer: Any,
+        works: Sequence[TaskInProgress],
+        max_in_flight: int | None,
+        name: str = "evaluation",
     ) -> None:
         at_least("max_in_flight", max_in_flight, 1, "it must be at least 1", or_null=True)
+        self.name = name
         self.engine = engine
         self.tokenizer = tokenizer
         self.works = works
@@ -50,6 +57,11 @@ class Requests:
         for work in self.works:
             if isinstance(work.task, LikelihoodTask):
                 yield from self._likeliest(work, work.task)
+
+    @property
+    def left_in_words(self) -> int:
+        """Number of records that `streams` has a stream for."""
+        return sum(len(work.unfinished()) for work in self.works if not isinstance(work.task, LikelihoodTask))
 
     def streams(self) -> Iterator[RequestStream[None]]:
         """Yield a stream for every record that is answered in words; at its end the record is finished or skipped.
@@ -115,11 +127,12 @@ class Requests:
         task, record, longest = work.task, work.task.records[position], self.engine.max_model_len
         done: list[Completion] = []
         cut = False
+        name = "/".join([self.name, task.name, str(position)])
         try:
             turn: Turn | None = Turn(task.prompt(record, self.tokenizer, longest), task.sampling)
             while turn is not None:
                 cut = cut or turn.prompt.cut
-                request_id = "/".join(["evaluation", task.name, str(position), *([str(len(done))] if done else [])])
+                request_id = f"{name}/{len(done)}" if done else name
                 done += yield [Request(request_id, turn.prompt.ids, turn.sampling)]
                 turn = None
                 if isinstance(task, SeveralTurns):

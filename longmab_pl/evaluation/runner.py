@@ -86,6 +86,7 @@ class EvaluationRun:
 
     Args:
         tasks, engine, tokenizer, model, predictions, overwrite, max_in_flight: as in `evaluate`.
+        name: beginning of the requests' ids, which an engine that answers several evaluations at a time tells apart.
 
     Raises:
         ConfigError: as in `evaluate`.
@@ -109,11 +110,12 @@ class EvaluationRun:
         predictions: Path | str | None = None,
         overwrite: bool = False,
         max_in_flight: int | None = None,
+        name: str = "evaluation",
     ) -> None:
         self.model = model
         self._held = {"max_model_len": engine.max_model_len, "weight_format": engine.weight_format}
         works = [TaskInProgress(task, task.metric()) for task in _named(tasks)]
-        self._requests = Requests(engine, tokenizer, works, max_in_flight)
+        self._requests = Requests(engine, tokenizer, works, max_in_flight, name)
         self._seconds = 0.0
         for work in works:
             records = work.task.records
@@ -134,6 +136,11 @@ class EvaluationRun:
     def left(self) -> int:
         """Number of questions that are neither answered nor skipped."""
         return self._requests.left
+
+    @property
+    def left_in_words(self) -> int:
+        """Number of questions that `streams` has a stream for."""
+        return self._requests.left_in_words
 
     def streams(self) -> Iterator[RequestStream[None]]:
         """Yield a stream of requests for every question that is left and answered in words.

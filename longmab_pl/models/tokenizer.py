@@ -100,6 +100,25 @@ def position_limit(config: PretrainedConfig) -> int | None:
     return int(limit * (factors[-1] if factors else 1))
 
 
+def rope_of_length(config: PretrainedConfig) -> str | None:
+    """Return the type of rotary embeddings whose frequencies depend on the longest position of a call (LongRoPE,
+    dynamic NTK), or None if the model has none.
+
+    A sequence that is computed in parts would have other frequencies in each.
+
+    Example:
+        >>> from transformers import LlamaConfig
+        >>> rope = {"rope_type": "dynamic", "factor": 8.0, "rope_theta": 10000.0}
+        >>> rope_of_length(LlamaConfig(rope_parameters=rope))
+        'dynamic'
+    """
+    for rope in _rope_settings(config.get_text_config().to_dict()):
+        kind = str(rope.get("rope_type") or rope.get("type") or "default")
+        if kind in ("longrope", "su") or "dynamic" in kind:
+            return kind
+    return None
+
+
 _SCALED_ALREADY = ("default", "llama3", "yarn", "longrope", "su", "deepseek_yarn", "deepseek_llama_scaling")
 """Types of rotary embeddings for which `max_position_embeddings` is already the limit."""
 

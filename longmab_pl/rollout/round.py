@@ -262,6 +262,8 @@ class Round:
         if self.plan.needs_embedder:
             self.plan.embedder.load()
         served = ServedEngines(engines, accounts or {}, tuple(taking_turns))
+        if taking_turns:  # the policy's engine is not always the one that answers
+            beside = NOTHING_BESIDE
         self.run(lambda journal: self.local_runner(served, journal, max_live, beside), title, beside=beside.total)
 
     def local_runner(

@@ -389,10 +389,10 @@ class RolloutSession:
                 f"{name}: {account.calls:,} calls and {account.tokens:,} tokens in this run; {account.repeated:,} "
                 "answers were known already"
             )
-        if base:
-            engines[POLICY].wake()
         for engine in own.values():
             engine.sleep()
+        if base or shared:  # whoever shares the policy's engine or device had the last turn
+            engines[POLICY].wake()
 
     def _account(self, name: str, making: Round, closing: ExitStack, writer: str) -> EngineAccount:
         """Open the account of an engine, in the run folder, for all rounds with its model and weight format."""

@@ -14,6 +14,7 @@ import torch
 from transformers import DynamicCache, GradientCheckpointingLayer
 
 from longmab_pl.errors import ConfigError
+from longmab_pl.models.tokenizer import rope_of_length
 from longmab_pl.training.attention import SEGMENTS
 from longmab_pl.training.batch import PackedBatch
 from longmab_pl.training.logprobs import causal_model, head_logps, run_backbone
@@ -43,7 +44,8 @@ def check_detached(causal: PreTrainedModel) -> None:
     """Raise an error for a model whose prompt cannot be detached.
 
     Raises:
-        ConfigError: sliding windows or other kinds of layers, or an attention without dense masks.
+        ConfigError: sliding windows or other kinds of layers, rotary embeddings that depend on the length of a text,
+            or an attention without dense masks.
     """
     config = causal.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
@@ -52,6 +54,11 @@ def check_detached(causal: PreTrainedModel) -> None:
         raise ConfigError(
             f"model.prompt_gradient is detached, which needs full attention in all layers, and {type(causal).__name__} "
             "has others; use exact"
+        )
+    if kind := rope_of_length(config):
+        raise ConfigError(
+            f"model.prompt_gradient is detached, which computes a prompt in pieces, and the model's rotary embeddings "
+            f"({kind}) depend on the whole length; use exact"
         )
     if causal.config._attn_implementation not in (SEGMENTS, "sdpa", "eager"):
         raise ConfigError(

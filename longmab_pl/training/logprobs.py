@@ -133,13 +133,15 @@ def token_logps(
 def head_logps(causal: PreTrainedModel, hidden: torch.Tensor, targets: torch.Tensor, chunk: int = 128) -> torch.Tensor:
     """Return the log-probability (nats, float32) of `targets` [N] under the output head at hidden states [N, H]: [N].
 
-    The head runs in its own dtype, the reduction in float32. While gradients are on, each chunk's logits are made again
+    The head runs in its own dtype, whatever the last norm returned, the reduction in float32. While gradients are on, each chunk's logits are made again
     in the backward pass instead of being kept.
     """
     head = causal.get_output_embeddings()
     if head is None:
         raise ConfigError(f"{type(causal).__name__} has no output embeddings; use a causal language model")
     scale = _logit_transform(causal)
+    if head.weight.is_floating_point():  # autocast computes some norms in float32 (`mixed_precision`)
+        hidden = hidden.to(head.weight.dtype)
 
     def rows(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = scale(head(hidden)).float()  # [chunk, vocabulary]

@@ -42,7 +42,7 @@ from longmab_pl.training.schedule import Schedule, lr_factor, phase_progress
 from longmab_pl.training.sequence_parallel import SequenceGroup, sequence_group
 from longmab_pl.training.sharding import shard
 from longmab_pl.training.split_limits import uneven_processes
-from longmab_pl.training.split_logps import prepare_split, refuse_uneven_heads, split_token_logps
+from longmab_pl.training.split_logps import prepare_split, refuse_unsplittable, split_token_logps
 from longmab_pl.training.terms import ShortToLong, Term
 from longmab_pl.training.weighted import WeightedPhase
 
@@ -238,7 +238,7 @@ class DPOModule(LightningModule):
             return
         device = self.load_device
         if self.sequence_parallel > 1:
-            refuse_uneven_heads(resolve_model(self.model), self.sequence_parallel)
+            refuse_unsplittable(resolve_model(self.model), self.sequence_parallel)
             self._sequence = sequence_group(self.sequence_parallel, device)
         with step(f"loading weights of {shown(self.model, 100)}"):
             policy = load_policy(

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from longmab_pl.errors import ConfigError
+from longmab_pl.models.tokenizer import rope_of_length
 from longmab_pl.training.attention import BLOCK, FLEX, SEGMENTS, backbone_inputs, padded
 from longmab_pl.training.batch import PackedBatch, PreferenceExample, collate
 from longmab_pl.training.logprobs import causal_model, head_logps, run_backbone, token_logps
 from longmab_pl.training.sequence_parallel import SequenceGroup, SplitMask, over_heads, summed
-from longmab_pl.training.split_limits import uneven_heads
+from longmab_pl.training.split_limits import rope_in_parts, uneven_heads
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -60,8 +61,8 @@ def split_hidden(causal: PreTrainedModel, batch: PackedBatch, group: SequenceGro
     return run_backbone(causal, **inputs).last_hidden_state[0], own
 
 
-def refuse_uneven_heads(model: str, processes: int) -> None:
-    """Raise `ConfigError` if a model's attention heads cannot be divided by the processes of a sequence.
+def refuse_unsplittable(model: str, processes: int) -> None:
+    """Raise `ConfigError` if a model's sequences cannot be split: by its attention heads or rotary embeddings.
 
     Args:
         model: a local folder or a hub name; its config alone is read.
@@ -73,12 +74,14 @@ def refuse_uneven_heads(model: str, processes: int) -> None:
         config = AutoConfig.from_pretrained(model)
     except (OSError, ValueError):
         return  # loading it will say so
-    _refuse_uneven_heads(config, processes)
+    _refuse(config, processes)
 
 
-def _refuse_uneven_heads(config: PreTrainedConfig, processes: int) -> None:
+def _refuse(config: PreTrainedConfig, processes: int) -> None:
     if uneven := uneven_heads(processes, config.get_text_config().num_attention_heads):
         raise ConfigError(uneven)
+    if kind := rope_of_length(config):
+        raise ConfigError(rope_in_parts(processes, kind))
 
 
 def prepare_split(model: PreTrainedModel | PeftModel, group: SequenceGroup) -> None:
@@ -87,14 +90,15 @@ def prepare_split(model: PreTrainedModel | PeftModel, group: SequenceGroup) -> N
     All processes of the group must call this. A short pair is computed by each process alone and by all together.
 
     Raises:
-        ConfigError: the model's heads cannot be divided by the processes, it uses an attention other than
-            FlexAttention and SDPA by segments, or its split form is not exact.
+        ConfigError: the model's heads cannot be divided by the processes, its rotary embeddings depend on the length
+            of a sequence, it uses an attention other than FlexAttention and SDPA by segments, or its split form is not
+            exact.
     """
     from transformers import AttentionInterface
     from transformers.integrations.flex_attention import flex_attention_forward
 
     causal = causal_model(model)
-    _refuse_uneven_heads(causal.config, group.size)
+    _refuse(causal.config, group.size)
     implementation = causal.config._attn_implementation
     if implementation not in (FLEX, SEGMENTS):
         raise ConfigError(

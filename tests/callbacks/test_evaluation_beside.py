@@ -83,3 +83,14 @@ def test_a_run_that_dies_in_the_shared_wake_asks_nothing_twice(tmp_path, tiny_mo
         "after round 2",
     ]
     assert len(said) == len(set(said)) == 3 * 16 + 2 * 32
+
+
+def test_two_evaluations_with_the_same_task_are_asked_together(tmp_path, tiny_model, qa_file, benchmark):
+    pair = [Evaluation(LongBenchSuite(str(benchmark), limit=3, name=name)) for name in ("first", "second")]
+    engine = NotedEngine(concurrency=16)
+    fit(tmp_path / "run", tiny_model, qa_file, *pair, engine=engine, rounds=1)
+    assert [entry.when for entry in pair[0].history] == [entry.when for entry in pair[1].history]
+    scores = [[entry.scores for entry in evaluation.history] for evaluation in pair]
+    assert scores[0] == scores[1]
+    asked = [name for _, name in engine.said if name.startswith("evaluation/")]
+    assert len(asked) == len(set(asked)) * 2 == 2 * 2 * 2 * 3, "each before and after: two suites of two tasks"

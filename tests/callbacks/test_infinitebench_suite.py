@@ -25,7 +25,7 @@ def books(tmp_path):
 
 class Reader(LearningEngine):
     def say(self, request, i):
-        if not request.id.startswith("evaluation/longbook_qa_eng/"):
+        if "/longbook_qa_eng/" not in request.id:
             return super().say(request, i)
         position = int(request.id.rsplit("/", 1)[1])
         return f"It rained much.\nAnswer: place {position}" if self.synced or position == 0 else "I cannot say."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from types import SimpleNamespace
 
 import pytest
 from lightning import Trainer
@@ -12,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from longmab_pl import DPOModule
 from longmab_pl.callbacks import RunLogging
-from longmab_pl.callbacks.run_logging import log_table, versions
+from longmab_pl.callbacks.run_logging import log_table, sequences_at_once, versions
 from longmab_pl.engines import ScriptedEngine
 
 
@@ -53,6 +54,12 @@ def test_the_step_of_a_round_without_a_pair_has_no_speed(tmp_path, tiny_model):
         names = csv.DictReader(file).fieldnames or ()
     assert "rollout/pairs/count" in names
     assert not {"train/seconds_per_batch", "train/tokens_per_second"} & {*names, *trainer.callback_metrics}
+
+
+def test_processes_of_one_sequence_count_its_tokens_once(monkeypatch):
+    module = DPOModule("somewhere", sequence_parallel=2)
+    monkeypatch.setattr(DPOModule, "trainer", SimpleNamespace(world_size=6, global_rank=3))
+    assert sequences_at_once(module) == 3
 
 
 def test_a_round_has_a_table_of_samples_in_tensorboard(run):

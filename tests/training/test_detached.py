@@ -120,6 +120,10 @@ def test_models_and_settings_that_cannot_be_detached_are_refused(tiny_model: Tin
     module = DPOModule(tiny_model("mistral", sliding_window=8), dtype="fp32", prompt_gradient="detached")
     with pytest.raises(ConfigError, match="full attention in all layers"):
         module.configure_model()
+    rope = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
+    module = DPOModule(tiny_model("llama", rope_parameters=rope), dtype="fp32", prompt_gradient="detached")
+    with pytest.raises(ConfigError, match=r"rotary embeddings \(dynamic\) depend on the whole length"):
+        module.configure_model()
     module = DPOModule(tiny_model("bloom"), dtype="fp32", prompt_gradient="detached")
     with pytest.raises(ConfigError, match="prompt_gradient is detached"):
         module.configure_model()

@@ -10,6 +10,7 @@ from lightning import Trainer
 from longmab_pl.errors import ConfigError
 from longmab_pl.training import DPOModule
 from longmab_pl.training.split_limits import uneven_heads, uneven_processes
+from longmab_pl.training.split_logps import refuse_unsplittable
 
 
 def test_processes_and_heads_are_divisible() -> None:
@@ -18,6 +19,13 @@ def test_processes_and_heads_are_divisible() -> None:
     assert "is 8, but the model's 28 attention heads cannot be divided by it; use one of 1, 2, 4, 7, 14, 28" in (
         uneven_heads(8, 28) or ""
     )
+
+
+def test_rotary_embeddings_of_the_whole_length_are_refused(tiny_model: Callable[..., str]) -> None:
+    refuse_unsplittable(tiny_model("llama"), 2)
+    rope = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
+    with pytest.raises(ConfigError, match=r"sequence_parallel is 2.*rotary embeddings \(dynamic\) depend on"):
+        refuse_unsplittable(tiny_model("llama", rope_parameters=rope), 2)
 
 
 def test_a_module_refuses_before_it_loads(tiny_model: Callable[..., str]) -> None:

@@ -28,6 +28,9 @@ from longmab_pl.strategies.base import RecordRollout
 CHECK_SECONDS = 600.0
 """Seconds for which the processes of all workers may take to start and to check what they see."""
 
+ROOM_SECONDS = 600.0
+"""Seconds for which the cluster may have no room for new workers when none is left."""
+
 SEEN_SECONDS = 10.0
 """Seconds for which a worker's file may take to be seen here (network file systems cache)."""
 
@@ -51,6 +54,7 @@ class _Hand:
         number: its own number in the round.
         actor: its handle.
         stage: the call that is under way.
+        begun: when its process was asked for, monotonic seconds.
         host: host name of its node, "" until it has checked.
         held: the records that it has, by id.
         progress: its last report's.
@@ -61,6 +65,7 @@ class _Hand:
     number: int
     actor: Any
     stage: Literal["check", "start", "exchange"] = "check"
+    begun: float = field(default_factory=time.monotonic)
     host: str = ""
     held: dict[str, GivenRecord] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
@@ -182,9 +187,25 @@ class ClusterRunner:
         while not (self._exhausted and not self._returned and not any(hand.held for hand in self._hands)):
             for ref in self._answers():
                 yield from self._heard(self._pending.pop(ref), ref)
+            self._refuse_endless_wait()
             self.progress = replace(self._counted(), started_at=began)
             on_progress(self.progress)
         self._complete = True
+
+    def _refuse_endless_wait(self) -> None:
+        """Raise an error if no worker works and the cluster has found no room for the new ones.
+
+        Raises:
+            EngineError: it has not within `ROOM_SECONDS`.
+        """
+        if any(hand.stage != "check" for hand in self._hands) or not self._hands:
+            return
+        if time.monotonic() - max(hand.begun for hand in self._hands) > ROOM_SECONDS:
+            raise EngineError(
+                f"no worker is left, and the cluster has had no room for a new one for {ROOM_SECONDS:.0f} s (`ray "
+                f"status` says what it waits for)\nEverything finished so far is in {self._job.store.folder}: add "
+                "machines, then run the same command again and it continues from there"
+            )
 
     def _answers(self) -> list[Any]:
         """Wait for the answer to a call, for a second at most, and return those that are there.

@@ -113,7 +113,8 @@ class GroupTerm(Term):
             advantages = advantages * (len(rewards) / (len(rewards) - 1))
         if self.divide_by_spread:
             spread = rewards.std(unbiased=True)
-            advantages = torch.where(spread > 0, advantages / spread.clamp(min=1e-8), 0.0)
+            rounding = 1e-6 * rewards.abs().max()  # equal rewards have a mean that is off in the last digit
+            advantages = torch.where(spread > rounding, advantages / spread.clamp(min=1e-8), 0.0)
         return advantages
 
     def _mean(self, objectives: list[torch.Tensor]) -> torch.Tensor:

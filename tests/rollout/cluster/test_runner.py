@@ -132,6 +132,14 @@ def test_engines_that_fail_end_the_command_and_one_process_asks_for_the_rest(tmp
     assert again.store.worker_journals == []
 
 
+def test_a_cluster_without_room_for_new_workers_ends_the_command(tmp_path, tiny_model, monkeypatch):
+    monkeypatch.setattr("longmab_pl.rollout.cluster.runner.ROOM_SECONDS", 0.0)
+    failing = session_of(write_records(tmp_path, 60), NotedEngine(str(tmp_path / "notes"), fail_after=20))
+    making = begun(failing, tmp_path / "run", tiny_model)
+    with pytest.raises(EngineError, match=r"(?s)the cluster has had no room.*run the same command again"):
+        roll_out_on_cluster(failing, making, TWO, model=tiny_model, adapter=None, title="round 1 rollout")
+
+
 def test_a_folder_or_a_model_that_workers_do_not_see_is_one_line_before_anything_is_loaded(tmp_path, tiny_model):
     """Under /proc/self/fd a folder has a name that is another process's own: storage that is not shared."""
     records = write_records(tmp_path, 4)

@@ -173,6 +173,14 @@ def test_advantages_of_equal_rewards_are_zero() -> None:
             torch.testing.assert_close(advantages, torch.zeros(3), rtol=0, atol=1e-6)
 
 
+def test_rounding_is_no_spread() -> None:
+    term = GroupTerm(divide_by_spread=True)
+    rewards = torch.full((16,), 0.2)
+    assert rewards.std() > 0, "float32 cannot hold the mean"
+    assert term.advantages(rewards).abs().max() == 0
+    assert term.advantages(torch.tensor([0.2, 0.2001])).abs().min() > 0.5
+
+
 def test_the_ratio_needs_the_sampling_policy_as_reference() -> None:
     with pytest.raises(ConfigError, match="reference: round_start, or clip: null"):
         DPOModule("somewhere", losses=[GroupTerm()])
