@@ -18,6 +18,12 @@ def test_the_lowest_versions_are_those_of_the_ranges():
     assert [line for line in text.splitlines() if not line.startswith("#")] == lowest
 
 
+def test_what_builds_of_torch_differ_in_is_not_pinned():
+    """The CPU build has no Triton, the CUDA build one version of it: with a pin pip could install only one of them."""
+    pinned = (ROOT / ".ci/constraints-cpu.txt").read_text()
+    assert re.findall(r"^(?:triton|nvidia-\S+|cuda-\S+)==.*", pinned, re.MULTILINE) == []
+
+
 def test_the_pinned_versions_lie_in_the_ranges():
     from packaging.requirements import Requirement
 

@@ -50,6 +50,7 @@ def _judge_engine(budget: Budget) -> list[Finding]:
     room = "engine.kv_cache_gb" if budget.device != "GPU" else "engine.gpu_memory_utilization"
     longest = settings.max_model_len
     if inside.kv_tokens < longest:
+        lower = inside.kv_tokens // 256 * 256
         needed = longest * inside.kv_per_token - inside.kv_cache
         return [
             Finding(
@@ -57,7 +58,7 @@ def _judge_engine(budget: Budget) -> list[Finding]:
                 f"the KV cache holds {inside.kv_tokens:,} tokens, but engine.max_model_len is {longest:,}: vLLM "
                 f"will not start; raise {room} by {needed / GIB:.1f} GiB"
                 + (f" (to {_rounded_up((settings.share + needed) / budget.total)})" if budget.device == "GPU" else "")
-                + f", or lower engine.max_model_len to {inside.kv_tokens // 256 * 256:,}"
+                + (f", or lower engine.max_model_len to {lower:,}" if lower else "")
                 + (", or set engine.quantization: fp8" if settings.bits > 8 and budget.device == "GPU" else ""),
             )
         ]

@@ -133,8 +133,8 @@ def token_logps(
 def head_logps(causal: PreTrainedModel, hidden: torch.Tensor, targets: torch.Tensor, chunk: int = 128) -> torch.Tensor:
     """Return the log-probability (nats, float32) of `targets` [N] under the output head at hidden states [N, H]: [N].
 
-    The head runs in its own dtype, whatever the last norm returned, the reduction in float32. While gradients are on, each chunk's logits are made again
-    in the backward pass instead of being kept.
+    The head runs in its own dtype, whatever the last norm returned, the reduction in float32. While gradients are on,
+    each chunk's logits are made again in the backward pass instead of being kept.
     """
     head = causal.get_output_embeddings()
     if head is None:

@@ -15,13 +15,19 @@ WORK = (
 )
 
 
+def failing(run, written, made=None):
+    """A command that writes a file and fails."""
+    with no_folder_of_a_failed_start(run, made):
+        (run / written).parent.mkdir(parents=True, exist_ok=True)
+        (run / written).write_text("{}\n")
+        raise RuntimeError("out of memory")
+
+
 @pytest.mark.parametrize("work", WORK)
 def test_work_is_kept(tmp_path, work):
     run = tmp_path / "new" / "run"
-    with pytest.raises(RuntimeError, match="out of memory"), no_folder_of_a_failed_start(run):
-        (run / work).parent.mkdir(parents=True)
-        (run / work).write_text("{}\n")
-        raise RuntimeError("out of memory")
+    with pytest.raises(RuntimeError, match="out of memory"):
+        failing(run, work)
     assert (run / work).read_text() == "{}\n"
 
 
@@ -30,14 +36,12 @@ def test_the_rest_is_removed_with_the_folders_that_were_made(tmp_path, other):
     run = tmp_path / "new" / "run"
     made = missing_folders(run)
     assert made == [run, run.parent]
-    with pytest.raises(RuntimeError), no_folder_of_a_failed_start(run, made):
-        (run / other).parent.mkdir(parents=True)
-        (run / other).write_text("{}")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        failing(run, other, made)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_was_there_is_kept(tmp_path):
-    with pytest.raises(RuntimeError), no_folder_of_a_failed_start(tmp_path):
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        failing(tmp_path, "log.txt")
     assert tmp_path.is_dir()

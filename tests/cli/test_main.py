@@ -49,6 +49,21 @@ def test_a_key_with_a_typo(capsys):
     assert message.strip() == "error: model.learningrate: there is no such option; did you mean `learning_rate`?"
 
 
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [
+        ("engine.concurrency", "data.engine"),
+        ("pairs.max_prompt_length", "data.pairs"),
+        ("learning_rate", "model.learning_rate"),
+        ("max_steps", "trainer.max_steps"),
+    ],
+)
+def test_a_setting_without_its_section(capsys, option, meant):
+    message = error_of(capsys, [*DEMO, f"--{option}", "4"])
+    name = option.partition(".")[0]
+    assert message.strip() == f"error: {name}: there is no such option; did you mean `{meant}`?"
+
+
 def test_a_nested_key_with_a_typo(capsys):
     message = error_of(capsys, [*DEMO, "--data.init_args.strategy.init_args.chunking.chunk_sizes", "64"])
     assert message.strip() == (

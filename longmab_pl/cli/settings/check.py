@@ -91,7 +91,22 @@ def mistakes(config: MergedConfig, extra: Iterable[str] = (), *, part: bool = Fa
         elif name == "data":
             yield from _of_component(value, "data", place)
         elif name not in known:
-            yield Mistake(place, _no_option(name, name, [*known, *SHORTCUTS]))
+            home = _section_of(name)
+            said = (
+                f"{name}: there is no such option; did you mean `{home}.{name}`?"
+                if home
+                else _no_option(name, name, [*known, *SHORTCUTS])
+            )
+            yield Mistake(place, said)
+
+
+def _section_of(name: str) -> str | None:
+    """Return the section that has a setting, by the short name under which texts speak of it; None: there is none."""
+    for section, path in (("data", "longmab_pl.RolloutDataModule"), *ROOT_CLASSES.items()):
+        settings = class_settings(path)
+        if settings is not None and settings.find(name) is not None:
+            return section
+    return None
 
 
 def _of_class(settings: ClassSettings, section: Section, where: str) -> Iterator[Mistake]:
