@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+
+
+def global_seed() -> int:
+    """Return the seed that `lightning.seed_everything` has set in this process or its parent, else 0."""
+    return int(os.environ.get("PL_GLOBAL_SEED") or 0)
 
 
 def derive_seed(*parts: object) -> int:

@@ -10,15 +10,14 @@ from longmab_pl.data.records import QARecord
 from longmab_pl.seeding import derive_seed
 
 
-def split_by_context(records: Sequence[QARecord], share: float, seed: int = 0) -> tuple[list[QARecord], list[QARecord]]:
+def split_by_context(records: Sequence[QARecord], share: float) -> tuple[list[QARecord], list[QARecord]]:
     """Return the records to train on and those held out, each in their order.
 
-    Which contexts are held out depends only on their text and the seed, and their number only on how many there are.
+    Which contexts are held out depends only on their text, and their number only on how many there are.
 
     Args:
         records: all records.
         share: share of the different contexts to hold out, in [0, 1); at least one is held out above 0.
-        seed: seed of the choice.
 
     Example:
         >>> rows = [QARecord(str(i), "Who?", ("Ann",), f"Text {i // 2}") for i in range(20)]
@@ -28,12 +27,12 @@ def split_by_context(records: Sequence[QARecord], share: float, seed: int = 0) -
     """
     if share <= 0:
         return list(records), []
-    names = {record.context: _rank(record.context, seed) for record in records}
+    names = {record.context: _rank(record.context) for record in records}
     chosen = sorted(names, key=names.__getitem__)[: max(1, math.floor(share * len(names)))]
     held = set(chosen)
     return [r for r in records if r.context not in held], [r for r in records if r.context in held]
 
 
-def _rank(context: str, seed: int) -> tuple[int, str]:
+def _rank(context: str) -> tuple[int, str]:
     digest = hashlib.blake2b(context.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    return derive_seed(seed, "held out", digest), digest
+    return derive_seed(0, "held out", digest), digest

@@ -20,7 +20,7 @@ from longmab_pl.engines.weight_sync import PolicySync
 from longmab_pl.errors import ConfigError
 from longmab_pl.prompts.formats import PromptFormat
 from longmab_pl.rollout.scheduler import BesideRollout
-from longmab_pl.seeding import derive_seed
+from longmab_pl.seeding import derive_seed, global_seed
 from longmab_pl.training.batch import Example, PackedBatch, PreferenceExample
 from longmab_pl.training.module import DPOModule
 from longmab_pl.training.phases import PhasePlan
@@ -57,7 +57,7 @@ class PairDataModule(LightningDataModule, ABC):
         batch_size: pairs per batch; not used with `max_tokens_per_batch`.
         max_tokens_per_batch: pack pairs up to this many tokens per batch, every shared prompt counted once.
         val_fraction: share of the pairs' prompts that is held out for validation.
-        seed: seed of the order and of the held-out share.
+        seed: seed of the order and of the held-out share; None: the global one (`seed_everything`), else 0.
 
     Attributes:
         training: training pairs of this run or round, the same on every rank; answers alone if nothing compares two.
@@ -80,7 +80,7 @@ class PairDataModule(LightningDataModule, ABC):
     eval_records: Sequence[QARecord] = ()
 
     def __init__(
-        self, batch_size: int, val_fraction: float, seed: int, max_tokens_per_batch: int | None = None
+        self, batch_size: int, val_fraction: float, seed: int | None, max_tokens_per_batch: int | None = None
     ) -> None:
         super().__init__()
         at_least("data.batch_size", batch_size, 1)
@@ -89,7 +89,7 @@ class PairDataModule(LightningDataModule, ABC):
         self.batch_size = batch_size
         self.max_tokens_per_batch = max_tokens_per_batch
         self.val_fraction = val_fraction
-        self.seed = seed
+        self.seed = global_seed() if seed is None else seed
         self.training: list[Example] = []
         self.held_out: list[Example] = []
         self.epochs_per_round = 1

@@ -59,7 +59,7 @@ class PreferenceDataModule(PairDataModule):
         template_arguments: further variables of the chat template, such as `{enable_thinking: false}`; None: those of
             `prompt_format`.
         split: split of a folder or a data set whose name does not include it, for `train` and `val`.
-        seed: seed of the order and of the held-out share.
+        seed: seed of the order and of the held-out share; null: that of `seed_everything`.
     """
 
     epochs_setting = "data.epochs"
@@ -80,7 +80,7 @@ class PreferenceDataModule(PairDataModule):
         columns: dict[str, str] | None = None,
         template_arguments: dict[str, Any] | None = None,
         split: str = "train",
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         super().__init__(batch_size, val_fraction, seed, max_tokens_per_batch)
         at_least("data.epochs", epochs, 1)

@@ -87,7 +87,8 @@ class RolloutDataModule(PairDataModule):
         cluster: makes the rounds on the workers of a Ray cluster, each with an engine like `engine`, which loads the
             policy's adapter from the run folder; evaluations use an engine of this process. None: this process makes
             them.
-        seed: seed of record order, sampling and pair choice.
+        seed: seed of record order, sampling and pair choice; null: that of `seed_everything`. The records that are held
+            out for evaluation (`eval_fraction`) do not depend on it.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class RolloutDataModule(PairDataModule):
         pair_format: PairFormat = "jsonl",
         verify_sync: bool = True,
         cluster: ClusterSettings | None = None,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         super().__init__(batch_size, val_fraction, seed, max_tokens_per_batch)
         at_least("data.rounds", rounds, 1)
@@ -129,7 +130,7 @@ class RolloutDataModule(PairDataModule):
                 prompt_format or ReasonThenAnswer(),
                 pairs or BestWorst(),
                 embedder or Embedder(),
-                seed,
+                self.seed,
             ),
             RecordSelection(
                 train,
@@ -139,7 +140,6 @@ class RolloutDataModule(PairDataModule):
                 fields,
                 split,
                 eval_fraction,
-                seed,
                 records,
                 pass_value,
             ),

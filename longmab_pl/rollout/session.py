@@ -93,8 +93,8 @@ class RecordSelection:
         on_bad_record: `error` refuses a file with bad records, `skip` reports and skips them.
         fields: the data's names of `id, question, answers, context`, if they differ: `{question: ask}`.
         split: split of a folder or a data set whose name does not include it.
-        eval_fraction: share of the contexts whose records are held out for evaluation.
-        seed: seed of that choice.
+        eval_fraction: share of the contexts whose records are held out for evaluation, the same ones whatever the
+            seed, so that runs of several seeds are asked the same questions.
     """
 
     source: str
@@ -104,7 +104,6 @@ class RecordSelection:
     fields: Mapping[str, str] | None = None
     split: str = "train"
     eval_fraction: float = 0.0
-    seed: int = 0
     order: RecordOrder = "shuffled"
     pass_value: float = 0.5
 
@@ -193,7 +192,7 @@ class RolloutSession:
                 split=chosen.split,
                 fields=chosen.fields,
             )
-        self.records, self.eval_records = split_by_context(found.records, chosen.eval_fraction, chosen.seed)
+        self.records, self.eval_records = split_by_context(found.records, chosen.eval_fraction)
         self.records = numbered_for(self.plan.prompt_format, self.records)
         if not self.records:
             raise ConfigError(
