@@ -41,6 +41,8 @@ What people change:
   --model.learning_rate X   --model.lora.r N   --model.quantization nf4
   --data.strategy NAME      what a document's questions are asked over:
                      BanditRollout, BestOfN, ...
+  --seed_everything N  another adapter's start, order of the records and
+                     sampling; the same questions are held out
   --ckpt_path last   continue from the run's own last checkpoint; settings that
                      are given again win
 

@@ -12,10 +12,10 @@ from torch.utils.checkpoint import checkpoint
 
 from longmab_pl.errors import ConfigError
 from longmab_pl.shown import first_line
+from longmab_pl.training import mixed_precision
 from longmab_pl.training.attention import FLEX, allow_flex_variants, backbone_inputs, plain_options
 from longmab_pl.training.batch import PackedBatch, PreferenceExample, collate
 from longmab_pl.training.losses import PairLogps
-from longmab_pl.training.mixed_precision import adapters_in_model_dtype
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -133,15 +133,13 @@ def token_logps(
 def head_logps(causal: PreTrainedModel, hidden: torch.Tensor, targets: torch.Tensor, chunk: int = 128) -> torch.Tensor:
     """Return the log-probability (nats, float32) of `targets` [N] under the output head at hidden states [N, H]: [N].
 
-    The head runs in its own dtype, whatever the last norm returned, the reduction in float32. While gradients are on,
-    each chunk's logits are made again in the backward pass instead of being kept.
+    The head runs in its own dtype, the reduction in float32. While gradients are on, each chunk's logits are made again
+    in the backward pass instead of being kept.
     """
     head = causal.get_output_embeddings()
     if head is None:
         raise ConfigError(f"{type(causal).__name__} has no output embeddings; use a causal language model")
     scale = _logit_transform(causal)
-    if head.weight.is_floating_point():  # autocast computes some norms in float32 (`mixed_precision`)
-        hidden = hidden.to(head.weight.dtype)
 
     def rows(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = scale(head(hidden)).float()  # [chunk, vocabulary]
@@ -221,7 +219,7 @@ def _exact_layout(model: PreTrainedModel | PeftModel, causal: PreTrainedModel) -
     truth = []
     for ids in (chosen, rejected):
         tokens = torch.tensor([prompt + ids], device=causal.device)
-        with adapters_in_model_dtype(causal):
+        with mixed_precision.adapters_in_model_dtype(causal):
             logits = causal(input_ids=tokens, use_cache=False, **plain_options(causal)).logits[0].float()
         predicted = logits[len(prompt) - 1 : -1].log_softmax(-1)
         truth.append(predicted.gather(-1, torch.tensor(ids, device=causal.device)[:, None]).squeeze(-1))
@@ -266,8 +264,12 @@ def run_backbone(causal: PreTrainedModel, **inputs: Any) -> Any:
     Raises:
         ConfigError: the architecture does not separate its layers from its output head.
     """
-    with adapters_in_model_dtype(causal):
-        return _backbone(causal)(**inputs)
+    with mixed_precision.adapters_in_model_dtype(causal):
+        found = _backbone(causal)(**inputs)
+    if mixed_precision.applies(causal):
+        # Autocast computes LayerNorm in float32, so the last one's output is that; the head is not under autocast.
+        found.last_hidden_state = found.last_hidden_state.to(causal.dtype)
+    return found
 
 
 def _backbone(causal: PreTrainedModel) -> Any:

@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 from longmab_pl.errors import ConfigError
 from longmab_pl.training.batch import PackedBatch, PreferenceExample, collate
-from longmab_pl.training.logprobs import check_packing, completion_logps, head_logps
+from longmab_pl.training.logprobs import check_packing, completion_logps
 from longmab_pl.training.losses import PairLogps, SigmoidDPO
 from longmab_pl.training.policy import LoRASettings, load_policy
 
@@ -305,11 +304,3 @@ def test_batches_keep_their_result_after_moving(tiny_model: TinyModel) -> None:
     assert isinstance(moved, PackedBatch)
     assert moved.input_ids.device.type == moved.source_index.device.type == "meta"
     assert moved.ids == batch.ids
-
-
-def test_the_head_takes_hidden_states_of_a_norm_that_computes_in_float32(tiny_model: TinyModel) -> None:
-    """As autocast on a GPU makes LayerNorm do; torch multiplies no two dtypes."""
-    model = AutoModelForCausalLM.from_pretrained(tiny_model("llama"), dtype=torch.bfloat16)
-    hidden = torch.randn(6, 64).bfloat16()
-    targets = torch.arange(6)
-    torch.testing.assert_close(head_logps(model, hidden.float(), targets), head_logps(model, hidden, targets))

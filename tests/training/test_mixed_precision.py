@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from longmab_pl.training import mixed_precision
 from longmab_pl.training.batch import PreferenceExample, collate
@@ -75,3 +76,26 @@ def test_every_way_of_computing_a_step_takes_adapters_in_the_models_dtype(
     # B starts at zero, so the gradient is that of B.
     assert all(p.grad.abs().sum() > 0 for n, p in policy.named_parameters() if ".lora_B." in n and p.grad is not None)
     assert torch.isfinite(text_logps(policy, range(3, 30))).all()
+
+
+def test_a_last_norm_that_autocast_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As autocast on a GPU does with LayerNorm; the output head outside of it multiplies no two dtypes."""
+    config = GPTNeoXConfig(
+        vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=64, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = GPTNeoXForCausalLM(config).to(torch.bfloat16)
+    expected = text_logps(model, range(3, 30))
+    plain = torch.nn.LayerNorm.forward
+
+    def in_float32(norm: torch.nn.LayerNorm, hidden: torch.Tensor) -> torch.Tensor:
+        if not torch.is_autocast_enabled("cpu"):
+            return plain(norm, hidden)
+        with torch.autocast("cpu", enabled=False):
+            weight, bias = norm.weight.float(), norm.bias.float()
+            return torch.nn.functional.layer_norm(hidden.float(), norm.normalized_shape, weight, bias, norm.eps)
+
+    monkeypatch.setattr(torch.nn.LayerNorm, "forward", in_float32)
+    monkeypatch.setattr(mixed_precision, "applies", lambda causal: causal.dtype != torch.float32)
+    torch.testing.assert_close(text_logps(model, range(3, 30)), expected, atol=0.1, rtol=0.02)
