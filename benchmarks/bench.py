@@ -28,6 +28,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from longmab_pl.sigterm import sigterm_interrupts
+
 HERE = Path(__file__).parent
 KEPT = HERE / "kept.json"
 TAIL_CHARS = 200
@@ -289,7 +291,7 @@ def ended(arguments: Sequence[str], limit: float) -> str:
     """
     if limit < 1:
         return "no time was left for it; run it with --only"
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as said, sigterm_interrupts():
         process = subprocess.Popen(
             [sys.executable, *arguments], stdout=said, stderr=subprocess.STDOUT, start_new_session=True
         )

@@ -45,6 +45,7 @@ import torch
 from random_models import SHAPES, random_model
 
 from longmab_pl.models.hub import nf4_config, resolve_model
+from longmab_pl.sigterm import sigterm_interrupts
 from longmab_pl.training.batch import PreferenceExample, collate
 from longmab_pl.training.losses import SigmoidDPO
 from longmab_pl.training.module import DPOModule
@@ -393,7 +394,8 @@ def measure_apart(case: Case, folder: str) -> dict[str, Any]:
         out = Path(scratch) / "result.json"
         command = [sys.executable, __file__, "--one", json.dumps(asdict(case)), "--folder", folder, "--out", str(out)]
         environment = {"MALLOC_MMAP_THRESHOLD_": "1048576"} | os.environ
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        with sigterm_interrupts():  # else its process would be left behind
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode != 0:
             tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-12:])
             raise RuntimeError(f"{case.system} at {case.lengths} ended with code {done.returncode}:\n{tail}")

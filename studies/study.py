@@ -36,6 +36,7 @@ import yaml
 
 from longmab_pl.evaluation.results import EvaluationResult
 from longmab_pl.evaluation.statistics import bootstrap_interval, paired_test
+from longmab_pl.sigterm import sigterm_interrupts
 from longmab_pl.storage.files import atomic_write
 
 HERE = Path(__file__).resolve().parent
@@ -326,14 +327,16 @@ class Study:
         return config
 
     def _run(self, command: Sequence[str], log: Path) -> None:
-        with log.open("a", encoding="utf-8") as file:
+        with log.open("a", encoding="utf-8") as file, sigterm_interrupts():
             process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
             try:
                 code = process.wait(max(0.0, self.end - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            except BaseException as error:  # also Ctrl-C and SIGTERM, which would leave the run behind
                 process.send_signal(signal.SIGTERM)  # SIGINT is ignored in the background
                 process.wait()
-                raise OutOfTime from None
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise OutOfTime from None
+                raise
         if code:
             raise SystemExit(f"a run ended with exit code {code}; its output is in {log}")
 

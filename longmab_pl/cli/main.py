@@ -163,7 +163,9 @@ def _unknown(name: str) -> str:
 
 def _actionable(error: BaseException | None) -> str | None:
     """Return the message of the package's or the disk's error that caused this one, or None."""
-    while error is not None:
+    seen: set[int] = set()  # an error raised from one that came while it was handled is in its own chain
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         if isinstance(error, LongMabError):
             return str(error)
         if isinstance(error, OSError) and error.errno in DISK_ERRORS and error.filename is not None:

@@ -36,6 +36,25 @@ def test_configs_are_found_by_name_wherever_one_stands(tmp_path, monkeypatch):
         shipped_config("nosuch")
 
 
+def test_an_error_in_its_own_chain_ends_the_command(monkeypatch):
+    """As when a library raises an error again from one that came while it was handled."""
+
+    def breaks(args):
+        first = RuntimeError("the writer is gone")
+        try:
+            raise first
+        except RuntimeError:
+            try:
+                raise ValueError("while it was handled")
+            except ValueError as second:
+                assert second.__context__ is first
+                raise first from second
+
+    monkeypatch.setattr("longmab_pl.cli.main._run", breaks)
+    with pytest.raises(RuntimeError, match="the writer is gone"):
+        main(["fit"])
+
+
 @pytest.mark.parametrize("name", ["demo", "paper"])
 def test_every_shipped_config_parses(name, capsys):
     with pytest.raises(SystemExit) as stopped:

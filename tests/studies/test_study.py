@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -45,6 +50,29 @@ def test_a_paragraph_with_another_number_is_the_same_one() -> None:
         assert len(set(parts)) == 4
         assert "Passage" not in row["context"]
     assert real_sets.build(numbered, 6, seed=0) == [], "four builders and the rain are five paragraphs"
+
+
+STOPPED = """
+import sys, time
+from pathlib import Path
+import study
+child = "import os, sys, time; from pathlib import Path; Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(60)"
+one = study.Study(Path("sets"), Path("out"), time.monotonic() + 60)
+one._run([sys.executable, "-c", child, sys.argv[1]], Path(sys.argv[1] + ".log"))
+"""
+
+
+def test_a_study_that_is_stopped_leaves_no_run_behind(tmp_path: Path) -> None:
+    number = tmp_path / "pid"
+    places = {**os.environ, "PYTHONPATH": str(Path(study.__file__).parent)}
+    process = subprocess.Popen([sys.executable, "-c", STOPPED, str(number)], env=places, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while not (number.is_file() and number.read_text()) and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) != 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(number.read_text()), 0)
 
 
 def test_questions_without_enough_other_text_are_left_out() -> None:
