@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from longmab_pl.training.module import DPOModule
 from longmab_pl.training.phases import PhasePlan
 from longmab_pl.training.ranks import TrainerRanks
 from longmab_pl.training.reference_store import with_reference
+
+log = logging.getLogger(__name__)
 
 
 class AskedBeside(Protocol):
@@ -90,6 +93,7 @@ class PairDataModule(LightningDataModule, ABC):
         self.max_tokens_per_batch = max_tokens_per_batch
         self.val_fraction = val_fraction
         self.seed = global_seed() if seed is None else seed
+        self._seed_is_given = seed is not None
         self.training: list[Example] = []
         self.held_out: list[Example] = []
         self.epochs_per_round = 1
@@ -277,6 +281,19 @@ class PairDataModule(LightningDataModule, ABC):
         if epoch.started <= self.epochs_done:  # type: ignore[attr-defined]
             return 0
         return cast(int, self.trainer.fit_loop.epoch_loop.batch_progress.current.processed)  # type: ignore[attr-defined]
+
+    def resume_seed(self, saved: int) -> None:
+        """Go on with a checkpoint's seed, unless another one is set for this run, which is warned of.
+
+        Args:
+            saved: the seed of the run that wrote the checkpoint.
+        """
+        if saved == self.seed:
+            return
+        if self._seed_is_given:
+            log.warning("data.seed is %s, in the checkpoint it was %s", self.seed, saved)
+        else:
+            self.seed = saved
 
     def is_held_out(self, prompt: str) -> bool:
         """Return whether a prompt's pairs are for validation. It depends only on the prompt's name (in a rollout: the

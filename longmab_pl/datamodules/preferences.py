@@ -190,8 +190,7 @@ class PreferenceDataModule(PairDataModule):
         self._restored = True
         if state_dict["pairs"] != self._digest:
             log.warning("the pairs are not those of the checkpoint; the epoch under way begins again with them")
-        if state_dict["seed"] != self.seed:
-            log.warning("data.seed is %s, in the checkpoint it was %s", self.seed, state_dict["seed"])
+        self.resume_seed(state_dict["seed"])
 
     def stage_name(self) -> str:
         """Return the current epoch's name on the progress bar."""

@@ -6,6 +6,7 @@ import logging
 import time
 from contextlib import ExitStack
 from copy import deepcopy
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -246,8 +247,8 @@ class RolloutDataModule(PairDataModule):
         self._restored = state_dict
         if state_dict["records"] != records_digest(self.records):
             log.warning("the training records are not those of the checkpoint; they count from the next round on")
-        if state_dict["seed"] != self.seed:
-            log.warning("data.seed is %s, in the checkpoint it was %s", self.seed, state_dict["seed"])
+        self.resume_seed(state_dict["seed"])
+        self.session.plan = replace(self.session.plan, seed=self.seed)
 
     # a round
 

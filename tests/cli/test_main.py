@@ -47,7 +47,6 @@ def test_an_error_in_its_own_chain_ends_the_command(monkeypatch):
             try:
                 raise ValueError("while it was handled")
             except ValueError as second:
-                assert second.__context__ is first
                 raise first from second
 
     monkeypatch.setattr("longmab_pl.cli.main._run", breaks)

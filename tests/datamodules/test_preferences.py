@@ -221,3 +221,12 @@ def test_no_prompt_is_on_both_sides_of_the_validation_split(tmp_path, tiny_model
         assert held_out
         assert not trained & held_out
         assert len(data.training) + len(data.held_out) == len(path.read_text().splitlines())
+
+
+def test_a_resumed_run_has_the_checkpoints_seed_unless_another_is_set(monkeypatch):
+    monkeypatch.setenv("PL_GLOBAL_SEED", "7")
+    follows, own = PreferenceDataModule("x.jsonl"), PreferenceDataModule("x.jsonl", seed=1)
+    assert (follows.seed, own.seed) == (7, 1)
+    follows.resume_seed(3)
+    own.resume_seed(3)
+    assert (follows.seed, own.seed) == (3, 1)
