@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -99,9 +100,7 @@ class PairWriter:
         if not rows:
             return
         if self._parquet is not None:
-            import pyarrow
-
-            self._parquet.write_table(pyarrow.Table.from_pylist(rows, schema=_schema(self.style)))
+            self._parquet.write_table(_table(rows, _schema(self.style)))
         else:
             self._file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
 
@@ -181,6 +180,18 @@ def _start_added_twice(tokenizer: Any) -> str:
     """Return the beginning-of-sequence token if the tokenizer adds it before every text; otherwise ""."""
     start = tokenizer.bos_token_id
     return str(tokenizer.bos_token) if start is not None and tokenizer("x")["input_ids"][0] == start else ""
+
+
+def _table(rows: Sequence[Mapping[str, Any]], schema: Any) -> Any:
+    """Return rows as a table; by way of JSON, because PyArrow imports pandas to convert Python lists."""
+    from pyarrow import json as arrow_json
+
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    return arrow_json.read_json(
+        BytesIO(lines),
+        read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(lines) + 1),  # a row is in one block
+        parse_options=arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+    ).select(schema.names)
 
 
 def _schema(style: Style) -> Any:
