@@ -92,10 +92,14 @@ class LongMabCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Ignore a checkpoint's hyperparameters: Lightning would import the classes that they name."""
 
+    @property
+    def _run_folder(self) -> Path:
+        return run_folder(self.config[self.subcommand].trainer.default_root_dir)
+
     def before_instantiate_classes(self) -> None:
         if self.subcommand is not None:
             config = self.config[self.subcommand]
-            run = run_folder(config.trainer.default_root_dir)
+            run = self._run_folder
             config.ckpt_path = checkpoint_to_resume(config.ckpt_path, run, config.checkpoint.dirpath)
             self._made = missing_folders(run)
 
@@ -104,14 +108,13 @@ class LongMabCLI(LightningCLI):
         if self.subcommand is None or not _is_first_process():
             super().instantiate_classes()
             return
-        run = run_folder(self.config[self.subcommand].trainer.default_root_dir)
-        with no_folder_of_a_failed_start(run, self._made):
+        with no_folder_of_a_failed_start(self._run_folder, self._made):
             super().instantiate_classes()
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Lock the run folder during `fit`: two runs in one folder would overwrite each other's files."""
         self._preparing.close()
-        run = run_folder(self.config[subcommand].trainer.default_root_dir)
+        run = self._run_folder
         if self._documents is not None and not _is_first_process():
             refuse_unwritten(run / DOCUMENT_SET)
         if subcommand != "fit" or not _is_first_process():

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from io import BytesIO
@@ -99,10 +99,11 @@ class PairWriter:
         rows, self._rows = self._rows, []
         if not rows:
             return
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
         if self._parquet is not None:
-            self._parquet.write_table(_table(rows, _schema(self.style)))
+            self._parquet.write_table(_table(lines, _schema(self.style)))
         else:
-            self._file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+            self._file.write(lines)
 
     def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
@@ -182,11 +183,10 @@ def _start_added_twice(tokenizer: Any) -> str:
     return str(tokenizer.bos_token) if start is not None and tokenizer("x")["input_ids"][0] == start else ""
 
 
-def _table(rows: Sequence[Mapping[str, Any]], schema: Any) -> Any:
-    """Return rows as a table; by way of JSON, because PyArrow imports pandas to convert Python lists."""
+def _table(lines: bytes, schema: Any) -> Any:
+    """Return rows, a line of JSON each, as a table; to convert Python lists PyArrow would import pandas."""
     from pyarrow import json as arrow_json
 
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
     return arrow_json.read_json(
         BytesIO(lines),
         read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(lines) + 1),  # a row is in one block

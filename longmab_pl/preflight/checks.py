@@ -14,7 +14,6 @@ from longmab_pl.engines.protocol import Engine
 from longmab_pl.engines.vllm.engine import VLLMEngine
 from longmab_pl.errors import LongMabError
 from longmab_pl.models.hub import resolve_embedder
-from longmab_pl.models.tokenizer import rope_of_length
 from longmab_pl.preflight.advice import Finding, judge
 from longmab_pl.preflight.budget import Budget, batch_tokens, cpu_budget, gpu_budget
 from longmab_pl.preflight.hardware import Machine, free_disk
@@ -22,7 +21,8 @@ from longmab_pl.preflight.inputs import check_cuts, check_data, check_model
 from longmab_pl.preflight.memory_model import ENGINE_BITS, GIB, ModelSize, model_size
 from longmab_pl.preflight.versions import version_rows
 from longmab_pl.training.module import DPOModule
-from longmab_pl.training.split_limits import rope_in_parts, uneven_heads, uneven_processes
+from longmab_pl.training.split_limits import uneven_processes
+from longmab_pl.training.split_logps import unsplittable
 
 
 class PreflightReport:
@@ -104,10 +104,9 @@ class PreflightReport:
         yield from found
         if config is None:
             return
-        if uneven := uneven_heads(self.model.sequence_parallel, config.get_text_config().num_attention_heads):
-            yield Finding("fail", uneven)
-        if self.model.sequence_parallel > 1 and (rope := rope_of_length(config)):
-            yield Finding("fail", rope_in_parts(self.model.sequence_parallel, rope))
+        processes = self.model.sequence_parallel
+        if processes > 1 and (why := unsplittable(config, processes)):
+            yield Finding("fail", why)
         try:
             self.size = model_size(config, self.model.lora)
         except ValueError as error:

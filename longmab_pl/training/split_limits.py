@@ -1,4 +1,4 @@
-"""Which processes can share a sequence of which models; needs no library, so that a command says it at once."""
+"""Which numbers of processes can share a sequence; needs no library, so that a command says it at once."""
 
 from __future__ import annotations
 
@@ -12,14 +12,6 @@ def uneven_processes(size: int, processes: int) -> str | None:
         f"model.sequence_parallel is {size}, and the run has {said}: every sequence takes {size}; set trainer.devices "
         f"(x trainer.num_nodes) to {size} or a multiple of it, with trainer.strategy: ddp, or model.sequence_parallel "
         "to a divisor of the processes"
-    )
-
-
-def rope_in_parts(size: int, rope: str) -> str:
-    """Return why a model with rotary embeddings of a type that depends on the whole length cannot be split."""
-    return (
-        f"model.sequence_parallel is {size}, which computes a sequence in parts, and the model's rotary embeddings "
-        f"({rope}) depend on the whole length; use model.sequence_parallel: 1"
     )
 
 

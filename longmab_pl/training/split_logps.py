@@ -14,7 +14,7 @@ from longmab_pl.training.attention import BLOCK, FLEX, SEGMENTS, backbone_inputs
 from longmab_pl.training.batch import PackedBatch, PreferenceExample, collate
 from longmab_pl.training.logprobs import causal_model, head_logps, run_backbone, token_logps
 from longmab_pl.training.sequence_parallel import SequenceGroup, SplitMask, over_heads, summed
-from longmab_pl.training.split_limits import rope_in_parts, uneven_heads
+from longmab_pl.training.split_limits import uneven_heads
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -77,11 +77,21 @@ def refuse_unsplittable(model: str, processes: int) -> None:
     _refuse(config, processes)
 
 
-def _refuse(config: PreTrainedConfig, processes: int) -> None:
+def unsplittable(config: PreTrainedConfig, processes: int) -> str | None:
+    """Return why a model's sequences cannot be split among `processes` (2 or more), or None if they can."""
     if uneven := uneven_heads(processes, config.get_text_config().num_attention_heads):
-        raise ConfigError(uneven)
+        return uneven
     if kind := rope_of_length(config):
-        raise ConfigError(rope_in_parts(processes, kind))
+        return (
+            f"model.sequence_parallel is {processes}, which computes a sequence in parts, and the model's rotary "
+            f"embeddings ({kind}) depend on the whole length; use model.sequence_parallel: 1"
+        )
+    return None
+
+
+def _refuse(config: PreTrainedConfig, processes: int) -> None:
+    if why := unsplittable(config, processes):
+        raise ConfigError(why)
 
 
 def prepare_split(model: PreTrainedModel | PeftModel, group: SequenceGroup) -> None:

@@ -182,9 +182,9 @@ def test_trls_dpo_trainer_takes_the_file_as_it_is(tmp_path, tiny_model, byte_tok
 
 def test_a_row_of_megabytes_is_one_row_and_pandas_is_not_imported():
     program = (
-        "import sys; from longmab_pl.pairs.files import _schema, _table\n"
+        "import json, sys; from longmab_pl.pairs.files import _schema, _table\n"
         "rows = [{'id': 'a', 'prompt': 'x' * 3_000_000, 'chosen_reward': 0.1, 'pair': 1}, {'id': 'b'}]\n"
-        "table = _table(rows, _schema('plain'))\n"
+        "table = _table('\\n'.join(map(json.dumps, rows)).encode(), _schema('plain'))\n"
         "assert [len(text or '') for text in table['prompt'].to_pylist()] == [3_000_000, 0]\n"
         "assert table['chosen_reward'].to_pylist() == [0.1, None] and table.schema == _schema('plain')\n"
         "assert 'pandas' not in sys.modules\n"
